@@ -36,6 +36,8 @@ def asymmetric_loss(
 
     With ``margin=0`` and equal exponents it is ``focal_loss`` without alpha. Couples nothing.
 
+    When to use: all labels are known, positives are rare and some negatives mislabelled.
+
     Args:
         logits: scores s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
@@ -100,6 +102,8 @@ def partial_asymmetric_loss(
     "selective", 0 where the label is likely to be positive: one of the ``likelihood_top_k`` highest
     scores among the unknown labels of the row (ties included), or a class whose prior is above the
     threshold. omega is a constant to the gradient. Couples the labels of a row in "selective" mode.
+
+    When to use: some labels of each kind are known, most are not.
 
     Args:
         logits: scores s, [B, C], any floating dtype.

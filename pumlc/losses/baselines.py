@@ -39,6 +39,9 @@ def binary_cross_entropy_loss(
     with z = 1 - smoothing for positives and z = smoothing for negatives; an UNKNOWN label is left
     out ("ignore") or a negative ("negative"). Couples nothing.
 
+    When to use: all labels are known, or as the baseline that every method for missing labels has
+    to beat.
+
     Args:
         logits: scores s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
@@ -90,6 +93,8 @@ def focal_loss(
 
     with a = alpha for positives and 1 - alpha for negatives. ``gamma=0, alpha=None`` is binary
     cross entropy. Couples nothing.
+
+    When to use: many easy negatives.
 
     Args:
         logits: scores s, [B, C], any floating dtype.

@@ -21,12 +21,12 @@ def check_logits(logits: Tensor, name: str = "logits") -> None:
         raise ValueError(f"{name} must be floating point; got {logits.dtype}")
 
 
-def check_targets(logits: Tensor, targets: Tensor) -> None:
+def check_targets(logits: Tensor, targets: Tensor, name: str = "logits") -> None:
     """Raise ``ValueError`` unless both are [B, C], floats and labels in {1, 0, -1}."""
-    check_logits(logits)
+    check_logits(logits, name)
     if targets.shape != logits.shape:
         raise ValueError(
-            f"targets must have the shape of logits, {list(logits.shape)}; "
+            f"targets must have the shape of {name}, {list(logits.shape)}; "
             f"got {list(targets.shape)}"
         )
     if targets.dtype not in (torch.int8, torch.int16, torch.int32, torch.int64):

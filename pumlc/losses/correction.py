@@ -40,6 +40,8 @@ def splc_loss(
 
     Couples nothing.
 
+    When to use: positives alone are known, and the model is good enough to recognise others.
+
     Args:
         logits: scores s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers. NEGATIVE labels are not corrected.
@@ -94,6 +96,9 @@ def large_loss_loss(
 
     Selected are the share ``rate`` of the batch's unknown labels that have the largest losses; see
     ``large_loss_entries``. Couples the rows and classes of the batch through that selection.
+
+    When to use: as ``splc_loss``, where a share of missing positives is easier to guess than a
+    threshold.
 
     Variants: LL-R is mode="reject" and LL-Ct mode="correct", both with rate = delta * (epoch - 1);
     LL-Cp is mode="correct" with rate = delta, and the caller makes ``large_loss_entries`` positive

@@ -92,26 +92,19 @@ def mean_over_rows(losses: Tensor, process_group: ProcessGroup | None) -> Tensor
     return total / group_count(len(losses), total, process_group)
 
 
-def log_sum_exp(
-    values: Tensor,
-    dim: int,
-    process_group: ProcessGroup | None,
-    *,
-    excluded: Tensor | None = None,
-) -> Tensor:
-    """Log-sum-exp along ``dim``, which may be divided over the ranks, of all that is not excluded.
+def lowest(dtype: torch.dtype) -> float:
+    """Stands for minus infinity where things are left out of a log-sum-exp.
 
-    Where everything is excluded it is -inf and the gradient 0.
+    Far below every score, yet a number: where everything is left out, differences to it are still
+    defined, and so is the gradient.
     """
-    if excluded is None:
-        local = torch.logsumexp(values, dim)
-    else:
-        nothing = excluded.all(dim)
-        excluded = excluded & ~nothing.unsqueeze(dim)
-        local = torch.logsumexp(values.masked_fill(excluded, -math.inf), dim)
-        local = local.masked_fill(nothing, -math.inf)
+    return torch.finfo(dtype).min / 4
+
+
+def log_sum_exp(values: Tensor, dim: int, process_group: ProcessGroup | None) -> Tensor:
+    """Log-sum-exp along ``dim``, which may be divided over the ranks."""
+    local = torch.logsumexp(values, dim)
     if process_group is None:
         return local
     largest = group_max(local, process_group)
-    largest = largest.masked_fill(largest == -math.inf, 0.0)
     return largest + group_sum((local - largest).exp(), process_group).log()

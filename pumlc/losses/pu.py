@@ -39,10 +39,13 @@ def pu_loss(
     for the unlabeled data. ``t`` and ``w`` are constants to the gradient. The value is therefore no
     measure of progress: a class without a positive can only lower it.
 
-    Couples the batch, class by class. With ``process_group`` every statistic is that of the batch
-    of all ranks together.
+    Couples the rows of the batch, class by class. With ``process_group`` every statistic is that of
+    the batch of all ranks together.
 
-    When to use: few or no negatives can be trusted. Add ``pu_mixup_loss`` with weight 1 for PU-MLC.
+    When to use: few or no negatives can be trusted and the class priors are not known (with
+    priors: ``non_negative_pu_loss``). Add ``pu_mixup_loss`` with weight 1 for PU-MLC. With extreme
+    label sets use that it is a sum over classes: values and gradients of chunks or shards of the
+    labels add up, and L / n times the loss of n sampled ones of L labels is an unbiased estimate.
 
     Args:
         logits: scores s, [B, C], any floating dtype.
@@ -51,15 +54,15 @@ def pu_loss(
             (COCO), 0.85 (VOC 2007).
         alpha: temperature over the class's standard deviation, >= 0. Published: 1 (COCO), 2 (VOC).
         absent: "keep" (published) leaves a class without a positive its first term, "skip" none.
-        temperature_floor: lower bound of t_c; times 1 + m where the mean m of the class's logits is
-            positive, so that a nearly constant class never saturates (|m| / t_c < 1 / floor). 0 is
-            the published loss. With B = 1 there is no standard deviation and t_c = 1.
+        temperature_floor: lower bound of t_c, in [0, 1]; multiplied by 1 + m where the mean m of
+            the class's logits is positive, lest a class that looks positive in every row saturate
+            and never come down. 0 is the published loss. One row has no spread: there t_c = 1.
         epsilon: added to q inside both logarithms; 2e-10 is what the released code adds. It fades
             the gradient of confidently wrong positives.
         process_group: ranks that hold different rows, the same classes.
 
     Returns:
-        Scalar, in nats: summed over classes.
+        Scalar, in nats: summed over classes. Differentiable once.
 
     Raises:
         ValueError: shapes differ, dtypes or labels are not as above, a number is out of its range.
@@ -115,11 +118,11 @@ class _VariationalLoss(torch.autograd.Function):
 
 
 def _blocks_of_classes(logits, process_group) -> list[slice]:
-    """Half a megabyte each; a single one where launching costs more than memory traffic."""
+    """Half a megabyte a thread; a single one where launching costs more than memory traffic."""
     num_rows, num_classes = logits.shape
     width = num_classes
     if logits.is_cpu and process_group is None and not torch.compiler.is_compiling():
-        width = max(1, 2**17 // num_rows)
+        width = max(1, 2**17 * torch.get_num_threads() // num_rows)
     return [slice(start, start + width) for start in range(0, num_classes, width)]
 
 
@@ -199,6 +202,7 @@ def pu_mixup_loss(
             - \log \sigma(s^{mix}_{jc})\big)^2
 
     where pi(j) is a row of the first half and j' the j-th of the second. No temperature enters.
+    Couples the two rows of a pair.
 
     Args:
         logits: scores s of the whole batch, [B, C], B >= 2.

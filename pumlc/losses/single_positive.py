@@ -33,6 +33,8 @@ def entropy_maximization_loss(
 
     Couples nothing. The released code advises a decision threshold of 0.75, not 0.5.
 
+    When to use: one or a few known positives to a row and nothing else.
+
     Args:
         logits: scores s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers; NEGATIVE are the pseudo-negatives
@@ -100,7 +102,7 @@ def asymmetric_pseudo_labels(
             [-1],
             [ 0]])
     """
-    check_targets(probabilities, targets)
+    check_targets(probabilities, targets, "probabilities")
     if not 0 <= proportion < 1:
         raise ValueError(f"proportion must be in [0, 1); got {proportion}")
     unknown = targets == UNKNOWN
@@ -130,6 +132,8 @@ def role_loss(
 
     where the second argument of J is a constant to the gradient. Only positives are labels. It is C
     times the published loss, which averages over classes. The last term couples the rows.
+
+    When to use: one known positive to a row, and the mean number of positives is known.
 
     Args:
         logits: scores s of the classifier, [B, C], any floating dtype.

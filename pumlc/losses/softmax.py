@@ -14,6 +14,7 @@ from pumlc.losses.numerics import (
     group_share,
     group_sum,
     log_sum_exp,
+    lowest,
 )
 from pumlc.losses.positives import check_positives, positive_entries, positive_mask
 
@@ -30,6 +31,8 @@ def softmax_loss(
     Couples the labels of a row; rows are independent. Positives compete with each other: at the
     optimum each of the n positives of a row has probability 1/n. ``decoupled_softmax_loss`` does
     not have this effect.
+
+    When to use: rows with one positive, or where only the best one has to be found.
 
     Args:
         scores: s, already divided by a temperature, [B, L], any floating dtype.
@@ -74,6 +77,8 @@ def decoupled_softmax_loss(
     Couples the labels of a row; rows are independent. Equals ``softmax_loss`` where a row has one
     positive. ``chunked_decoupled_softmax_loss`` is the same loss without the matrix of scores.
 
+    When to use: rows with several positives, all of which are to be ranked before the rest.
+
     Args:
         scores: s, already divided by a temperature, [B, L], any floating dtype.
         positives: [B, L], bool, 0/1 integers or torch sparse CSR. A label listed twice counts once;
@@ -96,11 +101,12 @@ def decoupled_softmax_loss(
     check_positives(positives, *scores.shape)
     scores = at_least_float32(scores)
     mask = positive_mask(positives)
-    log_negatives = log_sum_exp(scores, 1, process_group, excluded=mask)
+    negatives = scores.masked_fill(mask, lowest(scores.dtype))
+    log_negatives = log_sum_exp(negatives, 1, process_group)
     log_negatives = group_share(log_negatives, process_group).unsqueeze(1)
-    losses = -F.logsigmoid(scores - log_negatives).masked_fill(~mask, 0.0)
+    log_p = F.logsigmoid(scores - log_negatives).masked_fill(~mask, 0.0)
     num_positives = group_sum(mask.sum(1), process_group).clamp(min=1)
-    return (group_sum(losses.sum(1), process_group) / num_positives).mean()
+    return -(group_sum(log_p.sum(1), process_group) / num_positives).mean()
 
 
 def chunked_decoupled_softmax_loss(
@@ -116,6 +122,8 @@ def chunked_decoupled_softmax_loss(
 
     The scores are computed for ``chunk_size`` labels at a time, once forward and once more
     backward: the memory beyond embeddings and gradients is about 2 * B * chunk_size numbers.
+
+    When to use: more labels than fit; it is also the faster one.
 
     Args:
         queries: embeddings, [B, D], any floating dtype.
@@ -166,7 +174,8 @@ class _ChunkedDecoupledSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, labels, rows, columns, chunk_size, process_group):
         with torch.autocast(queries.device.type, enabled=False):
-            log_negatives, positive_scores = _first_pass(queries, labels, rows, columns, chunk_size)
+            chunks = _chunks(queries, labels, rows, columns, chunk_size)
+            log_negatives, positive_scores = _first_pass(queries, rows, chunks)
         log_negatives = log_sum_exp(log_negatives.unsqueeze(0), 0, process_group)
 
         counted = (columns >= 0).to(queries.dtype)
@@ -187,24 +196,17 @@ class _ChunkedDecoupledSoftmax(torch.autograd.Function):
     def backward(ctx, *gradients):
         queries, labels, rows, columns, log_negatives, pull, push = ctx.saved_tensors
         with torch.autocast(queries.device.type, enabled=False):
-            by_queries, by_labels = _second_pass(
-                queries,
-                labels,
-                rows,
-                columns,
-                log_negatives,
-                pull * gradients[0],
-                push * gradients[0],
-                ctx.chunk_size,
-            )
+            chunks = _chunks(queries, labels, rows, columns, ctx.chunk_size)
+            pull, push = pull * gradients[0], push * gradients[0]
+            by_queries, by_labels = _second_pass(queries, labels, chunks, log_negatives, pull, push)
         return by_queries, by_labels, None, None, None, None
 
 
 def _chunks(queries, labels, rows, columns, chunk_size):
     """For each chunk: slice, embeddings, flat positions and validity of positives, their scores.
 
-    The scores are [B, chunk] with the positives at -inf. Every positive is carried through every
-    chunk, where it has a position even if it is not of that chunk: so no shape depends on values.
+    The scores are [B, chunk], the positives at the lowest number. Every positive goes through every
+    chunk, with a position even where it is not of that chunk: so no shape depends on values.
     """
     for start in range(0, len(labels), chunk_size):
         chunk = slice(start, min(start + chunk_size, len(labels)))
@@ -214,17 +216,18 @@ def _chunks(queries, labels, rows, columns, chunk_size):
         inside = (local >= 0) & (local < len(embeddings))
         positions = rows * len(embeddings) + local.clamp(0, len(embeddings) - 1)
         positive_scores = scores.view(-1)[positions]
-        minus_inf = torch.where(inside, -math.inf, math.inf).to(scores.dtype)
-        scores.view(-1).scatter_reduce_(0, positions, minus_inf, "amin")
+        left_out = torch.full_like(positive_scores, math.inf)
+        left_out.masked_fill_(inside, lowest(scores.dtype))
+        scores.view(-1).scatter_reduce_(0, positions, left_out, "amin")
         yield chunk, embeddings, scores, positions, inside, positive_scores
 
 
-def _first_pass(queries, labels, rows, columns, chunk_size) -> tuple[Tensor, Tensor]:
+def _first_pass(queries, rows, chunks) -> tuple[Tensor, Tensor]:
     """Log-sum-exp of the negatives, [B], and the scores of the positives, [N]."""
     largest = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
     total = torch.zeros_like(largest)
     positive_scores = queries.new_zeros(rows.shape)
-    for _, _, scores, _, inside, found in _chunks(queries, labels, rows, columns, chunk_size):
+    for _, _, scores, _, inside, found in chunks:
         positive_scores = torch.where(inside, found, positive_scores)
         previous, largest = largest, torch.maximum(largest, scores.amax(1))
         terms = scores.sub_(largest.unsqueeze(1)).exp_()
@@ -232,17 +235,11 @@ def _first_pass(queries, labels, rows, columns, chunk_size) -> tuple[Tensor, Ten
     return largest + total.log(), positive_scores
 
 
-def _second_pass(
-    queries, labels, rows, columns, log_negatives, pull, push, chunk_size
-) -> tuple[Tensor, Tensor]:
+def _second_pass(queries, labels, chunks, log_negatives, pull, push) -> tuple[Tensor, Tensor]:
     """Gradients by queries, [B, D], and by labels, [L, D]."""
     by_queries, by_labels = torch.zeros_like(queries), torch.empty_like(labels)
-    # A row of positives alone has no negative to push: any finite number will do for it.
-    shift = log_negatives.masked_fill(log_negatives == -math.inf, 0.0).unsqueeze(1)
-    for chunk, embeddings, scores, positions, inside, _ in _chunks(
-        queries, labels, rows, columns, chunk_size
-    ):
-        by_scores = scores.sub_(shift).exp_().mul_(push.unsqueeze(1))
+    for chunk, embeddings, scores, positions, inside, _ in chunks:
+        by_scores = scores.sub_(log_negatives.unsqueeze(1)).exp_().mul_(push.unsqueeze(1))
         by_scores.view(-1).scatter_add_(0, positions, torch.where(inside, -pull, 0.0))
         by_queries.addmm_(by_scores, embeddings)
         by_labels[chunk] = by_scores.T @ queries

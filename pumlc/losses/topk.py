@@ -15,6 +15,7 @@ from pumlc.losses.numerics import (
     group_share,
     group_sum,
     log_sum_exp,
+    lowest,
 )
 from pumlc.losses.positives import check_positives, positive_mask
 
@@ -205,8 +206,9 @@ def _centre(scores, k, threshold, alpha, process_group) -> Tensor:
         above = scaled > 0
         surplus = group_sum(above.sum(1), process_group) - k
         tails = F.logsigmoid(scaled.abs_().neg_())
-        excess = log_sum_exp(tails, 1, process_group, excluded=above)
-        deficit = log_sum_exp(tails, 1, process_group, excluded=~above)
+        left_out = lowest(tails.dtype)
+        excess = log_sum_exp(tails.masked_fill(above, left_out), 1, process_group)
+        deficit = log_sum_exp(tails.masked_fill(~above, left_out), 1, process_group)
         excess = torch.logaddexp(excess, surplus.clamp(min=0.0).log())
         deficit = torch.logaddexp(deficit, (-surplus).clamp(min=0.0).log())
         threshold = threshold - (excess - deficit) / (2.0 * alpha)

@@ -117,6 +117,8 @@ def read_head(source: str) -> Head | None:
         if kind == "Pooling":
             found["pooling"] = _pooling(source, _read_json(source, f"{folder}/config.json") or {})
         elif kind == "Dense":
+            if "projection" in found:
+                raise ValueError(f"{source}: more than one Dense module is not supported")
             config = _read_json(source, f"{folder}/config.json") or {}
             name = config.get("activation_function", "torch.nn.modules.linear.Identity")
             found["activation"] = name.rsplit(".", 1)[-1].lower()
@@ -180,11 +182,11 @@ def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEnc
 def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", length: int) -> None:
     """Raise ValueError if texts of ``length`` tokens do not fit the positions of the encoder."""
     positions = getattr(encoder.backbone.config, "max_position_embeddings", None) or length
-    for module in encoder.backbone.modules():
-        # RoBERTa and its kin count positions from the padding id on
-        if isinstance(module, nn.Embedding) and module.num_embeddings == positions:
-            positions -= 0 if module.padding_idx is None else module.padding_idx + 1
-            break
+    for name, module in encoder.backbone.named_modules():
+        if not (name.endswith("position_embeddings") and isinstance(module, nn.Embedding)):
+            continue
+        if module.padding_idx is not None:  # RoBERTa and its kin count from the padding id on
+            positions -= module.padding_idx + 1
     longest = min(positions, tokenizer.model_max_length)
     if length > longest:
         raise ValueError(f"max_length must be at most {longest} for this encoder, got {length}")
@@ -255,11 +257,12 @@ def _file(source: str, name: str) -> Path | None:
         EntryNotFoundError,
         HFValidationError,
         LocalEntryNotFoundError,
+        RepositoryNotFoundError,
     )
 
     try:
         return Path(hf_hub_download(source, name))
     except (EntryNotFoundError, LocalEntryNotFoundError):
         return None
-    except HFValidationError:
+    except (HFValidationError, RepositoryNotFoundError):
         raise ValueError(f"{source!r} is neither a directory nor a name on the hub") from None

@@ -46,7 +46,8 @@ def contrastive_loss(
             chunk_size=config.score_chunk,
             process_group=process_group,
         )
-    scores = documents @ labels.T / config.temperature + config.bias
+    with torch.autocast(documents.device.type, enabled=False):
+        scores = documents @ labels.T / config.temperature + config.bias
     dense = torch.from_numpy(positives.toarray()).to(documents.device)
     loss = LOSSES[config.name]
     if config.name in COUPLE_LABELS:

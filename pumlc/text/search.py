@@ -18,7 +18,6 @@ GROUP = 32
 _LOW = 0xFFFFFFFF
 
 
-@torch.no_grad()
 def search(
     queries: Tensor, labels: Tensor, k: int, *, excluded: SparseMatrix | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +51,9 @@ def search(
     scores = np.full((len(queries), k), -np.inf, np.float32)
     for start in range(0, len(queries), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
-        block = queries[rows].float()
         left_out = None if pairs is None else sp.csc_array(pairs[rows])
-        best = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
-        for first, products in _products(block, labels, left_out):
-            worst = _score_of(best[:, -1:]) if best.shape[1] == k else None
-            keys = torch.cat([best, _largest_keys(products, first, k, worst)], dim=1)
-            best = keys.topk(min(k, keys.shape[1]), dim=1).values
+        with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
+            best = _best_keys(queries[rows].float(), labels, k, left_out)
         ids[rows, : best.shape[1]] = _id_of(best).cpu().numpy()
         scores[rows, : best.shape[1]] = _score_of(best).cpu().numpy()
     ids[scores == -np.inf] = -1
@@ -95,6 +90,16 @@ def faiss_search(
     return ids, np.where(ids < 0, np.float32(-np.inf), scores)
 
 
+def _best_keys(block: Tensor, labels: Tensor, k: int, left_out: SparseMatrix | None) -> Tensor:
+    """Keys (see `_pack`) of the k best labels of a block of queries, [B, at most k], best first."""
+    best = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
+    for first, products in _products(block, labels, left_out):
+        worst = _score_of(best[:, -1:]) if best.shape[1] == k else None
+        keys = torch.cat([best, _largest_keys(products, first, k, worst)], dim=1)
+        best = keys.topk(min(k, keys.shape[1]), dim=1).values
+    return best
+
+
 def _products(
     block: Tensor, labels: Tensor, left_out: SparseMatrix | None
 ) -> Iterator[tuple[int, Tensor]]:
@@ -110,7 +115,7 @@ def _products(
 
 
 def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) -> Tensor:
-    """Keys (see `_pack`) of the k largest products of each row, in any order and among some others.
+    """Keys of the k largest products of each row, in any order and among some others.
 
     Sorting whole rows costs more than the products themselves. The k-th largest maximum of groups
     of neighbouring labels is a lower bound of the k-th largest product, and few products reach it.

@@ -1,7 +1,7 @@
 """The text task: what the training loop drives for documents and label texts."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,11 @@ class TextTask:
         return candidate_labels(positives, drawn, world_size)
 
     def _backward(
-        self, documents: np.ndarray, labels: np.ndarray, loss: Any, accelerator: Accelerator
+        self,
+        documents: np.ndarray,
+        labels: np.ndarray,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        accelerator: Accelerator,
     ) -> Tensor:
         """Run ``loss(document embeddings, label embeddings)`` and its backward pass."""
         encoder = self.config.encoder

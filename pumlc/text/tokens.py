@@ -44,11 +44,6 @@ class TokenizedTexts:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """int64 [N]: tokens of each text."""
-        return np.diff(self.offsets)
-
     def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, int64 [len(rows), longest of these texts].
 
@@ -183,7 +178,8 @@ def _tokenizer_content(tokenizer: "PreTrainedTokenizerBase") -> Iterator[bytes]:
 
 
 def _smallest_type(tokenizer: "PreTrainedTokenizerBase") -> np.dtype:
-    return np.min_scalar_type(max(len(tokenizer) - 1, 0))
+    # not len(tokenizer): ids may have gaps
+    return np.min_scalar_type(max(tokenizer.get_vocab().values(), default=0))
 
 
 def _pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

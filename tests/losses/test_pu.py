@@ -123,8 +123,8 @@ def test_equals_the_naive_loop(rows, scale, shift, options, absent):
 
 
 def test_blocks_of_classes_add_up():
-    # 20,000 rows make blocks of 6 classes; the last one is ragged
-    logits, targets = random_batch(20_000, 20)
+    # 20,000 rows a thread make blocks of 6 classes; the last one is ragged
+    logits, targets = random_batch(20_000 * torch.get_num_threads(), 20)
     logits.requires_grad_()
     whole = pu_loss(logits, targets, gamma=0.55, alpha=1.0)
     alone = [pu_loss(logits[:, [c]], targets[:, [c]], gamma=0.55, alpha=1.0) for c in range(20)]

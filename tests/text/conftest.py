@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("transformers")
 
 from accelerate import Accelerator
-from small_texts import WORDS, write_corpus
+from small_texts import WORDS, fresh_accelerator, write_corpus
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -72,6 +72,6 @@ def corpus_folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
+    return fresh_accelerator()

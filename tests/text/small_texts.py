@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from pumlc.engine.config import parse
 from pumlc.text.config import TextConfig
@@ -27,6 +29,12 @@ def write_sentence_transformers(folder: Path, modules: dict[str, dict]) -> None:
         (folder / path / "config.json").write_text(json.dumps(config))
         listed.append({"idx": index, "name": str(index), "path": path, "type": f"x.models.{kind}"})
     (folder / "modules.json").write_text(json.dumps(listed))
+
+
+def fresh_accelerator() -> Accelerator:
+    """One that no earlier test has left its mark on: accelerators of a process share a state."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=True)
 
 
 def write_corpus(folder: Path) -> None:

@@ -204,6 +204,7 @@ def test_transformer_in_a_sub_folder(bert_folder, tmp_path, batch):
         ),
         ({"Pooling": {"pooling_mode": "lasttoken"}}, "pooling .*lasttoken"),
         ({"LSTM": {}}, "module 'LSTM' is not supported"),
+        ({"Dense": {"out_features": 2}, "More.Dense": {"out_features": 2}}, "more than one Dense"),
         (
             {
                 "Pooling": {"pooling_mode": "mean"},

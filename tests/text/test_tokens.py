@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pumlc.text import tokens as tokens_module
 from pumlc.text.tokens import TokenizedTexts, cached_tokens, tokenize
@@ -96,6 +97,15 @@ def test_the_type_grows_with_the_vocabulary(tokenizer, tmp_path):
     assert cached.ids.dtype == np.uint16
     assert cached.ids.tolist() == large("word299 red")["input_ids"]
     assert cached.ids.max() > 255
+
+
+def test_the_type_fits_the_largest_id_of_a_vocabulary_with_gaps(tmp_path):
+    core = Tokenizer(models.WordLevel({"[UNK]": 0, "red": 70_000}, unk_token="[UNK]"))
+    gaps = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="[UNK]")
+    cached = cached_tokens(["red"], gaps, max_length=8, folder=tmp_path)
+    assert cached.ids.dtype == np.uint32
+    assert cached.ids.tolist() == [70_000]
+    assert cached.pad_id == 0
 
 
 def test_a_tokenizer_without_fast_backend_is_cached_by_its_files(tokenizer, tmp_path):
