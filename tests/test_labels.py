@@ -13,6 +13,8 @@ from pumlc.labels import (
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
+    PackedLabels,
+    compare,
     convention,
     drop_proportion,
     flip,
@@ -33,12 +35,18 @@ label_matrices = hnp.arrays(
     elements=st.sampled_from([POSITIVE, UNKNOWN, NEGATIVE]),
 )
 PROTOCOLS = {
-    "keep_proportion": lambda labels, seed: keep_proportion(labels, 0.5, seed=seed),
-    "keep_proportion_torch": lambda labels, seed: keep_proportion_torch(labels, 0.5, seed=seed),
-    "drop_proportion": lambda labels, seed: drop_proportion(labels, 0.3, seed=seed),
-    "keep_fixed_per_class": lambda labels, seed: keep_fixed_per_class(labels, 2, seed=seed),
-    "keep_single_positive": lambda labels, seed: keep_single_positive(labels, seed=seed),
-    "flip": lambda labels, seed: flip(labels, false_negative=0.5, false_positive=0.3, seed=seed),
+    "keep_proportion": lambda labels, seed, **o: keep_proportion(labels, 0.5, seed=seed, **o),
+    "keep_proportion_torch": lambda labels, seed, **o: keep_proportion_torch(
+        labels, 0.5, seed=seed, **o
+    ),
+    "drop_proportion": lambda labels, seed, **o: drop_proportion(labels, 0.3, seed=seed, **o),
+    "keep_fixed_per_class": lambda labels, seed, **o: keep_fixed_per_class(
+        labels, 2, seed=seed, **o
+    ),
+    "keep_single_positive": lambda labels, seed, **o: keep_single_positive(labels, seed=seed, **o),
+    "flip": lambda labels, seed, **o: flip(
+        labels, false_negative=0.5, false_positive=0.3, seed=seed, **o
+    ),
 }
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS.keys())
 
@@ -98,6 +106,19 @@ def test_protocols_are_seeded_and_touch_nothing_else(protocol, labels, seed):
     np.testing.assert_array_equal(first, protocol(labels, seed))
     np.testing.assert_array_equal(labels, before)
     assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002
+
+
+@protocols
+def test_protocols_write_in_place(protocol):
+    labels = complete_labels(31, 7)
+    expected, own, other = protocol(labels, 3), labels.copy(), np.ones_like(labels)
+    assert protocol(own, 3, out=own) is own
+    np.testing.assert_array_equal(own, expected)
+    assert protocol(labels, 3, out=other) is other
+    np.testing.assert_array_equal(other, expected)
+    for wrong in (np.ones((31, 6), np.int8), np.ones((31, 7))):
+        with pytest.raises(ValueError, match=r"out is .*, the labels need int8 \[31, 7\]"):
+            protocol(labels, 3, out=wrong)
 
 
 @protocols
@@ -282,7 +303,8 @@ def test_manifest_gives_the_true_labels_back(protocol, labels, tmp_path_factory)
     seen = protocol(labels, 3)
     path = tmp_path_factory.mktemp("run") / "label_manifest.npz"
     parameters = {"proportion": 0.5}
-    write_manifest(path, true=labels, observed=seen, protocol="any", seed=3, parameters=parameters)
+    made = {"protocol": "any", "seed": 3, "parameters": parameters}
+    write_manifest(path, compare(PackedLabels.of(labels), seen, **made))
     manifest = read_manifest(path)
     np.testing.assert_array_equal(manifest.changed(), labels != seen)
     np.testing.assert_array_equal(manifest.restore(seen), labels)
@@ -302,7 +324,7 @@ def test_manifest_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(convention, "BLOCK_ENTRIES", 16)
     assert mask_hash(seen) == whole
     made = {"protocol": "keep_proportion", "seed": 0, "parameters": {}}
-    write_manifest(tmp_path / "m.npz", true=labels, observed=seen, **made)
+    write_manifest(tmp_path / "m.npz", compare(PackedLabels.of(labels), seen, **made))
     np.testing.assert_array_equal(read_manifest(tmp_path / "m.npz").restore(seen), labels)
 
 
@@ -310,14 +332,14 @@ def test_manifest_refuses_what_does_not_fit(tmp_path):
     labels = complete_labels(6, 4)
     path = tmp_path / "m.npz"
     made = {"protocol": "p", "seed": 0, "parameters": {}}
+    true = PackedLabels.of(labels)
     with pytest.raises(ValueError, match=r"shape \(6, 3\), true ones \(6, 4\)"):
-        write_manifest(path, true=labels, observed=labels[:, :3], **made)
+        compare(true, labels[:, :3], **made)
     unknown = labels.copy()
     unknown[4, 2] = UNKNOWN
     with pytest.raises(ValueError, match="row 4, column 2 is .*, the truth unknown"):
-        write_manifest(path, true=unknown, observed=labels, **made)
-    assert not list(tmp_path.iterdir())
-    write_manifest(path, true=labels, observed=unknown, **made)
+        compare(PackedLabels.of(unknown), labels, **made)
+    write_manifest(path, compare(true, unknown, **made))
     with pytest.raises(ValueError, match="are not those of the manifest"):
         read_manifest(path).restore(labels)
     np.savez(tmp_path / "other.npz", shape=np.zeros(2))

@@ -15,7 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 import pumlc
-from pumlc.labels import read_manifest
+from pumlc.labels import keep_proportion, read_manifest
+from pumlc.vision.config import DataConfig
+from pumlc.vision.data import read_coco
+from pumlc.vision.training_data import training_data
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -140,18 +143,78 @@ def test_training_learns_the_squares(trained, tool, capsys):
     assert result["weights"]["last"]["mAP"]["sklearn"] > 60
 
 
-def test_hidden_labels_do_not_reach_training(squares_coco):
-    """Change the hidden labels: nothing that training may see changes."""
-    from pumlc.vision.config import DataConfig
-    from pumlc.vision.training_data import training_data
+def coco_with_hidden_labels_inverted(root, copy, known):
+    """The same data set, but every training label that the mask hides is the opposite."""
+    (copy / "annotations").mkdir(parents=True)
+    for folder in ("train", "val"):
+        (copy / folder).symlink_to(root / folder)
+    for split in ("train", "val"):
+        name = f"annotations/instances_{split}.json"
+        content = json.loads((root / name).read_text())
+        if split == "train":
+            labels = read_coco(root, "train", name="coco").labels
+            hidden = keep_proportion(labels, known) == 0
+            present = np.argwhere(np.where(hidden, -labels, labels) == 1)
+            content["annotations"] = [
+                {
+                    "id": number,
+                    "image_id": content["images"][row]["id"],
+                    "category_id": content["categories"][column]["id"],
+                }
+                for number, (row, column) in enumerate(present)
+            ]
+        (copy / name).write_text(json.dumps(content))
 
-    config = DataConfig(name="coco", root=str(squares_coco), known=0.3, validation=0.2)
-    first = training_data(config, seed=0)
-    hidden = first.observed_labels == 0
-    assert hidden.mean() == pytest.approx(0.7, abs=0.1)
-    np.testing.assert_array_equal(first.observed_labels[~hidden], first.true_labels[~hidden])
-    seen = np.concatenate([first.train.labels, first.validation.labels])
-    assert (seen == 0).sum() == hidden.sum()
+
+def test_hidden_labels_do_not_reach_training(squares_coco, tool, tmp_path):
+    """Invert every hidden label in the files: weights, graph, counts, thresholds, choice stay."""
+    coco_with_hidden_labels_inverted(squares_coco, tmp_path / "coco", 0.5)
+    (tmp_path / "words.txt").write_text("red 1 0 0.5\ngreen 0 1 -0.5\nblue 1 1 0.25\n")
+    more = ["--train.epochs", "2", "--train.ema_decay", "0.8", "--data.validation", "0.25"]
+    more += ["--model.head", "ssgrl", "--model.label_vectors", str(tmp_path / "words.txt")]
+    runs = tmp_path / "first", tmp_path / "second"
+    for root, run in zip((squares_coco, tmp_path / "coco"), runs, strict=True):
+        tool("train").main(coco_arguments(root, run, *more))
+    truth = [read_manifest(run / "label_manifest.npz") for run in runs]
+    hidden = truth[0].changed()
+    assert hidden.mean() == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_array_equal(hidden, truth[1].changed())
+    assert (truth[0].positive_bits != truth[1].positive_bits).any()  # the files do differ
+    index, other = (json.loads((run / "weights" / "index.json").read_text()) for run in runs)
+    assert set(index) == {"last", "best", "last-ema", "best-ema"}
+    assert index == other  # epoch chosen, validation figures, thresholds
+    for name in index:
+        first, second = (load_file(run / "weights" / f"{name}.safetensors") for run in runs)
+        assert any(key.endswith("graph") for key in first)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+    content, again = (json.loads((run / "run.json").read_text()) for run in runs)
+    for key in ("train_labels", "label_mask", "train_pictures", "validation_pictures"):
+        assert content[key] == again[key]
+
+
+def test_validation_rows_of_a_csv_file_lose_labels_too(squares_csv, tmp_path):
+    text = squares_csv.read_text().replace("test,", "val,")
+    (tmp_path / "labels.csv").write_text(text)
+    file, root = str(tmp_path / "labels.csv"), str(squares_csv.parent)
+    config = DataConfig(name="csv", csv=file, root=root, unlisted="negative", known=0.3)
+    validation = training_data(config, seed=0).validation
+    assert validation is not None
+    assert (validation.labels == 0).mean() == pytest.approx(0.7, abs=0.15)
+
+
+def test_the_validation_part_has_its_own_rows_of_the_manifest(squares_coco):
+    config = DataConfig(name="coco", root=str(squares_coco), known=0.5, validation=0.25)
+    everything = read_coco(squares_coco, "train", name="coco")
+    observed = keep_proportion(everything.labels, 0.5)
+    data = training_data(config, seed=3)
+    assert data.validation is not None
+    assert data.validation_rows is not None
+    assert sorted([*data.rows, *data.validation_rows]) == list(range(96))
+    for rows, part in ((data.rows, data.train), (data.validation_rows, data.validation)):
+        np.testing.assert_array_equal(part.labels, observed[rows])
+        np.testing.assert_array_equal(part.paths, everything.paths[rows])
+    np.testing.assert_array_equal(data.manifest.restore(observed), everything.labels)
 
 
 def test_existing_run_is_not_overwritten(trained, squares_coco, tool):

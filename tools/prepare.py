@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from pumlc.engine import console
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.sources import SOURCES, missing_parts, source
 
 
@@ -33,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for split, expected in chosen.pictures.items():
         images = chosen.read(options.root, split)
-        counts = [int((images.labels == value).sum()) for value in (POSITIVE, NEGATIVE, UNKNOWN)]
+        counts = images.counts().values()
         rows.append([split, len(images), expected, len(images.classes), *counts])
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(console.table(header, rows))

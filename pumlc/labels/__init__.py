@@ -6,7 +6,14 @@ Every label of the package is POSITIVE = 1, UNKNOWN = 0 or NEGATIVE = -1; a labe
 
 from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, validate
 from pumlc.labels.lists import read_positive_list
-from pumlc.labels.manifest import LabelManifest, mask_hash, read_manifest, write_manifest
+from pumlc.labels.manifest import (
+    LabelManifest,
+    PackedLabels,
+    compare,
+    mask_hash,
+    read_manifest,
+    write_manifest,
+)
 from pumlc.labels.noise import flip
 from pumlc.labels.protocols import (
     drop_proportion,

@@ -51,3 +51,20 @@ def validate(labels: ArrayLike, where: str) -> np.ndarray:
                 "not 1 (positive), 0 (unknown) or -1 (negative)"
             )
     return labels.astype(np.int8, copy=False)
+
+
+def writable(labels: ArrayLike, out: np.ndarray | None) -> np.ndarray:
+    """The matrix that a protocol changes: a copy of ``labels``, or ``out`` with the same content.
+
+    Raises: ValueError for an invalid label, or an ``out`` of another shape or type.
+    """
+    labels = validate(labels, "labels")
+    if out is None:
+        return labels.copy()
+    if out.shape != labels.shape or out.dtype != np.int8:
+        raise ValueError(
+            f"out is {out.dtype} {list(out.shape)}, the labels need int8 {list(labels.shape)}"
+        )
+    if out is not labels:
+        out[:] = labels
+    return out

@@ -20,8 +20,11 @@ from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, val
 
 def _packbits(size: int, plane: Callable[[slice], np.ndarray]) -> NDArray[np.uint8]:
     """``np.packbits`` of a flat boolean array that ``plane`` gives a part at a time."""
-    parts = row_blocks((size, 1))  # of a multiple of 8 entries, all but the last
-    return np.concatenate([np.zeros(0, np.uint8), *(np.packbits(plane(part)) for part in parts)])
+    packed = np.empty(-(-size // 8), np.uint8)
+    for part in row_blocks((size, 1)):  # of a multiple of 8 entries, all but the last
+        bits = np.packbits(plane(part))
+        packed[part.start // 8 :][: len(bits)] = bits
+    return packed
 
 
 def mask_hash(labels: ArrayLike) -> str:
@@ -36,13 +39,43 @@ def mask_hash(labels: ArrayLike) -> str:
     'a6f57425137e'
     """
     flat = validate(labels, "labels").ravel()
-    known = _packbits(len(flat), lambda part: flat[part] != UNKNOWN)
-    return hashlib.sha1(known.tobytes()).hexdigest()[:12]
+    return _sha1(_packbits(len(flat), lambda part: flat[part] != UNKNOWN))
+
+
+def _sha1(known: np.ndarray) -> str:
+    return hashlib.sha1(known).hexdigest()[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLabels:
+    """A label matrix as two bit planes (``np.packbits`` of the flattened one), a quarter of int8.
+
+    It keeps what was true while the matrix itself is overwritten with what is observed.
+    """
+
+    shape: tuple[int, int]
+    known: np.ndarray
+    positive: np.ndarray
+
+    @staticmethod
+    def of(labels: ArrayLike, where: str = "labels") -> "PackedLabels":
+        """Pack labels [N, C] in {1, 0, -1}.
+
+        Raises: ValueError for an invalid label.
+
+        >>> PackedLabels.of([[1, -1, 0], [0, 1, -1]]).positive
+        array([136], dtype=uint8)
+        """
+        labels = validate(labels, where)
+        flat = labels.ravel()
+        known = _packbits(len(flat), lambda part: flat[part] != UNKNOWN)
+        positive = _packbits(len(flat), lambda part: flat[part] == POSITIVE)
+        return PackedLabels((labels.shape[0], labels.shape[1]), known, positive)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelManifest:
-    """What became of the true labels of one split; ``read_manifest`` returns it.
+    """What became of the true labels of one split; ``compare`` and ``read_manifest`` return it.
 
     ``changed_bits`` and ``positive_bits`` are bit planes over the flattened matrix (``packbits``):
     the entries that were changed, and those that are truly positive.
@@ -81,63 +114,66 @@ class LabelManifest:
         return truth
 
 
-def write_manifest(
-    path: str | Path,
-    *,
-    true: ArrayLike,
+def compare(
+    true: PackedLabels,
     observed: ArrayLike,
+    *,
     protocol: str,
     seed: int,
     parameters: dict[str, Any],
-) -> None:
-    """Record how the ``observed`` labels differ from the ``true`` ones in an npz file.
+) -> LabelManifest:
+    """How the ``observed`` labels differ from the ``true`` ones.
 
-    ``protocol``: the function that hid or flipped them, ``parameters``: its numbers, for JSON. The
-    file is complete or absent: it is written under a temporary name and renamed.
+    ``protocol``: the function that hid or flipped them, ``parameters``: its numbers, for JSON.
 
     Shapes: both [N, C] in {1, 0, -1}; what is UNKNOWN in ``true`` must be so in ``observed``.
     Raises: ValueError for invalid labels, unequal shapes, or a label observed where none is true.
 
-    >>> import tempfile
-    >>> true, observed = np.array([[1, -1], [-1, 1]]), np.array([[1, 0], [0, -1]])
-    >>> with tempfile.TemporaryDirectory() as run:
-    ...     file = Path(run, "label_manifest.npz")
-    ...     write_manifest(
-    ...         file, true=true, observed=observed, protocol="by hand", seed=0, parameters={}
-    ...     )
-    ...     manifest = read_manifest(file)
-    >>> manifest.changed()
+    >>> true = PackedLabels.of([[1, -1], [-1, 1]])
+    >>> compare(true, [[1, 0], [0, -1]], protocol="by hand", seed=0, parameters={}).changed()
     array([[False,  True],
            [ True,  True]])
-    >>> manifest.restore(observed)
+    """
+    seen = PackedLabels.of(observed, "observed")
+    if true.shape != seen.shape:
+        raise ValueError(f"observed labels have shape {seen.shape}, true ones {true.shape}")
+    for part in row_blocks((len(seen.known), 1)):
+        invented = seen.known[part] & ~true.known[part]
+        if invented.any():
+            entry = 8 * part.start + int(np.flatnonzero(np.unpackbits(invented))[0])
+            row, column = divmod(entry, true.shape[1])
+            value = np.asarray(observed)[row, column]
+            raise ValueError(f"observed: row {row}, column {column} is {value}, the truth unknown")
+    mask = _sha1(seen.known)
+    changed = np.bitwise_xor(seen.known, true.known, out=seen.known)  # in place: they are large
+    changed |= np.bitwise_xor(seen.positive, true.positive, out=seen.positive)
+    return LabelManifest(protocol, seed, parameters, true.shape, mask, changed, true.positive)
+
+
+def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
+    """Write a manifest as an npz file, which is complete or absent (written, then renamed).
+
+    >>> import tempfile
+    >>> true, observed = PackedLabels.of([[1, -1], [-1, 1]]), [[1, 0], [0, -1]]
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     file = Path(run, "label_manifest.npz")
+    ...     manifest = compare(true, observed, protocol="by hand", seed=0, parameters={})
+    ...     write_manifest(file, manifest)
+    ...     read_manifest(file).restore(observed)
     array([[ 1, -1],
            [-1,  1]], dtype=int8)
     """
-    true, observed = validate(true, "true"), validate(observed, "observed")
-    if true.shape != observed.shape:
-        raise ValueError(f"observed labels have shape {observed.shape}, true ones {true.shape}")
-    truth, seen = true.ravel(), observed.ravel()
-    changed = _packbits(len(seen), lambda part: truth[part] != seen[part])
-    unknown = _packbits(len(seen), lambda part: truth[part] == UNKNOWN)
-    if (changed & unknown).any():
-        entry = np.flatnonzero(np.unpackbits(changed & unknown))[0]
-        row, column = divmod(int(entry), observed.shape[1])
-        raise ValueError(
-            f"observed: row {row}, column {column} is {seen[entry]}, the truth unknown"
-        )
-    positive = _packbits(len(seen), lambda part: truth[part] == POSITIVE)
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
+    header = {name: getattr(manifest, name) for name in ("protocol", "seed", "parameters")}
     with open(temporary, "wb") as file:
         np.savez_compressed(
             file,
-            header=np.array(
-                json.dumps({"protocol": protocol, "seed": seed, "parameters": parameters})
-            ),
-            shape=np.array(observed.shape),
-            mask_hash=np.array(mask_hash(observed)),
-            changed=changed,
-            positive=positive,
+            header=np.array(json.dumps(header)),
+            shape=np.array(manifest.shape),
+            mask_hash=np.array(manifest.mask_hash),
+            changed=manifest.changed_bits,
+            positive=manifest.positive_bits,
         )
     os.replace(temporary, path)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.labels.convention import POSITIVE, row_blocks, validate
+from pumlc.labels.convention import POSITIVE, row_blocks, writable
 
 
 def _class_rates(rate: ArrayLike, name: str, num_classes: int) -> np.ndarray:
@@ -16,13 +16,19 @@ def _class_rates(rate: ArrayLike, name: str, num_classes: int) -> np.ndarray:
 
 
 def flip(
-    labels: ArrayLike, *, false_negative: ArrayLike, false_positive: ArrayLike, seed: int
+    labels: ArrayLike,
+    *,
+    false_negative: ArrayLike,
+    false_positive: ArrayLike,
+    seed: int,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return noisy labels: positives turned NEGATIVE and negatives turned POSITIVE at given rates.
 
     P(noisy = -1 | label = 1) = ``false_negative``, P(noisy = 1 | label = -1) = ``false_positive``,
     independently for every entry; UNKNOWN stays UNKNOWN. Each entry has one draw of its own, so
-    that raising a rate flips more entries without releasing those already flipped.
+    that raising a rate flips more entries without releasing those already flipped. ``out``: int8
+    [N, C] to write to, instead of a new matrix; it may be ``labels`` itself.
 
     Shapes: labels [N, C] in {1, 0, -1}; each rate in [0, 1], a scalar or [C] -> int8 [N, C].
     Raises: ValueError for an invalid label, a rate outside [0, 1] or a wrong number of rates.
@@ -31,7 +37,7 @@ def flip(
     array([[-1,  1,  0],
            [-1,  1,  0]], dtype=int8)
     """
-    noisy = validate(labels, "labels").copy()
+    noisy = writable(labels, out)
     miss = _class_rates(false_negative, "false_negative", noisy.shape[1])
     invention = _class_rates(false_positive, "false_positive", noisy.shape[1])
     random = np.random.RandomState(seed)

@@ -1,13 +1,14 @@
 """Partial-label protocols: what part of a complete label matrix a method gets to see.
 
 Each function returns a new int8 matrix and draws from a generator of its own: the same seed gives
-the same labels on any machine, and numpy's global random state is neither read nor changed.
+the same labels on any machine, and numpy's global random state is neither read nor changed. With
+``out``, an int8 matrix [N, C], it writes there and returns that; it may be ``labels`` itself.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, validate
+from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, writable
 
 
 def _check_proportion(proportion: float) -> None:
@@ -15,7 +16,9 @@ def _check_proportion(proportion: float) -> None:
         raise ValueError(f"proportion is {proportion}, outside [0, 1]")
 
 
-def keep_proportion(labels: ArrayLike, proportion: float, *, seed: int = 0) -> np.ndarray:
+def keep_proportion(
+    labels: ArrayLike, proportion: float, *, seed: int = 0, out: np.ndarray | None = None
+) -> np.ndarray:
     """Keep every label, positive or negative, with the same probability; the rest is UNKNOWN.
 
     An entry stays where ``RandomState(seed).random_sample((N, C)) < proportion``: with seed 0 and
@@ -31,8 +34,8 @@ def keep_proportion(labels: ArrayLike, proportion: float, *, seed: int = 0) -> n
     array([[ 1,  0,  0, -1],
            [-1,  0,  1,  0]], dtype=int8)
     """
-    kept = validate(labels, "labels").copy()
     _check_proportion(proportion)
+    kept = writable(labels, out)
     random = np.random.RandomState(seed)
     for rows in row_blocks(kept.shape):  # consecutive draws: the blocks do not change the stream
         block = kept[rows]
@@ -40,7 +43,9 @@ def keep_proportion(labels: ArrayLike, proportion: float, *, seed: int = 0) -> n
     return kept
 
 
-def keep_single_positive(labels: ArrayLike, *, seed: int) -> np.ndarray:
+def keep_single_positive(
+    labels: ArrayLike, *, seed: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Keep one positive per row, drawn uniformly; everything else is UNKNOWN.
 
     A row without a positive becomes all UNKNOWN. On a matrix without UNKNOWN, seed 1200 and the
@@ -55,19 +60,21 @@ def keep_single_positive(labels: ArrayLike, *, seed: int) -> np.ndarray:
            [0, 1, 0],
            [0, 0, 0]], dtype=int8)
     """
-    labels = validate(labels, "labels")
-    observed = np.full_like(labels, UNKNOWN)
+    observed = writable(labels, out)
     random = np.random.RandomState(seed)
-    for row, complete in zip(observed, labels, strict=True):
-        positives = np.flatnonzero(complete == POSITIVE)
+    for row in observed:
+        positives = np.flatnonzero(row == POSITIVE)
         random.shuffle(positives)
-        row[positives[:1]] = POSITIVE
         # the benchmark shuffles the negatives too before it keeps none: part of its random stream
-        random.shuffle(np.flatnonzero(complete == NEGATIVE))
+        random.shuffle(np.flatnonzero(row == NEGATIVE))
+        row[:] = UNKNOWN
+        row[positives[:1]] = POSITIVE
     return observed
 
 
-def keep_proportion_torch(labels: ArrayLike, proportion: float, *, seed: int) -> np.ndarray:
+def keep_proportion_torch(
+    labels: ArrayLike, proportion: float, *, seed: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Keep every label with the same probability, drawn as torch on a CPU draws: DualCoOp's way.
 
     An entry stays where ``torch.manual_seed(seed); torch.rand(N, C) < proportion`` on float32. The
@@ -83,8 +90,8 @@ def keep_proportion_torch(labels: ArrayLike, proportion: float, *, seed: int) ->
     array([[ 1,  0,  1, -1],
            [-1,  0,  1,  0]], dtype=int8)
     """
-    kept = validate(labels, "labels").copy()
     _check_proportion(proportion)
+    kept = writable(labels, out)
     random = np.random.RandomState(seed)
     for rows in row_blocks(kept.shape):
         block = kept[rows]
@@ -94,7 +101,9 @@ def keep_proportion_torch(labels: ArrayLike, proportion: float, *, seed: int) ->
     return kept
 
 
-def keep_fixed_per_class(labels: ArrayLike, count: int, *, seed: int) -> np.ndarray:
+def keep_fixed_per_class(
+    labels: ArrayLike, count: int, *, seed: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Keep ``count`` positives and ``count`` negatives of every class: CSL's fixed per class (FPC).
 
     The rows are drawn without replacement, class by class, positives first; a class with fewer
@@ -111,20 +120,23 @@ def keep_fixed_per_class(labels: ArrayLike, count: int, *, seed: int) -> np.ndar
            [-1,  0],
            [ 0, -1]], dtype=int8)
     """
-    labels = validate(labels, "labels")
     if count < 0:
         raise ValueError(f"count is {count}, below 0")
-    observed = np.full_like(labels, UNKNOWN)
+    observed = writable(labels, out)
     random = np.random.RandomState(seed)
-    for column, complete in enumerate(labels.T):
-        for value in (POSITIVE, NEGATIVE):
-            rows = np.flatnonzero(complete == value)
-            if len(rows):
-                observed[random.choice(rows, min(count, len(rows)), replace=False), column] = value
+    for column in observed.T:
+        rows = [np.flatnonzero(column == value) for value in (POSITIVE, NEGATIVE)]
+        column[:] = UNKNOWN
+        for value, candidates in zip((POSITIVE, NEGATIVE), rows, strict=True):
+            if len(candidates):
+                kept = random.choice(candidates, min(count, len(candidates)), replace=False)
+                column[kept] = value
     return observed
 
 
-def drop_proportion(labels: ArrayLike, proportion: float, *, seed: int) -> np.ndarray:
+def drop_proportion(
+    labels: ArrayLike, proportion: float, *, seed: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Make every label UNKNOWN with the same probability: CSL's random per sample (RPS).
 
     An entry is dropped where ``RandomState(seed).random_sample((N, C)) < proportion``. In law this
@@ -138,8 +150,8 @@ def drop_proportion(labels: ArrayLike, proportion: float, *, seed: int) -> np.nd
     array([[ 0, -1,  1,  0],
            [ 0, -1,  0,  1]], dtype=int8)
     """
-    kept = validate(labels, "labels").copy()
     _check_proportion(proportion)
+    kept = writable(labels, out)
     random = np.random.RandomState(seed)
     for rows in row_blocks(kept.shape):
         block = kept[rows]

@@ -42,7 +42,7 @@ def read_csv(
     """
     columns = _columns(file)
     long_form = "labels" in columns
-    names, splits, count = _survey(file, columns, split, long_form)
+    names, splits, count, width = _survey(file, columns, split, long_form)
     if not count:
         raise ValueError(f"{file}: no row of split {split!r}; the file has {sorted(splits)}")
     names = tuple(classes or names)
@@ -57,12 +57,12 @@ def read_csv(
         labels[:] = NEGATIVE
     enter = _enter_long if long_form else _enter_wide
     column_of = {name: index for index, name in enumerate(names)}
-    paths: list[str] = []
-    for line, row in _rows(file, columns):
-        if row[columns["split"]] == split:
-            enter(labels[len(paths)], row, columns, column_of, f"{file}, line {line}")
-            paths.append(row[columns["image"]])
-    refuse_duplicates(paths, f"{file}: split {split}, image")
+    paths, lines = np.empty(count, f"S{width}"), np.empty(count, np.int64)
+    own = (entry for entry in _rows(file, columns) if entry[1][columns["split"]] == split)
+    for index, (line, row) in enumerate(own):
+        enter(labels[index], row, columns, column_of, f"{file}, line {line}")
+        paths[index], lines[index] = row[columns["image"]].encode(), line
+    _refuse_repeated(paths, lines, f"{file}, split {split}")
     return checked_images(file, root, paths, labels, names)
 
 
@@ -105,19 +105,40 @@ def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]
 
 def _survey(
     file: Path, columns: dict[str, int], split: str, long_form: bool
-) -> tuple[tuple[str, ...], set[str], int]:
-    """All classes the file mentions, its splits, and the number of rows of ``split``."""
+) -> tuple[tuple[str, ...], set[str], int, int]:
+    """All classes and splits of the file; of ``split`` the rows and the bytes of the longest path.
+
+    Raises:
+        ValueError: a row of ``split`` names no picture.
+    """
     mentioned: set[str] = set()
     splits: set[str] = set()
-    count = 0
-    for _, row in _rows(file, columns):
+    count = width = 0
+    for line, row in _rows(file, columns):
         splits.add(row[columns["split"]])
-        count += row[columns["split"]] == split
+        if row[columns["split"]] == split:
+            if not row[columns["image"]]:
+                raise ValueError(f"{file}, line {line}: the cell image is empty")
+            count, width = count + 1, max(width, len(row[columns["image"]].encode()))
         if long_form:
             mentioned.update(_listed(row, columns, "labels"), _listed(row, columns, "negatives"))
     if long_form:
-        return tuple(sorted(mentioned)), splits, count
-    return tuple(name for name in columns if name not in ("split", "image")), splits, count
+        return tuple(sorted(mentioned)), splits, count, width
+    classes = tuple(name for name in columns if name not in ("split", "image"))
+    return classes, splits, count, width
+
+
+def _refuse_repeated(paths: np.ndarray, lines: np.ndarray, where: str) -> None:
+    """Raise ValueError if a picture is listed twice; names both lines."""
+    order = np.argsort(paths, kind="stable")
+    repeated = np.flatnonzero(paths[order[1:]] == paths[order[:-1]])
+    if len(repeated):
+        first, second = order[repeated[0]], order[repeated[0] + 1]
+        name = bytes(paths[first]).decode()
+        raise ValueError(
+            f"{where}: image {name!r} is in line {lines[first]} and again in line {lines[second]}; "
+            "join their labels in one row"
+        )
 
 
 def _listed(row: list[str], columns: dict[str, int], column: str) -> list[str]:

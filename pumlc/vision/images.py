@@ -1,11 +1,15 @@
 """Pictures with labels, and the checks that every reader of them makes."""
 
 import os
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels.convention import row_blocks
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class LabelledImages:
             self.source, self.root, self.paths[rows], self.labels[rows], self.classes
         )
 
+    def counts(self) -> dict[str, int]:
+        """Number of positive, negative and unknown labels, without a temporary of their size."""
+        blocks = [self.labels[rows] for rows in row_blocks(self.labels.shape)]
+        names = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
+        return {n: sum(int((b == value).sum()) for b in blocks) for n, value in names.items()}
+
 
 def require_file(file: Path, problem: str) -> None:
     """Raise ValueError unless ``file`` exists; ``problem`` says what follows from that."""
@@ -58,7 +68,7 @@ def refuse_duplicates(names: Iterable[str], what: str) -> None:
 def checked_images(
     file: Path,
     folder: Path,
-    paths: Sequence[str],
+    paths: Sequence[str] | np.ndarray,
     labels: np.ndarray,
     classes: tuple[str, ...],
 ) -> LabelledImages:
@@ -67,28 +77,38 @@ def checked_images(
     Args:
         file: where the labels come from.
         folder: what ``paths`` are relative to.
+        paths: names, or already [N] UTF-8 bytes.
 
     Raises:
         ValueError: no picture, no class, or a missing picture (the first is named with its row).
     """
-    if not paths:
+    if not len(paths):
         raise ValueError(f"{file}: the split is empty")
     if not classes:
         raise ValueError(f"{file}: no classes")
-    listings: dict[Path, set[str]] = {}
-    missing = []
-    for row, name in enumerate(paths):
-        path = folder / name
-        if path.parent not in listings:  # one listing per folder: a million stat calls are slow
-            here = path.parent
-            listings[here] = set(os.listdir(here)) if here.is_dir() else set()
-        if path.name not in listings[path.parent]:
-            missing.append((row, path))
-    if missing:
-        row, path = missing[0]
+    encoded = paths if isinstance(paths, np.ndarray) else np.array([n.encode() for n in paths])
+    missing = _missing(folder, encoded)
+    if len(missing):
+        row = int(missing[0])
         raise ValueError(
             f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is row {row}: "
-            f"{path}"
+            f"{folder / encoded[row].decode()}"
         )
-    encoded = np.array([name.encode() for name in paths])
     return LabelledImages(str(file), folder, encoded, labels, classes)
+
+
+def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
+    """Ascending rows without a picture.
+
+    One listing per folder, because a million stat calls are slow; one folder at a time, because a
+    million names are large.
+    """
+    rows_in: dict[str, array[int]] = {}
+    for row, path in enumerate(paths):
+        rows_in.setdefault(os.path.dirname(path.decode()), array("q")).append(row)
+    missing: list[int] = []
+    for name, rows in rows_in.items():
+        here = folder / name
+        present = set(os.listdir(here)) if here.is_dir() else set()
+        missing += [r for r in rows if os.path.basename(paths[r].decode()) not in present]
+    return np.sort(np.array(missing, dtype=np.int64))

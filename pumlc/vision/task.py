@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from pumlc.engine.data import EpochBatches, gather_rows, own_rows
 from pumlc.engine.loop import Validation
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, mask_hash
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
 from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.build import build_for_training
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
-from pumlc.vision.training_data import training_data, write_label_manifest
+from pumlc.vision.training_data import training_data
 from pumlc.vision.transforms import evaluation_transform, training_transform
 
 
@@ -42,23 +42,18 @@ class VisionTask:
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""
         train, validation = self.data.train, self.data.validation
-        counts = {
-            "positive": int((train.labels == POSITIVE).sum()),
-            "negative": int((train.labels == NEGATIVE).sum()),
-            "unknown": int((train.labels == UNKNOWN).sum()),
-        }
         return {
             "classes": list(self.classes),
             "train_pictures": len(train),
             "validation_pictures": 0 if validation is None else len(validation),
-            "train_labels": counts,
-            "label_mask": mask_hash(self.data.observed_labels),
+            "train_labels": train.counts(),
+            "label_mask": self.data.manifest.mask_hash,
             "local_global": list(self.model.converted),
         }
 
     def write_manifest(self, path: Path) -> None:
         """Record which labels were hidden, apart from the training data."""
-        write_label_manifest(path, self.data, self.config.data)
+        write_manifest(path, self.data.manifest)
 
     def steps_per_epoch(self, world_size: int) -> int:
         train = self.config.train
@@ -222,7 +217,7 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
-    if not (train.labels == POSITIVE).any():
+    if train.labels.max() != POSITIVE:
         raise ValueError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pumlc.labels import flip, keep_proportion, keep_single_positive, write_manifest
+from pumlc.labels import (
+    LabelManifest,
+    PackedLabels,
+    compare,
+    flip,
+    keep_proportion,
+    keep_single_positive,
+)
+from pumlc.labels.convention import row_blocks
 from pumlc.vision.config import DataConfig
 from pumlc.vision.csv_file import has_split, read_csv
 from pumlc.vision.data import read_coco, read_voc
@@ -45,31 +53,30 @@ def read_split(
     return images
 
 
-def observe(labels: np.ndarray, config: DataConfig) -> np.ndarray:
-    """What the annotator of a config would have written down of the true labels.
+def observe(labels: np.ndarray, config: DataConfig) -> LabelManifest:
+    """Leave of the true labels what the annotator of a config would have written down, in place.
 
-    First some labels are wrong (``false_negative``, ``false_positive``), then most are missing
-    (``protocol``, ``known``).
+    First some labels become wrong (``false_negative``, ``false_positive``), then most go missing
+    (``protocol``, ``known``). In place, because a second matrix of a million rows is half a
+    gigabyte; the truth stays as bit planes in the manifest.
 
     Args:
-        labels: [N, C] in {1, 0, -1}.
+        labels: [N, C] int8 in {1, 0, -1}, overwritten.
 
     Returns:
-        [N, C] in {1, 0, -1}, a new array.
+        the record of what was changed, for ``label_manifest.npz``.
     """
-    observed = labels.copy()
-    if config.false_negative or config.false_positive:
-        observed = flip(
-            observed,
-            false_negative=config.false_negative,
-            false_positive=config.false_positive,
-            seed=config.label_seed,
-        )
+    true = PackedLabels.of(labels)
+    seed = config.label_seed
+    rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
+    if any(rates.values()):
+        flip(labels, **rates, seed=seed, out=labels)
     if config.protocol == "single-positive":
-        return keep_single_positive(observed, seed=config.label_seed)
-    if config.known < 1:
-        return keep_proportion(observed, config.known, seed=config.label_seed)
-    return observed
+        keep_single_positive(labels, seed=seed, out=labels)
+    elif config.known < 1:
+        keep_proportion(labels, config.known, seed=seed, out=labels)
+    parameters = {"known": config.known, **rates}
+    return compare(true, labels, protocol=config.protocol, seed=seed, parameters=parameters)
 
 
 @dataclass(frozen=True)
@@ -79,53 +86,52 @@ class TrainingData:
     Attributes:
         train: pictures with their observed labels.
         validation: held-out pictures with their observed labels; None if nothing is held out.
-        true_labels: [N, C] labels before any was hidden, in the order of the source; for the
-            manifest alone.
-        observed_labels: [N, C] the same after hiding.
+        rows: rows of the training split that ``train`` holds, in their order.
+        validation_rows: those that ``validation`` holds; None if it is no part of that split.
+        manifest: what was hidden or flipped, over all rows of the training split; for the file
+            ``label_manifest.npz`` alone.
     """
 
     train: LabelledImages
     validation: LabelledImages | None
-    true_labels: np.ndarray
-    observed_labels: np.ndarray
+    rows: np.ndarray
+    validation_rows: np.ndarray | None
+    manifest: LabelManifest
 
 
 def training_data(config: DataConfig, *, seed: int) -> TrainingData:
     """Read the training split, hide labels by the protocol, hold out the validation part.
 
     The labels are hidden before the split, over all rows in their order, so that the mask is the
-    published one.
+    published one. Rows of a CSV file's own split ``val`` lose labels by the same protocol.
+
+    Raises:
+        ValueError: see `read_split`; or the validation part or the rest would be empty.
     """
-    everything = read_split(config, "train")
-    observed = observe(everything.labels, config)
-    seen = dataclasses.replace(everything, labels=observed)
-    train, validation = seen, None
+    seen = read_split(config, "train")
+    manifest = observe(seen.labels, config)
+    rows = np.arange(len(seen))
     if config.csv is not None and has_split(Path(config.csv), "val"):
-        validation = read_split(config, "val", classes=everything.classes)
-    elif config.validation > 0:
-        order = np.random.RandomState(seed).permutation(len(seen))
-        held_out = round(config.validation * len(seen))
-        if not 0 < held_out < len(seen):
-            raise ValueError(
-                f"data.validation {config.validation} of {len(seen)} pictures leaves no picture on "
-                "one side"
-            )
-        validation = seen.subset(np.sort(order[:held_out]))
-        train = seen.subset(np.sort(order[held_out:]))
-    return TrainingData(train, validation, everything.labels, observed)
+        validation = read_split(config, "val", classes=seen.classes)
+        observe(validation.labels, config)
+        return TrainingData(seen, validation, rows, None, manifest)
+    if config.validation == 0:
+        return TrainingData(seen, None, rows, None, manifest)
+    held_out = round(config.validation * len(seen))
+    if not 0 < held_out < len(seen):
+        raise ValueError(
+            f"data.validation {config.validation} of {len(seen)} pictures leaves no picture on "
+            "one side"
+        )
+    order = np.random.RandomState(seed).permutation(len(seen))
+    held, rest = np.sort(order[:held_out]), np.sort(order[held_out:])
+    validation = seen.subset(held)
+    return TrainingData(_moved_up(seen, rest), validation, rest, held, manifest)
 
 
-def write_label_manifest(path: Path, data: TrainingData, config: DataConfig) -> None:
-    """Record which labels were hidden or flipped, apart from the training data."""
-    write_manifest(
-        path,
-        true=data.true_labels,
-        observed=data.observed_labels,
-        protocol=config.protocol,
-        seed=config.label_seed,
-        parameters={
-            "known": config.known,
-            "false_negative": config.false_negative,
-            "false_positive": config.false_positive,
-        },
-    )
+def _moved_up(images: LabelledImages, rows: np.ndarray) -> LabelledImages:
+    """The given ascending rows, their labels moved to the front of the same matrix."""
+    labels = images.labels[: len(rows)]
+    for block in row_blocks(labels.shape):  # rows[i] >= i: none is overwritten before it is read
+        labels[block] = images.labels[rows[block]]
+    return dataclasses.replace(images, paths=images.paths[rows], labels=labels)

@@ -50,9 +50,13 @@ def test_csv_wide_form(csv_root):
     ("text", "expected"),
     [
         ("image,labels\na.jpg,cat\n", "no column 'split'"),
-        ("split,image,labels\ntrain,a.jpg,cat\ntrain,a.jpg,dog\n", "'a.jpg' occurs twice"),
+        (
+            "split,image,labels\ntrain,a.jpg,cat\ntrain,a.jpg,dog\n",
+            "'a.jpg' is in line 2 and again in line 3",
+        ),
         ("split,image,labels\ntest,a.jpg,cat\n", r"no row of split 'train'.*\['test'\]"),
         ("split,image,labels\ntrain,a.jpg,cat\ntrain,z.jpg,cat\n", r"1 of 2 pictures.*z\.jpg"),
+        ("split,image,labels\ntrain,,cat\n", "line 2: the cell image is empty"),
         ("split,image,cat\ntrain,a.jpg,2\n", "line 2, column 'cat': label '2'; valid: 1, 0"),
         ("split,image,labels,negatives\ntrain,a.jpg,cat,cat\n", "line 2: .*in labels and in neg"),
         ("split,image,labels\ntrain,a.jpg,\n", "no classes"),
