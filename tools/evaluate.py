@@ -2,6 +2,7 @@
 
 python tools/evaluate.py runs/x
 python tools/evaluate.py runs/x --data.root ELSEWHERE --split test --classes bus,car,cat
+python tools/evaluate.py runs/t --index faiss --precision bf16
 torchrun --nproc-per-node 2 tools/evaluate.py runs/x
 
 Prints a table, writes RUN/metrics.json (metrics-SPLIT.json for another split than test) and prints
@@ -41,8 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--classes", help="also average over these classes, comma separated")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--precision", choices=["no", "fp16", "bf16"], default="no")
+    parser.add_argument("--index", choices=["exact", "faiss"], help="texts: what finds the labels")
     options = parser.parse_args(arguments)
-    accelerator = create_accelerator()
+    accelerator = create_accelerator(options.precision)
     evaluation = evaluation_module(options.run)
     result = evaluation.evaluate_run(
         options.run,
@@ -54,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         classes=options.classes.split(",") if options.classes else None,
         batch_size=options.batch_size,
         workers=options.workers,
+        **({} if options.index is None else {"index": options.index}),
     )
     if accelerator.is_main_process:
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"

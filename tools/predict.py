@@ -1,14 +1,23 @@
-"""Score pictures (or texts) with a trained run and write a CSV file: path, label, score.
+"""Name the labels of pictures or texts with a trained run and write a CSV file.
 
 python tools/predict.py runs/x picture.jpg folder/ --out predictions.csv
+python tools/predict.py runs/t texts.txt --top 10 --labels new_labels.txt
+
+Columns: path, label, score for pictures; line, label, score for texts, one text a line of the
+files, counted from 1 through all of them. Without --out the CSV goes to standard output.
 """
 
 import argparse
+import contextlib
 import csv
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pumlc
 from pumlc.engine import console
+from pumlc.engine.run import RunFolder
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
@@ -31,32 +40,74 @@ def pictures(sources: list[Path]) -> list[Path]:
     return found
 
 
+def picture_rows(options: argparse.Namespace) -> Iterator[list[str]]:
+    """A header, then for each picture its labels, best first."""
+    if options.labels is not None:
+        raise ValueError("--labels is for text runs; an image run has the classes of its training")
+    predictor = pumlc.load(options.run, options.weights)
+    paths = pictures(options.sources)
+    yield ["path", "label", "score"]
+    for start in range(0, len(paths), options.batch_size):
+        batch = paths[start : start + options.batch_size]
+        scores, labels = predictor.predict(batch, batch_size=options.batch_size)
+        for path, row in zip(batch, scores, strict=True):
+            best = (-row).argsort(kind="stable")[: options.top]
+            yield from ([str(path), labels[i], f"{row[i]:.6f}"] for i in best)
+
+
+def text_rows(options: argparse.Namespace) -> Iterator[list[str]]:
+    """A header, then for each text its labels, best first."""
+    from pumlc.text.data import read_lines
+
+    predictor = pumlc.load(options.run, options.weights)
+    if options.labels is not None:
+        predictor.use_labels(read_lines(options.labels))
+    texts = [text for source in options.sources for text in read_lines(source)]
+    scores, labels = predictor.predict(texts, top=options.top or 10)
+    yield ["line", "label", "score"]
+    for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):
+        yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
+
+
+@contextlib.contextmanager
+def complete_file(path: Path | None) -> Iterator[TextIO]:
+    """A file that appears under its name when it is complete; standard output for None."""
+    if path is None:
+        yield sys.stdout
+        return
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("run", type=Path, help="run folder written by tools/train.py")
-    parser.add_argument("sources", type=Path, nargs="+", metavar="PICTURE_OR_FOLDER")
-    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
+    parser.add_argument(
+        "sources", type=Path, nargs="+", help="pictures and folders of them, or files of texts"
+    )
+    parser.add_argument("--out", type=Path, help="CSV file to write")
     parser.add_argument("--weights", help="saved weights; default: best on validation, else last")
-    parser.add_argument("--top", type=int, help="write only so many labels a picture, best first")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--top", type=int, help="labels of each, best first; default: all; texts: 10"
+    )
+    parser.add_argument("--labels", type=Path, help="texts: choose among the lines of this file")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time")
     options = parser.parse_args(arguments)
-    predictor = pumlc.load(options.run, options.weights)
-    paths = pictures(options.sources)
-    kept = len(predictor.labels) if options.top is None else min(options.top, len(predictor.labels))
-    temporary = options.out.with_name(options.out.name + ".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "score"])
-        for start in range(0, len(paths), options.batch_size):
-            batch = paths[start : start + options.batch_size]
-            scores, labels = predictor.predict(batch, batch_size=options.batch_size)
-            for path, row in zip(batch, scores, strict=True):
-                best = (-row).argsort(kind="stable")[:kept]
-                writer.writerows([str(path), labels[i], f"{row[i]:.6f}"] for i in best)
-    temporary.replace(options.out)
-    print(f"{len(paths)} pictures x {kept} labels -> {options.out} (weights: {predictor.weights})")
+    if options.top is not None and options.top < 1:
+        raise ValueError(f"--top must be at least 1, got {options.top}")
+    task = RunFolder(options.run).read()["config"]["task"]
+    rows = text_rows(options) if task == "text" else picture_rows(options)
+    with complete_file(options.out) as file:
+        csv.writer(file).writerows(rows)
+    if options.out is not None:
+        print(f"written: {options.out}")
 
 
 if __name__ == "__main__":

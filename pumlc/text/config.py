@@ -58,7 +58,7 @@ class EncoderConfig:
     gradient_cache: bool = True
     """encode in chunks, twice: less memory, more time, the same gradients; false: one graph"""
     document_chunk: int = 64
-    """documents encoded at a time, with gradient_cache and for scoring"""
+    """documents encoded at a time; texts of similar lengths go together"""
     label_chunk: int = 512
     """labels encoded at a time"""
 

@@ -224,7 +224,6 @@ class TextTask:
                 with accelerator.autocast():
                     return encode_rows(tower, tokens, rows[chunk], accelerator.device)
 
-            size = size if encoder.gradient_cache else len(rows)
             chunks = length_sorted_chunks(tokens, rows, size)
             sides.append(Side(encode, chunks))
             inverse = torch.from_numpy(np.argsort(np.concatenate(chunks)))
@@ -237,7 +236,8 @@ class TextTask:
             return cached_backward(
                 sides, ordered, device=accelerator.device, backward=accelerator.backward
             )
-        value = ordered(*(side.encode(side.chunks[0]) for side in sides))
+        # chunks here too: of texts of similar lengths little is padding
+        value = ordered(*(torch.cat([side.encode(c) for c in side.chunks]) for side in sides))
         accelerator.backward(value)
         return value.detach()
 

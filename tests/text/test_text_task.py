@@ -333,26 +333,3 @@ def test_a_run_resumes_to_the_same_weights(make, accelerator, tmp_path, monkeypa
     expected = load_file(whole.weights / "last.safetensors")
     found = load_file(tmp_path / "cut" / "weights" / "last.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
-
-
-def test_the_entry_points_in_half_precision_with_clipping(
-    corpus_folder, bert_folder, tool, tmp_path, capsys
-):
-    config = tmp_path / "text.yaml"
-    config.write_text(
-        f"""
-task: text
-data: {{root: {corpus_folder}, document_length: 16, label_length: 8, token_cache: {tmp_path}}}
-encoder: {{model: {bert_folder}, document_chunk: 8, label_chunk: 8}}
-loss: {{name: softmax, temperature: 0.05}}
-train: {{epochs: 2, batch_size: 24, learning_rate: 1e-3, optimizer: adamw, schedule: linear,
-         warmup: 0.3, clip_norm: 0.5, precision: bf16}}
-"""
-    )
-    run = str(tmp_path / "run")
-    tool("train").main(["--config", str(config), "--out", run, "--train.seed", "1"])
-    capsys.readouterr()
-    tool("evaluate").main([run])
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["N"] == 40
-    assert 0 <= result["weights"]["last"]["all"]["P@1"] <= 100

@@ -1,0 +1,104 @@
+"""The entry points in tools/ on a text run."""
+
+import csv
+import io
+import json
+
+import pytest
+
+import pumlc
+
+
+@pytest.fixture(scope="module")
+def run(corpus_folder, bert_folder, tmp_path_factory):
+    """Two epochs of softmax in bf16 with warm-up and clipping, by tools/train.py."""
+    folder = tmp_path_factory.mktemp("tools")
+    config = folder / "text.yaml"
+    config.write_text(
+        f"""
+task: text
+data: {{root: {corpus_folder}, document_length: 16, label_length: 8, token_cache: {folder}}}
+encoder: {{model: {bert_folder}, document_chunk: 8, label_chunk: 8}}
+loss: {{name: softmax, temperature: 0.05}}
+train: {{epochs: 2, batch_size: 24, learning_rate: 1e-3, optimizer: adamw, schedule: linear,
+         warmup: 0.3, clip_norm: 0.5, precision: bf16}}
+"""
+    )
+    return config, folder / "run"
+
+
+@pytest.fixture
+def trained(run, tool):
+    config, out = run
+    if not out.exists():
+        tool("train").main(["--config", str(config), "--out", str(out), "--train.seed", "1"])
+    return out
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("red car runs\nblue bird\n\ngreen fish swims\n")
+    return path
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_evaluate_in_half_precision_and_with_faiss(trained, tool, capsys):
+    entries = {}
+    for options in ((), ("--precision", "bf16"), ("--index", "faiss")):
+        if "faiss" in options:
+            pytest.importorskip("faiss")
+        tool("evaluate").main([str(trained), *options])
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert result["N"] == 40
+        assert result["index"] == ("faiss" if "faiss" in options else "exact")
+        entries[options] = result["weights"]["last"]["all"]
+    plain = entries[()]
+    assert 0 <= plain["P@1"] <= 100
+    assert entries["--index", "faiss"] == pytest.approx(plain)
+    assert entries["--precision", "bf16"]["R@10"] == pytest.approx(plain["R@10"], abs=5)
+
+
+def test_predict_writes_what_the_predictor_returns(trained, texts, tool, tmp_path, capsys):
+    tool("predict").main([str(trained), str(texts), "--top", "4", "--out", str(tmp_path / "p.csv")])
+    rows = rows_of((tmp_path / "p.csv").read_text())
+    lines = texts.read_text().splitlines()
+    scores, labels = pumlc.load(trained).predict(lines, top=4)
+    assert [row["line"] for row in rows] == [str(line) for line in (1, 2, 3, 4) for _ in range(4)]
+    assert [row["label"] for row in rows] == [name for names in labels for name in names]
+    written = [float(row["score"]) for row in rows]
+    assert written == pytest.approx(scores.ravel().tolist(), abs=1e-5)
+    capsys.readouterr()
+    tool("predict").main([str(trained), str(texts), str(texts)])
+    assert len(rows_of(capsys.readouterr().out)) == 2 * 4 * 10
+
+
+def test_predict_among_new_labels_changes_no_weight(trained, texts, tool, tmp_path, capsys):
+    new = tmp_path / "new_labels.txt"
+    new.write_text("orange boat\nred car\n")
+    before = (trained / "weights" / "last.safetensors").read_bytes()
+    tool("predict").main([str(trained), str(texts), "--labels", str(new)])
+    rows = rows_of(capsys.readouterr().out)
+    assert {row["label"] for row in rows} == {"orange boat", "red car"}
+    assert len(rows) == 4 * 2
+    assert rows[0]["label"] == "red car"
+    assert (trained / "weights" / "last.safetensors").read_bytes() == before
+
+
+def test_predict_says_what_is_wrong(trained, texts, tool, tmp_path):
+    predict = tool("predict").main
+    out = tmp_path / "p.csv"
+    blank = tmp_path / "blank.txt"
+    blank.write_text("red car\n\n")
+    for arguments, message in (
+        ([str(tmp_path / "none.txt")], r"none\.txt: no such file"),
+        ([str(texts), "--labels", str(blank)], "label 1 of 2 has an empty text"),
+        ([str(texts), "--top", "0"], "--top must be at least 1, got 0"),
+        ([str(texts), "--weights", "worst"], "no weights 'worst'; saved: last"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict([str(trained), *arguments, "--out", str(out)])
+        assert list(tmp_path.glob("p.csv*")) == []
