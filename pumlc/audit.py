@@ -1,0 +1,133 @@
+"""Suspected label errors: where a trained classifier contradicts the labels it is shown.
+
+Three questions, ranked apart because their answers differ in worth: which unknown labels are
+probably positive, which negative ones too, and which positive ones are probably not there.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
+from pumlc.metrics import average_precision
+
+GIVEN = {"unknown": UNKNOWN, "negative": NEGATIVE, "positive": POSITIVE}
+
+
+class Suspects(NamedTuple):
+    """Entries of a label matrix, the most suspicious first.
+
+    Attributes:
+        rows: [n] pictures.
+        columns: [n] classes.
+        probabilities: [n] the classifier's, of the class being present.
+        ranks_in_class: [n] 1 for the most suspicious entry of its class.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    probabilities: np.ndarray
+    ranks_in_class: np.ndarray
+
+
+def rank_suspects(
+    probabilities: ArrayLike, labels: ArrayLike, *, given: str, top: int | None = None
+) -> Suspects:
+    """The entries labelled ``given``, by how much the classifier contradicts that label.
+
+    An unknown or negative label is the more suspicious the higher its probability p, a positive
+    one the lower. Ties go by row, then class. Probabilities of a model that has seen these very
+    labels in training say less than those of one that has not.
+
+    Shapes: probabilities [N, C], labels [N, C] in {1, 0, -1}; ``given`` is "unknown", "negative" or
+    "positive"; ``top``: so many entries, by default all.
+    Raises: ValueError for nan, an invalid label, unequal shapes, another ``given``, top below 1.
+
+    >>> suspects = rank_suspects([[0.1, 0.7], [0.9, 0.8]], [[0, 1], [0, 0]], given="unknown", top=2)
+    >>> suspects.rows, suspects.columns, suspects.ranks_in_class
+    (array([1, 1]), array([0, 1]), array([1, 1]))
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    if top is not None and top < 1:
+        raise ValueError(f"top is {top}, below 1")
+    candidates = np.flatnonzero(labels.ravel() == _value(given))
+    suspicion = _suspicion(probabilities.ravel()[candidates], given)
+    if top is not None and top < len(candidates):
+        least = np.partition(suspicion, -top)[-top]
+        candidates, suspicion = candidates[suspicion >= least], suspicion[suspicion >= least]
+    chosen = candidates[np.argsort(-suspicion, kind="stable")[:top]]
+    rows, columns = np.divmod(chosen, labels.shape[1])
+    return Suspects(rows, columns, probabilities[rows, columns], _counts_so_far(columns))
+
+
+def score_finding(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    true_labels: ArrayLike,
+    *,
+    given: str,
+    at: Sequence[int] = (10, 100),
+) -> dict[str, float]:
+    """How well the ranking of `rank_suspects` finds the labels that are known to be wrong.
+
+    Over the entries labelled ``given`` whose true label is known: ``checked`` how many they are,
+    ``wrong`` how many are truly positive (of the positive ones: negative), ``AP`` the average
+    precision of ranking the wrong ones first and ``P@n`` their share among the first n, both in
+    percent, nan where nothing is wrong or fewer than n are checked. A random order has
+    AP and P@n of about 100 ``wrong / checked``.
+
+    Shapes: probabilities, labels and true_labels [N, C], the latter two in {1, 0, -1}.
+    Raises: ValueError as `rank_suspects`.
+
+    >>> labels, true = [[0, 1], [0, 0]], [[1, 1], [-1, 1]]
+    >>> found = score_finding([[0.7, 0.7], [0.9, 0.8]], labels, true, given="unknown", at=(2,))
+    >>> {name: round(value, 1) for name, value in found.items()}
+    {'checked': 3, 'wrong': 2, 'AP': 58.3, 'P@2': 50.0}
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    true_labels = validate(true_labels, "true_labels")
+    if true_labels.shape != labels.shape:
+        raise ValueError(f"true_labels have shape {true_labels.shape}, labels {labels.shape}")
+    checked = (labels == _value(given)) & (true_labels != UNKNOWN)
+    opposite = NEGATIVE if given == "positive" else POSITIVE
+    wrong = true_labels[checked] == opposite
+    suspicion = _suspicion(probabilities[checked], given)
+    found: dict[str, float] = {"checked": int(checked.sum()), "wrong": int(wrong.sum())}
+    targets = np.where(wrong, POSITIVE, NEGATIVE)[:, None]
+    found["AP"] = 100 * float(average_precision(suspicion[:, None], targets)[0])
+    order = wrong[np.argsort(-suspicion, kind="stable")]
+    for count in at:
+        enough = wrong.any() and len(order) >= count
+        found[f"P@{count}"] = 100 * float(order[:count].mean()) if enough else np.nan
+    return found
+
+
+def _value(given: str) -> int:
+    if given not in GIVEN:
+        raise ValueError(f"given is {given!r}; valid: {', '.join(GIVEN)}")
+    return GIVEN[given]
+
+
+def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, labels = np.asarray(probabilities), validate(labels, "labels")
+    if probabilities.shape != labels.shape:
+        raise ValueError(f"probabilities have shape {probabilities.shape}, labels {labels.shape}")
+    if np.isnan(probabilities).any():
+        row, column = np.argwhere(np.isnan(probabilities))[0]
+        raise ValueError(f"probabilities: row {row}, column {column} is nan")
+    return probabilities, labels
+
+
+def _suspicion(probabilities: np.ndarray, given: str) -> np.ndarray:
+    return -probabilities if given == "positive" else probabilities
+
+
+def _counts_so_far(columns: np.ndarray) -> np.ndarray:
+    """How often each value has occurred up to its place: 1 for the first."""
+    order = np.argsort(columns, kind="stable")
+    _, first, counts = np.unique(columns[order], return_index=True, return_counts=True)
+    places = np.empty(len(columns), dtype=np.int64)
+    places[order] = np.arange(len(columns)) - np.repeat(first, counts) + 1
+    return places

@@ -1,0 +1,153 @@
+"""Suspected label errors: the ranking, how its finds are scored, and the tool on a real run."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pumlc.audit import GIVEN, rank_suspects, score_finding
+
+
+def example(seed, rows=30, classes=4):
+    random = np.random.RandomState(seed)
+    labels = random.randint(-1, 2, (rows, classes)).astype(np.int8)
+    return random.randint(0, 20, (rows, classes)) / 20, labels
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), name=st.sampled_from(list(GIVEN)), top=st.integers(1, 60))
+def test_ranking_is_that_of_a_plain_sort(seed, name, top):
+    probabilities, labels = example(seed)
+    sign = 1 if name == "positive" else -1
+    entries = [
+        (sign * probabilities[row, column], row, column)
+        for row in range(30)
+        for column in range(4)
+        if labels[row, column] == GIVEN[name]
+    ]
+    expected = sorted(entries)[:top]
+    found = rank_suspects(probabilities, labels, given=name, top=top)
+    assert list(zip(found.rows, found.columns, strict=True)) == [e[1:] for e in expected]
+    np.testing.assert_array_equal(found.probabilities, [sign * e[0] for e in expected])
+    classes = [e[2] for e in expected]
+    assert found.ranks_in_class.tolist() == [
+        classes[: place + 1].count(column) for place, column in enumerate(classes)
+    ]
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_finding_is_scored_over_what_is_known_to_be_wrong(name):
+    probabilities, labels = example(3, rows=200)
+    random = np.random.RandomState(0)
+    truth = random.choice([-1, 0, 1], labels.shape, p=[0.5, 0.2, 0.3]).astype(np.int8)
+    found = score_finding(probabilities, labels, truth, given=name, at=(10, 1000))
+    chosen = (labels == GIVEN[name]) & (truth != 0)
+    wrong = truth[chosen] == (-1 if name == "positive" else 1)
+    assert (found["checked"], found["wrong"]) == (chosen.sum(), wrong.sum())
+    assert np.isnan(found["P@1000"])
+    suspicion = probabilities[chosen] * (-1 if name == "positive" else 1)
+    expected = [
+        np.mean(wrong[suspicion >= value]) for value in suspicion[wrong]
+    ]  # precision at each find, ties together
+    assert found["AP"] == pytest.approx(100 * np.mean(expected))
+    truth[chosen] = 1 if name == "positive" else -1
+    assert np.isnan(score_finding(probabilities, labels, truth, given=name)["AP"])
+
+
+def test_a_perfect_classifier_finds_all_and_an_inverted_one_none():
+    random = np.random.RandomState(0)
+    truth = random.choice([-1, 1], (500, 3), p=[0.7, 0.3]).astype(np.int8)
+    labels = np.where(random.rand(500, 3) < 0.1, -truth, truth).astype(np.int8)
+    for name in ("negative", "positive"):
+        perfect = score_finding((1 + truth) / 2, labels, truth, given=name)
+        assert (perfect["AP"], perfect["P@10"]) == (100, 100)
+        assert score_finding((1 - truth) / 2, labels, truth, given=name)["P@10"] == 0
+
+
+def test_refusals():
+    probabilities, labels = example(0)
+    with pytest.raises(ValueError, match="given is 'absent'; valid: unknown, negative, positive"):
+        rank_suspects(probabilities, labels, given="absent")
+    with pytest.raises(ValueError, match="top is 0, below 1"):
+        rank_suspects(probabilities, labels, given="unknown", top=0)
+    with pytest.raises(ValueError, match=r"shape \(30, 3\), labels \(30, 4\)"):
+        rank_suspects(probabilities[:, :3], labels, given="unknown")
+    with pytest.raises(ValueError, match=r"true_labels have shape \(29, 4\)"):
+        score_finding(probabilities, labels, labels[1:], given="unknown")
+    probabilities[2, 1] = np.nan
+    with pytest.raises(ValueError, match="row 2, column 1 is nan"):
+        score_finding(probabilities, labels, labels, given="unknown")
+
+
+def train(tool, run, root):
+    tool("train").main(
+        [
+            *("--data.name", "coco", "--data.root", str(root), "--data.known", "0.7"),
+            *("--data.false_negative", "0.2", "--data.false_positive", "0.1"),
+            *(
+                "--data.validation",
+                "0.25",
+                "--data.image_size",
+                "32",
+                "--data.augmentation",
+                "flip",
+            ),
+            *("--model.backbone", "test_resnet", "--loss.name", "bce"),
+            *("--loss.parameters.unknown", "ignore", "--train.epochs", "6"),
+            *("--train.batch_size", "16", "--train.learning_rate", "1e-2", "--out", str(run)),
+        ]
+    )
+
+
+def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path, capsys):
+    run, root = tmp_path / "run", squares_coco
+    train(tool, run, root)
+    capsys.readouterr()
+    tool("audit").main([str(run), "--top", "20", "--out", str(tmp_path / "audit.csv")])
+    output = capsys.readouterr().out.strip().splitlines()
+    parts = json.loads(output[-1])["parts"]
+    assert list(parts) == ["validation", "train"]
+    assert any("trained on these very labels" in line for line in output)
+    hidden = parts["train"]["unknown"]
+    assert hidden["checked"] == hidden["labels"]
+    chance = 100 * hidden["wrong"] / hidden["checked"]
+    assert hidden["AP"] > chance + 15
+    assert parts["train"]["negative"]["wrong"] > 0
+    assert parts["train"]["positive"]["wrong"] > 0
+    with (tmp_path / "audit.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["part"], row["given"]) for row in rows} == {
+        (part, name) for part in parts for name in GIVEN
+    }
+    first = [row for row in rows if (row["part"], row["given"]) == ("train", "unknown")]
+    assert [int(row["rank"]) for row in first] == list(range(1, 21))
+    values = [float(row["probability"]) for row in first]
+    assert values == sorted(values, reverse=True)
+    assert first[0]["image"].startswith(str(root / "train"))
+    assert {row["class"] for row in rows} <= {"red", "green", "blue"}
+    tool("audit").main([str(run), "--split", "test"])
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert result["parts"] == {
+        "test": {name: {"labels": count} for name, count in counts_of_test(root).items()}
+    }
+    assert (run / "audit.csv").is_file()
+    with pytest.raises(ValueError, match="--top is 0, below 1"):
+        tool("audit").main([str(run), "--top", "0"])
+    change_a_label_mask(run)
+    with pytest.raises(ValueError, match="the files have changed since"):
+        tool("audit").main([str(run)])
+
+
+def counts_of_test(root):
+    content = json.loads((root / "annotations" / "instances_val.json").read_text())
+    present = len({(a["image_id"], a["category_id"]) for a in content["annotations"]})
+    return {"unknown": 0, "negative": 3 * len(content["images"]) - present, "positive": present}
+
+
+def change_a_label_mask(run):
+    content = json.loads((run / "run.json").read_text())
+    content["config"]["data"]["label_seed"] = 1
+    (run / "run.json").write_text(json.dumps(content))

@@ -1,0 +1,167 @@
+"""Rank the labels of a run's data that are probably wrong or missing, and write them as CSV.
+
+python tools/audit.py runs/x
+python tools/audit.py runs/x --split test --top 500 --out audit.csv
+
+Labels that are unknown or negative with a high probability, positive ones with a low probability:
+docs/audit.md. Pictures held out for validation are ranked apart from those trained on. Where the
+run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
+The last line is one JSON object.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import pumlc
+from pumlc.audit import GIVEN, rank_suspects, score_finding
+from pumlc.engine import console
+from pumlc.engine.loop import create_accelerator
+from pumlc.engine.run import RunFolder
+from pumlc.labels import LabelManifest, read_manifest
+from pumlc.vision.config import VisionConfig
+from pumlc.vision.images import LabelledImages
+from pumlc.vision.task import score_images, sigmoid
+from pumlc.vision.training_data import TrainingData, read_split, training_data
+
+COLUMNS = ["part", "given", "rank", "rank_in_class", "image", "class", "probability"]
+NOTES = {
+    "validation": "validation: not trained on, but the weights may have been chosen by it",
+    "train": "train: the network was trained on these very labels and may repeat their errors",
+}
+
+
+class Part(NamedTuple):
+    """Pictures that are ranked together; ``true_labels`` where some were changed on purpose."""
+
+    name: str
+    images: LabelledImages
+    true_labels: np.ndarray | None
+
+
+def training_parts(run: Path, config: VisionConfig) -> list[Part]:
+    """Validation part and training part of a run, with the labels that training saw.
+
+    Raises:
+        ValueError: the labels are not those of the run any more.
+    """
+    data = training_data(config.data, seed=config.train.seed)
+    manifest = read_manifest(run / "label_manifest.npz")
+    if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
+        raise ValueError(
+            f"{data.train.source}: {data.manifest.shape} labels with mask "
+            f"{data.manifest.mask_hash}; the run was trained on {manifest.shape} with mask "
+            f"{manifest.mask_hash}: the files have changed since"
+        )
+    truth = _true_labels(manifest, data) if manifest.changed().any() else None
+    parts = [Part("train", data.train, None if truth is None else truth[data.rows])]
+    if data.validation is not None:
+        rows = data.validation_rows
+        held = None if truth is None or rows is None else truth[rows]
+        parts.insert(0, Part("validation", data.validation, held))
+    return parts
+
+
+def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:
+    observed = np.zeros(manifest.shape, np.int8)
+    observed[data.rows] = data.train.labels
+    if data.validation is not None and data.validation_rows is not None:
+        observed[data.validation_rows] = data.validation.labels
+    return manifest.restore(observed)
+
+
+def suspects_of(part: Part, probabilities: np.ndarray, top: int | None) -> list[list[Any]]:
+    """Rows of the CSV file, kind by kind, the most suspicious first."""
+    images, rows = part.images, []
+    for given in GIVEN:
+        found = rank_suspects(probabilities, images.labels, given=given, top=top)
+        for rank, (row, column, probability, in_class) in enumerate(
+            zip(*found, strict=True), start=1
+        ):
+            place = [rank, in_class, images.path(row), images.classes[column]]
+            rows.append([part.name, given, *place, f"{probability:.6f}"])
+    return rows
+
+
+def write_csv(path: Path, rows: list[list[Any]]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    temporary.replace(path)
+
+
+def figures_of(part: Part, probabilities: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Per given label: how many there are and, where the truth is known, how well it is found."""
+    counts = part.images.counts()
+    if part.true_labels is None:
+        return {given: {"labels": counts[given]} for given in GIVEN}
+    found: dict[str, dict[str, float | None]] = {}
+    for given in GIVEN:
+        score = score_finding(probabilities, part.images.labels, part.true_labels, given=given)
+        plain = {name: None if np.isnan(value) else value for name, value in score.items()}
+        found[given] = {"labels": counts[given], **plain}
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder written by tools/train.py")
+    parser.add_argument("--split", default="train", help="default: train and its validation part")
+    parser.add_argument("--out", type=Path, help="CSV file to write; default: RUN/audit.csv")
+    parser.add_argument("--top", type=int, default=100, help="so many labels of each kind and part")
+    parser.add_argument("--weights", help="saved weights; default: best on validation, else last")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if RunFolder(options.run).read()["config"]["task"] != "vision":
+        raise ValueError(f"{options.run} is a text run; an audit is of the labels of pictures")
+    if options.top < 1:
+        raise ValueError(f"--top is {options.top}, below 1")
+    accelerator = create_accelerator()
+    predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
+    if options.split == "train":
+        parts = training_parts(options.run, predictor.config)
+    else:
+        data = predictor.config.data
+        images = read_split(data, options.split, classes=predictor.labels)
+        parts = [Part(options.split, images, None)]
+    rows: list[list[Any]] = []
+    result: dict[str, Any] = {"run": str(options.run), "weights": predictor.weights, "parts": {}}
+    for part in parts:
+        logits = score_images(
+            predictor.model,
+            part.images,
+            accelerator,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
+        probabilities = sigmoid(logits)
+        rows += suspects_of(part, probabilities, options.top)
+        result["parts"][part.name] = figures_of(part, probabilities)
+    if accelerator.is_main_process:
+        out = options.out or options.run / "audit.csv"
+        write_csv(out, rows)
+        report(result, out, len(rows))
+
+
+def report(result: dict[str, Any], out: Path, count: int) -> None:
+    """Print the figures, what they rest on, and the JSON line."""
+    table = [[part, g, *f.values()] for part, k in result["parts"].items() for g, f in k.items()]
+    names = max((list(f) for k in result["parts"].values() for f in k.values()), key=len)
+    filled = [row + [None] * (2 + len(names) - len(row)) for row in table]
+    print(console.table(["part", "given", *names], filled))
+    for part in result["parts"]:
+        if part in NOTES:
+            print(NOTES[part])
+    print(f"{count} suspects -> {out} (weights: {result['weights']})")
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    console.run(main)
