@@ -82,6 +82,34 @@ def test_evaluate_prints_a_table_and_one_json_object(trained, tool, capsys):
     assert "N = 33 pictures" in lines[0]
 
 
+def test_an_oracle_threshold_has_its_name_and_only_on_request(trained, tool, capsys):
+    tool("evaluate").main([str(trained), "--weights", "last"])
+    decisions = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    decisions = decisions["weights"]["last"]["decisions"]
+    assert not any("oracle" in name for name in decisions)
+    tool("evaluate").main([str(trained), "--weights", "last", "--oracle"])
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    with_oracle = result["weights"]["last"]["decisions"]
+    added = {name for name in with_oracle if name not in decisions}
+    assert added == {
+        "oracle threshold, fitted on these very labels",
+        "oracle thresholds per class, fitted on these very labels",
+    }
+    honest = decisions["threshold fitted on validation"]["OF1"]
+    assert with_oracle["oracle threshold, fitted on these very labels"]["OF1"] >= honest
+
+
+def test_evaluation_refuses_what_has_no_meaning_for_the_run(trained, tool):
+    for arguments, message in (
+        (["--data.unlisted", "negative"], "data.unlisted is of CSV files; the data set is coco"),
+        (["--index", "exact"], "has another task: --index does not apply"),
+        (["--split", "dev"], r"no split 'dev'; it has \['test', 'train'\]"),
+        (["--classes", "red,yellow"], "unknown class 'yellow'; valid: red, green, blue"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tool("evaluate").main([str(trained), *arguments])
+
+
 def test_evaluation_does_not_depend_on_the_batch_size(trained, tool, capsys):
     scores = []
     for size in ("7", "64"):
@@ -135,6 +163,14 @@ def test_training_on_a_csv_of_incomplete_tags(squares_csv, tool, tmp_path, capsy
     tool("evaluate").main([str(tmp_path / "run"), "--weights", "last"])
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert result["unknown_labels"] == 0  # what a test row does not list is absent
+    evaluate = tool("evaluate").main
+    with pytest.raises(ValueError, match=r"split train: .*'negative': 0.*data\.unlisted negative"):
+        evaluate([str(tmp_path / "run"), "--split", "train"])
+    capsys.readouterr()
+    evaluate = tool("evaluate").main
+    evaluate([str(tmp_path / "run"), "--split", "train", "--data.unlisted", "negative"])
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert (result["N"], result["unknown_labels"]) == (96, 0)
 
 
 def test_training_learns_the_squares(trained, tool, capsys):

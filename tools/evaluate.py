@@ -10,9 +10,11 @@ one JSON object as its last line.
 """
 
 import argparse
+import inspect
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -30,6 +32,21 @@ def evaluation_module(run: Path) -> ModuleType:
     return evaluation
 
 
+def own_options(evaluation: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
+    """The given options that only one branch has.
+
+    Raises:
+        ValueError: this is not that branch.
+    """
+    flags = {"index": "--index", "unlisted": "--data.unlisted", "oracle": "--oracle"}
+    given = {name: getattr(options, name) for name in flags}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in inspect.signature(evaluation.evaluate_run).parameters:
+            raise ValueError(f"{options.run} has another task: {flags[name]} does not apply to it")
+    return given
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -39,6 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="+", help="saved weights; default: all, a row each")
     parser.add_argument("--data.root", dest="root", help="another place of the data")
     parser.add_argument("--data.csv", dest="csv", help="another CSV file")
+    parser.add_argument(
+        "--data.unlisted",
+        dest="unlisted",
+        choices=("unknown", "negative"),
+        help="CSV: what a row of the split does not list; default: as the run's settings say",
+    )
+    parser.add_argument(
+        "--oracle",
+        action="store_true",
+        default=None,
+        help="also thresholds fitted on the split itself: an upper bound, no result",
+    )
     parser.add_argument("--classes", help="also average over these classes, comma separated")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=0)
@@ -57,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         classes=options.classes.split(",") if options.classes else None,
         batch_size=options.batch_size,
         workers=options.workers,
-        **({} if options.index is None else {"index": options.index}),
+        **own_options(evaluation, options),
     )
     if accelerator.is_main_process:
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"

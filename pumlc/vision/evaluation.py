@@ -4,15 +4,21 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine import console
 from pumlc.engine.run import RunFolder
-from pumlc.labels import UNKNOWN
-from pumlc.metrics import average_precision, mean_average_precision, precision_recall_f1
+from pumlc.labels import NEGATIVE
+from pumlc.metrics import (
+    average_precision,
+    mean_average_precision,
+    oracle_thresholds,
+    precision_recall_f1,
+)
+from pumlc.vision.images import LabelledImages
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.task import score_images, sigmoid
 from pumlc.vision.training_data import read_split
@@ -28,7 +34,9 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     csv: str | None = None,
+    unlisted: Literal["unknown", "negative"] | None = None,
     classes: Sequence[str] | None = None,
+    oracle: bool = False,
     batch_size: int = 64,
     workers: int = 0,
 ) -> dict[str, Any]:
@@ -39,16 +47,20 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
+        unlisted: CSV: what it means that a row of the split does not list a class; by default as in
+            the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
         classes: also report the mean over these classes.
+        oracle: also report the thresholds fitted on the very labels of this split, under that name.
 
     Returns:
         N, classes, UNKNOWN entries, and for each set of weights mAP under each definition
         (percent), AP of each class (percent, None without a positive), and precision, recall, F1
         at each decision rule. Thresholds come from the validation part of the run, never from
-        this split.
+        this split, unless ``oracle`` asks for those as well.
 
     Raises:
-        ValueError: no such run, weights, split or class.
+        ValueError: no such run, weights, split or class; or the split has no known positive or no
+            known negative label, without which nothing can be ranked or decided wrongly.
     """
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
@@ -59,19 +71,22 @@ def evaluate_run(
     for name in names:
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
-            data = _other_place(predictor.config.data, root, csv)
+            data = _other_place(predictor.config.data, root, csv, unlisted)
             images = read_split(data, split, classes=predictor.labels)
+            counts = images.counts()
+            _refuse_one_sided(images, split, counts)
             results.update(
                 source=images.source,
                 N=len(images),
                 classes=len(images.classes),
-                unknown_labels=int((images.labels == UNKNOWN).sum()),
+                classes_without_negative=int((images.labels.min(axis=0) != NEGATIVE).sum()),
+                unknown_labels=counts["unknown"],
                 weights={},
             )
         scores = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=workers
         )
-        entry = measure(scores, images.labels, images.classes, predictor, classes)
+        entry = measure(scores, images.labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return results
 
@@ -82,6 +97,8 @@ def measure(
     class_names: Sequence[str],
     predictor: VisionPredictor,
     subset: Sequence[str] | None = None,
+    *,
+    oracle: bool = False,
 ) -> dict[str, Any]:
     """All metrics of one set of scores.
 
@@ -90,6 +107,7 @@ def measure(
         labels: [N, C] in {1, 0, -1}.
         predictor: gives the fitted thresholds.
         subset: class names to average over as well.
+        oracle: also decide by thresholds fitted on ``labels`` themselves.
     """
     each = 100 * average_precision(scores, labels)
     result: dict[str, Any] = {
@@ -116,6 +134,10 @@ def measure(
     if predictor.fitted:
         rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
         rules["thresholds per class fitted on validation"] = {"threshold": predictor.thresholds}
+    if oracle:
+        for name, per_class in (("threshold", False), ("thresholds per class", True)):
+            fitted = oracle_thresholds(probabilities, labels, per_class=per_class)
+            rules[f"oracle {name}, fitted on these very labels"] = {"threshold": fitted}
     if len(class_names) > 3:
         rules["top 3"] = {"top_k": 3}
     result["decisions"] = {
@@ -146,6 +168,11 @@ def report(result: dict[str, Any]) -> str:
         f"{result['source']}, split {result['split']}: N = {result['N']} pictures, "
         f"{result['classes']} classes, {result['unknown_labels']} unknown labels left out"
     )
+    if result["classes_without_negative"]:
+        title += (
+            f"\n{result['classes_without_negative']} classes have no known negative: there every "
+            "ranking is perfect, and AP is 100 or, without a positive, none"
+        )
     return "\n\n".join(
         [
             title,
@@ -155,13 +182,34 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def _other_place(data: Any, root: str | None, csv: str | None) -> Any:
+def _other_place(data: Any, root: str | None, csv: str | None, unlisted: str | None) -> Any:
     changes: dict[str, Any] = {}
     if root is not None:
         changes["root"] = root
     if csv is not None:
         changes.update(csv=csv, name="csv")
-    return dataclasses.replace(data, **changes)
+    data = dataclasses.replace(data, **changes)
+    if unlisted is None:
+        return data
+    if data.name != "csv":
+        raise ValueError(
+            f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
+            "is defined"
+        )
+    return dataclasses.replace(data, unlisted=unlisted, unlisted_test=unlisted)
+
+
+def _refuse_one_sided(images: LabelledImages, split: str, counts: dict[str, int]) -> None:
+    where = f"{images.source}, split {split}: {counts}"
+    if not counts["positive"]:
+        raise ValueError(f"{where}: without a positive label there is nothing to measure")
+    if not counts["negative"]:
+        raise ValueError(
+            f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
+            "so neither AP nor precision can be measured. If what a row does not list is absent: "
+            "data.unlisted negative (data.unlisted_test of the settings for the split test); else "
+            "list the absent labels in the column negatives"
+        )
 
 
 def _column(name: str, class_names: Sequence[str]) -> int:
