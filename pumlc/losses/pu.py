@@ -1,6 +1,8 @@
 """Positive-unlabeled learning: the variational loss of PU-MLC and its mixup term."""
 
 import math
+from collections.abc import Iterable
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -102,13 +104,10 @@ class _VariationalLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, logits, targets, *options):
-        loss, gradient = 0.0, torch.empty_like(logits)
-        for block in _blocks_of_classes(logits, process_group=options[-1]):
-            loss = loss + _variational_terms(
-                logits[:, block], targets[:, block], gradient[:, block], *options
-            )
+        gradient = torch.empty_like(logits)
+        blocks = _blocks_of_classes(logits, targets, gradient, process_group=options[-1])
         ctx.save_for_backward(gradient)
-        return loss
+        return reduce(torch.add, [_variational_terms(*block, *options) for block in blocks])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -117,13 +116,15 @@ class _VariationalLoss(torch.autograd.Function):
         return gradient * gradients[0], None, None, None, None, None, None, None
 
 
-def _blocks_of_classes(logits, process_group) -> list[slice]:
+def _blocks_of_classes(*matrices, process_group) -> Iterable[tuple[Tensor, ...]]:
     """Half a megabyte a thread; a single one where launching costs more than memory traffic."""
-    num_rows, num_classes = logits.shape
-    width = num_classes
-    if logits.is_cpu and process_group is None and not torch.compiler.is_compiling():
-        width = max(1, 2**17 * torch.get_num_threads() // num_rows)
-    return [slice(start, start + width) for start in range(0, num_classes, width)]
+    logits = matrices[0]
+    if not logits.is_cpu or process_group is not None or torch.compiler.is_compiling():
+        return [matrices]
+    width = max(1, 2**17 * torch.get_num_threads() // len(logits))
+    if width >= logits.shape[1]:
+        return [matrices]
+    return zip(*(matrix.split(width, dim=1) for matrix in matrices), strict=True)
 
 
 def _variational_terms(
@@ -135,12 +136,12 @@ def _variational_terms(
     scaled = logits / temperature
     # Where every q of a class would underflow, the scores are lifted until the largest is -40:
     # there sigmoid is exp to 1e-17 and the logarithm of the mean only shifts.
-    lift = (-40.0 - group_max(scaled.amax(0), process_group)).clamp_(min=0.0)
-    q = torch.add(scaled, lift, out=gradient).sigmoid_()
-    slope = 1.0 - q  # d log q / d scaled
+    sunk = group_max(scaled.amax(0), process_group).add(40.0).clamp_(max=0.0)
+    q = torch.sub(scaled, sunk, out=gradient).sigmoid_()
+    slope = q.neg().add_(1.0)  # d log q / d scaled
     log_q = torch.minimum(q, slope).neg_().log1p_().add_(scaled.clamp_(max=0.0))
     total = group_sum(q.sum(0), process_group)
-    log_mean_q = (total / num_rows).log_().sub_(lift)
+    log_mean_q = (total / num_rows).log_().add_(sunk)
     if epsilon:
         log_q, kept = _add_epsilon(log_q, epsilon)
         log_mean_q, mean_kept = _add_epsilon(log_mean_q, epsilon)
