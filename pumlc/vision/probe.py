@@ -1,7 +1,7 @@
 """Linear heads on frozen features: one cell of a sweep in seconds."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class ProbeConfig:
     """part of the training pictures held out; their known labels choose rate and epochs"""
     min_positives: int = 5
     """a class is frequent with so many positives in the complete train labels and in test"""
-    only_frequent: bool = False
-    """train and score frequent classes only"""
+    trained: Literal["all", "test", "frequent"] = "all"
+    """classes that are trained and scored: all, those with a positive in test, frequent ones"""
     classes: list[str] = field(default_factory=list)
     """also average over these classes"""
 
@@ -75,7 +75,11 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
     frequent = np.flatnonzero(enough[0] & enough[1])
     if not len(frequent):
         raise ValueError(f"no class has {config.min_positives} positives in train and in test")
-    columns = frequent if config.only_frequent else np.arange(len(train.classes))
+    columns = {
+        "all": np.arange(len(train.classes)),
+        "test": np.flatnonzero((test.labels == POSITIVE).any(0)),
+        "frequent": frequent,
+    }[config.trained]
     names = [train.classes[c] for c in columns]
     unknown = sorted(set(config.classes) - set(names))
     if unknown:

@@ -7,12 +7,12 @@ import torch
 from loss_cases import CASES, make_inputs
 from torch import Tensor
 
-from pumlc.losses import pnu_loss, pu_loss
+from pumlc.losses import binary_cross_entropy_loss, pnu_loss, pu_loss
 
 CASE = next(case for case in CASES if case.name == "pnu")
 
 
-def naive_pnu(logits: Tensor, targets: Tensor) -> float:
+def naive_pnu(logits: Tensor, targets: Tensor, likelihood: float) -> float:
     rows, columns = logits.shape
     total = 0.0
     for c in range(columns):
@@ -26,13 +26,32 @@ def naive_pnu(logits: Tensor, targets: Tensor) -> float:
             share = (len(positive) + len(negative)) / rows
             total += share * math.log(sum(1 - v for v in q) / rows)
             total -= share * sum(math.log(1 - q[i]) for i in negative) / len(negative)
+            of_known = sum(math.log(q[i]) for i in positive)
+            of_known += sum(math.log(1 - q[i]) for i in negative)
+            total -= likelihood * share * of_known / rows
     return total
 
 
+@pytest.mark.parametrize("likelihood", [0.0, 1.0, 2.5])
 @pytest.mark.parametrize(("rows", "columns"), [(7, 6), (16, 3), (1, 5)])
-def test_equals_the_naive_loop(rows, columns):
+def test_equals_the_naive_loop(rows, columns, likelihood):
     logits, targets = make_inputs(CASE, rows, columns)
-    assert float(pnu_loss(logits, targets)) == pytest.approx(naive_pnu(logits, targets), rel=1e-10)
+    value = float(pnu_loss(logits, targets, likelihood=likelihood))
+    assert value == pytest.approx(naive_pnu(logits, targets, likelihood), rel=1e-10)
+
+
+@pytest.mark.parametrize("likelihood", [-1.0, float("nan")])
+def test_a_wrong_weight(likelihood):
+    logits, targets = make_inputs(CASE, 4, 2)
+    with pytest.raises(ValueError, match="likelihood"):
+        pnu_loss(logits, targets, likelihood=likelihood)
+
+
+def test_with_every_label_known_cross_entropy_is_the_third_bracket():
+    logits, targets = make_inputs(CASE, 16, 5)
+    targets = targets + (targets == 0).to(targets.dtype)
+    third = pnu_loss(logits, targets) - pnu_loss(logits, targets, likelihood=0.0)
+    torch.testing.assert_close(third, binary_cross_entropy_loss(logits, targets, unknown="ignore"))
 
 
 def test_without_negatives_it_is_the_pu_loss_without_its_two_numbers():

@@ -115,9 +115,9 @@ def test_numbers_that_move_with_the_epoch(data):
     torch.testing.assert_close(heads._parameters(1)["prior"], torch.tensor([2 / 3, 0.5]))
 
 
-def test_only_frequent_and_listed_classes(data):
+def test_trained_and_listed_classes(data):
     config = ProbeConfig(
-        learning_rates=[1e-2], epochs=[1], batch_size=32, only_frequent=True, classes=["b"]
+        learning_rates=[1e-2], epochs=[1], batch_size=32, trained="frequent", classes=["b"]
     )
     prepared = probe_data(*data, config)
     assert prepared.train_labels.shape[1] == 2
