@@ -66,18 +66,12 @@ def evaluate_run(
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = _split(corpus, split)
-    unseen = ~corpus.labels_seen()
-    zero_shot_rows, _ = only_labels(documents.truth, unseen)
     results: dict[str, Any] = {
         "run": str(run.path),
         "source": data.root,
         "split": split,
         "index": index,
-        "N": len(documents),
-        "rows_without_label": int((np.diff(documents.truth.indptr) == 0).sum()),
-        "labels": len(documents.label_texts),
-        "labels_unseen_in_training": int(unseen.sum()),
-        "zero_shot_rows": len(zero_shot_rows),
+        **set_facts(documents, corpus),
         "weights": {},
     }
     for name in names:
@@ -86,7 +80,9 @@ def evaluate_run(
         queries, labels = _embeddings(predictor, documents, accelerator, batch_size)
         results["weights"][name] = {
             "epoch": run.index()[name]["epoch"],
-            **_measure(queries, labels, documents, corpus, data.propensity, index, accelerator),
+            **measure_embeddings(
+                queries, labels, documents, corpus, data.propensity, index, accelerator
+            ),
         }
     return results
 
@@ -150,7 +146,39 @@ def _embeddings(
     return embedded[0], embedded[1]
 
 
-def _measure(
+def set_facts(documents: TextSplit, corpus: Corpus) -> dict[str, int]:
+    """Numbers of documents and labels that a table of results needs beside it."""
+    unseen = ~corpus.labels_seen()
+    return {
+        "N": len(documents),
+        "rows_without_label": int((np.diff(documents.truth.indptr) == 0).sum()),
+        "labels": len(documents.label_texts),
+        "labels_unseen_in_training": int(unseen.sum()),
+        "zero_shot_rows": len(only_labels(documents.truth, unseen)[0]),
+    }
+
+
+def measure_ranking(
+    ids: np.ndarray, documents: TextSplit, corpus: Corpus, propensity: str
+) -> dict[str, Any]:
+    """Metrics of ranked labels, over all rows and over the rows with an unseen label.
+
+    Args:
+        ids: [N, 100], best first; -1 where there is none.
+        documents: the ranked documents.
+        corpus: tells which labels are unseen, and the propensities.
+        propensity: name of the constants of the propensities.
+    """
+    inverse = inverse_propensities(corpus.source.positives, **PROPENSITY_PRESETS[propensity])
+    truth = documents.truth
+    rows, zero_shot = only_labels(truth, ~corpus.labels_seen())
+    return {
+        "all": retrieval_metrics(ids, truth, inverse),
+        "zero_shot": retrieval_metrics(ids[rows], zero_shot) if len(rows) else None,
+    }
+
+
+def measure_embeddings(
     queries: np.ndarray,
     labels: np.ndarray,
     documents: TextSplit,
@@ -159,16 +187,14 @@ def _measure(
     index: Index,
     accelerator: Accelerator,
 ) -> dict[str, Any]:
-    """Metrics over all rows, and over the rows with an unseen label, None where there is none."""
-    inverse = inverse_propensities(corpus.source.positives, **PROPENSITY_PRESETS[propensity])
-    truth, excluded = documents.truth, documents.excluded
+    """`measure_ranking` of the nearest labels, and the unseen labels ranked among themselves."""
+    excluded = documents.excluded
     ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=excluded, index=index)
-    unseen = ~corpus.labels_seen()
-    rows, zero_shot = only_labels(truth, unseen)
-    result: dict[str, Any] = {"all": retrieval_metrics(ids, truth, inverse)}
+    result = measure_ranking(ids, documents, corpus, propensity)
+    columns = np.flatnonzero(~corpus.labels_seen())
+    rows, zero_shot = only_labels(documents.truth, ~corpus.labels_seen())
     if not len(rows):
-        return result | {"zero_shot": None, "zero_shot_among_unseen": None}
-    columns = np.flatnonzero(unseen)
+        return result | {"zero_shot_among_unseen": None}
     found = rank_labels(
         queries[rows],
         labels[columns],
@@ -178,7 +204,4 @@ def _measure(
         index=index,
     )
     among_unseen = np.where(found < 0, -1, columns[found])
-    return result | {
-        "zero_shot": retrieval_metrics(ids[rows], zero_shot),
-        "zero_shot_among_unseen": retrieval_metrics(among_unseen, zero_shot),
-    }
+    return result | {"zero_shot_among_unseen": retrieval_metrics(among_unseen, zero_shot)}
