@@ -121,8 +121,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if RunFolder(options.run).read()["config"]["task"] != "vision":
         raise ValueError(f"{options.run} is a text run; an audit is of the labels of pictures")
-    if options.top < 1:
-        raise ValueError(f"--top is {options.top}, below 1")
+    for name in ("top", "batch_size"):
+        if getattr(options, name) < 1:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
+    out = options.out or options.run / "audit.csv"
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.parent}")
     accelerator = create_accelerator()
     predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
     if options.split == "train":
@@ -145,7 +150,6 @@ def main(arguments: list[str] | None = None) -> None:
         rows += suspects_of(part, probabilities, options.top)
         result["parts"][part.name] = figures_of(part, probabilities)
     if accelerator.is_main_process:
-        out = options.out or options.run / "audit.csv"
         write_csv(out, rows)
         report(result, out, len(rows))
 

@@ -74,6 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--precision", choices=["no", "fp16", "bf16"], default="no")
     parser.add_argument("--index", choices=["exact", "faiss"], help="texts: what finds the labels")
     options = parser.parse_args(arguments)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     accelerator = create_accelerator(options.precision)
     evaluation = evaluation_module(options.run)
     result = evaluation.evaluate_run(

@@ -23,7 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = source(options.name)
     missing = missing_parts(options.name, options.root)
     if missing:
-        lines = [f"  {part}\n      from {address}" for part, address in missing.items()]
+        lines = [
+            f"  {part}\n      {address if address.startswith('on request') else 'from ' + address}"
+            for part, address in missing.items()
+        ]
         raise ValueError(
             f"{options.name} in {options.root} is incomplete; missing:\n"
             + "\n".join(lines)

@@ -67,11 +67,11 @@ def main(arguments: list[str] | None = None) -> None:
         )
     set_seed(config.train.seed)
     task = task_class(config)
+    trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
     if accelerator.is_main_process and not resume:
         run.start(plain(config), task.facts(), accelerator.num_processes)
         task.write_manifest(run.path / "label_manifest.npz")
     accelerator.wait_for_everyone()
-    trainer = Trainer(task, config.train, run, accelerator)
     if resume:
         trainer.resume()
     trainer.train()

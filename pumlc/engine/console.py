@@ -7,13 +7,15 @@ from typing import Any
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run an entry point; a ValueError (the user's) becomes one line and exit status 2.
+    """Run an entry point; an error of the user's becomes one line and exit status 2.
+
+    These are ValueError, and OSError: a folder that is missing or may not be written, a full disk.
 
     ``PUMLC_TRACEBACK=1`` in the environment shows where it came from.
     """
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -1,6 +1,8 @@
 """Reader of a CSV file of labels, streaming: a million rows are never a million dicts."""
 
 import csv
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -42,9 +44,9 @@ def read_csv(
     """
     columns = _columns(file)
     long_form = "labels" in columns
-    names, splits, count, width = _survey(file, columns, split, long_form)
-    if not count:
-        raise ValueError(f"{file}: no row of split {split!r}; the file has {sorted(splits)}")
+    names, counts, width = _survey(file, columns, long_form)
+    if not counts[split]:
+        raise ValueError(f"{file}: no row of split {split!r}; the file has {sorted(counts)}")
     names = tuple(classes or names)
     if not long_form:
         for name in names:
@@ -52,18 +54,21 @@ def read_csv(
                 raise ValueError(
                     f"{file}: no column for class {name!r}; {closest(name, sorted(columns))}"
                 )
-    labels = np.full((count, len(names)), UNKNOWN, np.int8)
+    labels = np.full((counts[split], len(names)), UNKNOWN, np.int8)
     if long_form and unlisted == "negative":
         labels[:] = NEGATIVE
     enter = _enter_long if long_form else _enter_wide
     column_of = {name: index for index, name in enumerate(names)}
-    paths, lines = np.empty(count, f"S{width}"), np.empty(count, np.int64)
-    own = (entry for entry in _rows(file, columns) if entry[1][columns["split"]] == split)
-    for index, (line, row) in enumerate(own):
-        enter(labels[index], row, columns, column_of, f"{file}, line {line}")
-        paths[index], lines[index] = row[columns["image"]].encode(), line
-    _refuse_repeated(paths, lines, f"{file}, split {split}")
-    return checked_images(file, root, paths, labels, names)
+    paths = np.empty(counts.total(), f"S{width}")
+    lines = np.empty(len(paths), np.int64)
+    own = array("q")
+    for place, (line, row) in enumerate(_rows(file, columns)):
+        paths[place], lines[place] = row[columns["image"]].encode(), line
+        if row[columns["split"]] == split:
+            enter(labels[len(own)], row, columns, column_of, f"{file}, line {line}")
+            own.append(place)
+    _refuse_repeated(file, paths, lines)
+    return checked_images(file, root, paths[np.array(own)], labels, names)
 
 
 def has_split(file: Path, split: str) -> bool:
@@ -75,69 +80,85 @@ def has_split(file: Path, split: str) -> bool:
 def _columns(file: Path) -> dict[str, int]:
     """Name -> position of the columns."""
     require_file(file, "data.csv must name a CSV file")
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        header = next(csv.reader(stream), [])
+    header = next(_cells(file), (1, []))[1]
     for needed in ("split", "image"):
         if needed not in header:
             raise ValueError(
-                f"{file}: no column {needed!r}; got {header}, expected split,image,labels or "
-                "split,image and one column per class"
+                f"{file}: no column {needed!r} in the first line; got {header}, expected the "
+                "header split,image,labels or split,image and one column per class"
             )
     refuse_duplicates(header, f"{file}: column")
     return {name: position for position, name in enumerate(header)}
 
 
-def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that is not empty."""
+def _cells(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not empty; blanks after a comma do not count."""
     with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        next(reader)
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(columns):
-                raise ValueError(
-                    f"{file}, line {reader.line_num}: {len(row)} cells, the header has "
-                    f"{len(columns)}; a cell with a comma needs quotes"
-                )
-            yield reader.line_num, row
+        reader = csv.reader(stream, skipinitialspace=True)
+        try:
+            yield from ((reader.line_num, row) for row in reader if row)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file}, after line {reader.line_num}: not UTF-8 ({error.reason}); save the table "
+                "as CSV in UTF-8"
+            ) from None
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {reader.line_num}: not CSV ({error})") from None
+
+
+def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row below the header."""
+    lines = _cells(file)
+    next(lines)
+    for line, row in lines:
+        if len(row) != len(columns):
+            raise ValueError(
+                f"{file}, line {line}: {len(row)} cells, the header has {len(columns)}; a cell "
+                "with a comma needs quotes"
+            )
+        yield line, row
 
 
 def _survey(
-    file: Path, columns: dict[str, int], split: str, long_form: bool
-) -> tuple[tuple[str, ...], set[str], int, int]:
-    """All classes and splits of the file; of ``split`` the rows and the bytes of the longest path.
+    file: Path, columns: dict[str, int], long_form: bool
+) -> tuple[tuple[str, ...], Counter[str], int]:
+    """All classes of the file, the rows of each split and the bytes of the longest path.
 
     Raises:
-        ValueError: a row of ``split`` names no picture.
+        ValueError: a row names no picture, or a class looks like several.
     """
     mentioned: set[str] = set()
-    splits: set[str] = set()
-    count = width = 0
+    counts: Counter[str] = Counter()
+    width = 1
     for line, row in _rows(file, columns):
-        splits.add(row[columns["split"]])
-        if row[columns["split"]] == split:
-            if not row[columns["image"]]:
-                raise ValueError(f"{file}, line {line}: the cell image is empty")
-            count, width = count + 1, max(width, len(row[columns["image"]].encode()))
+        if not row[columns["image"]]:
+            raise ValueError(f"{file}, line {line}: the cell image is empty")
+        counts[row[columns["split"]]] += 1
+        width = max(width, len(row[columns["image"]].encode()))
         if long_form:
             mentioned.update(_listed(row, columns, "labels"), _listed(row, columns, "negatives"))
-    if long_form:
-        return tuple(sorted(mentioned)), splits, count, width
-    classes = tuple(name for name in columns if name not in ("split", "image"))
-    return classes, splits, count, width
+    if not long_form:
+        return tuple(name for name in columns if name not in ("split", "image")), counts, width
+    for name in sorted(mentioned):
+        parts = [part.strip() for part in name.replace(";", ",").split(",")]
+        if len(parts) > 1 and mentioned.issuperset(parts):
+            raise ValueError(
+                f"{file}: the class {name!r} looks like the classes {parts}; several labels are "
+                "separated by |"
+            )
+    return tuple(sorted(mentioned)), counts, width
 
 
-def _refuse_repeated(paths: np.ndarray, lines: np.ndarray, where: str) -> None:
-    """Raise ValueError if a picture is listed twice; names both lines."""
+def _refuse_repeated(file: Path, paths: np.ndarray, lines: np.ndarray) -> None:
+    """Raise ValueError if a picture is listed twice, in whatever splits; names both lines."""
     order = np.argsort(paths, kind="stable")
     repeated = np.flatnonzero(paths[order[1:]] == paths[order[:-1]])
     if len(repeated):
         first, second = order[repeated[0]], order[repeated[0] + 1]
         name = bytes(paths[first]).decode()
         raise ValueError(
-            f"{where}: image {name!r} is in line {lines[first]} and again in line {lines[second]}; "
-            "join their labels in one row"
+            f"{file}: image {name!r} is in line {lines[first]} and again in line {lines[second]}; "
+            "a picture has one row, in one split"
         )
 
 

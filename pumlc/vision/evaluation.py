@@ -208,7 +208,7 @@ def _refuse_one_sided(images: LabelledImages, split: str, counts: dict[str, int]
             f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
             "so neither AP nor precision can be measured. If what a row does not list is absent: "
             "data.unlisted negative (data.unlisted_test of the settings for the split test); else "
-            "list the absent labels in the column negatives"
+            "list the absent labels in the column negatives (one column per class: as -1)"
         )
 
 

@@ -53,7 +53,8 @@ class LabelledImages:
 def require_file(file: Path, problem: str) -> None:
     """Raise ValueError unless ``file`` exists; ``problem`` says what follows from that."""
     if not file.is_file():
-        raise ValueError(f"{problem}: {file} does not exist")
+        found = "is no file" if file.exists() else "does not exist"
+        raise ValueError(f"{problem}: {file} {found}")
 
 
 def refuse_duplicates(names: Iterable[str], what: str) -> None:

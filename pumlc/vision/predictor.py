@@ -77,8 +77,10 @@ class VisionPredictor:
             batch_size: pictures at a time.
 
         Raises:
-            ValueError: a picture is missing or does not decode.
+            ValueError: a picture is missing or does not decode, or ``batch_size`` is below 1.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         transform = evaluation_transform(self.model.data_config)
         scores = [np.empty((0, len(self.labels)), np.float32)]
         for start in range(0, len(images), batch_size):

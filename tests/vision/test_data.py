@@ -56,7 +56,15 @@ def test_csv_wide_form(csv_root):
         ),
         ("split,image,labels\ntest,a.jpg,cat\n", r"no row of split 'train'.*\['test'\]"),
         ("split,image,labels\ntrain,a.jpg,cat\ntrain,z.jpg,cat\n", r"1 of 2 pictures.*z\.jpg"),
+        ("split,image,labels\ntrain,a.jpg,cat\ntest,a.jpg,dog\n", "again in line 3; .* one split"),
         ("split,image,labels\ntrain,,cat\n", "line 2: the cell image is empty"),
+        ("", r"no column 'split' in the first line; got \[\]"),
+        ("split;image;labels\ntrain;a.jpg;cat\n", r"got \['split;image;labels'\]"),
+        (
+            "split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,cat;dog\ntrain,c.jpg,dog\n",
+            r"class 'cat;dog' looks like the classes \['cat', 'dog'\]; .* separated by |",
+        ),
+        ("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg\n", "line 3: 2 cells"),
         ("split,image,cat\ntrain,a.jpg,2\n", "line 2, column 'cat': label '2'; valid: 1, 0"),
         ("split,image,labels,negatives\ntrain,a.jpg,cat,cat\n", "line 2: .*in labels and in neg"),
         ("split,image,labels\ntrain,a.jpg,\n", "no classes"),
@@ -67,6 +75,27 @@ def test_csv_wide_form(csv_root):
 def test_csv_refusals(csv_root, text, expected):
     with pytest.raises(ValueError, match=expected):
         read_csv(long_csv(csv_root, text), csv_root, "train", unlisted="unknown")
+
+
+def test_csv_of_another_encoding_or_kind(csv_root):
+    for content, expected in (
+        ("split,image,labels\ntrain,a.jpg,ch\u00eane\n".encode("latin-1"), "not UTF-8 .* save"),
+        ("split,image,labels\ntrain,a.jpg,cat\n".encode("utf-16"), "not UTF-8 .* save"),
+        (b"split,image,labels\ntrain,a.jpg," + b"x" * 200_000, "line 2: not CSV .*larger than"),
+    ):
+        (csv_root / "labels.csv").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"labels\.csv, .*{expected}"):
+            read_csv(csv_root / "labels.csv", csv_root, "train", unlisted="unknown")
+    with pytest.raises(ValueError, match="must name a CSV file: .* is no file"):
+        read_csv(csv_root, csv_root, "train", unlisted="unknown")
+
+
+def test_csv_takes_a_byte_order_mark_blanks_and_absolute_paths(csv_root):
+    text = f"\ufeffsplit, image, labels\ntrain, a.jpg, cat | dog\n\ntrain, {csv_root}/b.jpg,\n"
+    (csv_root / "labels.csv").write_text(text, encoding="utf-8")
+    images = read_csv(csv_root / "labels.csv", csv_root, "train", unlisted="unknown")
+    assert [images.path(row) for row in range(2)] == [csv_root / "a.jpg", csv_root / "b.jpg"]
+    np.testing.assert_array_equal(images.labels, [[1, 1], [0, 0]])
 
 
 def test_csv_unknown_class_names_the_line_and_the_nearest(csv_root):
