@@ -126,6 +126,31 @@ def add_gated(output: Tensor, vectors: Tensor, gate: Tensor) -> Tensor:
     return (total.mT if channels_last else total).view(output.shape)
 
 
+class _AddAtCentre(torch.autograd.Function):
+    """``kernel`` plus ``centre`` [C',C,1,1] at its middle: one copy of the kernel, no padding.
+
+    With a small batch the kernel has as many numbers as the map, so that every copy of it shows in
+    the time of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx, kernel, centre):
+        total = kernel.clone()
+        _middle(total).add_(centre)
+        return total
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        # a copy: the first becomes the kernel's .grad, to which others may be added in place
+        return gradients[0], _middle(gradients[0]).clone()
+
+
+def _middle(kernel: Tensor) -> Tensor:
+    """[C',C,K,K] -> [C',C,1,1], a view."""
+    reach = kernel.shape[-1] // 2
+    return kernel[:, :, reach : reach + 1, reach : reach + 1]
+
+
 def _grouped_linear(vectors: Tensor, weight: Tensor, groups: int) -> Tensor:
     """A grouped 1x1 convolution of [B,C] vectors: a hundred times faster than by ``conv2d``."""
     inputs = vectors.unflatten(1, (groups, 1, -1))
@@ -230,8 +255,7 @@ class LocalGlobalConv(ConvolutionWithBranch):
         assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         scaled = proj.weight * scale[:, None, None, None]
-        reach = conv.kernel_size[0] // 2
-        weight = conv.weight + F.pad(scaled, (reach, reach, reach, reach))
+        weight = _AddAtCentre.apply(conv.weight, scaled)
         bias = scale * (_bias(proj) - norm.running_mean) + norm.bias
         return weight, bias if conv.bias is None else bias + conv.bias, scaled
 
