@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pumlc.vision.list_files import read_nus_wide, read_open_images, read_visual_genome
+from pumlc.vision.sources import source
 
 
 def write(file, text):
@@ -176,3 +177,38 @@ def test_open_images_incomplete(open_images):
     write(open_images / LABELS.replace("val", "test"), HEADER)
     with pytest.raises(ValueError, match="the split is empty"):
         read_open_images(open_images, "test")
+
+
+@pytest.fixture
+def whole_open_images(open_images):
+    """All three splits; the layout above is of the validation part."""
+    for split in ("train", "test"):
+        (open_images / split).symlink_to(open_images / "validation")
+        (open_images / LABELS.replace("val", split)).symlink_to(open_images / LABELS)
+    return open_images
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "expected"),
+    [
+        ("vg500", "visual_genome", [["train", "3", "-", "500"], ["test", "1", "10000", "500"]]),
+        ("vg200", "visual_genome", [["train", "3", "-", "200"], ["test", "1", "10000", "200"]]),
+        ("nuswide", "nus_wide", [["train", "3", "161789", "2"], ["test", "1", "107859", "2"]]),
+        (
+            "openimages",
+            "whole_open_images",
+            [["train", "3", "-", "3"], ["val", "3", "41620", "3"], ["test", "3", "125436", "3"]],
+        ),
+    ],
+)
+def test_prepare_counts_a_whole_layout_and_names_a_missing_part(
+    name, layout, expected, request, tool, capsys
+):
+    root = request.getfixturevalue(layout)
+    tool("prepare").main([name, str(root)])
+    rows = [line.split("|")[1:5] for line in capsys.readouterr().out.strip().splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == expected
+    part, address = next(iter(source(name).parts.items()))
+    (root / part).unlink()
+    with pytest.raises(ValueError, match=rf"missing:\n  {part}\n      from {address}"):
+        tool("prepare").main([name, str(root)])
