@@ -58,8 +58,16 @@ def _selective_by_prior(logits: Tensor, targets: Tensor, **options) -> Tensor:
 
 
 def _topk_of_each_row(scores: Tensor, positives: Tensor, **options) -> Tensor:
-    k = torch.full((len(scores),), 3, dtype=torch.int32)
+    k = torch.full((len(scores),), 3, dtype=torch.int32, device=scores.device)
     return losses.soft_topk_loss(scores, positives, k=k, alpha=0.7, **options)
+
+
+def _chunked(scores: Tensor, positives: Tensor, **options) -> Tensor:
+    """From embeddings: with the unit vectors as labels the queries are the scores."""
+    labels = torch.eye(scores.shape[-1], dtype=scores.dtype)
+    return losses.chunked_decoupled_softmax_loss(
+        scores, labels, positives, temperature=1.0, chunk_size=4, **options
+    )
 
 
 PARTIAL = {"gamma_positive": 0.5, "gamma_negative": 1, "gamma_unknown": 2, "margin": 0.05}
@@ -214,6 +222,9 @@ CASES = [
     ),
     LossCase("soft_topk/rows", _topk_of_each_row, "positives", couples=True),
 ]
+
+# No name of LOSSES, and ranks share its labels in another way: for the contract alone.
+CHUNKED = LossCase("chunked", _chunked, "positives", couples=True)
 
 
 def make_inputs(

@@ -6,12 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_cases import CASES, make_inputs
+from loss_cases import CASES, CHUNKED, make_inputs
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pumlc import losses
+from pumlc.losses import positives as forms_of_positives
 
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
-# The first case of each loss: enough where the parameters take no part and a test is slow.
+every_case = pytest.mark.parametrize("case", [*CASES, CHUNKED], ids=str)
+# The first case of each loss: compiled to the end. The others are traced: a branch that a parameter
+# opens shows there.
 FIRST_CASES = list({case.name.split("/")[0]: case for case in reversed(CASES)}.values())
 
 
@@ -186,17 +189,63 @@ def test_a_wrong_label_is_found_by_row():
         losses.binary_cross_entropy_loss(logits, targets, unknown="ignore")
 
 
-@pytest.mark.parametrize("case", FIRST_CASES, ids=str)
+@every_case
 def test_compiles_without_a_graph_break(case):
     torch.compiler.reset()
     logits, targets = make_inputs(case, dtype=torch.float32)
-    compiled = torch.compile(case.loss, fullgraph=True, backend="aot_eager")
+    backend = "aot_eager" if case in FIRST_CASES else "eager"
+    compiled = torch.compile(case.loss, fullgraph=True, backend=backend)
     ours = logits.clone().requires_grad_()
     value = compiled(ours, targets)
     value.backward()
     torch.testing.assert_close(
         (value.detach(), ours.grad), value_and_gradient(case, logits, targets)
     )
+
+
+def test_a_branch_on_values_is_a_graph_break():
+    """The negative control of the test above."""
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(lambda x: x if x.sum() > 0 else -x, fullgraph=True)(torch.ones(2))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_never_waits_for_the_device(case):
+    """Tensors on the meta device have no values: to look at one is an error."""
+    logits, targets = make_inputs(case, dtype=torch.float32)
+    logits, targets = logits.to("meta").requires_grad_(), targets.to("meta")
+    case.loss(logits, targets).backward()
+    assert logits.grad is not None
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        bool(logits.sum() > 0)
+
+
+class LooksAtValues(TorchDispatchMode):
+    """Notes the operations whose result, on an accelerator, the host has to wait for."""
+
+    found: set[str]
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        if name in {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}:
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_chunked_softmax_waits_for_dense_positives_alone(sparse, monkeypatch):
+    monkeypatch.setattr(forms_of_positives, "values_can_be_checked", lambda values: False)
+    queries, labels = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    positives = torch.zeros(3, 9, dtype=torch.bool)
+    positives[0, 2] = positives[0, 8] = positives[2, 5] = True
+    given = positives.to_sparse_csr() if sparse else positives
+    with LooksAtValues() as looks:
+        looks.found = set()
+        losses.chunked_decoupled_softmax_loss(
+            queries, labels, given, temperature=0.5, chunk_size=4
+        ).backward()
+    # dense positives have to be counted
+    assert looks.found == (set() if sparse else {"aten::nonzero"})
 
 
 @settings(max_examples=25, deadline=None)

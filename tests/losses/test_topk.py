@@ -47,6 +47,9 @@ def test_sums_to_k_over_a_million_labels(num_labels, spread):
     scores = spread * torch.randn(1, num_labels, generator=torch.Generator().manual_seed(0))
     selected = soft_topk(scores, k=5, alpha=2.0).double().sum().item()
     assert selected == pytest.approx(5, rel=1e-5)
+    k = torch.tensor([1, 700])
+    of_rows = soft_topk(scores.expand(2, -1), k=k, alpha=2.0).double().sum(1)
+    torch.testing.assert_close(of_rows, k.double(), rtol=1e-5, atol=0)
 
 
 @settings(max_examples=60, deadline=None)
