@@ -68,7 +68,8 @@ def read_csv(
             enter(labels[len(own)], row, columns, column_of, f"{file}, line {line}")
             own.append(place)
     _refuse_repeated(file, paths, lines)
-    return checked_images(file, root, paths[np.array(own)], labels, names)
+    places = np.array(own)
+    return checked_images(file, root, paths[places], labels, names, lines[places])
 
 
 def has_split(file: Path, split: str) -> bool:

@@ -72,6 +72,7 @@ def checked_images(
     paths: Sequence[str] | np.ndarray,
     labels: np.ndarray,
     classes: tuple[str, ...],
+    lines: np.ndarray | None = None,
 ) -> LabelledImages:
     """Pictures and labels, after a check that there are some and that every picture exists.
 
@@ -79,9 +80,11 @@ def checked_images(
         file: where the labels come from.
         folder: what ``paths`` are relative to.
         paths: names, or already [N] UTF-8 bytes.
+        lines: [N] lines of ``file``, for messages, where a row is not easily found otherwise.
 
     Raises:
-        ValueError: no picture, no class, or a missing picture (the first is named with its row).
+        ValueError: no picture, no class, or a missing picture (the first is named with its row or
+            line).
     """
     if not len(paths):
         raise ValueError(f"{file}: the split is empty")
@@ -92,7 +95,8 @@ def checked_images(
     if len(missing):
         row = int(missing[0])
         raise ValueError(
-            f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is row {row}: "
+            f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is "
+            f"{f'row {row}' if lines is None else f'line {lines[row]}'}: "
             f"{folder / encoded[row].decode()}"
         )
     return LabelledImages(str(file), folder, encoded, labels, classes)

@@ -55,7 +55,10 @@ def test_csv_wide_form(csv_root):
             "'a.jpg' is in line 2 and again in line 3",
         ),
         ("split,image,labels\ntest,a.jpg,cat\n", r"no row of split 'train'.*\['test'\]"),
-        ("split,image,labels\ntrain,a.jpg,cat\ntrain,z.jpg,cat\n", r"1 of 2 pictures.*z\.jpg"),
+        (
+            "split,image,labels\ntrain,a.jpg,cat\ntrain,z.jpg,cat\n",
+            r"1 of 2 pictures.*line 3: .*z\.jpg",
+        ),
         ("split,image,labels\ntrain,a.jpg,cat\ntest,a.jpg,dog\n", "again in line 3; .* one split"),
         ("split,image,labels\ntrain,,cat\n", "line 2: the cell image is empty"),
         ("", r"no column 'split' in the first line; got \[\]"),
