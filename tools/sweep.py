@@ -11,7 +11,16 @@ from pathlib import Path
 
 from pumlc.engine import console
 from pumlc.engine.config import parse
-from pumlc.engine.sweep import Row, choose, grid, markdown, plot, run_cells, write_csv
+from pumlc.engine.sweep import (
+    Row,
+    choose,
+    chosen_settings,
+    grid,
+    markdown,
+    plot,
+    run_cells,
+    write_csv,
+)
 from pumlc.vision.sweep import SweepConfig, feature_cells, fine_tune_cells
 
 
@@ -41,6 +50,7 @@ def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
         for metric in ("all", "frequent", "listed"):
             if metric in rows[0]:
                 parts += [f"Classes: {metric}; {title}", markdown(chosen, metric)]
+    parts += ["What was chosen for all proportions", chosen_settings(choose(rows, ["method"]))]
     plot(choose(rows, ["method", "proportion"]), config.metric, out / "plot.svg", out.name)
     report = "\n\n".join(parts)
     (out / "table.md").write_text(report + "\n")

@@ -166,6 +166,18 @@ def markdown(rows: Sequence[Row], metric: str) -> str:
     return table(["method", *(f"{100 * p:g} %" for p in proportions)], lines)
 
 
+def chosen_settings(rows: Sequence[Row]) -> str:
+    """What `choose` took for each method, and the validation it took it for."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["method"], []).append(row)
+    lines = [
+        [name, f"{of[0]['learning_rate']:g}", str(of[0]["epochs"]), _mean_validation(of)]
+        for name, of in groups.items()
+    ]
+    return table(["method", "learning rate", "epochs", "validation mAP"], lines)
+
+
 def _cell(entry: tuple[float, float, int] | None) -> str | None:
     if entry is None:
         return None
