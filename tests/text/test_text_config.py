@@ -50,6 +50,8 @@ def test_refused_settings(tmp_path, changes, message):
     [
         "eurlex57k_decoupled",
         "tibcore79k_decoupled",
+        "eurlex57k_cpu",
+        "tibcore79k_cpu",
         "eurlex4k_decoupled",
         "lf_amazontitles131k_decoupled",
         "lf_wikipedia500k_decoupled",
