@@ -147,6 +147,8 @@ def test_predict_refuses_what_is_no_picture(trained, tool, tmp_path):
     assert not (tmp_path / "p.csv").exists()
     with pytest.raises(ValueError, match="no such file or folder"):
         predict([str(trained), str(tmp_path / "nothing"), "--out", str(tmp_path / "p.csv")])
+    with pytest.raises(ValueError, match="--batch-size must be at least 1, got 0"):
+        predict([str(trained), str(broken), "--out", "p.csv", "--batch-size", "0"])
     with pytest.raises(ValueError, match="no weights 'worst'; saved: best, best-ema, last"):
         predict([str(trained), str(broken), "--out", "p.csv", "--weights", "worst"])
 
@@ -256,6 +258,15 @@ def test_the_validation_part_has_its_own_rows_of_the_manifest(squares_coco):
         np.testing.assert_array_equal(part.labels, observed[rows])
         np.testing.assert_array_equal(part.paths, everything.paths[rows])
     np.testing.assert_array_equal(data.manifest.restore(observed), everything.labels)
+
+
+def test_a_refused_run_leaves_no_folder(squares_coco, tool, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="96 training rows do not fill one batch"):
+        tool("train").main(
+            coco_arguments(squares_coco, out, "--train.epochs", "1", "--train.batch_size", "97")
+        )
+    assert not out.exists()
 
 
 def test_existing_run_is_not_overwritten(trained, squares_coco, tool):

@@ -102,6 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.top is not None and options.top < 1:
         raise ValueError(f"--top must be at least 1, got {options.top}")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     task = RunFolder(options.run).read()["config"]["task"]
     rows = text_rows(options) if task == "text" else picture_rows(options)
     with complete_file(options.out) as file:
