@@ -8,9 +8,11 @@ from torch import nn
 from pumlc.vision import LocalGlobalConv, add_local_global, fold_local_global
 from pumlc.vision.lgconv import FoldedLocalGlobalConv
 
-# family -> number of converted convolutions, one of them; the smallest network of each family
+# family -> number of converted convolutions, one of them; otherwise the smallest of each family
 FAMILIES = {
     "resnet18": (16, "layer1.0.conv1"),
+    "resnet50": (16, "layer1.0.conv2"),
+    "resnet101": (33, "layer1.0.conv2"),
     "resnet26d": (10, "conv1.6"),  # the stem's first convolution reads 3 channels
     "resnext50_32x4d": (16, "layer1.0.conv2"),
     "seresnet50": (16, "layer1.0.conv2"),

