@@ -67,8 +67,8 @@ def asymmetric_loss(
     logits = at_least_float32(logits)
     losses = torch.where(
         targets == POSITIVE,
-        _positive_losses(logits, gamma_positive, detach_weight),
-        _negative_losses(logits, gamma_negative, margin, detach_weight),
+        positive_losses(logits, gamma_positive, detach_weight),
+        negative_losses(logits, gamma_negative, margin, detach_weight),
     )
     known = (targets == POSITIVE) | negative_mask(targets, unknown)
     return mean_over_rows(losses.masked_fill(~known, 0.0), process_group)
@@ -142,14 +142,14 @@ def partial_asymmetric_loss(
     logits = at_least_float32(logits)
     losses = torch.where(
         targets == POSITIVE,
-        _positive_losses(logits, gamma_positive, detach_weight),
-        _negative_losses(logits, gamma_negative, margin, detach_weight),
+        positive_losses(logits, gamma_positive, detach_weight),
+        negative_losses(logits, gamma_negative, margin, detach_weight),
     )
     unknown = targets == UNKNOWN
     if mode == "ignore":
         losses = losses.masked_fill(unknown, 0.0)
     else:
-        of_unknown = _negative_losses(logits, gamma_unknown, margin, detach_weight)
+        of_unknown = negative_losses(logits, gamma_unknown, margin, detach_weight)
         losses = torch.where(unknown, of_unknown, losses)
     if mode == "selective":
         likely = unknown & _likely(logits.detach(), unknown, likelihood_top_k)
@@ -159,14 +159,14 @@ def partial_asymmetric_loss(
     return mean_over_rows(losses, process_group)
 
 
-def _positive_losses(logits, gamma, detach_weight) -> Tensor:
+def positive_losses(logits, gamma, detach_weight) -> Tensor:
     """-(1 - p)^gamma log p, elementwise."""
     check_number("gamma_positive", gamma, 0, math.inf)
     weight = (gamma * F.logsigmoid(-logits)).exp()
     return -(weight.detach() if detach_weight else weight) * F.logsigmoid(logits)
 
 
-def _negative_losses(logits, gamma, margin, detach_weight) -> Tensor:
+def negative_losses(logits, gamma, margin, detach_weight) -> Tensor:
     """-p_m^gamma log(1 - p_m), elementwise, with p_m = max(p - margin, 0)."""
     check_number("gamma of negatives and unknown labels", gamma, 0, math.inf)
     check_number("margin", margin, 0, 1)

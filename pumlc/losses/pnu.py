@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from pumlc.labels import NEGATIVE, POSITIVE
+from pumlc.losses.asymmetric import negative_losses
 from pumlc.losses.checks import check_number, check_targets
 from pumlc.losses.numerics import at_least_float32, group_count, group_sum, log_sum_exp
 
@@ -15,10 +16,12 @@ def pnu_loss(
     logits: Tensor,
     targets: Tensor,
     *,
-    likelihood: float = 1.0,
+    supervised: float = 10.0,
+    gamma_negative: float = 4.0,
+    margin: float = 0.05,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    r"""Variational loss of the positives plus that of the known negatives and their likelihood.
+    r"""Variational loss of the positives, that of the known negatives, and ASL over both.
 
     .. math::
 
@@ -27,17 +30,19 @@ def pnu_loss(
             + k_c \Big[ \log \tfrac1B \sum_i (1 - q_{ic})
                 - \tfrac1{n^-_c} \sum_{i:\, y_{ic} = -1} \log (1 - q_{ic}) \Big]
             + k_c \tfrac{w}{B} \Big[ - \sum_{i:\, y_{ic} = 1} \log q_{ic}
-                - \sum_{i:\, y_{ic} = -1} \log (1 - q_{ic}) \Big]
+                - \sum_{i:\, y_{ic} = -1} r_{ic}^\gamma \log (1 - r_{ic}) \Big]
 
-        q_{ic} = \sigma(s_{ic}) \qquad k_c = (n^+_c + n^-_c) / B \qquad w = likelihood
+        q_{ic} = \sigma(s_{ic}) \qquad r = \max(q - m, 0) \qquad k_c = (n^+_c + n^-_c) / B
 
-    The first two brackets are each the variational PU loss, the second with the two sides
-    exchanged: the whole batch stands for the unlabeled data. Either alone leaves its q a free
-    factor; both together are least at q = P(y = 1 | x), with no class prior given. The third is
-    binary cross entropy over the known labels. ``k`` is the share of the class's labels that are
-    known: few known labels leave PU learning, all of them give both sides the same weight. What a
-    class has no label for is left out: the first bracket without a positive, the other two without
-    a negative. The value is at least -sum_c log(B / n+) + k log(B / n-).
+    with w = ``supervised``, gamma = ``gamma_negative`` and m = ``margin``. The first two brackets
+    are each the variational PU loss, the second with the two sides exchanged: the whole batch
+    stands for the unlabeled data. Either alone leaves its q a free factor; both together are least
+    at q = P(y = 1 | x), with no class prior given. The third is the asymmetric loss over the known
+    labels: it looks at the negatives that are hard to tell from positives, which no unlabeled row
+    can be trusted to be. It makes the ranking better and q less of a probability; supervised = 0
+    leaves it out. ``k`` is the share of the class's labels that are known: few known labels leave
+    PU learning. What a class has no label for is left out: the first bracket without a positive,
+    the other two without a negative. The value is at least -sum_c log(B / n+) + k log(B / n-).
 
     Couples the batch, class by class. With ``process_group`` every statistic is that of the batch
     of all ranks together.
@@ -46,32 +51,36 @@ def pnu_loss(
     within each side. With positives alone it is the PU loss without its two numbers.
 
     Relations: gamma = 0 and a large alpha make ``pu_loss(..., absent="skip")`` the first bracket;
-    ``binary_cross_entropy_loss(..., unknown="ignore")`` is the third with k = w = 1.
+    ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with k = w = 1.
 
     Args:
         logits: scores s, [B, C], any floating dtype.
         targets: labels y in {1, 0, -1}, [B, C], signed integers.
-        likelihood: weight w of the third bracket, >= 0. 0 where positives and negatives are known
-            at different rates: its minimum is then another one, the others' is not.
+        supervised: weight w of the third bracket, >= 0.
+        gamma_negative: exponent gamma of its negatives, >= 0; ASL's published number.
+        margin: m in [0, 1], which is taken from the probability of its negatives; likewise.
         process_group: ranks that hold different rows, the same classes.
 
     Returns:
         Scalar, in nats: summed over classes.
 
     Raises:
-        ValueError: shapes differ, dtypes, labels or the weight are not as above.
+        ValueError: shapes differ, dtypes or labels are not as above, a number is out of its range.
 
     Source: this package, docs/partial_labels.md; the first bracket is L_var of Chen et al., "A
-    Variational Approach for Learning from Positive and Unlabeled Data" (NeurIPS 2020).
+    Variational Approach for Learning from Positive and Unlabeled Data" (NeurIPS 2020), the third
+    is Ben-Baruch et al., "Asymmetric Loss for Multi-Label Classification" (ICCV 2021).
 
     >>> import torch
     >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [0.0, -2.0]])
     >>> targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
     >>> pnu_loss(logits, targets)
-    tensor(-1.1407)
+    tensor(-0.2208)
     """
     check_targets(logits, targets)
-    check_number("likelihood", likelihood, 0, math.inf)
+    check_number("supervised", supervised, 0, math.inf)
+    check_number("gamma_negative", gamma_negative, 0, math.inf)
+    check_number("margin", margin, 0, 1)
     logits = at_least_float32(logits)
     num_rows = group_count(len(logits), logits, process_group)
     log_num_rows = logits.new_zeros(()).add(num_rows).log()
@@ -84,6 +93,9 @@ def pnu_loss(
         brackets.append(bracket.masked_fill(count == 0, 0.0))
         counts.append(count)
         sums.append(total)
+    negatives = negative_losses(logits, gamma_negative, margin, False)
+    negatives = negatives.masked_fill(targets != NEGATIVE, 0.0).sum(0)
+    of_known = (group_sum(negatives, process_group) - sums[0]) / num_rows
+    of_known = of_known.masked_fill(counts[1] == 0, 0.0)
     share_known = (counts[0] + counts[1]) / num_rows
-    of_known = -(sums[0] + sums[1]).masked_fill(counts[1] == 0, 0.0) / num_rows
-    return (brackets[0] + share_known * (brackets[1] + likelihood * of_known)).sum()
+    return (brackets[0] + share_known * (brackets[1] + supervised * of_known)).sum()

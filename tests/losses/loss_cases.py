@@ -91,7 +91,7 @@ CASES = [
         True,
     ),
     LossCase("pnu", losses.pnu_loss, "labels", couples=True),
-    LossCase("pnu/no likelihood", partial(losses.pnu_loss, likelihood=0.0), "labels", couples=True),
+    LossCase("pnu/two sides", partial(losses.pnu_loss, supervised=0.0), "labels", couples=True),
     LossCase("bce/ignore", partial(losses.binary_cross_entropy_loss, unknown="ignore"), "labels"),
     LossCase(
         "bce/negative", partial(losses.binary_cross_entropy_loss, unknown="negative"), "labels"

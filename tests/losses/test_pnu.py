@@ -1,18 +1,19 @@
 """The PNU loss against a naive loop, its limits, its bound and its minimiser."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from loss_cases import CASES, make_inputs
 from torch import Tensor
 
-from pumlc.losses import binary_cross_entropy_loss, pnu_loss, pu_loss
+from pumlc.losses import asymmetric_loss, pnu_loss, pu_loss
 
 CASE = next(case for case in CASES if case.name == "pnu")
 
 
-def naive_pnu(logits: Tensor, targets: Tensor, likelihood: float) -> float:
+def naive_pnu(logits: Tensor, targets: Tensor, supervised: float) -> float:
     rows, columns = logits.shape
     total = 0.0
     for c in range(columns):
@@ -27,31 +28,37 @@ def naive_pnu(logits: Tensor, targets: Tensor, likelihood: float) -> float:
             total += share * math.log(sum(1 - v for v in q) / rows)
             total -= share * sum(math.log(1 - q[i]) for i in negative) / len(negative)
             of_known = sum(math.log(q[i]) for i in positive)
-            of_known += sum(math.log(1 - q[i]) for i in negative)
-            total -= likelihood * share * of_known / rows
+            for i in negative:
+                shifted = max(q[i] - 0.05, 0.0)
+                of_known += shifted**4 * math.log(1 - shifted)
+            total -= supervised * share * of_known / rows
     return total
 
 
-@pytest.mark.parametrize("likelihood", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("supervised", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize(("rows", "columns"), [(7, 6), (16, 3), (1, 5)])
-def test_equals_the_naive_loop(rows, columns, likelihood):
+def test_equals_the_naive_loop(rows, columns, supervised):
     logits, targets = make_inputs(CASE, rows, columns)
-    value = float(pnu_loss(logits, targets, likelihood=likelihood))
-    assert value == pytest.approx(naive_pnu(logits, targets, likelihood), rel=1e-10)
+    value = float(pnu_loss(logits, targets, supervised=supervised))
+    assert value == pytest.approx(naive_pnu(logits, targets, supervised), rel=1e-10)
 
 
-@pytest.mark.parametrize("likelihood", [-1.0, float("nan")])
-def test_a_wrong_weight(likelihood):
+@pytest.mark.parametrize("option", ["supervised", "gamma_negative", "margin"])
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+def test_a_number_out_of_range(option, value):
     logits, targets = make_inputs(CASE, 4, 2)
-    with pytest.raises(ValueError, match="likelihood"):
-        pnu_loss(logits, targets, likelihood=likelihood)
+    with pytest.raises(ValueError, match=option):
+        pnu_loss(logits, targets, **{option: value})
 
 
-def test_with_every_label_known_cross_entropy_is_the_third_bracket():
+def test_with_every_label_known_the_asymmetric_loss_is_the_third_bracket():
     logits, targets = make_inputs(CASE, 16, 5)
     targets = targets + (targets == 0).to(targets.dtype)
-    third = pnu_loss(logits, targets) - pnu_loss(logits, targets, likelihood=0.0)
-    torch.testing.assert_close(third, binary_cross_entropy_loss(logits, targets, unknown="ignore"))
+    third = pnu_loss(logits, targets, supervised=2.0) - pnu_loss(logits, targets, supervised=0.0)
+    asymmetric = asymmetric_loss(
+        logits, targets, gamma_positive=0, gamma_negative=4, margin=0.05, unknown="ignore"
+    )
+    torch.testing.assert_close(third, 2 * asymmetric)
 
 
 def test_without_negatives_it_is_the_pu_loss_without_its_two_numbers():
@@ -64,9 +71,10 @@ def test_without_negatives_it_is_the_pu_loss_without_its_two_numbers():
 def test_with_every_label_known_the_sides_weigh_the_same():
     logits, targets = make_inputs(CASE, 16, 5)
     targets = targets + (targets == 0).to(targets.dtype)
-    torch.testing.assert_close(pnu_loss(-logits, -targets), pnu_loss(logits, targets))
+    two_sides = partial(pnu_loss, supervised=0.0)
+    torch.testing.assert_close(two_sides(-logits, -targets), two_sides(logits, targets))
     targets[0] = 0  # a negative control: a hidden row makes them differ
-    assert (pnu_loss(-logits, -targets) - pnu_loss(logits, targets)).abs() > 1e-3
+    assert (two_sides(-logits, -targets) - two_sides(logits, targets)).abs() > 1e-3
 
 
 def test_never_below_its_bound():
@@ -103,7 +111,7 @@ def test_least_at_the_true_probability():
 
     def closure():
         optimizer.zero_grad()
-        loss = pnu_loss(scores[point], targets)
+        loss = pnu_loss(scores[point], targets, supervised=0.0)
         loss.backward()
         return loss
 
