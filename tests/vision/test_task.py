@@ -250,7 +250,7 @@ def test_the_label_graph_counts_what_training_may_see(squares_coco, tmp_path):
     data = DataConfig(name="coco", root=str(squares_coco), known=0.3, validation=0.25)
     model = ModelConfig(backbone="test_resnet", head="ssgrl", label_vectors=str(vectors))
     task = VisionTask(vision_config(squares_coco, data=data, model=model))
-    graph = task.model.head.graph.graph
+    graph = task.model.head.get_buffer("graph.graph")
     assert torch.equal(graph, label_graph(task.data.train.labels))
     complete = training_data(DataConfig(name="coco", root=str(squares_coco)), seed=0).train.labels
     assert not torch.equal(graph, label_graph(complete))
