@@ -4,10 +4,12 @@ import difflib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -233,7 +235,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"weights: {path} is not an existing .safetensors or .pth file, 'pretrained' or 'pip'"
         )
-    return timm.models.load_state_dict(str(path))  # reads pickles with weights_only
+    try:
+        return timm.models.load_state_dict(str(path))  # reads pickles with weights_only
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise ValueError(f"weights: {path} holds no weights that can be read: {error}") from None
 
 
 def _pip_weights(backbone: str) -> dict[str, Tensor]:

@@ -255,3 +255,12 @@ def test_ssgrl_weights_bring_their_own_vectors_and_graph():
     assert not torch.equal(other(images), model(images))
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(images), model(images))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x80\x04K\x01."])
+def test_a_file_that_holds_no_weights(tmp_path, suffix, content):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"broken{suffix} holds no weights"):
+        small_classifier(weights=str(path))
