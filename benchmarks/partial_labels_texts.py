@@ -83,7 +83,8 @@ def main() -> None:
         for name, content in yaml.safe_load(METHODS.read_text())["methods"].items()
     }
     cells = grid(list(methods), options.proportions, list(range(options.seeds)))
-    common = {"options": {k: str(v) for k, v in vars(options).items()}, "probe": plain(PROBE)}
+    size = [options.train, options.test, options.labels]
+    common = {"data": str(options.root), "size": size, "probe": plain(PROBE)}
     found = run_cells(
         cells,
         options.out,
