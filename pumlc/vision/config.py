@@ -30,8 +30,14 @@ class DataConfig:
     """the CSV file, for name csv"""
     known: float = 1.0
     """proportion of the training labels, positive and negative, that are kept; the rest: unknown"""
-    protocol: Literal["proportion", "single-positive"] = "proportion"
-    """how labels are hidden: a proportion is kept, or one positive per picture and nothing else"""
+    protocol: Literal["proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive"] = (
+        "proportion"
+    )
+    """how labels are hidden. proportion: the mask of HCP and PU-MLC for data.known; dualcoop,
+    csl-rps: the same law drawn as these papers draw it; csl-fpc: data.known_per_class positives and
+    negatives of each class are kept; single-positive: one positive per picture and nothing else"""
+    known_per_class: int | None = None
+    """csl-fpc: labels of each sign that a class keeps"""
     false_negative: float = 0.0
     """rate at which positive training labels are turned negative"""
     false_positive: float = 0.0
@@ -58,6 +64,18 @@ class DataConfig:
         for name in ("false_negative", "false_positive"):
             require(0 <= getattr(self, name) <= 1, f"data.{name}", getattr(self, name), "in [0, 1]")
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
+        require(
+            (self.known_per_class is not None) == (self.protocol == "csl-fpc"),
+            "data.known_per_class",
+            self.known_per_class,
+            "a number exactly when data.protocol is csl-fpc",
+        )
+        require(
+            self.known_per_class is None or self.known_per_class >= 1,
+            "data.known_per_class",
+            self.known_per_class,
+            "at least 1",
+        )
         require(
             (self.csv is not None) == (self.name == "csv"),
             "data.csv",

@@ -10,8 +10,11 @@ from pumlc.labels import (
     LabelManifest,
     PackedLabels,
     compare,
+    drop_proportion,
     flip,
+    keep_fixed_per_class,
     keep_proportion,
+    keep_proportion_torch,
     keep_single_positive,
 )
 from pumlc.labels.convention import row_blocks
@@ -71,11 +74,20 @@ def observe(labels: np.ndarray, config: DataConfig) -> LabelManifest:
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     if any(rates.values()):
         flip(labels, **rates, seed=seed, out=labels)
+    parameters: dict[str, float] = {"known": config.known, **rates}
     if config.protocol == "single-positive":
         keep_single_positive(labels, seed=seed, out=labels)
+    elif config.protocol == "csl-fpc":
+        assert config.known_per_class is not None
+        keep_fixed_per_class(labels, config.known_per_class, seed=seed, out=labels)
+        parameters["known_per_class"] = config.known_per_class
     elif config.known < 1:
-        keep_proportion(labels, config.known, seed=seed, out=labels)
-    parameters = {"known": config.known, **rates}
+        if config.protocol == "proportion":
+            keep_proportion(labels, config.known, seed=seed, out=labels)
+        elif config.protocol == "dualcoop":
+            keep_proportion_torch(labels, config.known, seed=seed, out=labels)
+        else:
+            drop_proportion(labels, 1 - config.known, seed=seed, out=labels)
     return compare(true, labels, protocol=config.protocol, seed=seed, parameters=parameters)
 
 
