@@ -43,7 +43,7 @@ def mask_hash(labels: ArrayLike) -> str:
 
 
 def _sha1(known: np.ndarray) -> str:
-    return hashlib.sha1(known).hexdigest()[:12]
+    return hashlib.sha1(known.tobytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def compare(
     if true.shape != seen.shape:
         raise ValueError(f"observed labels have shape {seen.shape}, true ones {true.shape}")
     for part in row_blocks((len(seen.known), 1)):
-        invented = seen.known[part] & ~true.known[part]
+        invented = (seen.known[part] & ~true.known[part]).view(np.uint8)
         if invented.any():
             entry = 8 * part.start + int(np.flatnonzero(np.unpackbits(invented))[0])
             row, column = divmod(entry, true.shape[1])
