@@ -1,7 +1,6 @@
 """Positive-unlabeled learning: the variational loss of PU-MLC and its mixup term."""
 
 import math
-from collections.abc import Iterable
 from functools import reduce
 from typing import Literal
 
@@ -105,9 +104,14 @@ class _VariationalLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets, *options):
         gradient = torch.empty_like(logits)
-        blocks = _blocks_of_classes(logits, targets, gradient, process_group=options[-1])
         ctx.save_for_backward(gradient)
-        return reduce(torch.add, [_variational_terms(*block, *options) for block in blocks])
+        width = _classes_of_a_block(logits, process_group=options[-1])
+        scratch = [logits.new_empty(len(logits), width) for _ in range(2)]
+        if width == logits.shape[1]:
+            return _variational_terms(logits, targets, gradient, scratch, *options)
+        blocks = zip(*(x.split(width, dim=1) for x in (logits, targets, gradient)), strict=True)
+        terms = [_variational_terms(s, y, g, scratch, *options) for s, y, g in blocks]
+        return reduce(torch.add, terms)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -116,37 +120,48 @@ class _VariationalLoss(torch.autograd.Function):
         return gradient * gradients[0], None, None, None, None, None, None, None
 
 
-def _blocks_of_classes(*matrices, process_group) -> Iterable[tuple[Tensor, ...]]:
-    """Half a megabyte a thread; a single one where launching costs more than memory traffic."""
-    logits = matrices[0]
+def _classes_of_a_block(logits: Tensor, process_group: ProcessGroup | None) -> int:
+    """A megabyte a thread; all where launching costs more than memory traffic."""
+    num_rows, num_classes = logits.shape
     if not logits.is_cpu or process_group is not None or torch.compiler.is_compiling():
-        return [matrices]
-    width = max(1, 2**17 * torch.get_num_threads() // len(logits))
-    if width >= logits.shape[1]:
-        return [matrices]
-    return zip(*(matrix.split(width, dim=1) for matrix in matrices), strict=True)
+        return num_classes
+    return min(num_classes, max(1, 2**18 * torch.get_num_threads() // num_rows))
 
 
 def _variational_terms(
-    logits, targets, gradient, gamma, alpha, skip_absent, temperature_floor, epsilon, process_group
+    logits,
+    targets,
+    gradient,
+    scratch,
+    gamma,
+    alpha,
+    skip_absent,
+    temperature_floor,
+    epsilon,
+    process_group,
 ) -> Tensor:
     """Loss of some classes, scalar; its gradient by their logits is written to ``gradient``."""
+    if logits.shape != scratch[0].shape:
+        scratch = [matrix[:, : logits.shape[1]] for matrix in scratch]
     num_rows = group_count(len(logits), logits, process_group)
-    temperature = _temperature(logits, num_rows, alpha, temperature_floor, process_group)
-    scaled = logits / temperature
+    mean = group_sum(logits.sum(0), process_group) / num_rows
+    squares = torch.sub(logits, mean, out=gradient).square_()
+    deviation = (group_sum(squares.sum(0), process_group) / num_rows).sqrt_()
+    temperature = _temperature(mean, deviation, num_rows, alpha, temperature_floor)
+    scaled = torch.div(logits, temperature, out=scratch[0])
     # Where every q of a class would underflow, the scores are lifted until the largest is -40:
     # there sigmoid is exp to 1e-17 and the logarithm of the mean only shifts.
     sunk = group_max(scaled.amax(0), process_group).add(40.0).clamp_(max=0.0)
     q = torch.sub(scaled, sunk, out=gradient).sigmoid_()
-    slope = q.neg().add_(1.0)  # d log q / d scaled
-    log_q = torch.minimum(q, slope).neg_().log1p_().add_(scaled.clamp_(max=0.0))
+    log_q = torch.neg(q, out=scratch[1]).add_(1.0)
+    torch.minimum(q, log_q, out=log_q).neg_().log1p_().add_(scaled.clamp_(max=0.0))
     total = group_sum(q.sum(0), process_group)
     log_mean_q = (total / num_rows).log_().add_(sunk)
     if epsilon:
         log_q, kept = _add_epsilon(log_q, epsilon)
         log_mean_q, mean_kept = _add_epsilon(log_mean_q, epsilon)
 
-    positive = targets.clamp(min=UNKNOWN).to(logits.dtype)  # POSITIVE is the one label above
+    positive = scratch[0].copy_(targets.clamp(min=UNKNOWN))  # POSITIVE is the one label above
     num_positives = group_sum(positive.sum(0), process_group)
     per_positive = num_positives.clamp(min=1).reciprocal_()
     sum_positives = group_sum(log_q.mul_(positive).sum(0), process_group)
@@ -155,13 +170,14 @@ def _variational_terms(
         rebalance = rebalance.masked_fill(num_positives == 0, 0.0)
     loss = (rebalance * log_mean_q - per_positive * sum_positives).sum()
 
-    # d loss / d log q = rebalance * q / total - positive / num_positives
-    q.mul_(rebalance / (total * temperature))
-    positive.mul_(per_positive / temperature)
+    # d loss / d log q = rebalance * q / total - positive / num_positives,
+    # d log q / d scaled = 1 - q
     if epsilon:
-        q.mul_(mean_kept)
         positive.mul_(kept)
-    q.sub_(positive).mul_(slope)
+        rebalance.mul_(mean_kept)
+    slope = torch.mul(q, rebalance / (total * temperature), out=scratch[1])
+    slope.addcmul_(positive, per_positive / temperature, value=-1)
+    torch.addcmul(slope, slope, q, value=-1, out=gradient)
     return loss
 
 
@@ -171,13 +187,11 @@ def _add_epsilon(log_q, epsilon) -> tuple[Tensor, Tensor]:
     return log_sum, (log_q - log_sum).exp_()
 
 
-def _temperature(logits, num_rows, alpha, floor, process_group) -> Tensor:
+def _temperature(mean, deviation, num_rows, alpha, floor) -> Tensor:
     """Temperature of each class, [C]: ``alpha`` standard deviations, between the floor and 1."""
-    mean = group_sum(logits.sum(0), process_group) / num_rows
-    squares = group_sum((logits - mean).square_().sum(0), process_group)
     floor = floor + (num_rows == 1)  # one row has no spread to go by
-    lowest = mean.clamp_(min=0.0).mul_(floor).add_(floor)
-    return squares.sqrt_().mul_(alpha / num_rows**0.5).maximum(lowest).clamp_(max=1.0)
+    lowest = mean.clamp(min=0.0).mul_(floor).add_(floor)
+    return deviation.mul(alpha).maximum(lowest).clamp_(max=1.0)
 
 
 def pu_mixup_loss(
