@@ -115,8 +115,8 @@ def main() -> None:
     parser.add_argument(
         "--layouts", nargs="+", default=["contiguous"], choices=["contiguous", "channels_last"]
     )
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[list[object]] = []

@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +20,8 @@ from sklearn.datasets import load_digits
 
 from pumlc.engine import console
 
-ROOT = Path(__file__).parent.parent
+TOOLS = Path(__file__).parent
+CONFIGS = TOOLS.parent / "configs"
 SIDE = 64
 SPLITS = {"train": 2000, "val": 500}
 METHODS = {
@@ -102,20 +101,6 @@ def write_coco(folder: Path) -> None:
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
-def tool(name: str, *arguments: str) -> str:
-    """Run another entry point, show what it prints, return it.
-
-    Raises:
-        ValueError: it failed.
-    """
-    command = [sys.executable, str(ROOT / "tools" / name), *arguments]
-    print("$ python", os.path.relpath(command[1]), *arguments, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise ValueError(f"tools/{name} failed:\n{done.stdout}")
-    return done.stdout
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -130,13 +115,14 @@ def main(arguments: list[str] | None = None) -> None:
     for method, config in METHODS.items():
         run = out / "runs" / Path(config).stem
         start = time.perf_counter()
-        tool(
-            "train.py",
-            *("--config", os.path.relpath(ROOT / "configs" / config)),
+        console.output_of(
+            TOOLS / "train.py",
+            *("--config", os.path.relpath(CONFIGS / config)),
             *("--data.root", str(out), "--out", str(run)),
         )
         seconds = time.perf_counter() - start
-        result = json.loads(tool("evaluate.py", str(run), "--weights", "last").splitlines()[-1])
+        printed = console.output_of(TOOLS / "evaluate.py", str(run), "--weights", "last")
+        result = json.loads(printed.splitlines()[-1])
         known = json.loads((run / "run.json").read_text())["config"]["data"]["known"]
         score = result["weights"]["last"]["mAP"]["sklearn"]
         rows.append([method, score, f"{100 * known:.0f} %", result["N"], f"{seconds:.0f}"])

@@ -13,8 +13,6 @@ import ast
 import json
 import re
 import shutil
-import subprocess
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -26,7 +24,8 @@ from pumlc.engine import console
 from pumlc.text.data import read_corpus
 from pumlc.text.ranking import DEPTH, retrieval_metrics
 
-ROOT = Path(__file__).parent.parent
+TOOLS = Path(__file__).parent
+CONFIGS = TOOLS.parent / "configs"
 LIBRARIES = ("numpy", "scipy", "sklearn")
 SEE_ALSO = re.compile(r"See Also\n-+\n(.*?)(?=\n[A-Z][A-Za-z ]+\n-{3,}|\Z)", re.DOTALL)
 VOCABULARY, LENGTH = 4000, 64
@@ -110,20 +109,6 @@ def tfidf_baseline(folder: Path) -> dict[str, float]:
     return retrieval_metrics(ids, test.truth)
 
 
-def tool(name: str, *arguments: str) -> str:
-    """Run another entry point, show the command, return what it printed.
-
-    Raises:
-        ValueError: it failed.
-    """
-    print("$ python tools/" + " ".join([name, *arguments]), flush=True)
-    command = [sys.executable, str(ROOT / "tools" / name), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise ValueError(f"tools/{name} failed:\n{done.stdout}")
-    return done.stdout
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -136,14 +121,15 @@ def main(arguments: list[str] | None = None) -> None:
     out.mkdir(parents=True)
     write_encoder(out / "encoder", write_corpus(out))
     start = time.perf_counter()
-    tool(
-        "train.py",
-        *("--config", str(ROOT / "configs" / "demo_text.yaml")),
+    console.output_of(
+        TOOLS / "train.py",
+        *("--config", str(CONFIGS / "demo_text.yaml")),
         *("--data.root", str(out), "--data.token_cache", str(out / "tokens")),
         *("--encoder.model", str(out / "encoder"), "--out", str(out / "run")),
     )
     seconds = time.perf_counter() - start
-    result = json.loads(tool("evaluate.py", str(out / "run"), "--weights", "last").splitlines()[-1])
+    printed = console.output_of(TOOLS / "evaluate.py", str(out / "run"), "--weights", "last")
+    result = json.loads(printed.splitlines()[-1])
     entry = result["weights"]["last"]
     shown = ("P@1", "P@3", "P@5", "R@10")
     rows = [

@@ -1,8 +1,10 @@
 """What the entry points in tools/ share: how errors leave, how tables look."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -20,6 +22,19 @@ def run(main: Callable[[], Any]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def output_of(tool: Path, *arguments: str) -> str:
+    """Show the command of another entry point, run it, return what it printed.
+
+    Raises:
+        ValueError: it failed.
+    """
+    print("$ python", os.path.relpath(tool), *arguments, flush=True)
+    done = subprocess.run([sys.executable, tool, *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise ValueError(f"{tool.name} failed:\n{done.stdout}")
+    return done.stdout
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

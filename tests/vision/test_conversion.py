@@ -65,6 +65,27 @@ def test_families_convert_and_train_a_step(family):
     train_step(network.to(memory_format=torch.channels_last), images, converted)
 
 
+@pytest.mark.parametrize("family", ["resnest14d", "regnety_002", "tf_efficientnet_lite0"])
+def test_converted_networks_compile_in_one_graph(family):
+    """Radix attention, groups, depthwise; docs/lgconv.md records the other families."""
+    torch.manual_seed(0)
+    network = timm.create_model(family, num_classes=3)
+    add_local_global(network)
+    network.eval()  # BatchNorm frozen: the same step twice
+    images = torch.randn(2, 3, 64, 96)
+
+    def step(forward):
+        network.zero_grad()
+        logits = forward(images)
+        logits.square().mean().backward()
+        return logits.detach(), [p.grad.clone() for p in network.parameters()]
+
+    expected = step(network)
+    torch.testing.assert_close(
+        step(torch.compile(network, fullgraph=True, backend="aot_eager")), expected
+    )
+
+
 @pytest.mark.parametrize(("family", "blocks"), [("resnet50", 16), ("resnet101", 33)])
 def test_bottlenecks_are_converted_as_published(family, blocks):
     """One branch a block, beside its 3x3 convolution, of the released sizes."""
