@@ -60,10 +60,17 @@ def training_parts(run: Path, config: VisionConfig) -> list[Part]:
     truth = _true_labels(manifest, data) if manifest.changed().any() else None
     parts = [Part("train", data.train, None if truth is None else truth[data.rows])]
     if data.validation is not None:
-        rows = data.validation_rows
-        held = None if truth is None or rows is None else truth[rows]
+        held = None if truth is None else _true_validation(truth, data)
         parts.insert(0, Part("validation", data.validation, held))
     return parts
+
+
+def _true_validation(truth: np.ndarray, data: TrainingData) -> np.ndarray:
+    if data.validation_manifest is None:
+        assert data.validation_rows is not None
+        return truth[data.validation_rows]
+    assert data.validation is not None
+    return data.validation_manifest.restore(data.validation.labels)
 
 
 def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:

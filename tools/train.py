@@ -69,8 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
     task = task_class(config)
     trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
     if accelerator.is_main_process and not resume:
-        run.start(plain(config), task.facts(), accelerator.num_processes)
+        facts = task.facts()
+        run.start(plain(config), facts, accelerator.num_processes)
         task.write_manifest(run.path / "label_manifest.npz")
+        print(", ".join(f"{name} {value}" for name, value in facts.items() if type(value) is int))
     accelerator.wait_for_everyone()
     if resume:
         trainer.resume()

@@ -99,8 +99,11 @@ def create_schedule(
     steps = (config.schedule_epochs or config.epochs) * steps_per_epoch
     if config.schedule == "one-cycle":
         # cycles the first Adam moment too, as the published run did (PyTorch's default)
+        warmup = config.warmup
+        if warmup * steps == 1:  # a warm-up of exactly one step, by whose end PyTorch divides: 0
+            warmup *= 1 + 1e-6
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=config.learning_rate, total_steps=steps, pct_start=config.warmup
+            optimizer, max_lr=config.learning_rate, total_steps=steps, pct_start=warmup
         )
     if config.schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -173,12 +176,16 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint: the run ends in the weights it would have ended in.
 
+        A run that was killed in its first epoch has none and starts again, which ends in the same.
+
         Raises:
-            ValueError: there is no checkpoint or it is damaged.
+            ValueError: the checkpoint is damaged.
         """
-        state = self.checkpoint.load()
         folder = self.checkpoint.folder()
-        assert folder is not None
+        if folder is None:
+            self._print("no epoch was finished: starting again")
+            return
+        state = self.checkpoint.load()
         load_into(self.task.model, folder / "model.safetensors")
         if self.ema is not None:
             self.ema.load_state_dict(load_weights(folder / "ema.safetensors"), state["ema_step"])

@@ -5,6 +5,10 @@ from numpy.typing import ArrayLike
 
 from pumlc.labels.convention import POSITIVE, row_blocks, writable
 
+# A stream of its own: the masks of `protocols.py` draw one number per entry from RandomState(seed)
+# too, and with the same numbers the flipped entries would be the very ones that a mask keeps.
+_STREAM = 1
+
 
 def _class_rates(rate: ArrayLike, name: str, num_classes: int) -> np.ndarray:
     rate = np.asarray(rate, dtype=np.float64)
@@ -27,8 +31,9 @@ def flip(
 
     P(noisy = -1 | label = 1) = ``false_negative``, P(noisy = 1 | label = -1) = ``false_positive``,
     independently for every entry; UNKNOWN stays UNKNOWN. Each entry has one draw of its own, so
-    that raising a rate flips more entries without releasing those already flipped. ``out``: int8
-    [N, C] to write to, instead of a new matrix; it may be ``labels`` itself.
+    that raising a rate flips more entries without releasing those already flipped; the draws are
+    independent of a mask of the same ``seed``. ``out``: int8 [N, C] to write to, instead of a new
+    matrix; it may be ``labels`` itself.
 
     Shapes: labels [N, C] in {1, 0, -1}; each rate in [0, 1], a scalar or [C] -> int8 [N, C].
     Raises: ValueError for an invalid label, a rate outside [0, 1] or a wrong number of rates.
@@ -40,7 +45,7 @@ def flip(
     noisy = writable(labels, out)
     miss = _class_rates(false_negative, "false_negative", noisy.shape[1])
     invention = _class_rates(false_positive, "false_positive", noisy.shape[1])
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState([seed, _STREAM])
     for rows in row_blocks(noisy.shape):
         block = noisy[rows]
         rate = np.where(block == POSITIVE, miss, invention)

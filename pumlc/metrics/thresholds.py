@@ -1,10 +1,16 @@
 """Decision thresholds that maximise F1 on labels held out from training."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pumlc.labels import POSITIVE, UNKNOWN
+from pumlc.labels.convention import row_blocks
 from pumlc.metrics.inputs import check_probabilities, check_scores, known_classes
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Probabilities of known entries, and which of them are positive."""
 
 
 def fit_thresholds(
@@ -30,33 +36,41 @@ def fit_thresholds(
     0.1
     """
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
-    check_probabilities(probabilities)
-    known = targets != UNKNOWN
-    everywhere = _best_threshold(probabilities[known], targets[known] == POSITIVE)
+    for rows in row_blocks(probabilities.shape):
+        check_probabilities(probabilities[rows], rows.start)
+
+    def blocks() -> Iterator[Part]:
+        for rows in row_blocks(probabilities.shape):
+            known = targets[rows] != UNKNOWN
+            yield probabilities[rows][known], targets[rows][known] == POSITIVE
+
+    everywhere = _best_threshold(blocks)
     if np.isnan(everywhere):
         raise ValueError("targets hold no known positive, so that there is no threshold to fit")
     if not per_class:
         return everywhere
-    thresholds = np.array([_best_threshold(*c) for c in known_classes(probabilities, targets)])
+    classes = known_classes(probabilities, targets)
+    thresholds = np.array([_best_threshold(lambda part=part: iter([part])) for part in classes])
     return np.where(np.isnan(thresholds), everywhere, thresholds)
 
 
-def _best_threshold(probabilities: np.ndarray, positive: np.ndarray) -> float:
-    """The threshold of highest F1; nan without a positive.
+def _best_threshold(parts: Callable[[], Iterator[Part]]) -> float:
+    """The threshold of highest F1 over all ``parts`` together; nan without a positive.
 
     To predict one more negative only lowers F1: the positives' own values are all the candidates.
+    ``parts`` is gone through anew for each need, so that one part at a time is in memory.
     """
-    hits = np.sort(probabilities[positive])
+    hits = np.sort(np.concatenate([part[positive] for part, positive in parts()]))
     if not len(hits):
         return np.nan
-    ranked = np.sort(probabilities)
-    first = np.searchsorted(ranked, hits, side="left")
-    predicted = len(ranked) - first
+    predicted = np.zeros(len(hits), np.int64)
+    for part, _ in parts():
+        predicted += len(part) - np.searchsorted(np.sort(part), hits, side="left")
     f1 = 2 * (len(hits) - np.searchsorted(hits, hits, side="left")) / (predicted + len(hits))
-    best = int(np.argmax(f1))
-    lower = ranked[max(first[best] - 1, 0)]
-    middle = (lower + hits[best]) / 2
-    return float(middle if middle > lower else hits[best])
+    hit = hits[int(np.argmax(f1))]
+    lower = max((below.max() for part, _ in parts() if len(below := part[part < hit])), default=hit)
+    middle = (lower + hit) / 2
+    return float(middle if middle > lower else hit)
 
 
 def oracle_thresholds(

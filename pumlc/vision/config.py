@@ -38,10 +38,10 @@ class DataConfig:
     negatives of each class are kept; single-positive: one positive per picture and nothing else"""
     known_per_class: int | None = None
     """csl-fpc: labels of each sign that a class keeps"""
-    false_negative: float = 0.0
-    """rate at which positive training labels are turned negative"""
-    false_positive: float = 0.0
-    """rate at which negative training labels are turned positive"""
+    false_negative: float | dict[str, float] = 0.0
+    """rate at which positive training labels are turned negative; or class -> rate, the others 0"""
+    false_positive: float | dict[str, float] = 0.0
+    """the same for negative training labels that are turned positive"""
     label_seed: int = 0
     """seed of the choice of hidden and flipped labels"""
     validation: float = 0.0
@@ -62,7 +62,15 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(0 < self.known <= 1, "data.known", self.known, "in (0, 1]")
         for name in ("false_negative", "false_positive"):
-            require(0 <= getattr(self, name) <= 1, f"data.{name}", getattr(self, name), "in [0, 1]")
+            value = getattr(self, name)
+            rates = value.values() if isinstance(value, dict) else [value]
+            require(all(0 <= rate <= 1 for rate in rates), f"data.{name}", value, "in [0, 1]")
+        require(
+            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc"),
+            "data.known",
+            self.known,
+            f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
+        )
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
         require(
             (self.known_per_class is not None) == (self.protocol == "csl-fpc"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pumlc.labels import POSITIVE
+from pumlc.labels.convention import row_blocks
 
 
 def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
@@ -95,8 +96,10 @@ def label_graph(labels: np.ndarray) -> Tensor:
     """
     if labels.ndim != 2:
         raise ValueError(f"labels must be [N,C], got {list(labels.shape)}")
-    positive = (labels == POSITIVE).astype(np.float64)
-    together = positive.T @ positive
+    together = np.zeros((labels.shape[1], labels.shape[1]))
+    for rows in row_blocks(labels.shape):  # a matrix of floats per block, not of the data set
+        positive = (labels[rows] == POSITIVE).astype(np.float32)
+        together += positive.T @ positive
     own = np.diagonal(together)[:, None]
     graph = np.divide(together, own, out=np.zeros_like(together), where=own > 0)
     return torch.from_numpy(graph.astype(np.float32))

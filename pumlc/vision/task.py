@@ -15,7 +15,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
 from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.build import build_for_training
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import LossConfig, VisionConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
 from pumlc.vision.training_data import training_data
@@ -35,6 +35,7 @@ class VisionTask:
         self.classes = self.data.train.classes
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._loss = LOSSES[config.loss.name]
+        _try_loss(config.loss)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
@@ -54,6 +55,8 @@ class VisionTask:
     def write_manifest(self, path: Path) -> None:
         """Record which labels were hidden, apart from the training data."""
         write_manifest(path, self.data.manifest)
+        if self.data.validation_manifest is not None:
+            write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)
 
     def steps_per_epoch(self, world_size: int) -> int:
         train = self.config.train
@@ -214,6 +217,14 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     from scipy.special import expit
 
     return expit(np.asarray(scores, np.float64))
+
+
+def _try_loss(settings: LossConfig) -> None:
+    """Refuse a value the loss does not take before there is a run folder, not in the first step."""
+    try:
+        LOSSES[settings.name](torch.zeros(2, 1), torch.tensor([[1], [-1]]), **settings.parameters)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"loss.parameters {settings.parameters}: {error}") from None
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:

@@ -3,9 +3,11 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pumlc.engine.config import closest
 from pumlc.labels import (
     LabelManifest,
     PackedLabels,
@@ -56,7 +58,9 @@ def read_split(
     return images
 
 
-def observe(labels: np.ndarray, config: DataConfig) -> LabelManifest:
+def observe(
+    labels: np.ndarray, config: DataConfig, classes: tuple[str, ...] | None = None
+) -> LabelManifest:
     """Leave of the true labels what the annotator of a config would have written down, in place.
 
     First some labels become wrong (``false_negative``, ``false_positive``), then most go missing
@@ -65,16 +69,21 @@ def observe(labels: np.ndarray, config: DataConfig) -> LabelManifest:
 
     Args:
         labels: [N, C] int8 in {1, 0, -1}, overwritten.
+        classes: C names, for rates that are given by class.
 
     Returns:
         the record of what was changed, for ``label_manifest.npz``.
+
+    Raises:
+        ValueError: a rate for a class that is not among ``classes``.
     """
     true = PackedLabels.of(labels)
     seed = config.label_seed
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     if any(rates.values()):
-        flip(labels, **rates, seed=seed, out=labels)
-    parameters: dict[str, float] = {"known": config.known, **rates}
+        each = {name: _class_rates(name, rate, classes or ()) for name, rate in rates.items()}
+        flip(labels, **each, seed=seed, out=labels)
+    parameters: dict[str, Any] = {"known": config.known, **rates}
     if config.protocol == "single-positive":
         keep_single_positive(labels, seed=seed, out=labels)
     elif config.protocol == "csl-fpc":
@@ -91,6 +100,17 @@ def observe(labels: np.ndarray, config: DataConfig) -> LabelManifest:
     return compare(true, labels, protocol=config.protocol, seed=seed, parameters=parameters)
 
 
+def _class_rates(
+    name: str, rate: float | dict[str, float], classes: tuple[str, ...]
+) -> float | list[float]:
+    if not isinstance(rate, dict):
+        return rate
+    unknown = sorted(set(rate) - set(classes))
+    if unknown:
+        raise ValueError(f"data.{name}: no class {unknown[0]!r}; {closest(unknown[0], classes)}")
+    return [rate.get(name, 0.0) for name in classes]
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What training may see, and apart from it what it may not.
@@ -102,6 +122,8 @@ class TrainingData:
         validation_rows: those that ``validation`` holds; None if it is no part of that split.
         manifest: what was hidden or flipped, over all rows of the training split; for the file
             ``label_manifest.npz`` alone.
+        validation_manifest: the same over ``validation`` where that is no part of the training
+            split; for the file ``label_manifest_val.npz`` alone.
     """
 
     train: LabelledImages
@@ -109,6 +131,7 @@ class TrainingData:
     rows: np.ndarray
     validation_rows: np.ndarray | None
     manifest: LabelManifest
+    validation_manifest: LabelManifest | None = None
 
 
 def training_data(config: DataConfig, *, seed: int) -> TrainingData:
@@ -121,12 +144,12 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
         ValueError: see `read_split`; or the validation part or the rest would be empty.
     """
     seen = read_split(config, "train")
-    manifest = observe(seen.labels, config)
+    manifest = observe(seen.labels, config, seen.classes)
     rows = np.arange(len(seen))
     if config.csv is not None and has_split(Path(config.csv), "val"):
         validation = read_split(config, "val", classes=seen.classes)
-        observe(validation.labels, config)
-        return TrainingData(seen, validation, rows, None, manifest)
+        changed = observe(validation.labels, config, validation.classes)
+        return TrainingData(seen, validation, rows, None, manifest, changed)
     if config.validation == 0:
         return TrainingData(seen, None, rows, None, manifest)
     held_out = round(config.validation * len(seen))

@@ -79,6 +79,14 @@ def test_too_few_rows_for_a_batch():
         EpochBatches(3, 4, seed=0)
 
 
+@pytest.mark.parametrize(("warmup", "epochs"), [(0.5, 2), (0.2, 5), (0.1, 10), (1 / 3, 3)])
+def test_one_cycle_with_a_warm_up_of_one_step(warmup, epochs):
+    """PyTorch divides by the last step of the warm-up, which then is step 0."""
+    rates = learning_rates(1, epochs=epochs, schedule="one-cycle", warmup=warmup)
+    assert rates[0] == pytest.approx(1e-4 / 25)
+    assert (np.diff(rates[1:]) < 0).all()
+
+
 class Line:
     """The smallest task: a slope fitted by hand-made batches."""
 
@@ -146,6 +154,16 @@ def test_resume_ends_in_the_same_weights_bitwise(tmp_path):
         other = load_weights(tmp_path / "cut" / "weights" / f"{name}.safetensors")
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert (tmp_path / "cut" / "metrics.csv").read_text().count("\n") == 5
+
+
+def test_a_run_killed_in_its_first_epoch_starts_again(tmp_path):
+    whole, again = Line(), Line()
+    trainer_in(tmp_path / "whole", whole).train()
+    with pytest.raises(ValueError, match="not finite at step 2"):
+        trainer_in(tmp_path / "cut", Line(bad_step=2)).train()
+    trainer_in(tmp_path / "cut", again, resume=True).train()
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):

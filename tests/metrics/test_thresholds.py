@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, convention
 from pumlc.metrics import fit_thresholds, oracle_thresholds, precision_recall_f1
 
 
@@ -47,6 +47,19 @@ def test_no_threshold_is_better(data):
     threshold = fit_thresholds(probabilities, targets, per_class=False)
     assert f1(probabilities, targets, threshold) == best_f1(probabilities, targets)
     assert fit_thresholds(probabilities, targets, per_class=True) == [threshold]
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_a_matrix_of_many_blocks(per_class, monkeypatch):
+    probabilities, targets = example(num_rows=101)
+    whole = fit_thresholds(probabilities, targets, per_class=per_class)
+    monkeypatch.setattr(convention, "BLOCK_ENTRIES", 30)  # 5 rows a block, a ragged last one
+    np.testing.assert_array_equal(
+        fit_thresholds(probabilities, targets, per_class=per_class), whole
+    )
+    probabilities[17, 3] = 1.5
+    with pytest.raises(ValueError, match="row 17, column 3 is 1.5"):
+        fit_thresholds(probabilities, targets, per_class=per_class)
 
 
 def test_global_and_per_class():

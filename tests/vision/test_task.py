@@ -254,3 +254,10 @@ def test_the_label_graph_counts_what_training_may_see(squares_coco, tmp_path):
     assert torch.equal(graph, label_graph(task.data.train.labels))
     complete = training_data(DataConfig(name="coco", root=str(squares_coco)), seed=0).train.labels
     assert not torch.equal(graph, label_graph(complete))
+
+
+@pytest.mark.parametrize("value", ["ignored", 3.0])
+def test_a_value_the_loss_does_not_take_is_refused_at_once(squares_coco, value):
+    loss = LossConfig(name="bce", parameters={"unknown": value})
+    with pytest.raises(ValueError, match="loss.parameters .*unknown must be one of"):
+        VisionTask(vision_config(squares_coco, loss=loss))
