@@ -17,7 +17,7 @@ import yaml
 
 from pumlc.engine import console
 from pumlc.engine.config import from_plain, plain
-from pumlc.engine.sweep import choose, chosen_settings, grid, markdown, run_cells, write_csv
+from pumlc.engine.sweep import choose, chosen_settings, grid, markdown, run_cells
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.text.data import TextSplit, read_corpus
 from pumlc.text.embedding import embed
@@ -91,7 +91,6 @@ def main() -> None:
         lambda cell: {**common, "method": plain(methods[cell.method])},
         lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
     )
-    write_csv(found, options.out / "results.csv")
     for title, within in (
         ("chosen at every proportion", ["method", "proportion"]),
         ("one choice for all proportions", ["method"]),

@@ -3,12 +3,15 @@
 import csv
 import json
 import math
-import subprocess
 
 import pytest
+import torch
 import yaml
 
-from pumlc.engine.sweep import Cell, choose, grid, markdown, run_cells, summary
+from pumlc.engine import console
+from pumlc.engine.config import parse
+from pumlc.engine.sweep import Cell, FailedCells, choose, grid, markdown, plot, run_cells, summary
+from pumlc.vision.sweep import SweepConfig, fine_tune_cells
 
 CELLS = grid(["a", "b"], [0.1, 1.0], [0, 1])
 
@@ -43,6 +46,7 @@ def test_runs_only_what_is_missing(tmp_path):
         run_cells(CELLS, tmp_path, settings, run)
     finished = {path.stem for path in (tmp_path / "cells").glob("*.json")}
     assert CELLS[3].name not in finished
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 1 + 3 * 2
     rows = run_cells(CELLS, tmp_path, settings, run)
     assert sorted(c.name for c in ran) == sorted([c.name for c in CELLS] + [CELLS[3].name])
     assert len(rows) == 16
@@ -53,6 +57,32 @@ def test_refuses_cells_of_other_settings(tmp_path):
     run_cells(CELLS[:1], tmp_path, settings, fake_rows)
     with pytest.raises(ValueError, match="other settings"):
         run_cells(CELLS[:1], tmp_path, lambda cell: {"method": "changed"}, fake_rows)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_cell_stops_no_other(tmp_path, capsys, workers):
+    def run(cell):
+        if cell.method == "b" and cell.seed == 0:
+            raise (ValueError if cell.proportion < 1 else OSError)("a bad number")
+        return fake_rows(cell)
+
+    with pytest.raises(FailedCells, match="2 of 8 cells failed:\n  b-0.1-0: a bad number") as info:
+        run_cells(CELLS, tmp_path, settings, run, workers=workers)
+    assert "b-1-0 failed: a bad number: " in capsys.readouterr().out
+    with (tmp_path / "results.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == len(info.value.rows) == 12
+    assert len(run_cells(CELLS, tmp_path, settings, fake_rows)) == 16
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"settings": 1}', "[]", '{"settings": {"method": "a"}, "rows": [{"l', "\0"]
+)
+def test_refuses_a_damaged_cell(tmp_path, content):
+    run_cells(CELLS[:1], tmp_path, settings, fake_rows)
+    file = tmp_path / "cells" / f"{CELLS[0].name}.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"{file.name} is damaged.*delete it"):
+        run_cells(CELLS[:1], tmp_path, settings, fake_rows)
 
 
 def test_chooses_by_validation_within_the_group(tmp_path):
@@ -86,6 +116,18 @@ def test_summary_and_table():
     assert "2.0 +- 1.4" in lines[2]
     assert " - " in lines[3]
     assert " 5.0 " in lines[3]
+
+
+def test_a_metric_that_some_rows_lack(tmp_path):
+    rows = [
+        {"method": "a", "proportion": 0.1, "all": 1.0},
+        {"method": "b", "proportion": 0.1, "all": 1.0, "listed": 5.0},
+        {"method": "b", "proportion": 1.0, "all": 1.0, "listed": None},
+    ]
+    assert summary(rows, "listed")["a"] == {}
+    lines = markdown(rows, "listed").splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["-", "5.0"]
+    plot(rows, "listed", tmp_path / "plot.svg", "title")
 
 
 def test_name_of_a_cell():
@@ -130,7 +172,70 @@ def test_the_tool_on_features(squares_coco, tmp_path, tool, capsys):
     assert [path.read_text() for path in cells] == before  # bitwise what it was
 
 
-def test_the_tool_fine_tunes(squares_coco, tmp_path, tool, monkeypatch):
+def run_tool(tool, tmp_path, config, *arguments):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    out = ["--out", str(tmp_path / "out")]
+    tool.main(["--config", str(tmp_path / "sweep.yaml"), *out, *arguments])
+
+
+def test_the_table_of_a_sweep_with_a_failed_cell(squares_coco, tmp_path, tool, monkeypatch, capsys):
+    import pumlc.vision.sweep as sweep
+
+    def probe_cell(data, method, config, proportion, seed):
+        if method.loss.name == "pnu" and proportion == 0.5:
+            raise ValueError("no")
+        return fake_rows(Cell("a", proportion, seed))
+
+    monkeypatch.setattr(sweep, "probe_cell", probe_cell)
+    config = feature_config(squares_coco, tmp_path)
+    with pytest.raises(SystemExit) as end:
+        console.run(lambda: run_tool(tool("sweep"), tmp_path, config))
+    assert end.value.code == 2
+    assert "1 of 4 cells failed:\n  pnu-0.5-0: no" in capsys.readouterr().err
+    assert "1 cells failed" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, tool):
+    config = feature_config(squares_coco, tmp_path)
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match="--out .*out must be a folder"):
+        run_tool(tool("sweep"), tmp_path, config)
+    with pytest.raises(ValueError, match="--out .*sub must be a folder"):
+        run_tool(tool("sweep"), tmp_path, config, "--out", str(tmp_path / "out" / "sub"))
+    assert not (tmp_path / "features").exists()
+
+
+TRAIN = """
+import json, os, pathlib, sys, yaml
+content = yaml.safe_load(pathlib.Path(sys.argv[2]).read_text())
+folder = pathlib.Path(sys.argv[4])
+print("step 1")
+if content["loss"]["name"] == "bce":
+    print("error: no picture\\nbye")
+    sys.exit(2)
+facts = {"config": content, "options": sys.argv[5:], "threads": os.environ.get("OMP_NUM_THREADS")}
+(folder / "run.json").write_text(json.dumps(facts))
+(folder / "weights").mkdir()
+(folder / "weights" / "index.json").write_text('{"best": {"score": 61.0, "epoch": 1}}')
+"""
+EVALUATE = """
+import json, pathlib, sys
+entry = {"mAP": {"sklearn": 55.0}}
+if len(sys.argv) > 2:
+    entry["mAP_of_classes"] = {"sklearn": 44.0}
+result = {"weights": {"best": entry}}
+(pathlib.Path(sys.argv[1]) / "metrics.json").write_text(json.dumps(result))
+"""
+
+
+@pytest.fixture
+def fine_tune(squares_coco, tmp_path, tool, monkeypatch):
+    """The tool beside quick stand-ins for the two it calls, and a config of one good method."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "train.py").write_text(TRAIN)
+    (tmp_path / "tools" / "evaluate.py").write_text(EVALUATE)
+    sweep = tool("sweep")
+    monkeypatch.setattr(sweep, "__file__", str(tmp_path / "tools" / "sweep.py"))
     base = {
         "data": {"name": "coco", "root": str(squares_coco), "known": 1.0},
         "model": {"backbone": "test_resnet"},
@@ -139,37 +244,95 @@ def test_the_tool_fine_tunes(squares_coco, tmp_path, tool, monkeypatch):
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     config = feature_config(squares_coco, tmp_path)
-    del config["features"]
+    del config["features"], config["methods"]["bce"]
     config.update(fine_tune={"base": str(tmp_path / "base.yaml")}, proportions=[0.5])
-    del config["methods"]["bce"]
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
-    sweep = tool("sweep")
-    commands = []
+    return sweep, config
 
-    def run(command, check):
-        """Stands for the two processes: what they would write."""
-        commands.append([str(part) for part in command])
-        if "train.py" in commands[-1][1]:
-            folder = tmp_path / "out" / "runs" / "pnu-0.5-0"
-            (folder / "weights").mkdir(parents=True)
-            content = yaml.safe_load(command[3].read_text())
-            (folder / "run.json").write_text(json.dumps({"config": content}))
-            (folder / "weights" / "index.json").write_text('{"best": {"score": 61.0, "epoch": 1}}')
-            entry = {"mAP": {"sklearn": 55.0}}
-            (folder / "metrics.json").write_text(json.dumps({"weights": {"best": entry}}))
 
-    monkeypatch.setattr(subprocess, "run", run)
-    sweep.main(["--config", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out")])
-    content = yaml.safe_load((tmp_path / "out" / "runs" / "pnu-0.5-0.yaml").read_text())
-    assert (content["data"]["known"], content["data"]["label_seed"]) == (0.5, 0)
+def test_the_tool_fine_tunes(fine_tune, tmp_path, monkeypatch):
+    sweep, config = fine_tune
+    config["fine_tune"]["options"] = ["--train.ema_decay=0.9"]
+    config["seeds"] = [0, 1, 2]
+    runs = tmp_path / "out" / "runs"
+    (runs / "pnu-0.5-0").mkdir(parents=True)  # its cell file was deleted
+    (runs / "pnu-0.5-0" / "old").write_text("")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    run_tool(sweep, tmp_path, config, "--workers", "3")
+    assert sorted(path.name for path in runs.iterdir()) == [f"pnu-0.5-{s}" for s in (0, 1, 2)]
+    assert not (runs / "pnu-0.5-0" / "old").exists()
+    facts = json.loads((runs / "pnu-0.5-1" / "run.json").read_text())
+    assert (facts["options"], facts["threads"]) == (["--train.ema_decay=0.9"], "2")
+    content = facts["config"]
+    assert (content["data"]["known"], content["data"]["label_seed"]) == (0.5, 1)
+    assert (content["data"]["validation"], content["train"]["seed"]) == (0.2, 1)
     assert content["loss"]["name"] == "pnu"
-    assert len(commands) == 2
+    assert "step 1" in (runs / "pnu-0.5-1" / "log.txt").read_text()
     assert "55.0" in (tmp_path / "out" / "table.md").read_text()
+    config["fine_tune"]["classes"] = ["red"]
+    with pytest.raises(ValueError, match="other settings"):
+        run_tool(sweep, tmp_path, config)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    run_tool(sweep, tmp_path, config, "--workers", "3", "--out", str(tmp_path / "other"))
+    facts = json.loads((tmp_path / "other" / "runs" / "pnu-0.5-1" / "run.json").read_text())
+    assert facts["threads"] == "5"
+    assert "44.0" in (tmp_path / "other" / "table.md").read_text()
 
 
-def test_refuses_both_modes(squares_coco, tmp_path, tool):
-    config = feature_config(squares_coco, tmp_path)
-    config["fine_tune"] = {"base": "x"}
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match="one of the two"):
-        tool("sweep").main(["--config", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path)])
+def test_settings_of_two_cells_share_nothing(fine_tune, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(fine_tune[1]))
+    config, _ = parse(SweepConfig, ["--config", str(tmp_path / "sweep.yaml")], program="sweep")
+    settings, _ = fine_tune_cells(config, tmp_path, tmp_path)
+    first = settings(Cell("pnu", 0.1, 1))
+    settings(Cell("pnu", 0.5, 2))
+    assert (first["config"]["data"]["known"], first["config"]["train"]["seed"]) == (0.1, 1)
+
+
+def test_a_failing_process_is_reported(fine_tune, tmp_path):
+    sweep, config = fine_tune
+    config["methods"]["bad"] = {"loss": {"name": "bce", "parameters": {"unknown": "ignore"}}}
+    with pytest.raises(FailedCells, match="bad-0.5-0: train.py ended with status 2, error: no p"):
+        run_tool(sweep, tmp_path, config)
+    assert "55.0" in (tmp_path / "out" / "table.md").read_text()
+    assert not (tmp_path / "out" / "runs" / "bad-0.5-0").exists()
+    (log,) = (tmp_path / "out" / "runs").glob("bad-0.5-0.*/log.txt")
+    assert "bye" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("data: [", "not YAML"),
+        ("- a", "without settings: data, model, train"),
+        ("{data: {name: coco}, train: , model: {backbone: x}}", "without settings: train"),
+    ],
+)
+def test_a_base_that_is_no_config(fine_tune, tmp_path, content, message):
+    sweep, config = fine_tune
+    (tmp_path / "base.yaml").unlink()
+    if content is not None:
+        (tmp_path / "base.yaml").write_text(content)
+    with pytest.raises(ValueError, match=rf"fine_tune\.base .*base.yaml: .*{message}"):
+        run_tool(sweep, tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--data.known", "--data.label_seed=3", "--data.validation", "--train.seed=1", "--out=x"]
+    + ["--loss.name", "--loss.parameters.gamma=1", "--config", "--data", "--train={}", "--resume"],
+)
+def test_refuses_options_that_would_replace_the_grid(fine_tune, tmp_path, option):
+    sweep, config = fine_tune
+    config["fine_tune"]["options"] = ["--data.root", "x", option, "1"]
+    with pytest.raises(ValueError, match=f"fine_tune.options must be .*got '{option}'"):
+        run_tool(sweep, tmp_path, config)
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end:
+        console.run(main)
+    assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")

@@ -4,7 +4,8 @@ python tools/sweep.py --config configs/sweeps/voc_features.yaml --out sweeps/voc
 
 Finished cells are not run again, so the same command continues a sweep that was stopped, and a
 longer list of methods, proportions or seeds adds to it. Learning rate and epochs are chosen by the
-known labels of held-out training pictures, never by the test split.
+known labels of held-out training pictures, never by the test split. A cell that fails does not stop
+the others: the table is that of the finished ones, the end names the failed ones, exit status 2.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from pumlc.engine import console
 from pumlc.engine.config import parse
 from pumlc.engine.sweep import (
+    FailedCells,
     Row,
     choose,
     chosen_settings,
@@ -19,7 +21,6 @@ from pumlc.engine.sweep import (
     markdown,
     plot,
     run_cells,
-    write_csv,
 )
 from pumlc.vision.sweep import SweepConfig, feature_cells, fine_tune_cells
 
@@ -28,13 +29,21 @@ def main(arguments: list[str] | None = None) -> None:
     out_option = ("--out", {"type": str, "required": True, "help": "folder of the sweep"})
     config, extra = parse(SweepConfig, arguments, program="tools/sweep.py", extra=(out_option,))
     out = Path(extra["out"])
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before features are extracted for nothing
+    except OSError as error:
+        raise ValueError(f"--out {out} must be a folder or a new one: {error}") from None
     if config.features is not None:
         settings, run = feature_cells(config)
     else:
         settings, run = fine_tune_cells(config, out, Path(__file__).parent)
     cells = grid(list(config.methods), config.proportions, config.seeds)
-    rows = run_cells(cells, out, settings, run, workers=config.workers)
-    write_csv(rows, out / "results.csv")
+    try:
+        rows = run_cells(cells, out, settings, run, workers=config.workers)
+    except FailedCells as error:
+        if error.rows:
+            print(_report(error.rows, out, config))
+        raise
     print(_report(rows, out, config))
 
 
@@ -45,10 +54,14 @@ def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
         "one learning rate and number of epochs for all proportions": ["method"],
     }
     parts = [f"Test mAP, mean +- standard deviation over {len(config.seeds)} seeds."]
+    finished = len({(row["method"], row["proportion"], row["seed"]) for row in rows})
+    missing = len(config.methods) * len(config.proportions) * len(config.seeds) - finished
+    if missing:
+        parts.append(f"{missing} cells failed: some means are over fewer seeds.")
     for title, within in choices.items():
         chosen = choose(rows, within)
         for metric in ("all", "frequent", "listed"):
-            if metric in rows[0]:
+            if any(row.get(metric) is not None for row in rows):
                 parts += [f"Classes: {metric}; {title}", markdown(chosen, metric)]
     parts += ["What was chosen for all proportions", chosen_settings(choose(rows, ["method"]))]
     plot(choose(rows, ["method", "proportion"]), config.metric, out / "plot.svg", out.name)

@@ -3,10 +3,11 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import jsonargparse
 import yaml
@@ -106,13 +107,14 @@ def parse(config_class: type, arguments: Sequence[str] | None, *, program: str, 
     parser.add_class_arguments(config_class, None)
     for flag, keywords in extra:
         parser.add_argument(flag, **keywords)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        namespace = parser.parse_args(arguments)
-    except jsonargparse.ArgumentError as error:
-        raise ValueError(
-            f"{error.message}{_suggestion(str(error.message), config_class)}"
-        ) from None
-    built = vars(parser.instantiate(namespace))
+        built = vars(parser.instantiate(parser.parse_args(given)))
+    except (jsonargparse.ArgumentError, ValueError) as error:
+        message = str(getattr(error, "message", error))
+        no_settings = {"--config", *(flag for flag, _ in extra)}
+        unknown = _unknown_setting(given, config_class, no_settings)
+        raise ValueError(unknown or _reason(message)) from None
     fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
     built.pop("config")
     return config_class(**fields), built
@@ -134,25 +136,96 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
 
 
 def field_names(config_class: type, prefix: str = "") -> list[str]:
-    """Dotted names of every setting of a dataclass of dataclasses."""
+    """Dotted names of every setting of a dataclass of dataclasses, optional ones too."""
     names = []
     for field in dataclasses.fields(config_class):
-        if dataclasses.is_dataclass(field.type):
-            names += field_names(field.type, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        else:
+        group = None if get_origin(field.type) is dict else _group(field.type)
+        if group is None:
             names.append(prefix + field.name)
+        else:
+            names += field_names(group, f"{prefix}{field.name}.")
     return names
 
 
-def _suggestion(message: str, config_class: type) -> str:
-    """The nearest valid setting for the unknown key that one of jsonargparse's messages names."""
-    in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-    alone = re.search(r"unrecognized arguments: --([\w.\-]+)", message) or re.search(
-        r"[Oo]ption '([\w.]+)'(?! but| is required)", message
-    )
-    if in_group:
-        return f"; {closest('.'.join(in_group.groups()), field_names(config_class))}"
-    return f"; {closest(alone[1], field_names(config_class))}" if alone else ""
+def _group(kind: Any) -> type | None:
+    """The dataclass in the type of a setting: ``A``, ``A | None`` or ``dict[str, A]``."""
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            return part
+    return None
+
+
+def _unknown_setting(arguments: Sequence[str], config_class: type, skip: set[str]) -> str | None:
+    """Where the first unknown setting was given, the nearest one and those that are valid there.
+
+    jsonargparse says it too, but of an optional group or a mapping not where it is.
+    """
+    for place, path in _given(arguments, skip):
+        problem = _not_a_setting(path, config_class)
+        if problem is not None:
+            return f"{place}: {problem}"
+    return None
+
+
+def _given(arguments: Sequence[str], skip: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Place and names, outermost first, of every setting in the files and on the command line."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag == "--config":
+            file = value if equals else following
+            yield from ((f"--config {file}", path) for path in _paths(_read_yaml(Path(file))))
+        elif flag.startswith("--") and flag not in skip:
+            yield "command line", flag[2:].removesuffix("+").split(".")  # --list+ appends
+
+
+def _paths(content: dict[Any, Any]) -> Iterator[list[str]]:
+    for name, value in content.items():
+        below = _paths(value) if isinstance(value, dict) and value else [[]]
+        yield from ([str(name), *path] for path in below)
+
+
+def _not_a_setting(path: Sequence[str], config_class: type) -> str | None:
+    """What is wrong with a path of names; None for a setting."""
+    kind: Any = config_class
+    for depth, name in enumerate(path):
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]  # the name is the user's own
+            continue
+        group = _group(kind)
+        if group is None:
+            return None
+        kinds = {field.name: field.type for field in dataclasses.fields(group)}
+        if name not in kinds and "." not in name:  # "data.known: 1" is valid YAML for a setting
+            near = _nearest(path, depth, list(kinds), config_class)
+            hint = f"did you mean {near!r}? " if near else ""
+            level = f" in {'.'.join(path[:depth])}" if depth else ""
+            wrong, valid = ".".join(path[: depth + 1]), ", ".join(sorted(kinds))
+            return f"no setting {wrong!r}; {hint}valid{level}: {valid}"
+        kind = kinds.get(name)
+    return None
+
+
+def _nearest(
+    path: Sequence[str], depth: int, names: Sequence[str], config_class: type
+) -> str | None:
+    """The setting that was meant by ``path``, of which the name at ``depth`` is unknown."""
+    near = difflib.get_close_matches(path[depth], names, n=1)
+    if near:
+        meant = [*path[:depth], *near]
+        whole = [*meant, *path[depth + 1 :]]
+        return ".".join(meant if _not_a_setting(whole, config_class) else whole)
+    near = difflib.get_close_matches(".".join(path), field_names(config_class), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def _reason(message: str) -> str:
+    """Of jsonargparse's report on an optional group, what is wrong; other messages as they are."""
+    errors = re.search(r"Errors:\n(.*?)\n *- Expected a <class 'NoneType'>", message, re.DOTALL)
+    if errors is None:
+        return message
+    group = re.match(r'Parser key "[\w.]+":', message)
+    lines = [line.strip(" -") for line in errors[1].splitlines() if "class_path" not in line]
+    return " ".join([group[0], *lines] if group else lines)
 
 
 def plain(config: Any) -> Any:
@@ -181,7 +254,10 @@ def task_of(arguments: Sequence[str]) -> str:
         return values["--task"]
     if "--config" not in values:
         return "vision"
-    path = Path(values["--config"])
+    return _read_yaml(Path(values["--config"])).get("task", "vision")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"--config {path}: no such file")
     try:
@@ -190,4 +266,4 @@ def task_of(arguments: Sequence[str]) -> str:
         raise ValueError(f"--config {path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"--config {path}: expected a mapping of settings, got {content!r}")
-    return content.get("task", "vision")
+    return content

@@ -12,6 +12,7 @@ def run(main: Callable[[], Any]) -> None:
     """Run an entry point; an error of the user's becomes one line and exit status 2.
 
     These are ValueError, and OSError: a folder that is missing or may not be written, a full disk.
+    Ctrl-C becomes one line and exit status 130, which is what a shell gives it.
 
     ``PUMLC_TRACEBACK=1`` in the environment shows where it came from.
     """
@@ -22,6 +23,11 @@ def run(main: Callable[[], Any]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        if os.environ.get("PUMLC_TRACEBACK"):
+            raise
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)
 
 
 def output_of(tool: Path, *arguments: str) -> str:

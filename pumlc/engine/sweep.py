@@ -1,7 +1,7 @@
 """A grid of methods, proportions and seeds: run what is missing, choose, tabulate, plot.
 
 OUT/cells/METHOD-PROPORTION-SEED.json    one per finished cell; deleted, it is run again
-OUT/results.csv                          every row of every cell
+OUT/results.csv                          every row of every finished cell, rewritten after each
 OUT/table.md, OUT/plot.svg               after the choice by validation
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,15 @@ def grid(methods: Sequence[str], proportions: Sequence[float], seeds: Sequence[i
     return [Cell(method, proportion, seed) for seed, proportion, method in cells]
 
 
+class FailedCells(ValueError):
+    """Cells could not be run; the others were, and ``rows`` are theirs."""
+
+    def __init__(self, reasons: dict[str, str], cells: int, rows: list[Row]) -> None:
+        listed = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"{len(reasons)} of {cells} cells failed:{listed}")
+        self.rows = rows
+
+
 def run_cells(
     cells: Sequence[Cell],
     out: Path,
@@ -53,50 +63,84 @@ def run_cells(
 ) -> list[Row]:
     """Run the cells that have no file yet; a cell that was killed has none and is run again.
 
+    A cell that raises ValueError or OSError is reported and the others go on.
+
     Args:
         settings: what decides a cell's result, as plain JSON; kept beside it.
         run: returns the rows of a cell, one for each candidate that validation chooses among.
         workers: cells at a time.
 
     Returns:
-        the rows of all the cells, with method, proportion and seed.
+        the rows of all the cells, with method, proportion and seed; OUT/results.csv has them too.
 
     Raises:
-        ValueError: a finished cell was run with other settings.
+        ValueError: a finished cell was run with other settings, or its file is damaged.
+        FailedCells: after all the others have been run.
     """
     folder = out / "cells"
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [cell for cell in cells if not _is_finished(cell, folder, settings(cell))]
-    started, done = time.monotonic(), itertools.count(1)
+    files = {cell: folder / f"{cell.name}.json" for cell in cells}
+    rows_of = {cell: _finished(file, settings(cell)) for cell, file in files.items()}
+    missing = [cell for cell in cells if rows_of[cell] is None]
+    reasons: dict[str, str] = {}
+    started, done, lock = time.monotonic(), itertools.count(1), Lock()
 
     def work(cell: Cell) -> None:
-        rows = run(cell)
-        write_json(folder / f"{cell.name}.json", {"settings": settings(cell), "rows": rows})
-        number, seconds = next(done), time.monotonic() - started
-        left = seconds / number * (len(missing) - number)
-        print(
-            f"{number}/{len(missing)} {cell.name}: {seconds:.0f} s, {left:.0f} s left", flush=True
-        )
+        try:
+            rows = run(cell)
+            write_json(files[cell], {"settings": settings(cell), "rows": rows})
+            rows_of[cell] = rows
+        except (ValueError, OSError) as error:
+            reasons[cell.name] = str(error)
+        with lock:
+            write_csv(_all_rows(rows_of), out / "results.csv")
+            number, seconds = next(done), time.monotonic() - started
+            left = seconds / number * (len(missing) - number)
+            failed = f" failed: {reasons[cell.name]}" if cell.name in reasons else ""
+            print(
+                f"{number}/{len(missing)} {cell.name}{failed}: {seconds:.0f} s, {left:.0f} s left",
+                flush=True,
+            )
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, missing))
-    return [
-        {"method": cell.method, "proportion": cell.proportion, "seed": cell.seed, **row}
-        for cell in cells
-        for row in read_json(folder / f"{cell.name}.json")["rows"]
-    ]
+    if workers == 1:
+        for cell in missing:  # in this thread, so that Ctrl-C ends the cell and its processes
+            work(cell)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, missing))
+    rows = _all_rows(rows_of)
+    write_csv(rows, out / "results.csv")  # even if no cell was missing
+    if reasons:
+        raise FailedCells(reasons, len(cells), rows)
+    return rows
 
 
-def _is_finished(cell: Cell, folder: Path, settings: Any) -> bool:
-    file = folder / f"{cell.name}.json"
+def _finished(file: Path, settings: Any) -> list[Row] | None:
+    """The rows of a finished cell, None if it is to be run."""
     if not file.is_file():
-        return False
-    if read_json(file)["settings"] != settings:
+        return None
+    try:
+        content = read_json(file)
+        found, rows = content["settings"], content["rows"]
+        rows = [dict(row) for row in rows]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{file} is damaged: it has no settings and rows of a cell; delete it to run it again"
+        ) from None
+    if found != settings:
         raise ValueError(
             f"{file} was run with other settings than the config gives it now; delete it to run it "
             "again, or choose another --out"
         )
-    return True
+    return rows
+
+
+def _all_rows(rows_of: dict[Cell, list[Row] | None]) -> list[Row]:
+    return [
+        {"method": cell.method, "proportion": cell.proportion, "seed": cell.seed, **row}
+        for cell, rows in rows_of.items()
+        for row in rows or ()
+    ]
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -135,13 +179,15 @@ def _mean_validation(rows: Sequence[Row]) -> float:
 
 
 def summary(rows: Sequence[Row], metric: str) -> dict[str, dict[float, tuple[float, float, int]]]:
-    """Method -> proportion -> mean, standard deviation over seeds (n - 1; nan of one), seeds."""
+    """Method -> proportion -> mean, standard deviation over seeds (n - 1; nan of one), seeds.
+
+    Rows without the metric are left out; a method that has none of it maps to {}.
+    """
     found: dict[str, dict[float, list[float]]] = {}
     for row in rows:
-        if row[metric] is not None:
-            found.setdefault(row["method"], {}).setdefault(row["proportion"], []).append(
-                row[metric]
-            )
+        values = found.setdefault(row["method"], {})
+        if row.get(metric) is not None:
+            values.setdefault(row["proportion"], []).append(row[metric])
     return {
         method: {
             proportion: (
@@ -194,6 +240,8 @@ def plot(rows: Sequence[Row], metric: str, path: Path, title: str) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for index, (method, by_proportion) in enumerate(summary(rows, metric).items()):
+        if not by_proportion:
+            continue
         means, spreads, _ = zip(*by_proportion.values(), strict=True)
         axes.errorbar(
             [100 * p for p in by_proportion],

@@ -47,7 +47,10 @@ def frozen_features(
     """Pooled features of a split, from the cache or computed now and put there.
 
     The file's name is a hash of what decides the numbers: data set, split, the list of pictures,
-    input size, backbone and weights. Labels are read anew each time and are in no cache.
+    input size, backbone and weights, of a weights file also its size and time of change. It does
+    not cover what is in the pictures, which would be a look at a million files in every run: if
+    they were replaced under the same names, delete the cache. Labels are read anew each time and
+    are in no cache.
 
     Args:
         data: names the data set; its protocol settings play no part.
@@ -57,18 +60,18 @@ def frozen_features(
         progress: called with the pictures done and their number.
 
     Raises:
-        ValueError: see the readers and ``create_classifier``.
+        ValueError: a damaged cache file; see also the readers and ``create_classifier``.
     """
     images = read_split(data, split)
     key = {
         "data": [data.name, data.root, data.csv, data.image_size, split],
-        "model": [model.backbone, model.weights],
+        "model": [model.backbone, model.weights, *_version(model.weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
     digest = hashlib.sha256(json.dumps(plain(key)).encode()).hexdigest()[:16]
     file = cache / f"{data.name}_{split}_{digest}.npy"
     if file.is_file():
-        features = np.load(file)
+        features = _read_cache(file, len(images))
     else:
         classifier = create_classifier(
             model.backbone, 1, local_global=False, head="linear", weights=model.weights
@@ -85,6 +88,26 @@ def frozen_features(
             np.save(stream, features)
         os.replace(temporary, file)
     return SplitFeatures(features, images.labels, images.classes)
+
+
+def _version(weights: str | None) -> list[int]:
+    """Size and time of change of a weights file; the other weights have one version."""
+    if weights is None or not Path(weights).is_file():
+        return []
+    status = Path(weights).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read_cache(file: Path, num_images: int) -> np.ndarray:
+    try:
+        features = np.load(file, allow_pickle=False)
+        if features.ndim != 2 or len(features) != num_images:
+            raise ValueError(f"shape {features.shape}, not {num_images} rows")
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{file} holds no features of these pictures; delete it to compute them again: {error}"
+        ) from None
+    return features
 
 
 def pooled_features(

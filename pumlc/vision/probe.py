@@ -11,7 +11,7 @@ from pumlc.engine.config import require
 from pumlc.labels import NEGATIVE, POSITIVE, keep_proportion
 from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import average_precision
-from pumlc.vision.config import LossConfig
+from pumlc.vision.config import LossConfig, check_loss_parameters
 from pumlc.vision.features import SplitFeatures
 
 
@@ -26,6 +26,20 @@ class Method:
     """parameters that have another value in the first epoch (SPLC: threshold 1)"""
     per_epoch: dict[str, float] = field(default_factory=dict)
     """parameters that grow by so much with every epoch after the first (LL-R: rate)"""
+
+    def __post_init__(self) -> None:
+        name, start = self.loss.name, self.loss.parameters
+        try:
+            check_loss_parameters(name, {**start, **self.first_epoch, **self.per_epoch})
+        except ValueError as error:
+            raise ValueError(f"first_epoch, per_epoch: {error}") from None
+        for parameter in self.per_epoch:
+            require(
+                type(start.get(parameter)) in (int, float),
+                f"loss.parameters.{parameter} of {name}",
+                start.get(parameter),
+                "a number to start from, since per_epoch lets it grow",
+            )
 
 
 @dataclass(kw_only=True)
@@ -43,13 +57,17 @@ class ProbeConfig:
     min_positives: int = 5
     """a class is frequent with so many positives in the complete train labels and in test"""
     trained: Literal["all", "test", "frequent"] = "all"
-    """classes that are trained and scored: all, those with a positive in test, frequent ones"""
+    """classes that are trained and scored: all, those with a positive in test, frequent ones; the
+    last two are taken by complete labels, which a real annotator would not have"""
     classes: list[str] = field(default_factory=list)
     """also average over these classes"""
 
     def __post_init__(self) -> None:
         require(len(self.learning_rates) > 0, "probe.learning_rates", self.learning_rates, "given")
         require(min(self.epochs, default=0) >= 1, "probe.epochs", self.epochs, "at least 1")
+        for name in ("learning_rates", "epochs", "classes"):
+            values = getattr(self, name)
+            require(len(set(values)) == len(values), f"probe.{name}", values, "different values")
         require(self.batch_size >= 2, "probe.batch_size", self.batch_size, "at least 2")
         require(0 < self.validation < 1, "probe.validation", self.validation, "in (0, 1)")
 
@@ -101,15 +119,27 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
 
 
 def probe_cell(
-    data: ProbeData, method: Method, config: ProbeConfig, proportion: float, seed: int
+    data: ProbeData,
+    method: Method,
+    config: ProbeConfig,
+    proportion: float,
+    seed: int,
+    *,
+    mask_seed: int | None = None,
 ) -> list[dict[str, Any]]:
     """Train on the known labels of one mask; a row for every learning rate and number of epochs.
 
-    ``seed`` decides mask (HCP protocol), held-out part, order and mixtures. ``validation`` is the
-    mAP over the known labels of the held-out part, the other columns are on the test split, in
-    percent. Test labels decide nothing.
+    ``validation`` is the mAP over the known labels of the held-out part, the other columns are on
+    the test split, in percent. Neither hidden labels nor those of the test split decide anything
+    here; but with ``trained`` "test" or "frequent" `probe_data` has taken the classes by them.
+
+    Args:
+        seed: decides mask (HCP protocol), held-out part, order and mixtures.
+        mask_seed: decides the mask in the place of ``seed``, which then decides the rest; None:
+            ``seed`` decides both.
     """
-    observed = keep_proportion(data.train_labels, proportion, seed=seed)
+    mask_seed = seed if mask_seed is None else mask_seed
+    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
     order = np.random.RandomState(seed).permutation(len(observed))
     num_held_out = round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])

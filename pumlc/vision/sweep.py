@@ -1,9 +1,17 @@
-"""What a sweep over image methods is made of: its settings and its two kinds of cells."""
+"""What a sweep over image methods is made of: its settings and its two kinds of cells.
 
+OUT/runs/METHOD-PROPORTION-SEED         run folder of a finished cell that was fine-tuned
+OUT/runs/METHOD-PROPORTION-SEED.XXXX    of one that runs now, failed or was killed; never read again
+"""
+
+import copy
+import dataclasses
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +28,14 @@ from pumlc.vision.probe import Method, ProbeConfig, probe_cell, probe_data
 
 Settings = Callable[[Cell], Any]
 Run = Callable[[Cell], list[Row]]
+
+# what the sweep or the extraction of features itself decides about data and model
+_SWEPT = ("known", "protocol", "known_per_class", "false_negative", "false_positive", "label_seed")
+_UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
+_USED_MODEL = ("backbone", "weights")
+# the options of tools/train.py that a cell of the fine-tuning mode is made of
+_CELL_OPTIONS = ("--config", "--out", "--resume", "--data", "--loss", "--train")
+_CELL_SETTINGS = ("--data.known", "--data.label_seed", "--data.validation", "--train.seed")
 
 
 @dataclass(kw_only=True)
@@ -72,9 +88,74 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one = (self.features is None) != (self.fine_tune is None)
         require(one, "features, fine_tune", (self.features, self.fine_tune), "one of the two given")
+        for name in self.methods:
+            # a part of file names; YAML reads some keys as numbers
+            fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
+            fits = fits and not set(name) & set("/\\")
+            require(fits, "methods", name, "names of files, in quotes if numbers, without / and \\")
+        for name in ("methods", "proportions", "seeds"):
+            values = list(getattr(self, name))
+            require(len(values) > 0, name, values, "at least one")
+            # proportions with the same first digits would share a file
+            different = {f"{value:g}" if name == "proportions" else value for value in values}
+            require(len(different) == len(values), name, values, "different values")
         require(
             all(0 < p <= 1 for p in self.proportions), "proportions", self.proportions, "in (0, 1]"
         )
+        require(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.features is not None:
+            _check_features(self.features)
+            self._check_metric("features.probe.classes", self.features.probe.classes)
+        if self.fine_tune is not None:
+            _check_fine_tune(self.fine_tune, self.methods)
+            require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
+            self._check_metric("fine_tune.classes", self.fine_tune.classes)
+
+    def _check_metric(self, option: str, classes: list[str]) -> None:
+        require(
+            self.metric != "listed" or len(classes) > 0,
+            option,
+            classes,
+            "at least one class for metric: listed",
+        )
+
+
+def _check_features(mode: FeatureMode) -> None:
+    """Refuse settings that would be ignored."""
+    unused_model = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _USED_MODEL]
+    for group, names in (("data", _UNUSED_DATA), ("model", unused_model)):
+        config = getattr(mode, group)
+        defaults = {f.name: f.default for f in dataclasses.fields(config)}
+        for name in names:
+            value, default = getattr(config, name), defaults[name]
+            valid = f"left at {default!r}: the sweep decides it, or it plays no part here"
+            require(value == default, f"features.{group}.{name}", value, valid)
+
+
+def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
+    """Refuse what tools/train.py cannot do, and options that would replace a part of the grid."""
+    require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
+    for option in mode.options:
+        name = option.partition("=")[0]
+        fixed = name in (*_CELL_OPTIONS, *_CELL_SETTINGS) or name.startswith("--loss.")
+        require(
+            not fixed,
+            "fine_tune.options",
+            option,
+            "options that the sweep does not set itself; it sets the loss, --config, --out, "
+            + ", ".join(_CELL_SETTINGS),
+        )
+    for method_name, method in methods.items():
+        for group in ("first_epoch", "per_epoch"):
+            values = getattr(method, group)
+            require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")
+        for parameter, value in method.loss.parameters.items():
+            require(
+                value != "known",
+                f"methods.{method_name}.loss.parameters.{parameter}",
+                value,
+                "a value of the loss in fine_tune ('known' is for features)",
+            )
 
 
 def feature_cells(config: SweepConfig) -> tuple[Settings, Run]:
@@ -101,33 +182,81 @@ def _progress(split: str):
 
 
 def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settings, Run]:
-    """The same for the fine-tuning mode; ``tools`` is the folder of train.py and evaluate.py."""
+    """The same for the fine-tuning mode; ``tools`` is the folder of train.py and evaluate.py.
+
+    Raises:
+        ValueError: fine_tune.base is missing or is no config of an image run.
+    """
     mode = config.fine_tune
     assert mode is not None
+    base, environment = _base(Path(mode.base)), dict(os.environ)
+    if config.workers > 1:  # or every process would take all the cores
+        threads = max(1, torch.get_num_threads() // config.workers)
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
 
     def settings(cell: Cell) -> dict[str, Any]:
-        content = yaml.safe_load(Path(mode.base).read_text())
+        content = copy.deepcopy(base)
         content["data"].update(
             known=cell.proportion, label_seed=cell.seed, validation=mode.validation
         )
         content["loss"] = plain(config.methods[cell.method].loss)
         content["train"]["seed"] = cell.seed
-        return {"config": content, "options": mode.options}
+        return {"config": content, "options": mode.options, "classes": mode.classes}
 
     def run(cell: Cell) -> list[Row]:
-        folder = out / "runs" / cell.name
-        if folder.exists():  # a killed run
-            shutil.rmtree(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file = folder.with_name(f"{cell.name}.yaml")
+        # a name of its own: the train.py of a sweep that was killed may still write to its folder
+        folder = out / "runs" / f"{cell.name}.{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        file, log = folder / "config.yaml", folder / "log.txt"
         file.write_text(yaml.safe_dump(settings(cell)["config"]))
-        train = [sys.executable, tools / "train.py", "--config", file, "--out", folder]
-        subprocess.run([*train, *mode.options], check=True)
+        print(f"{cell.name}: output in {log}", flush=True)
+        options = ["--config", str(file), "--out", str(folder), *mode.options]
+        _call(tools / "train.py", options, log, environment)
         listed = ["--classes", ",".join(mode.classes)] if mode.classes else []
-        subprocess.run([sys.executable, tools / "evaluate.py", folder, *listed], check=True)
-        return [_fine_tuned_row(RunFolder(folder))]
+        _call(tools / "evaluate.py", [str(folder), *listed], log, environment)
+        rows = [_fine_tuned_row(RunFolder(folder))]
+        finished = out / "runs" / cell.name
+        if finished.exists():  # of a cell whose file was deleted
+            shutil.rmtree(finished)
+        folder.rename(finished)
+        return rows
 
     return settings, run
+
+
+def _base(path: Path) -> dict[str, Any]:
+    """The content of fine_tune.base."""
+    if not path.is_file():
+        raise ValueError(f"fine_tune.base {path}: no such file")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"fine_tune.base {path}: not YAML: {error}") from None
+    sections = ("data", "model", "train")
+    found = content if isinstance(content, dict) else {}
+    lacking = [name for name in sections if not isinstance(found.get(name), dict)]
+    if lacking:
+        raise ValueError(
+            f"fine_tune.base {path}: a config of tools/train.py has the sections "
+            f"{', '.join(sections)}; without settings: {', '.join(lacking)}"
+        )
+    return found
+
+
+def _call(tool: Path, arguments: Sequence[str], log: Path, environment: dict[str, str]) -> None:
+    """Run an entry point, its output at the end of ``log``; ValueError if it fails."""
+    with log.open("a") as stream:
+        done = subprocess.run(
+            [sys.executable, tool, *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    if done.returncode:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("error:")]
+        reason = (errors or lines or ["no output"])[-1]
+        raise ValueError(f"{tool.name} ended with status {done.returncode}, {reason} ({log})")
 
 
 def _fine_tuned_row(run: RunFolder) -> Row:

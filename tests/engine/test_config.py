@@ -15,9 +15,14 @@ from pumlc.engine.config import (
     task_of,
 )
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.sweep import SweepConfig
 
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 DEMO = str(Path(__file__).parent.parent.parent / "configs" / "demo_pumlc.yaml")
+SWEEPS = sorted((Path(DEMO).parent / "sweeps").glob("*.yaml"))
+FEATURES, FINE_TUNE = (
+    Path(DEMO).parent / "sweeps" / f"voc_{n}.yaml" for n in ("features", "finetune")
+)
 
 
 def parse_vision(*arguments):
@@ -52,6 +57,7 @@ def test_command_line_overrides_file():
         (["--data.knwon", "0.1"], "data.known"),
         (["--train.epoch", "3"], "train.epochs"),
         (["--lss.name", "pu"], "loss.name"),
+        (["--known", "0.1"], "did you mean 'data.known'"),
         (["--data.known", "1.5"], r"data.known must be in \(0, 1\], got 1.5"),
         (["--data.known", "much"], "data.known"),
         (["--train.schedule", "step"], "one-cycle"),
@@ -83,6 +89,123 @@ def test_mistakes_in_the_file_name_what_is_valid(tmp_path, change, expected):
     file.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=expected):
         parse_vision("--config", str(file))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda f: f.stem)
+def test_every_shipped_sweep_parses(file):
+    parse(SweepConfig, ["--config", str(file)], program="sweep")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant", "valid"),
+    [
+        ("features.prob.x", "features.probe", "in features: cache, data, model, probe"),
+        ("features.probe.epoch", "features.probe.epochs", "in features.probe: batch_size, "),
+        ("features.dat.root", "features.data.root", "in features: cache, data, model, probe"),
+        ("methods.pnu.loss.nme", "methods.pnu.loss.name", "in methods.pnu.loss: mixup_beta, "),
+        ("methods.pnu.lss", "methods.pnu.loss", "in methods.pnu: first_epoch, loss, per_epoch"),
+        ("metrik", "metric", ": features, fine_tune, methods, metric, "),
+    ],
+)
+def test_an_unknown_setting_of_an_optional_group(tmp_path, name, meant, valid):
+    """In the file and on the command line: one line, the place, the nearest name, valid ones."""
+    content = yaml.safe_load(FEATURES.read_text())
+    *groups, last = name.split(".")
+    place = content
+    for group in groups:
+        place = place.setdefault(group, {})
+    place[last] = "1"
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(content))
+    for place, arguments in (
+        (f"--config {file}", ["--config", str(file)]),
+        ("command line", ["--config", str(FEATURES), f"--{name}=1"]),
+    ):
+        with pytest.raises(ValueError, match="no setting") as info:
+            parse(SweepConfig, arguments, program="sweep")
+        message = str(info.value)
+        assert message.startswith(f"{place}: no setting '")
+        assert f"did you mean {meant!r}? valid" in message
+        assert f"valid{' ' * valid.startswith('in')}{valid}" in message
+        assert "\n" not in message
+
+
+def test_other_spellings_of_a_setting_are_not_blamed(tmp_path):
+    """An appended list and a dotted key in the file, beside a real mistake."""
+    content = {**yaml.safe_load(FEATURES.read_text()), "features.cache": "x"}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(content))
+    arguments = ["--config", str(file), "--proportions+", "0.25"]
+    config, _ = parse(SweepConfig, arguments, program="sweep")
+    assert (config.proportions[-1], config.features.cache) == (0.25, "x")
+    with pytest.raises(ValueError, match="^command line: no setting 'sed'; did you mean 'seeds'"):
+        parse(SweepConfig, [*arguments, "--sed=1"], program="sweep")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--features.probe.batch_size=1", "^probe.batch_size must be at least 2, got 1$"),
+        ("--features.probe.trained=x", '^Parser key "features": .*Got value: x$'),
+    ],
+)
+def test_a_wrong_value_in_an_optional_group_is_one_line(option, expected):
+    with pytest.raises(ValueError, match=expected):
+        parse(SweepConfig, ["--config", str(FEATURES), option], program="sweep")
+
+
+LL_R = {"loss": {"name": "large_loss", "parameters": {"rate": 0.0, "mode": "reject"}}}
+NNPU = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "message"),
+    [
+        ("features", {"fine_tune": {"base": "x"}}, "features, fine_tune must be one of the two"),
+        ("features", {"methods": {}}, "methods must be at least one"),
+        ("features", {"methods.a/b": {"loss": {"name": "pnu"}}}, "methods must be names of files"),
+        ("features", {"methods": {1: {"loss": {"name": "pnu"}}}}, "methods must be names of files"),
+        ("features", {"proportions": []}, "proportions must be at least one"),
+        ("features", {"proportions": [0.5, 0.5]}, "proportions must be different values"),
+        ("features", {"proportions": [0.5, 0.50000001]}, "proportions must be different values"),
+        ("features", {"seeds": [1, 1]}, "seeds must be different values"),
+        ("features", {"workers": 0}, "workers must be at least 1"),
+        (
+            "features",
+            {"features.probe.classes": []},
+            "features.probe.classes must be at least one class",
+        ),
+        ("features", {"features.probe.epochs": [1, 1]}, "probe.epochs must be different values"),
+        ("features", {"features.data.known": 0.1}, "features.data.known must be left at 1.0"),
+        ("features", {"features.data.protocol": "dualcoop"}, "features.data.protocol must be left"),
+        ("features", {"features.data.validation": 0.1}, "features.data.validation must be left"),
+        ("features", {"features.data.augmentation": "flip"}, "features.data.augmentation must"),
+        ("features", {"features.model.head": "ml_decoder"}, "features.model.head must be left at"),
+        ("features", {"features.model.trainable": ["x"]}, "features.model.trainable must be left"),
+        ("fine_tune", {"fine_tune.classes": []}, "fine_tune.classes must be at least one class"),
+        ("fine_tune", {"metric": "frequent"}, "metric must be all or listed"),
+        ("fine_tune", {"fine_tune.validation": 1.0}, r"fine_tune.validation must be in \[0, 1\)"),
+        ("fine_tune", {"methods.l": {**LL_R, "per_epoch": {"rate": 0.1}}}, "methods.l.per_epoch"),
+        ("fine_tune", {"methods.l": {**LL_R, "first_epoch": {"rate": 1}}}, "methods.l.first_epoch"),
+        (
+            "fine_tune",
+            {"methods.n": {"loss": {"name": "nnpu", "parameters": NNPU}}},
+            "methods.n.loss.parameters.prior must be .*got 'known'",
+        ),
+    ],
+)
+def test_a_sweep_that_would_not_do_what_it_says(tmp_path, mode, change, message):
+    content = yaml.safe_load((FINE_TUNE if mode == "fine_tune" else FEATURES).read_text())
+    for name, value in change.items():
+        *groups, last = name.split(".")
+        place = content
+        for group in groups:
+            place = place[group]
+        place[last] = value
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        parse(SweepConfig, ["--config", str(file)], program="sweep")
 
 
 def test_missing_config_file():

@@ -1,7 +1,10 @@
 """Frozen features and the heads trained on them."""
 
+import os
+
 import numpy as np
 import pytest
+import timm
 import torch
 
 from pumlc.labels import keep_proportion
@@ -67,6 +70,36 @@ def test_second_call_reads_the_cache(squares_coco, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_other_weights_under_the_same_name_are_noticed(squares_coco, tmp_path):
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    file, cache = tmp_path / "weights.pth", tmp_path / "cache"
+    model = ModelConfig(backbone="test_resnet", weights=str(file))
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet", num_classes=0).state_dict(), file)
+        os.utime(file, ns=(seed, seed))
+        found.append(frozen_features(data, model, "test", cache).features)
+    assert not np.array_equal(*found)
+    os.utime(file, ns=(0, 0))
+    assert np.array_equal(frozen_features(data, model, "test", cache).features, found[0])
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-8], lambda b: b[:50], lambda b: b"", "shape"])
+def test_a_damaged_cache_is_named(squares_coco, tmp_path, damage):
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    model = ModelConfig(backbone="test_resnet")
+    frozen_features(data, model, "test", tmp_path)
+    (file,) = tmp_path.iterdir()
+    if damage == "shape":
+        np.save(file, np.load(file)[:-1])
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=f"{file.name} .*delete it"):
+        frozen_features(data, model, "test", tmp_path)
+
+
 def test_a_cell_learns_and_repeats_itself(data):
     prepared = probe_data(*data, CONFIG)
     assert prepared.averages == {"all": [0, 1, 2], "frequent": [0, 1]}
@@ -79,6 +112,16 @@ def test_a_cell_learns_and_repeats_itself(data):
     assert max(row["frequent"] for row in rows) > 85
     assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3)
     assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 4)
+
+
+def test_a_mask_has_a_seed_of_its_own(data):
+    prepared = probe_data(*data, CONFIG)
+    rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=3)
+    assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=4)
+    # with complete labels there is nothing for the mask to decide
+    rows = probe_cell(prepared, BCE, CONFIG, 1.0, 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, 1.0, 3, mask_seed=4)
 
 
 def test_hidden_and_test_labels_decide_nothing(data):
@@ -113,6 +156,20 @@ def test_numbers_that_move_with_the_epoch(data):
     nnpu = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
     heads = Heads(4, targets, [0.1], Method(loss=LossConfig(name="nnpu", parameters=nnpu)), 0)
     torch.testing.assert_close(heads._parameters(1)["prior"], torch.tensor([2 / 3, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_epoch": {"rat": 1.0}}, "first_epoch.*no parameter 'rat'; did you mean 'rate'"),
+        ({"per_epoch": {"gamma": 1.0}}, "per_epoch.*large_loss has no parameter 'gamma'"),
+        ({"per_epoch": {"mode": 1.0}}, "loss.parameters.mode of large_loss must be a number"),
+    ],
+)
+def test_moving_numbers_are_numbers_of_the_loss(change, message):
+    loss = LossConfig(name="large_loss", parameters={"rate": 0.0, "mode": "reject"})
+    with pytest.raises(ValueError, match=message):
+        Method(loss=loss, **change)
 
 
 def test_trained_and_listed_classes(data):
