@@ -262,9 +262,9 @@ def test_flip_refuses_bad_rates():
 
 def test_positive_list_of_splc(tmp_path):
     path = tmp_path / "coco_train_0.4left.txt"
-    path.write_text("b,1.jpg, 0 3\na.jpg,2\n\nc.jpg,\n")
+    path.write_text("\ufeffb.jpg, 0 3\na.jpg ,2\n\nc.jpg,\n", encoding="utf-8")
     names, labels = read_positive_list(path, 4)
-    assert names.tolist() == ["b,1.jpg", "a.jpg", "c.jpg"]
+    assert names.tolist() == ["b.jpg", "a.jpg", "c.jpg"]
     assert labels.dtype == np.int8
     np.testing.assert_array_equal(labels, [[1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]])
 
@@ -273,16 +273,20 @@ def test_positive_list_of_splc(tmp_path):
     ("text", "message"),
     [
         ("a.jpg,1\nb.jpg 2\n", "list.txt, line 2: 'b.jpg 2' is not NAME,INDEX"),
+        ("a.jpg,1\nb.jpg,1,2\n", "line 2: 'b.jpg,1,2' is not NAME,INDEX .* one comma"),
+        ("b,1.jpg,2\n", "line 1: 'b,1.jpg,2' is not NAME,INDEX .* one comma"),
+        (" ,2\n", "line 1: ',2' is not NAME,INDEX"),
         ("a.jpg,1\nb.jpg,1 4\n", r"line 2: '4' is no class index in \[0, 4\)"),
         ("a.jpg,-1\n", "line 1: '-1' is no class index"),
         ("a.jpg,person\n", "line 1: 'person' is no class index"),
         ("a.jpg,1\na.jpg,2\n", "line 2: a.jpg is listed already"),
         ("\n", "list.txt lists no picture"),
+        ("a.jpg,1\nch\u00eane.jpg,2\n", "list.txt: not UTF-8"),
     ],
 )
 def test_positive_list_errors_name_the_line(tmp_path, text, message):
     path = tmp_path / "list.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=message):
         read_positive_list(path, 4)
 

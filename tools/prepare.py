@@ -2,41 +2,85 @@
 
 python tools/prepare.py voc2007 VOCdevkit
 python tools/prepare.py coco2014 COCO
+python tools/prepare.py csv PICTURES --csv labels.csv
 
-Exit status 0 if every split can be read, 2 if not. Layouts and terms: docs/datasets.md.
+The last checks a CSV file of your own and its pictures under the folder PICTURES.
+Exit status 0 if every split can be read (openimages, csv: every split that is there), 2 if not.
+Layouts and terms: docs/datasets.md.
 """
 
 import argparse
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from pumlc.engine import console
-from pumlc.vision.sources import SOURCES, missing_parts, source
+from pumlc.engine.config import require
+from pumlc.vision.csv_file import SPLITS, has_split, read_csv
+from pumlc.vision.images import LabelledImages
+from pumlc.vision.sources import SOURCES, absent_splits, missing_parts, source
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("name", help=", ".join(SOURCES))
-    parser.add_argument("root", type=Path, help="folder of the download")
+    parser.add_argument("name", help=", ".join([*SOURCES, "csv"]))
+    parser.add_argument("root", type=Path, help="folder of the download; csv: of the pictures")
+    parser.add_argument("--csv", type=Path, help="the CSV file, for name csv")
     options = parser.parse_args(arguments)
-    chosen = source(options.name)
-    missing = missing_parts(options.name, options.root)
+    right = (options.csv is not None) == (options.name == "csv")
+    require(right, "--csv", options.csv, "a file exactly when the name is csv")
+    if options.name == "csv":
+        check_csv(options.csv, options.root)
+    else:
+        check_download(options.name, options.root)
+
+
+def check_download(name: str, root: Path) -> None:
+    chosen = source(name)
+    missing = missing_parts(name, root)
     if missing:
         lines = [
             f"  {part}\n      {address if address.startswith('on request') else 'from ' + address}"
             for part, address in missing.items()
         ]
         raise ValueError(
-            f"{options.name} in {options.root} is incomplete; missing:\n"
+            f"{name} in {root} is incomplete; missing:\n"
             + "\n".join(lines)
             + f"\nTerms of use: {chosen.page}"
         )
-    rows = []
-    for split, expected in chosen.pictures.items():
-        images = chosen.read(options.root, split)
+    report(chosen.pictures, absent_splits(name, root), lambda split: chosen.read(root, split))
+
+
+def check_csv(file: Path, root: Path) -> None:
+    def read(split: str) -> LabelledImages:
+        unlisted = "negative" if split == "test" else "unknown"  # the defaults of a run
+        return read_csv(file, root, split, unlisted=unlisted)
+
+    here = [split for split in SPLITS if has_split(file, split)] or SPLITS
+    report(dict.fromkeys(here), (), read)
+
+
+def report(
+    published: Mapping[str, int | None],
+    absent: Collection[str],
+    read: Callable[[str], LabelledImages],
+) -> None:
+    """Print what each split holds, or raise what is wrong with any of them."""
+    rows, errors = [], []
+    for split, expected in published.items():
+        if split in absent:
+            rows.append([split, None, expected, *[None] * 4])
+            continue
+        try:
+            images = read(split)
+        except ValueError as error:
+            errors.append(str(error))
+            continue
         counts = images.counts().values()
         rows.append([split, len(images), expected, len(images.classes), *counts])
+    if errors:
+        raise ValueError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(console.table(header, rows))
 

@@ -1,5 +1,6 @@
 """Positive-only label lists in the text format of SPLC: a picture and its class indices a line."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,33 +15,42 @@ def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, 
     take every other label as negative: the ``unknown="negative"`` of a loss, not of the data.
 
     Shapes: -> names [N] and labels int8 [N, num_classes] in {1, 0}, in the order of the file.
-    Raises: ValueError naming file and line for a missing comma or name, an index that is no integer
-    in [0, num_classes), or a name listed twice; for an empty file.
+    Raises: ValueError naming file and line for no comma or several (a name has none), a missing
+    name, an index that is no integer in [0, num_classes), or a name listed twice; for a file that
+    is empty or not UTF-8.
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels", arXiv 2112.07368.
     """
     row_of: dict[str, int] = {}
     rows: list[int] = []
     columns: list[int] = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            name, _, indices = line.strip().rpartition(",")
-            if not name:
-                raise ValueError(f"{path}, line {number}: {line.strip()!r} is not NAME,INDEX ...")
-            if name in row_of:
-                raise ValueError(f"{path}, line {number}: {name} is listed already")
-            row = row_of[name] = len(row_of)
-            for index in indices.split():
-                if not index.isdecimal() or int(index) >= num_classes:
-                    raise ValueError(
-                        f"{path}, line {number}: {index!r} is no class index in [0, {num_classes})"
-                    )
-                rows.append(row)
-                columns.append(int(index))
+    for number, line in _lines(path):
+        name, *indices = (part.strip() for part in line.split(","))
+        if not name or len(indices) != 1:
+            raise ValueError(
+                f"{path}, line {number}: {line.strip()!r} is not NAME,INDEX ... with one comma"
+            )
+        if name in row_of:
+            raise ValueError(f"{path}, line {number}: {name} is listed already")
+        row = row_of[name] = len(row_of)
+        for index in indices[0].split():
+            if not index.isdecimal() or int(index) >= num_classes:
+                raise ValueError(
+                    f"{path}, line {number}: {index!r} is no class index in [0, {num_classes})"
+                )
+            rows.append(row)
+            columns.append(int(index))
     if not row_of:
         raise ValueError(f"{path} lists no picture")
     labels = np.full((len(row_of), num_classes), UNKNOWN, dtype=np.int8)
     labels[rows, columns] = POSITIVE
     return np.array(list(row_of)), labels
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines that are not blank; a byte order mark is none of the text."""
+    with open(path, encoding="utf-8-sig") as lines:
+        try:
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 ({error.reason})") from None

@@ -1,9 +1,13 @@
 """Reader of a CSV file of labels, streaming: a million rows are never a million dicts."""
 
+import contextlib
 import csv
+import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +17,8 @@ from pumlc.engine.config import closest
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.images import LabelledImages, checked_images, refuse_duplicates, require_file
 
+SPLITS = ("train", "test", "val")
+_LONG_FORM = ("split", "image", "labels", "negatives")
 _WIDE_VALUES = {"1": POSITIVE, "0": UNKNOWN, "": UNKNOWN, "-1": NEGATIVE}
 
 
@@ -33,14 +39,14 @@ def read_csv(
     Args:
         file: the CSV file.
         root: folder that ``image`` is relative to.
-        split: rows of this value of the column ``split``.
+        split: "train", "test" or "val": rows of this value of the column ``split``.
         unlisted: what the long form's silence means.
         classes: the valid class names in their order; by default all that the file mentions, in
             any split, sorted (wide form: the columns).
 
     Raises:
-        ValueError: a missing column, picture, split or class, an unknown class, a picture listed
-            twice, a label that is none; with the line and what is valid.
+        ValueError: a column, picture, split or class that is missing or unknown, a picture listed
+            twice in whatever spelling, a label that is none; with the line and what is valid.
     """
     columns = _columns(file)
     long_form = "labels" in columns
@@ -49,27 +55,23 @@ def read_csv(
         raise ValueError(f"{file}: no row of split {split!r}; the file has {sorted(counts)}")
     names = tuple(classes or names)
     if not long_form:
-        for name in names:
-            if name not in columns:
-                raise ValueError(
-                    f"{file}: no column for class {name!r}; {closest(name, sorted(columns))}"
-                )
-    labels = np.full((counts[split], len(names)), UNKNOWN, np.int8)
-    if long_form and unlisted == "negative":
-        labels[:] = NEGATIVE
+        _require_columns(file, columns, names)
+    silent = NEGATIVE if long_form and unlisted == "negative" else UNKNOWN
+    labels = np.full((counts[split], len(names)), silent, np.int8)
     enter = _enter_long if long_form else _enter_wide
     column_of = {name: index for index, name in enumerate(names)}
     paths = np.empty(counts.total(), f"S{width}")
-    lines = np.empty(len(paths), np.int64)
+    lines = np.empty(len(paths), np.int32)
     own = array("q")
     for place, (line, row) in enumerate(_rows(file, columns)):
         paths[place], lines[place] = row[columns["image"]].encode(), line
         if row[columns["split"]] == split:
             enter(labels[len(own)], row, columns, column_of, f"{file}, line {line}")
             own.append(place)
-    _refuse_repeated(file, paths, lines)
+    _refuse_repeated(file, root, paths, lines)
     places = np.array(own)
-    return checked_images(file, root, paths[places], labels, names, lines[places])
+    images = checked_images(file, root, paths[places], labels, names, lines[places])
+    return replace(images, line_of=partial(_line_of, file))
 
 
 def has_split(file: Path, split: str) -> bool:
@@ -78,10 +80,42 @@ def has_split(file: Path, split: str) -> bool:
     return any(row[columns["split"]] == split for _, row in _rows(file, columns))
 
 
+def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not empty; blanks after a comma do not count.
+
+    Raises:
+        ValueError: not UTF-8 (with a byte order mark or without), not CSV, or a cell with a line
+            break, which a quote that nobody closed makes of the lines below it, or with a NUL.
+    """
+    done = 0
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, skipinitialspace=True, strict=True)
+        try:
+            for row in reader:
+                if reader.line_num > done + 1:
+                    raise csv.Error("a cell has a line break")
+                if "\0" in "".join(row):
+                    raise ValueError(
+                        f"{file}, line {done + 1}: a NUL character; save the table as CSV in UTF-8"
+                    )
+                done = reader.line_num
+                if row:
+                    yield done, row
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file}, after line {done}: not UTF-8 ({error.reason}); save the table as CSV in "
+                "UTF-8"
+            ) from None
+        except csv.Error as error:
+            raise ValueError(
+                f"{file}, line {done + 1}: not CSV ({error}); is a quote not closed?"
+            ) from None
+
+
 def _columns(file: Path) -> dict[str, int]:
     """Name -> position of the columns."""
     require_file(file, "data.csv must name a CSV file")
-    header = next(_cells(file), (1, []))[1]
+    header = next(read_cells(file), (1, []))[1]
     for needed in ("split", "image"):
         if needed not in header:
             raise ValueError(
@@ -89,27 +123,24 @@ def _columns(file: Path) -> dict[str, int]:
                 "header split,image,labels or split,image and one column per class"
             )
     refuse_duplicates(header, f"{file}: column")
+    if "" in header:
+        raise ValueError(
+            f"{file}: column {header.index('') + 1} has no name; is it an index (pandas: "
+            "to_csv(index=False))?"
+        )
+    if "labels" in header:
+        for name in header:
+            if name not in _LONG_FORM:
+                raise ValueError(
+                    f"{file}: unknown column {name!r} beside the column 'labels'; "
+                    f"{closest(name, _LONG_FORM)}"
+                )
     return {name: position for position, name in enumerate(header)}
-
-
-def _cells(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty; blanks after a comma do not count."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream, skipinitialspace=True)
-        try:
-            yield from ((reader.line_num, row) for row in reader if row)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{file}, after line {reader.line_num}: not UTF-8 ({error.reason}); save the table "
-                "as CSV in UTF-8"
-            ) from None
-        except csv.Error as error:
-            raise ValueError(f"{file}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every row below the header."""
-    lines = _cells(file)
+    lines = read_cells(file)
     next(lines)
     for line, row in lines:
         if len(row) != len(columns):
@@ -126,7 +157,8 @@ def _survey(
     """All classes of the file, the rows of each split and the bytes of the longest path.
 
     Raises:
-        ValueError: a row names no picture, or a class looks like several.
+        ValueError: a row has another split than `SPLITS` or names no picture, or a class looks like
+            several.
     """
     mentioned: set[str] = set()
     counts: Counter[str] = Counter()
@@ -134,7 +166,12 @@ def _survey(
     for line, row in _rows(file, columns):
         if not row[columns["image"]]:
             raise ValueError(f"{file}, line {line}: the cell image is empty")
-        counts[row[columns["split"]]] += 1
+        split = row[columns["split"]]
+        if split not in SPLITS:
+            raise ValueError(
+                f"{file}, line {line}: unknown split {split!r}; valid: {', '.join(SPLITS)}"
+            )
+        counts[split] += 1
         width = max(width, len(row[columns["image"]].encode()))
         if long_form:
             mentioned.update(_listed(row, columns, "labels"), _listed(row, columns, "negatives"))
@@ -150,17 +187,55 @@ def _survey(
     return tuple(sorted(mentioned)), counts, width
 
 
-def _refuse_repeated(file: Path, paths: np.ndarray, lines: np.ndarray) -> None:
-    """Raise ValueError if a picture is listed twice, in whatever splits; names both lines."""
-    order = np.argsort(paths, kind="stable")
-    repeated = np.flatnonzero(paths[order[1:]] == paths[order[:-1]])
-    if len(repeated):
-        first, second = order[repeated[0]], order[repeated[0] + 1]
-        name = bytes(paths[first]).decode()
-        raise ValueError(
-            f"{file}: image {name!r} is in line {lines[first]} and again in line {lines[second]}; "
-            "a picture has one row, in one split"
-        )
+def _require_columns(file: Path, columns: dict[str, int], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in columns:
+            raise ValueError(
+                f"{file}: no column for class {name!r}; {closest(name, sorted(columns))}"
+            )
+
+
+def _refuse_repeated(file: Path, root: Path, paths: np.ndarray, lines: np.ndarray) -> None:
+    """Raise ValueError if a picture is listed twice, in whatever splits; names both lines.
+
+    Two spellings of a path are one picture. Paths are compared by hash, since a million of them in
+    full would be the largest thing in memory; those of equal hash are looked at.
+    """
+    full = _full_path(root)
+    names = (path.decode() for path in paths)
+    hashes = np.fromiter((hash(full(name)) for name in names), np.int64, len(paths))
+    order = np.argsort(hashes, kind="stable")
+    repeated = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    pairs = zip(order[repeated].tolist(), order[repeated + 1].tolist(), strict=True)
+    for first, second in sorted(pairs, key=lambda pair: pair[1]):
+        name, again = bytes(paths[first]).decode(), bytes(paths[second]).decode()
+        if full(name) == full(again):
+            raise ValueError(
+                f"{file}: image {name!r} is in line {lines[first]} and again in line "
+                f"{lines[second]}{'' if name == again else f' as {again!r}'}; a picture has one "
+                "row, in one split"
+            )
+
+
+def _full_path(root: Path) -> Callable[[str], str]:
+    """What all spellings of a picture's path have in common; asks the disk once per folder."""
+    folder_of = lru_cache(maxsize=10_000)(lambda folder: os.path.realpath(root / folder))
+
+    def full(image: str) -> str:
+        folder, name = os.path.split(image)
+        return os.path.join(folder_of(folder), name)
+
+    return full
+
+
+def _line_of(file: Path, image: str) -> int | None:
+    """Line of a picture's row; None if the file was changed since and has it no more."""
+    with contextlib.suppress(ValueError, OSError):
+        columns = _columns(file)
+        for line, row in _rows(file, columns):
+            if row[columns["image"]] == image:
+                return line
+    return None
 
 
 def _listed(row: list[str], columns: dict[str, int], column: str) -> list[str]:
@@ -199,8 +274,16 @@ def _enter_wide(
     """Write a row of the wide form into ``labels`` [C]."""
     for name, index in column_of.items():
         value = row[columns[name]].strip()
-        if value not in _WIDE_VALUES:
-            raise ValueError(
-                f"{where}, column {name!r}: label {value!r}; valid: 1, 0 or nothing, -1"
-            )
-        labels[index] = _WIDE_VALUES[value]
+        label = _WIDE_VALUES.get(value)
+        labels[index] = _number(value, f"{where}, column {name!r}") if label is None else label
+
+
+def _number(value: str, where: str) -> int:
+    """A label in another spelling: pandas writes 1.0 as soon as a cell of the column is empty."""
+    with contextlib.suppress(ValueError):
+        if float(value) in (POSITIVE, UNKNOWN, NEGATIVE):
+            return int(float(value))
+    raise ValueError(
+        f"{where}: label {value!r}; valid: 1, 0 or nothing, -1 (names of classes go into a column "
+        "'labels')"
+    )

@@ -16,15 +16,23 @@ voc2012    VOC2012/ImageSets/Main/{train,val}.txt               VOC2012/JPEGImag
 
 import contextlib
 import io
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from pumlc.engine.config import closest
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.vision.images import LabelledImages, checked_images, refuse_duplicates, require_file
+from pumlc.vision.images import (
+    LabelledImages,
+    checked_images,
+    read_json,
+    read_text,
+    refuse_duplicates,
+    require_file,
+)
 
 # split of pumlc -> split of the data set; the official VOC 2012 test labels are not public
 _SPLITS = {
@@ -33,6 +41,13 @@ _SPLITS = {
     "coco2017": {"train": "train2017", "test": "val2017"},
     "voc2007": {"train": "trainval", "test": "test"},
     "voc2012": {"train": "train", "test": "val"},
+}
+
+# what the readers need of a COCO file: list -> key of its entries -> type
+_COCO = {
+    "images": {"id": (int, float, str), "file_name": (str,)},
+    "annotations": {"image_id": (int, float, str), "category_id": (int, float)},
+    "categories": {"id": (int, float), "name": (str,)},
 }
 
 VOC_CLASSES = (
@@ -61,36 +76,58 @@ def read_coco(
 
     folder = _split_name(name, split)
     file = root / "annotations" / f"instances_{folder}.json"
-    require_file(file, f"data.root {root} is not the root of {name}")
+    coco = COCO()
+    coco.dataset = _coco_content(file, f"data.root {root} is not the root of {name}")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
-        try:
-            coco = COCO(str(file))
-        except (ValueError, AssertionError, KeyError) as error:
-            raise ValueError(f"{file}: not a COCO instances file ({error})") from None
-    images = coco.dataset.get("images", [])
-    refuse_duplicates((str(image["id"]) for image in images), f"{file}: image id")
-    column = {category: index for index, category in enumerate(sorted(coco.cats))}
+        coco.createIndex()
+    images, categories = coco.dataset["images"], sorted(coco.cats)
     row_of = {image["id"]: row for row, image in enumerate(images)}
-    labels = np.full((len(images), len(column)), NEGATIVE, np.int8)
-    annotated = np.zeros(len(images), bool)
-    for annotation in coco.dataset.get("annotations", []):
-        image, category = annotation["image_id"], annotation["category_id"]
-        if category not in column:
-            raise ValueError(
-                f"{file}: annotation {annotation.get('id')} has category_id {category}; "
-                f"the file's categories are {sorted(column)}"
-            )
-        if image not in row_of:
-            raise ValueError(
-                f"{file}: annotation {annotation.get('id')} has image_id {image}, "
-                f"which is not among the file's {len(images)} images"
-            )
-        labels[row_of[image], column[category]] = POSITIVE
-        annotated[row_of[image]] = True
+    labels = np.full((len(images), len(categories)), NEGATIVE, np.int8)
+    for column, category in enumerate(categories):
+        labels[[row_of[image] for image in coco.catToImgs[category]], column] = POSITIVE
     paths = [image["file_name"] for image in images]
-    classes = tuple(coco.cats[category]["name"] for category in sorted(coco.cats))
+    classes = tuple(coco.cats[category]["name"] for category in categories)
     found = checked_images(file, root / folder, paths, labels, classes)
-    return found.subset(np.flatnonzero(annotated)) if unannotated == "drop" else found
+    if unannotated == "keep":
+        return found
+    return found.subset(np.flatnonzero((labels == POSITIVE).any(axis=1)))
+
+
+def _coco_content(file: Path, problem: str) -> dict[str, list[dict[str, Any]]]:
+    """Images, annotations and categories, each with what is needed of it and each once."""
+    content = read_json(file, problem)
+    for part, needed in _COCO.items():
+        entries = content.get(part) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise ValueError(
+                f"{file}: not a COCO instances file: no list {part!r}; needed: {', '.join(_COCO)}"
+            )
+        for number, entry in enumerate(entries):
+            for key, types in needed.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), types):
+                    raise ValueError(
+                        f"{file}: {part}[{number}] needs {key!r} of type "
+                        f"{' or '.join(kind.__name__ for kind in types)}, got {str(entry)[:200]}"
+                    )
+    images, categories = content["images"], content["categories"]
+    refuse_duplicates((str(image["id"]) for image in images), f"{file}: image id")
+    names = (os.path.normpath(image["file_name"]) for image in images)
+    refuse_duplicates(names, f"{file}: image file_name")
+    refuse_duplicates((str(category["id"]) for category in categories), f"{file}: category id")
+    refuse_duplicates((category["name"] for category in categories), f"{file}: category name")
+    known = {
+        "image_id": {image["id"] for image in images},
+        "category_id": {category["id"] for category in categories},
+    }
+    for number, annotation in enumerate(content["annotations"]):
+        for key, ids in known.items():
+            if annotation[key] not in ids:
+                first = ", ".join(str(known_id) for known_id in sorted(ids, key=str)[:100])
+                raise ValueError(
+                    f"{file}: annotations[{number}] has {key} {annotation[key]}, which is not "
+                    f"among the {len(ids)} of the file: {first}"
+                )
+    return content
 
 
 def read_voc(
@@ -114,14 +151,13 @@ def read_voc(
     split = _split_name(name, split)
     sets = home / "ImageSets" / "Main"
     list_file = sets / f"{split}.txt"
-    require_file(list_file, f"data.root {root} is not a VOCdevkit folder with {name.upper()}")
-    names = [line.split()[0] for line in list_file.read_text().splitlines() if line.strip()]
+    text = read_text(list_file, f"data.root {root} is not a VOCdevkit folder with {name.upper()}")
+    names = [line.split()[0] for line in text.splitlines() if line.strip()]
     refuse_duplicates(names, f"{list_file}: image")
     row_of = {name: row for row, name in enumerate(names)}
-    if (sets / f"{VOC_CLASSES[0]}_{split}.txt").is_file():
-        labels = np.empty((len(names), len(VOC_CLASSES)), np.int8)
-        for column, class_name in enumerate(VOC_CLASSES):
-            labels[:, column] = _voc_class_file(sets / f"{class_name}_{split}.txt", row_of)
+    class_files = [sets / f"{class_name}_{split}.txt" for class_name in VOC_CLASSES]
+    if any(file.is_file() for file in class_files):
+        labels = np.stack([_voc_class_file(file, row_of) for file in class_files], axis=1)
     else:
         labels = np.stack([_voc_xml(home / "Annotations" / f"{name}.xml") for name in names])
     labels[labels == 0] = NEGATIVE if difficult == "negative" else UNKNOWN
@@ -137,16 +173,19 @@ def _split_name(name: str, split: str) -> str:
 
 
 def _voc_class_file(file: Path, row_of: dict[str, int]) -> np.ndarray:
-    require_file(file, "the class files of the split are incomplete")
+    text = read_text(file, "the class files of the split are incomplete")
     values = np.full(len(row_of), 127, np.int8)
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         name, _, value = line.strip().partition(" ")
         if value.strip() not in ("1", "0", "-1"):
             raise ValueError(f"{file}, line {number}: label {value.strip()!r}; valid: 1, 0, -1")
-        if name in row_of:
-            values[row_of[name]] = int(value)
+        if name not in row_of:
+            continue
+        if values[row_of[name]] != 127:
+            raise ValueError(f"{file}, line {number}: image {name!r} is listed already")
+        values[row_of[name]] = int(value)
     if (values == 127).any():
         name = list(row_of)[int(np.argmax(values == 127))]
         raise ValueError(f"{file}: no line for image {name!r}, which the split lists")

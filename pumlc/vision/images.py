@@ -1,10 +1,12 @@
 """Pictures with labels, and the checks that every reader of them makes."""
 
+import json
 import os
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,8 @@ class LabelledImages:
         paths: [N] UTF-8 bytes (one array: a million paths are no million Python objects).
         labels: [N, C] int8 in {1, 0, -1}.
         classes: C names.
+        line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
+            found otherwise. Asked by an error alone: no number per row is kept.
     """
 
     source: str
@@ -29,6 +33,7 @@ class LabelledImages:
     paths: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    line_of: Callable[[str], int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -37,11 +42,14 @@ class LabelledImages:
         """Path of one picture."""
         return self.root / self.paths[row].decode()
 
+    def place(self, row: int) -> str:
+        """Where the source lists a picture, for messages."""
+        line = None if self.line_of is None else self.line_of(self.paths[row].decode())
+        return f"row {row} of {self.source}" if line is None else f"{self.source}, line {line}"
+
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""
-        return LabelledImages(
-            self.source, self.root, self.paths[rows], self.labels[rows], self.classes
-        )
+        return replace(self, paths=self.paths[rows], labels=self.labels[rows])
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels, without a temporary of their size."""
@@ -55,6 +63,32 @@ def require_file(file: Path, problem: str) -> None:
     if not file.is_file():
         found = "is no file" if file.exists() else "does not exist"
         raise ValueError(f"{problem}: {file} {found}")
+
+
+def read_text(file: Path, problem: str) -> str:
+    """The text of a file in UTF-8, without its byte order mark if it has one.
+
+    Raises:
+        ValueError: the file does not exist (``problem`` says what follows from that) or is not
+            UTF-8.
+    """
+    require_file(file, problem)
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not UTF-8 ({error.reason}, byte {error.start})") from None
+
+
+def read_json(file: Path, problem: str) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: see `read_text`; or it is not JSON.
+    """
+    try:
+        return json.loads(read_text(file, problem))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}: not JSON ({error})") from None
 
 
 def refuse_duplicates(names: Iterable[str], what: str) -> None:
@@ -74,7 +108,7 @@ def checked_images(
     classes: tuple[str, ...],
     lines: np.ndarray | None = None,
 ) -> LabelledImages:
-    """Pictures and labels, after a check that there are some and that every picture exists.
+    """Pictures and labels, after a check that there are some and that every picture is a file.
 
     Args:
         file: where the labels come from.
@@ -94,16 +128,17 @@ def checked_images(
     missing = _missing(folder, encoded)
     if len(missing):
         row = int(missing[0])
+        first = folder / encoded[row].decode()
         raise ValueError(
             f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is "
             f"{f'row {row}' if lines is None else f'line {lines[row]}'}: "
-            f"{folder / encoded[row].decode()}"
+            f"{first}{' is no file' if first.exists() else ''}"
         )
     return LabelledImages(str(file), folder, encoded, labels, classes)
 
 
 def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
-    """Ascending rows without a picture.
+    """Ascending rows without a picture; what is no regular file is none.
 
     One listing per folder, because a million stat calls are slow; one folder at a time, because a
     million names are large.
@@ -114,6 +149,11 @@ def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
     missing: list[int] = []
     for name, rows in rows_in.items():
         here = folder / name
-        present = set(os.listdir(here)) if here.is_dir() else set()
+        present = _files(here) if here.is_dir() else set()
         missing += [r for r in rows if os.path.basename(paths[r].decode()) not in present]
     return np.sort(np.array(missing, dtype=np.int64))
+
+
+def _files(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:  # the listing itself says what is a file
+        return {entry.name for entry in entries if entry.is_file()}

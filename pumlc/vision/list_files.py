@@ -16,8 +16,6 @@ openimages    oidv6-classes-trainable.txt,                           {train,vali
 ============  =====================================================  ==========================
 """
 
-import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +25,15 @@ from typing import Literal
 import numpy as np
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.vision.images import LabelledImages, checked_images, refuse_duplicates, require_file
+from pumlc.vision.csv_file import read_cells
+from pumlc.vision.images import (
+    LabelledImages,
+    checked_images,
+    read_json,
+    read_text,
+    refuse_duplicates,
+    require_file,
+)
 
 # split of pumlc -> folder of the pictures, name in the label file
 _OPEN_IMAGES = {"train": ("train", "train"), "val": ("validation", "val"), "test": ("test", "test")}
@@ -43,26 +49,30 @@ def read_visual_genome(root: Path, split: str, *, num_classes: Literal[200, 500]
         split: "train" or "test".
 
     Raises:
-        ValueError: a file or picture is missing, a picture has no labels in the index, or an index
-            is out of range.
+        ValueError: a file or picture is missing, a picture has no labels in the index, or the index
+            is no JSON object of lists of class numbers.
     """
     _require_split(split, ("train", "test"))
     list_file = root / f"{split}_list_500.txt"
     index_file = root / "vg_category_500_labels_index.json"
     names = _lines(list_file, f"data.root {root} is not the root of Visual Genome")
     refuse_duplicates(names, f"{list_file}: picture")
-    require_file(index_file, "the labels of Visual Genome are missing")
-    index = json.loads(index_file.read_text())
+    index = read_json(index_file, "the labels of Visual Genome are missing")
+    if not isinstance(index, dict):
+        raise ValueError(f"{index_file}: {str(index)[:80]} is no object of pictures")
     labels = np.full((len(names), num_classes), NEGATIVE, np.int8)
     for row, name in enumerate(names):
         if name not in index:
             raise ValueError(f"{index_file}: no entry for {name!r}, row {row} of {list_file.name}")
-        columns = np.array(index[name], dtype=np.int64)
-        if ((columns < 0) | (columns >= 500)).any():
+        numbers = index[name]
+        if not isinstance(numbers, list) or not all(
+            type(number) is int and 0 <= number < 500 for number in numbers
+        ):
             raise ValueError(
-                f"{index_file}: {name!r} has the classes {index[name]}; valid: 0 to 499"
+                f"{index_file}: {name!r} has the classes {numbers!r}; valid: 0 to 499, as a list "
+                "of integers"
             )
-        labels[row, columns[columns < num_classes]] = POSITIVE
+        labels[row, [number for number in numbers if number < num_classes]] = POSITIVE
     second = _listing(root / "VG_100K_2")
     paths = [f"VG_100K_2/{name}" if name in second else f"VG_100K/{name}" for name in names]
     classes = tuple(str(number) for number in range(num_classes))
@@ -79,8 +89,8 @@ def read_nus_wide(
         unannotated: pictures without any of the 81 concepts, about a fifth: "keep" or "drop".
 
     Raises:
-        ValueError: a file or picture is missing, a label file has another number of lines than the
-            picture list, or a label is neither 0 nor 1.
+        ValueError: a file or picture is missing, a picture or concept is listed twice, a label file
+            has another number of lines than the picture list, or a label is neither 0 nor 1.
     """
     _require_split(split, ("train", "test"))
     part = split.capitalize()
@@ -91,6 +101,7 @@ def read_nus_wide(
     classes = _lines(
         root / "ConceptsList" / "Concepts81.txt", "the concepts of NUS-WIDE are missing"
     )
+    refuse_duplicates(classes, f"{root / 'ConceptsList' / 'Concepts81.txt'}: concept")
     labels = np.empty((len(paths), len(classes)), np.int8)
     for column, name in enumerate(classes):
         file = root / "Groundtruth" / "TrainTestLabels" / f"Labels_{name}_{part}.txt"
@@ -132,8 +143,10 @@ def read_open_images(
     problem = f"data.root {root} is not the root of Open Images"
     identifiers = _lines(root / classes_file, problem)
     refuse_duplicates(identifiers, f"{root / classes_file}: class")
-    names = sorted(name for name in _listing(root / folder) if name.endswith(".jpg"))
-    row_of = {name.removesuffix(".jpg"): row for row, name in enumerate(names)}
+    names = sorted(name for name in _listing(root / folder) if name.lower().endswith(".jpg"))
+    images = [name[: -len(".jpg")] for name in names]
+    refuse_duplicates(images, f"{root / folder}: picture")
+    row_of = {image: row for row, image in enumerate(images)}
     column_of = {identifier: column for column, identifier in enumerate(identifiers)}
     labels = np.full((len(names), len(identifiers)), UNKNOWN, np.int8)
     file = root / f"oidv7-{label_name}-annotations-human-imagelabels.csv"
@@ -176,21 +189,19 @@ def _display_names(file: Path, identifiers: list[str]) -> tuple[str, ...]:
 def _read_table(file: Path, columns: list[str], enter: Callable[[int, list[str]], None]) -> None:
     """Call ``enter(line number, fields)`` for every line below the header of a CSV file."""
     require_file(file, "a table of Open Images is missing")
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        if header != columns:
-            raise ValueError(f"{file}: the columns are {header}, expected {columns}")
-        for record in reader:
-            if len(record) != len(columns):
-                raise ValueError(f"{file}, line {reader.line_num}: {record}; expected {columns}")
-            enter(reader.line_num, record)
+    lines = read_cells(file)
+    header = next(lines, (1, []))[1]
+    if header != columns:
+        raise ValueError(f"{file}: the columns are {header}, expected {columns}")
+    for line, record in lines:
+        if len(record) != len(columns):
+            raise ValueError(f"{file}, line {line}: {record}; expected {columns}")
+        enter(line, record)
 
 
 def _lines(file: Path, problem: str) -> list[str]:
     """The lines of a text file without surrounding blanks; blank lines are none."""
-    require_file(file, problem)
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(file, problem).splitlines() if line.strip()]
 
 
 def _listing(folder: Path) -> set[str]:

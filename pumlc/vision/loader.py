@@ -57,8 +57,11 @@ class Pictures(Dataset):
 
 
 def decode(images: LabelledImages, row: int, transform: A.Compose) -> torch.Tensor:
-    """[3, H, W] float32 of one picture; an error names the picture, the row and the source."""
-    picture = read_image(images.path(row), f" (row {row} of {images.source})")
+    """[3, H, W] float32 of one picture; an error names the picture and where the source has it."""
+    try:
+        picture = read_image(images.path(row))
+    except ValueError:  # only now, since finding the place may take a pass over the source
+        picture = read_image(images.path(row), f" ({images.place(row)})")
     return transform(image=picture)["image"]
 
 

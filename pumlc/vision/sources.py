@@ -1,7 +1,7 @@
 """What a complete download of each data set consists of, and where it officially comes from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,12 +21,15 @@ class Source:
         parts: file or folder under the root -> where it comes from.
         read: reader of a split under a root.
         pictures: split -> number of pictures of the complete data set; None: not stated.
+        separate: split -> those of ``parts`` that it alone needs, its pictures first, where splits
+            are of use without each other.
     """
 
     page: str
     parts: Mapping[str, str]
     read: Callable[[Path, str], LabelledImages]
     pictures: Mapping[str, int | None]
+    separate: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 _COCO = "http://images.cocodataset.org"
@@ -122,6 +125,10 @@ SOURCES: dict[str, Source] = {
         },
         read_open_images,
         {"train": None, "val": 41_620, "test": 125_436},
+        {
+            split: (folder, f"oidv7-{split}-annotations-human-imagelabels.csv")
+            for split, folder in (("train", "train"), ("val", "validation"), ("test", "test"))
+        },
     ),
 }
 
@@ -137,10 +144,24 @@ def source(name: str) -> Source:
     return SOURCES[name]
 
 
+def absent_splits(name: str, root: Path) -> set[str]:
+    """Splits that are not there and need not be, since another one is."""
+    separate = source(name).separate
+    absent = {split for split, parts in separate.items() if not _is_there(root / parts[0])}
+    return absent if len(absent) < len(separate) else set()
+
+
 def missing_parts(name: str, root: Path) -> dict[str, str]:
-    """Files and folders that are not there (a folder: or empty) -> where they come from."""
+    """Files and folders that are not there (a folder: or empty) -> where they come from.
+
+    Those of `absent_splits` are not counted.
+    """
+    chosen = source(name)
+    unneeded = {part for split in absent_splits(name, root) for part in chosen.separate[split]}
     return {
-        part: address for part, address in source(name).parts.items() if not _is_there(root / part)
+        part: address
+        for part, address in chosen.parts.items()
+        if part not in unneeded and not _is_there(root / part)
     }
 
 

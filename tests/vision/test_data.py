@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from pumlc.vision.csv_file import read_csv
 from pumlc.vision.data import VOC_CLASSES, read_coco, read_voc
 
 
@@ -13,98 +12,6 @@ def write_pictures(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"never decoded here")
-
-
-@pytest.fixture
-def csv_root(tmp_path):
-    write_pictures(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
-    return tmp_path
-
-
-def long_csv(root, text):
-    (root / "labels.csv").write_text(text)
-    return root / "labels.csv"
-
-
-def test_csv_long_form(csv_root):
-    file = long_csv(
-        csv_root,
-        "split,image,labels,negatives\ntrain,b.jpg,dog|cat,\ntrain,a.jpg,,cat\ntest,c.jpg,bird,\n",
-    )
-    images = read_csv(file, csv_root, "train", unlisted="unknown")
-    assert images.classes == ("bird", "cat", "dog")
-    np.testing.assert_array_equal(images.labels, [[0, 1, 1], [0, -1, 0]])
-    assert images.path(0) == csv_root / "b.jpg"
-    images = read_csv(file, csv_root, "test", unlisted="negative")
-    np.testing.assert_array_equal(images.labels, [[1, -1, -1]])
-
-
-def test_csv_wide_form(csv_root):
-    file = long_csv(csv_root, "split,image,cat,dog\ntrain,a.jpg,1,\ntrain,b.jpg,-1,0\n")
-    images = read_csv(file, csv_root, "train", unlisted="unknown")
-    assert images.classes == ("cat", "dog")
-    np.testing.assert_array_equal(images.labels, [[1, 0], [-1, 0]])
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("image,labels\na.jpg,cat\n", "no column 'split'"),
-        (
-            "split,image,labels\ntrain,a.jpg,cat\ntrain,a.jpg,dog\n",
-            "'a.jpg' is in line 2 and again in line 3",
-        ),
-        ("split,image,labels\ntest,a.jpg,cat\n", r"no row of split 'train'.*\['test'\]"),
-        (
-            "split,image,labels\ntrain,a.jpg,cat\ntrain,z.jpg,cat\n",
-            r"1 of 2 pictures.*line 3: .*z\.jpg",
-        ),
-        ("split,image,labels\ntrain,a.jpg,cat\ntest,a.jpg,dog\n", "again in line 3; .* one split"),
-        ("split,image,labels\ntrain,,cat\n", "line 2: the cell image is empty"),
-        ("", r"no column 'split' in the first line; got \[\]"),
-        ("split;image;labels\ntrain;a.jpg;cat\n", r"got \['split;image;labels'\]"),
-        (
-            "split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,cat;dog\ntrain,c.jpg,dog\n",
-            r"class 'cat;dog' looks like the classes \['cat', 'dog'\]; .* separated by |",
-        ),
-        ("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg\n", "line 3: 2 cells"),
-        ("split,image,cat\ntrain,a.jpg,2\n", "line 2, column 'cat': label '2'; valid: 1, 0"),
-        ("split,image,labels,negatives\ntrain,a.jpg,cat,cat\n", "line 2: .*in labels and in neg"),
-        ("split,image,labels\ntrain,a.jpg,\n", "no classes"),
-        ("split,image,labels\ntrain,a.jpg,cat,dog\n", "line 2: 4 cells, the header has 3"),
-        ("split,image,cat,cat\ntrain,a.jpg,1,1\n", "column 'cat' occurs twice"),
-    ],
-)
-def test_csv_refusals(csv_root, text, expected):
-    with pytest.raises(ValueError, match=expected):
-        read_csv(long_csv(csv_root, text), csv_root, "train", unlisted="unknown")
-
-
-def test_csv_of_another_encoding_or_kind(csv_root):
-    for content, expected in (
-        ("split,image,labels\ntrain,a.jpg,ch\u00eane\n".encode("latin-1"), "not UTF-8 .* save"),
-        ("split,image,labels\ntrain,a.jpg,cat\n".encode("utf-16"), "not UTF-8 .* save"),
-        (b"split,image,labels\ntrain,a.jpg," + b"x" * 200_000, "line 2: not CSV .*larger than"),
-    ):
-        (csv_root / "labels.csv").write_bytes(content)
-        with pytest.raises(ValueError, match=rf"labels\.csv, .*{expected}"):
-            read_csv(csv_root / "labels.csv", csv_root, "train", unlisted="unknown")
-    with pytest.raises(ValueError, match="must name a CSV file: .* is no file"):
-        read_csv(csv_root, csv_root, "train", unlisted="unknown")
-
-
-def test_csv_takes_a_byte_order_mark_blanks_and_absolute_paths(csv_root):
-    text = f"\ufeffsplit, image, labels\ntrain, a.jpg, cat | dog\n\ntrain, {csv_root}/b.jpg,\n"
-    (csv_root / "labels.csv").write_text(text, encoding="utf-8")
-    images = read_csv(csv_root / "labels.csv", csv_root, "train", unlisted="unknown")
-    assert [images.path(row) for row in range(2)] == [csv_root / "a.jpg", csv_root / "b.jpg"]
-    np.testing.assert_array_equal(images.labels, [[1, 1], [0, 0]])
-
-
-def test_csv_unknown_class_names_the_line_and_the_nearest(csv_root):
-    file = long_csv(csv_root, "split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,dgo\n")
-    with pytest.raises(ValueError, match="line 3: unknown class 'dgo'; did you mean 'dog'"):
-        read_csv(file, csv_root, "train", unlisted="unknown", classes=["cat", "dog"])
 
 
 def coco(root, images, annotations, split="train"):
@@ -134,7 +41,7 @@ def test_coco_keeps_the_order_of_the_file(tmp_path):
     ("images", "annotations", "expected"),
     [
         ([1, 1], [], "image id '1' occurs twice"),
-        ([1], [(1, 5)], r"category_id 5; the file's categories are \[3, 9\]"),
+        ([1], [(1, 5)], "category_id 5, which is not among the 2 of the file: 3, 9"),
         ([1], [(2, 3)], "image_id 2, which is not among"),
         ([], [], "the split is empty"),
     ],
@@ -143,6 +50,48 @@ def test_coco_refusals(tmp_path, images, annotations, expected):
     coco(tmp_path, images, annotations)
     with pytest.raises(ValueError, match=expected):
         read_coco(tmp_path, "train", name="coco")
+
+
+IMAGE, CATEGORY = {"id": 1, "file_name": "1.jpg"}, {"id": 3, "name": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"images": [{"id": 1}]}, r"images\[0\] needs 'file_name' of type str, got \{'id': 1\}"),
+        ({"images": [IMAGE, {"file_name": "2.jpg"}]}, r"images\[1\] needs 'id'"),
+        ({"images": ["1.jpg"]}, r"images\[0\] needs 'id' .*, got 1.jpg"),
+        ({"images": [IMAGE, {**IMAGE, "id": 2}]}, "image file_name '1.jpg' occurs twice"),
+        (
+            {"images": [IMAGE, {"id": 2, "file_name": "./1.jpg"}]},
+            "image file_name '1.jpg' occurs twice",
+        ),
+        ({"categories": [{"id": 3}]}, r"categories\[0\] needs 'name'"),
+        ({"categories": [{"name": "cat"}]}, r"categories\[0\] needs 'id' of type int or float"),
+        ({"categories": [CATEGORY, {**CATEGORY, "id": 4}]}, "category name 'cat' occurs twice"),
+        ({"categories": [CATEGORY, {**CATEGORY, "name": "dog"}]}, "category id '3' occurs twice"),
+        ({"annotations": [{"image_id": 1}]}, r"annotations\[0\] needs 'category_id'"),
+        ({"annotations": None}, "no list 'annotations'; needed: images, annotations, categories"),
+        ({"categories": {"3": "cat"}}, "no list 'categories'"),
+    ],
+)
+def test_coco_malformed(tmp_path, changed, expected):
+    coco(tmp_path, [1], [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = {"images": [IMAGE], "categories": [CATEGORY], "annotations": [], **changed}
+    given = {part: entries for part, entries in content.items() if entries is not None}
+    file.write_text(json.dumps(given))
+    with pytest.raises(ValueError, match=rf"instances_train\.json: .*{expected}"):
+        read_coco(tmp_path, "train", name="coco")
+
+
+def test_coco_not_json(tmp_path):
+    coco(tmp_path, [1], [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    for text, expected in (("{", "not JSON"), ("[]", "no list 'images'")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=rf"instances_train\.json: .*{expected}"):
+            read_coco(tmp_path, "train", name="coco")
 
 
 def test_coco_root_split_and_picture_missing(tmp_path):
@@ -207,11 +156,29 @@ def test_voc_refusals(voc, tmp_path):
     with pytest.raises(ValueError, match=r"cat_trainval\.txt, line 2: label '2'; valid: 1, 0, -1"):
         read_voc(voc, "train")
     class_files(voc, ("1", "1"))
+    sets = voc / "VOC2007" / "ImageSets" / "Main"
+    (sets / "cat_trainval.txt").write_text("000002 1\n000001 1\n000002 -1\n")
+    with pytest.raises(ValueError, match=r"cat_trainval\.txt, line 3: image '000002' is listed al"):
+        read_voc(voc, "train")
+    (sets / "cat_trainval.txt").write_bytes("000002 1\n000001 1\nch\u00eane 1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"cat_trainval\.txt: not UTF-8"):
+        read_voc(voc, "train")
+    class_files(voc, ("1", "1"))
+    (sets / "trainval.txt").write_text("\ufeff000002\n000001\n")
+    assert len(read_voc(voc, "train")) == 2
     (voc / "VOC2007" / "JPEGImages" / "000001.jpg").unlink()
     with pytest.raises(ValueError, match=r"missing, the first is row 1: .*000001\.jpg"):
         read_voc(voc, "train")
     with pytest.raises(ValueError, match="is not a VOCdevkit folder with VOC2012"):
         read_voc(tmp_path, "train", name="voc2012")
+
+
+@pytest.mark.parametrize("missing", ["aeroplane", "cat", "tvmonitor"])
+def test_voc_names_the_class_file_that_is_missing(voc, missing):
+    class_files(voc, ("1", "1"))
+    (voc / "VOC2007" / "ImageSets" / "Main" / f"{missing}_trainval.txt").unlink()
+    with pytest.raises(ValueError, match=rf"incomplete: .*{missing}_trainval\.txt does not exist"):
+        read_voc(voc, "train")
 
 
 def test_real_voc_subset(shared):
@@ -234,10 +201,3 @@ def test_real_coco(shared):
             )["annotations"]
         }
     )
-
-
-def test_real_corel(shared):
-    root = shared / "data" / "corel5k"
-    images = read_csv(root / "labels.csv", root, "test", unlisted="negative")
-    assert len(images) == 499
-    assert (images.labels == 1).sum(1).min() >= 1

@@ -50,7 +50,16 @@ def test_visual_genome_200_is_the_first_200_classes(visual_genome):
         ("train_list_500.txt", "30.jpg\n30.jpg\n", "picture '30.jpg' occurs twice"),
         ("train_list_500.txt", "8.jpg\n", "no entry for '8.jpg', row 0 of train_list_500.txt"),
         ("train_list_500.txt", "", "the split is empty"),
-        ("vg_category_500_labels_index.json", '{"30.jpg": [500]}', "valid: 0 to 499"),
+        *(
+            (
+                "vg_category_500_labels_index.json",
+                f'{{"30.jpg": {classes}}}',
+                r"index\.json: '30\.jpg' has the classes .*; valid: 0 to 499",
+            )
+            for classes in ("[500]", "[-1]", '["7"]', "null", "[null]", "[1.7]", "[true]", "7")
+        ),
+        ("vg_category_500_labels_index.json", "{'30.jpg': [1]}", r"index\.json: not JSON"),
+        ("vg_category_500_labels_index.json", "[[1]]", r"index\.json: \[\[1\]\] is no object"),
     ],
 )
 def test_visual_genome_refusals(visual_genome, file, text, expected):
@@ -101,6 +110,11 @@ def test_nus_wide(nus_wide):
         ("Labels_sky_Train.txt", "1\n0\n", "2 labels for 3 pictures"),
         ("Labels_sky_Train.txt", "1\n0\n-1\n", "label '-1' of picture 2; valid: 0, 1"),
         ("Labels_sky_Train.txt", None, "the labels of NUS-WIDE are incomplete"),
+        (
+            "../../ConceptsList/Concepts81.txt",
+            "sky\nanimal\nsky\n",
+            r"Concepts81\.txt: concept 'sky' occurs twice",
+        ),
     ],
 )
 def test_nus_wide_refusals(nus_wide, file, text, expected):
@@ -111,6 +125,32 @@ def test_nus_wide_refusals(nus_wide, file, text, expected):
         path.write_text(text)
     with pytest.raises(ValueError, match=expected):
         read_nus_wide(nus_wide, "train")
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "split", "file"),
+    [
+        ("visual_genome", "vg500", "train", "train_list_500.txt"),
+        ("visual_genome", "vg500", "train", "vg_category_500_labels_index.json"),
+        ("nus_wide", "nuswide", "train", "ConceptsList/Concepts81.txt"),
+        ("nus_wide", "nuswide", "train", "ImageList/TrainImagelist.txt"),
+        ("open_images", "openimages", "val", "oidv6-classes-trainable.txt"),
+        ("open_images", "openimages", "val", "oidv7-class-descriptions.csv"),
+        ("open_images", "openimages", "val", "oidv7-val-annotations-human-imagelabels.csv"),
+    ],
+)
+def test_a_byte_order_mark_is_no_text_and_other_encodings_are_refused(
+    layout, name, split, file, request
+):
+    root = request.getfixturevalue(layout)
+    text, before = (root / file).read_text(), source(name).read(root, split)
+    (root / file).write_text("\ufeff" + text, encoding="utf-8")
+    after = source(name).read(root, split)
+    assert (after.classes, after.paths.tolist()) == (before.classes, before.paths.tolist())
+    np.testing.assert_array_equal(after.labels, before.labels)
+    (root / file).write_bytes(text.encode() + "ch\u00eane".encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"{file}.*: not UTF-8"):
+        source(name).read(root, split)
 
 
 HEADER = "ImageID,Source,LabelName,Confidence\n"
@@ -144,6 +184,18 @@ def test_open_images(open_images):
     assert images.classes == ("Dog, large", "Crane (/m/1)", "Crane (/m/3)")
     assert [images.path(row).name for row in range(3)] == ["a.jpg", "b.jpg", "c.jpg"]
     np.testing.assert_array_equal(images.labels, [[0, -1, 1], [-1, 1, 1], [0, 0, 0]])
+
+
+def test_open_images_blank_lines_and_suffixes(open_images):
+    (open_images / "validation" / "b.jpg").rename(open_images / "validation" / "b.JPG")
+    with (open_images / LABELS).open("a") as file:
+        file.write("\n")
+    images = read_open_images(open_images, "val")
+    assert [images.path(row).name for row in range(3)] == ["a.jpg", "b.JPG", "c.jpg"]
+    np.testing.assert_array_equal(images.labels, [[0, -1, 1], [-1, 1, 1], [0, 0, 0]])
+    (open_images / "validation" / "a.JPG").touch()
+    with pytest.raises(ValueError, match="validation: picture 'a' occurs twice"):
+        read_open_images(open_images, "val")
 
 
 def test_open_images_with_other_classes(open_images):
@@ -212,3 +264,21 @@ def test_prepare_counts_a_whole_layout_and_names_a_missing_part(
     (root / part).unlink()
     with pytest.raises(ValueError, match=rf"missing:\n  {part}\n      from {address}"):
         tool("prepare").main([name, str(root)])
+
+
+def test_prepare_takes_any_part_of_open_images(open_images, tool, capsys):
+    """Only the validation part was downloaded: that is no error, half of a part is one."""
+    prepare = tool("prepare").main
+    prepare(["openimages", str(open_images)])
+    rows = [line.split("|")[1:5] for line in capsys.readouterr().out.strip().splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["train", "-", "-", "-"],
+        ["val", "3", "41620", "3"],
+        ["test", "-", "125436", "-"],
+    ]
+    (open_images / LABELS).rename(open_images / LABELS.replace("val", "test"))
+    with pytest.raises(ValueError, match=f"missing:\n  {LABELS}\n.*\nTerms"):
+        prepare(["openimages", str(open_images)])
+    write(open_images / "train" / "d.jpg", "never decoded here")
+    with pytest.raises(ValueError, match="missing:\n  oidv7-train.*\n.*\n  oidv7-val"):
+        prepare(["openimages", str(open_images)])

@@ -71,3 +71,27 @@ def test_documentation_has_every_file_and_address(name):
 def test_unknown_name():
     with pytest.raises(ValueError, match="unknown data set 'coco2071'; did you mean 'coco2017'"):
         source("coco2071")
+
+
+def test_a_csv_file_of_ones_own(tmp_path, tool, capsys):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(b"never decoded here")
+    file = tmp_path / "labels.csv"
+    file.write_text("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,cat|dog\nval,c.jpg,dog\n")
+    main = tool("prepare").main
+    main(["csv", str(tmp_path), "--csv", str(file)])
+    cells = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["train", "2", "-", "2", "3", "0", "1"],
+        ["val", "1", "-", "2", "1", "0", "1"],
+    ]
+    (tmp_path / "b.jpg").unlink()
+    (tmp_path / "c.jpg").unlink()
+    with pytest.raises(ValueError, match=r"line 3: .*/b\.jpg\n.*line 4: .*/c\.jpg"):
+        main(["csv", str(tmp_path), "--csv", str(file)])
+    file.write_text("split,image,labels\nvalid,a.jpg,cat\n")
+    with pytest.raises(ValueError, match="^[^\n]*line 2: unknown split 'valid'[^\n]*$"):
+        main(["csv", str(tmp_path), "--csv", str(file)])
+    for arguments in (["csv", "x"], ["voc2007", "x", "--csv", "y.csv"]):
+        with pytest.raises(ValueError, match="--csv must be a file exactly when the name is csv"):
+            main(arguments)
