@@ -77,10 +77,11 @@ def read_coco(
     folder = _split_name(name, split)
     file = root / "annotations" / f"instances_{folder}.json"
     coco = COCO()
-    coco.dataset = _coco_content(file, f"data.root {root} is not the root of {name}")
+    content = _coco_content(file, f"data.root {root} is not the root of {name}")
+    coco.dataset = content  # pyright: ignore[reportAttributeAccessIssue]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
         coco.createIndex()
-    images, categories = coco.dataset["images"], sorted(coco.cats)
+    images, categories = content["images"], sorted(coco.cats)
     row_of = {image["id"]: row for row, image in enumerate(images)}
     labels = np.full((len(images), len(categories)), NEGATIVE, np.int8)
     for column, category in enumerate(categories):
