@@ -38,7 +38,12 @@ def own_options(evaluation: ModuleType, options: argparse.Namespace) -> dict[str
     Raises:
         ValueError: this is not that branch.
     """
-    flags = {"index": "--index", "unlisted": "--data.unlisted", "oracle": "--oracle"}
+    flags = {
+        "index": "--index",
+        "search_precision": "--search-precision",
+        "unlisted": "--data.unlisted",
+        "oracle": "--oracle",
+    }
     given = {name: getattr(options, name) for name in flags}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
@@ -69,12 +74,17 @@ def main(arguments: list[str] | None = None) -> None:
         help="also thresholds fitted on the split itself: an upper bound, no result",
     )
     parser.add_argument("--classes", help="also average over these classes, comma separated")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, help="default: 64; texts: as in the run")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--precision", choices=["no", "fp16", "bf16"], default="no")
     parser.add_argument("--index", choices=["exact", "faiss"], help="texts: what finds the labels")
+    parser.add_argument(
+        "--search-precision",
+        choices=["fp32", "bf16"],
+        help="texts: of the embeddings that are compared; default: fp32",
+    )
     options = parser.parse_args(arguments)
-    if options.batch_size < 1:
+    if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
     accelerator = create_accelerator(options.precision)
     evaluation = evaluation_module(options.run)
@@ -86,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         root=options.root,
         csv=options.csv,
         classes=options.classes.split(",") if options.classes else None,
-        batch_size=options.batch_size,
+        **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
         **own_options(evaluation, options),
     )

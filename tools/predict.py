@@ -44,6 +44,8 @@ def picture_rows(options: argparse.Namespace) -> Iterator[list[str]]:
     """A header, then for each picture its labels, best first."""
     if options.labels is not None:
         raise ValueError("--labels is for text runs; an image run has the classes of its training")
+    if options.search_precision is not None:
+        raise ValueError("--search-precision is for text runs; an image run searches nothing")
     predictor = pumlc.load(options.run, options.weights)
     paths = pictures(options.sources)
     yield ["path", "label", "score"]
@@ -57,13 +59,15 @@ def picture_rows(options: argparse.Namespace) -> Iterator[list[str]]:
 
 def text_rows(options: argparse.Namespace) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
-    from pumlc.text.data import read_lines
+    from pumlc.text.data import read_labels, read_lines
 
     predictor = pumlc.load(options.run, options.weights)
     if options.labels is not None:
-        predictor.use_labels(read_lines(options.labels))
+        predictor.use_labels(read_labels(options.labels))
     texts = [text for source in options.sources for text in read_lines(source)]
-    scores, labels = predictor.predict(texts, top=options.top or 10)
+    scores, labels = predictor.predict(
+        texts, top=options.top or 10, precision=options.search_precision or "fp32"
+    )
     yield ["line", "label", "score"]
     for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):
         yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
@@ -98,6 +102,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--top", type=int, help="labels of each, best first; default: all; texts: 10"
     )
     parser.add_argument("--labels", type=Path, help="texts: choose among the lines of this file")
+    parser.add_argument(
+        "--search-precision",
+        choices=["fp32", "bf16"],
+        help="texts: of the embeddings that are compared; default: fp32",
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time")
     options = parser.parse_args(arguments)
     if options.top is not None and options.top < 1:

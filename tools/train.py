@@ -4,7 +4,8 @@ python tools/train.py --config configs/voc2007_pumlc_10.yaml --data.root VOCdevk
 python tools/train.py --out runs/x --resume
 torchrun --nproc-per-node 2 tools/train.py --config ... --out runs/x
 
-Every setting of the YAML file can be overridden on the command line; --help lists them.
+Every setting of the YAML file can be overridden on the command line; --help lists those of images,
+--task text --help those of texts.
 """
 
 import sys
@@ -68,8 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
     set_seed(config.train.seed)
     task = task_class(config)
     trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
+    facts = task.facts()
+    if resume and facts.get("data") != run.read().get("data", facts.get("data")):
+        raise ValueError(f"{run.path}: its data are not those that the run started with")
     if accelerator.is_main_process and not resume:
-        facts = task.facts()
         run.start(plain(config), facts, accelerator.num_processes)
         task.write_manifest(run.path / "label_manifest.npz")
         print(", ".join(f"{name} {value}" for name, value in facts.items() if type(value) is int))

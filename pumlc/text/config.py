@@ -2,7 +2,8 @@
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pumlc.engine.config import TrainConfig, require
 from pumlc.losses import LOSSES
@@ -96,6 +97,15 @@ class LossConfig:
             inspect.signature(LOSSES[self.name]).bind(None, None, **self.parameters)
         except TypeError as error:
             raise ValueError(f"loss.parameters: {self.name}: {error}") from None
+        if "process_group" in self.parameters:
+            raise ValueError("loss.parameters: process_group is set by the run, not by a setting")
+        types = get_type_hints(LOSSES[self.name])
+        for name, value in self.parameters.items():
+            if not _accepts(types[name], value):
+                raise ValueError(
+                    f"loss.parameters: {self.name}: {name} takes "
+                    f"{inspect.formatannotation(types[name])}, got {value!r}"
+                )
 
 
 @dataclass(kw_only=True)
@@ -143,3 +153,13 @@ class TextConfig:
             self.train.workers,
             "0 for texts: batches come from the token cache, which needs no other process",
         )
+
+
+def _accepts(annotation: Any, value: object) -> bool:
+    """Whether a value of a setting is of the type that a parameter is annotated with."""
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_accepts(one, value) for one in get_args(annotation))
+    # True is an int to Python, and an int a float to YAML
+    return type(value) is annotation or (annotation is float and type(value) is int)

@@ -1,5 +1,6 @@
 """The documents of a run: which are trained on, held out and tested."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,36 @@ class Corpus:
     validation: np.ndarray
 
     def labels_seen(self) -> np.ndarray:
-        """Bool [L]: labels that a document of ``train`` has."""
+        """Bool [L]: labels that a document of ``train`` has, excluded pairs apart."""
         counts = np.bincount(
-            self.source.positives[self.train].indices, minlength=len(self.source.label_texts)
+            self.source.truth[self.train].indices, minlength=len(self.source.label_texts)
         )
         return counts > 0
+
+    def fingerprints(self) -> dict[str, str]:
+        """What run.json says of the content of both splits, to tell when it was changed."""
+        return {"train": fingerprint(self.source), "test": fingerprint(self.test)}
+
+
+def fingerprint(split: TextSplit) -> str:
+    """SHA-1 of texts, label texts and who has which, in their order.
+
+    Example:
+        >>> from pumlc.text.matrix import pairs_to_matrix
+        >>> fingerprint(TextSplit(["red apple"], ["fruit"], pairs_to_matrix([(0, 0)], (1, 1))))[:8]
+        '06ac63fd'
+    """
+    digest = hashlib.sha1(usedforsecurity=False)
+    for texts in (split.texts, split.label_texts):
+        digest.update(b"%d;" % len(texts))
+        for text in texts:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(encoded) + encoded)
+    for matrix in (split.positives, split.excluded):
+        if matrix is not None:
+            for part in (matrix.indptr, matrix.indices):
+                digest.update(part.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def load_corpus(config: DataConfig, *, seed: int) -> Corpus:

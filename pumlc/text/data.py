@@ -1,18 +1,29 @@
 """Texts with labels that are texts: readers of three layouts, one form in memory."""
 
+import codecs
 import csv
+import io
 import json
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
+
+from pumlc.text.matrix import SparseMatrix, canonical, pairs_to_matrix, read_matrix
 
 Layout = Literal["xmc", "jsonl", "csv"]
-SparseMatrix: TypeAlias = Any  # scipy annotates no shape
+LONGEST_FIELD = 2**31 - 1  # of a CSV file; Python's own limit is 2**17 characters
+
+
+class Record(NamedTuple):
+    """A text, its labels without space around them, and the line of the file, counted from 1."""
+
+    text: str
+    labels: list[str]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,14 @@ class TextSplit:
         positives: bool CSR [N, L] with sorted columns; absent entries are unknown.
         excluded: bool CSR [N, L] or None: pairs that say nothing, for example a product and itself
             (the "reciprocal pairs" of the Extreme Classification Repository). They are neither
-            predicted nor counted as truth, and never mined as negatives.
+            predicted nor counted as truth, and in training neither positive nor negative.
 
     Raises:
         ValueError: a count does not fit, or a label text is blank.
 
     Example:
-        >>> split = TextSplit(["red apple"], ["fruit", "car"], sp.csr_array([[True, False]]))
+        >>> positives = pairs_to_matrix([(0, 0)], (1, 2))
+        >>> split = TextSplit(["red apple"], ["fruit", "car"], positives)
         >>> len(split), split.positives.indices.tolist()
         (1, [0])
     """
@@ -56,12 +68,12 @@ class TextSplit:
     def __len__(self) -> int:
         return len(self.texts)
 
-    @property
+    @cached_property
     def truth(self) -> SparseMatrix:
-        """Bool CSR [N, L]: the positives that are not excluded, which predictions are scored by."""
+        """Bool CSR [N, L]: the positives that are not excluded: trained on and scored by."""
         if self.excluded is None:
             return self.positives
-        return _canonical(self.positives > self.excluded)
+        return canonical(self.positives > self.excluded)
 
     def rows(self, index: np.ndarray) -> "TextSplit":
         """The split made of the given rows, in the given order."""
@@ -98,13 +110,13 @@ def read_corpus(root: Path, layout: Layout) -> tuple[TextSplit, TextSplit]:
     splits = [list(records[layout](path)) for path in paths]
     labels_path = root / "labels.txt"
     if labels_path.exists():
-        label_texts = read_lines(labels_path)
+        label_texts = read_labels(labels_path)
     else:
-        label_texts = sorted({label for rows in splits for _, labels in rows for label in labels})
+        label_texts = sorted({label for rows in splits for row in rows for label in row.labels})
     column = {text: index for index, text in enumerate(label_texts)}
-    if len(column) < len(label_texts):
-        twice = next(text for i, text in enumerate(label_texts) if column[text] != i)
-        raise ValueError(f"{labels_path}: label {twice!r} is listed twice")
+    for index, text in enumerate(label_texts):
+        if column[text] != index:
+            raise ValueError(f"{labels_path}:{column[text] + 1}: label {text!r} is listed twice")
     train, test = (
         _split_of_records(path, rows, label_texts, column)
         for path, rows in zip(paths, splits, strict=True)
@@ -118,21 +130,29 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         ValueError: the file is missing or a line is not UTF-8.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
+    lines = _content(path).split("\n")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield ``(text, labels)`` of each line ``{"text": "...", "labels": [...]}``; skip blank lines.
+def read_labels(path: Path) -> list[str]:
+    """Label texts of a UTF-8 file, one a line, without the space around them.
+
+    Raises:
+        ValueError: the file is missing, empty or not UTF-8, or a line is blank.
+    """
+    labels = [line.strip() for line in read_lines(path)]
+    if not labels:
+        raise ValueError(f"{path}: no label in this file")
+    for number, label in enumerate(labels, start=1):
+        if not label:
+            raise ValueError(f"{path}:{number}: empty label")
+    return labels
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """Yield the record of each line ``{"text": "...", "labels": [...]}``; skip blank lines.
 
     Raises:
         ValueError: the file is missing, or a line is not such a record.
@@ -142,8 +162,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, list[str]]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: not JSON ({error})") from None
         text = record.get("text") if isinstance(record, dict) else None
         labels = record.get("labels") if isinstance(record, dict) else None
         if not isinstance(text, str) or not isinstance(labels, list):
@@ -151,75 +171,84 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, list[str]]]:
                 f'{path}:{number}: expected {{"text": string, "labels": [strings]}}, '
                 f"got {line[:80]}"
             )
-        _check_labels(labels, f"{path}:{number}")
-        yield text, labels
+        yield Record(text, _stripped(labels, f"{path}:{number}"), number)
 
 
-def read_csv(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield ``(text, labels)`` of each row of a CSV file with the columns text and labels.
+def read_csv(path: Path) -> Iterator[Record]:
+    """Yield the record of each row of a CSV file with the columns text and labels.
 
-    Labels are separated by a bar; an empty field means no label.
+    Labels are separated by a bar; an empty field means no label. The line is the last of the row.
 
     Raises:
         ValueError: the file is missing or not UTF-8, a column is missing, or a label is empty.
     """
+    reader = csv.DictReader(io.StringIO(_content(path), newline=""))
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        missing = {"text", "labels"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}: no column {sorted(missing)}, got {reader.fieldnames}")
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if row["labels"] is None or None in row:
+                raise ValueError(f"{where}: wrong number of fields")
+            labels = row["labels"].split("|") if row["labels"].strip() else []
+            yield Record(row["text"], _stripped(labels, where), reader.line_num)
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _content(path: Path) -> str:
+    """A UTF-8 file, without the byte order mark that some programs begin it with."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            missing = {"text", "labels"} - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f"{path}: no column {sorted(missing)}, got {reader.fieldnames}")
-            for row in reader:
-                if row["labels"] is None or None in row:
-                    raise ValueError(f"{path}:{reader.line_num}: wrong number of fields")
-                labels = (
-                    [part.strip() for part in row["labels"].split("|")] if row["labels"] else []
-                )
-                _check_labels(labels, f"{path}:{reader.line_num}")
-                yield row["text"], labels
-        except csv.Error as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}") from None
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 ({error.reason})") from None
+    content = path.read_bytes()
+    try:
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
 
 
-def _check_labels(labels: Iterable[object], where: str) -> None:
+def _stripped(labels: Sequence[object], where: str) -> list[str]:
+    """The labels without space around them; ValueError if one is no string or blank."""
+    found = []
     for label in labels:
         if not isinstance(label, str):
             raise ValueError(f"{where}: a label is a string, got {label!r}")
         if not label.strip():
             raise ValueError(f"{where}: empty label")
+        found.append(label.strip())
+    return found
 
 
 def _split_of_records(
-    path: Path,
-    records: list[tuple[str, list[str]]],
-    label_texts: list[str],
-    column: dict[str, int],
+    path: Path, records: list[Record], label_texts: list[str], column: dict[str, int]
 ) -> TextSplit:
+    if not records:
+        raise ValueError(f"{path}: no text in this file")
     pairs = []
-    for row, (_, labels) in enumerate(records):
-        for label in labels:
+    for row, record in enumerate(records):
+        for label in record.labels:
             if label not in column:
-                raise ValueError(f"{path}: label {label!r} of record {row} is not in labels.txt")
+                raise ValueError(f"{path}:{record.line}: label {label!r} is not in labels.txt")
             pairs.append((row, column[label]))
-    positives = _pairs_to_matrix(pairs, (len(records), len(label_texts)))
-    return TextSplit([text for text, _ in records], label_texts, positives)
+    positives = pairs_to_matrix(pairs, (len(records), len(label_texts)))
+    return TextSplit([record.text for record in records], label_texts, positives)
 
 
 def _read_xmc(root: Path) -> tuple[TextSplit, TextSplit]:
     label_path = root / "raw" / "Y.txt"
-    label_texts = read_lines(label_path)
-    for number, text in enumerate(label_texts, start=1):
-        if not text.strip():
-            raise ValueError(f"{label_path}:{number}: empty label")
+    label_texts = read_labels(label_path)
     splits = []
     for short, name in (("trn", "train"), ("tst", "test")):
         text_path, matrix_path = root / "raw" / f"{short}_X.txt", root / f"Y.{short}.npz"
         texts = read_lines(text_path)
-        positives = _read_matrix(matrix_path)
+        if not texts:
+            raise ValueError(f"{text_path}: no text in this file")
+        positives = read_matrix(matrix_path)
         for path, lines, length, kind in (
             (text_path, len(texts), positives.shape[0], "row"),
             (label_path, len(label_texts), positives.shape[1], "column"),
@@ -233,21 +262,6 @@ def _read_xmc(root: Path) -> tuple[TextSplit, TextSplit]:
         excluded = _read_pairs(filter_path, positives.shape) if filter_path.exists() else None
         splits.append(TextSplit(texts, label_texts, positives, excluded))
     return splits[0], splits[1]
-
-
-def _read_matrix(path: Path) -> SparseMatrix:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        matrix = sp.csr_array(sp.load_npz(path))
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a sparse matrix written by scipy ({error})") from None
-    wrong = ~(np.isfinite(matrix.data) & (matrix.data >= 0))
-    if wrong.any():
-        row = int(np.searchsorted(matrix.indptr, np.argmax(wrong), side="right")) - 1
-        value = matrix.data[np.argmax(wrong)]
-        raise ValueError(f"{path}: row {row} holds {value}; relevance is 0 or positive")
-    return _canonical(matrix)
 
 
 def _read_pairs(path: Path, shape: tuple[int, int]) -> SparseMatrix:
@@ -265,18 +279,4 @@ def _read_pairs(path: Path, shape: tuple[int, int]) -> SparseMatrix:
                 f"{shape[0]} rows and {shape[1]} columns"
             )
         pairs.append((row, column))
-    return _pairs_to_matrix(pairs, shape)
-
-
-def _pairs_to_matrix(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> SparseMatrix:
-    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return _canonical(sp.csr_array((np.ones(len(pairs), bool), (rows, columns)), shape))
-
-
-def _canonical(matrix: SparseMatrix) -> SparseMatrix:
-    """Bool CSR with sorted columns, no duplicates and no stored zeros."""
-    matrix = sp.csr_array(matrix, copy=True)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return matrix.astype(bool)
+    return pairs_to_matrix(pairs, shape)

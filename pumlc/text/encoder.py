@@ -1,14 +1,20 @@
 """Transformers that turn a text into one vector, and pairs of them for documents and labels."""
 
 import copy
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pumlc.text.model_folder import (
+    Module,
+    backbone_folder,
+    model_file,
+    module_config,
+    modules_of,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -108,26 +114,25 @@ def read_head(source: str) -> Head | None:
     Raises:
         ValueError: it has a module, pooling or activation that is not supported.
     """
-    modules = _read_json(source, "modules.json")
+    modules = modules_of(source)
     if modules is None:
         return None
     found: dict[str, Any] = {"normalize": False}
     for module in modules:
-        kind, folder = module["type"].rsplit(".", 1)[-1], module["path"]
-        if kind == "Pooling":
-            found["pooling"] = _pooling(source, _read_json(source, f"{folder}/config.json") or {})
-        elif kind == "Dense":
+        if module.kind == "Pooling":
+            found["pooling"] = _pooling(source, module_config(source, module))
+        elif module.kind == "Dense":
             if "projection" in found:
                 raise ValueError(f"{source}: more than one Dense module is not supported")
-            config = _read_json(source, f"{folder}/config.json") or {}
+            config = module_config(source, module)
             name = config.get("activation_function", "torch.nn.modules.linear.Identity")
-            found["activation"] = name.rsplit(".", 1)[-1].lower()
-            found["projection"] = config["out_features"]
-        elif kind == "Normalize":
+            found["activation"] = str(name).rsplit(".", 1)[-1].lower()
+            found["projection"] = _dense_width(source, module, config)
+        elif module.kind == "Normalize":
             found["normalize"] = True
-        elif kind != "Transformer":
+        elif module.kind != "Transformer":
             raise ValueError(
-                f"{source}: sentence-transformers module {kind!r} is not supported; "
+                f"{source}: sentence-transformers module {module.kind!r} is not supported; "
                 "supported: Transformer, Pooling, Dense, Normalize"
             )
     return Head(**found)
@@ -137,15 +142,22 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
     """The tokenizer of a directory or repository.
 
     Raises:
-        ValueError: there is none, or it cannot be read.
+        ValueError: there is none, it cannot be read, or its vocabulary is missing.
     """
     from transformers import AutoTokenizer
 
-    folder = _backbone_folder(source)
+    folder = backbone_folder(source)
     try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no tokenizer in {folder}: {error}") from None
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # transformers passes on what its parsers raise
+        raise ValueError(f"no tokenizer in {folder}: {_one_line(error)}") from None
+    # without its files transformers makes one to which every text is unknown
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ValueError(
+            f"no tokenizer in {folder}: its vocabulary holds special tokens only; "
+            "is tokenizer.json (or vocab.txt) missing?"
+        )
+    return tokenizer
 
 
 def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEncoder:
@@ -158,25 +170,38 @@ def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEnc
         pretrained: False for random weights in the shape that the configuration asks for.
 
     Raises:
-        ValueError: the source cannot be read, or it is an encoder-decoder model.
+        ValueError: the source cannot be read, its weights do not fit its configuration, or it is an
+            encoder-decoder model.
     """
     from transformers import AutoConfig, AutoModel
 
-    folder = _backbone_folder(source)
+    folder = backbone_folder(source)
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.is_encoder_decoder:
             raise ValueError("an encoder-decoder model has no single sequence of hidden states")
         # some checkpoints are stored in half precision; training starts from float32
         backbone = (
-            AutoModel.from_pretrained(folder) if pretrained else AutoModel.from_config(config)
+            _pretrained_backbone(folder) if pretrained else AutoModel.from_config(config)
         ).float()
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"no encoder in {folder}: {error}") from None
+    except Exception as error:  # transformers, safetensors and torch each raise their own
+        raise ValueError(f"no encoder in {folder}: {_one_line(error)}") from None
     encoder = TextEncoder(backbone, head)
     if pretrained and encoder.projection is not None:
         _load_dense(source, encoder.projection)
     return encoder
+
+
+def check_vocabulary(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise ValueError if the tokenizer has an id that the encoder has no embedding for."""
+    embeddings: Any = encoder.backbone.get_input_embeddings()
+    rows = len(embeddings.weight)
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise ValueError(
+            f"the tokenizer has ids up to {largest}, the encoder embeds {rows} tokens: they do not "
+            "belong together"
+        )
 
 
 def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", length: int) -> None:
@@ -192,27 +217,65 @@ def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", len
         raise ValueError(f"max_length must be at most {longest} for this encoder, got {length}")
 
 
+def _pretrained_backbone(folder: str) -> "PreTrainedModel":
+    """ValueError if a weight is missing or has another shape: it would be drawn at random."""
+    from transformers import AutoModel
+
+    backbone, found = AutoModel.from_pretrained(
+        folder, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    for name, stored, wanted in sorted(found["mismatched_keys"]):
+        raise ValueError(
+            f"its weights do not fit config.json: {name} is {list(stored)}, not {list(wanted)}"
+        )
+    # the pooler is taken off, and many checkpoints have none
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(f"its weights do not fit config.json: there is no {missing[0]}")
+    return backbone
+
+
 def _load_dense(source: str, projection: nn.Linear) -> None:
     """Fill ``projection`` from the Dense module of the source, if it has one of that width."""
-    for module in _read_json(source, "modules.json") or []:
-        if not module["type"].endswith(".Dense"):
+    for module in modules_of(source) or []:
+        if module.kind != "Dense":
             continue
-        from safetensors.torch import load_file
-
-        path = _file(source, f"{module['path']}/model.safetensors")
-        if path is not None:
-            state = load_file(path)
-        else:
-            path = _file(source, f"{module['path']}/pytorch_model.bin")
-            if path is None:
-                raise ValueError(f"{source}: {module['path']} has no weights")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _dense_weights(source, module)
         weight, bias = state["linear.weight"], state.get("linear.bias")
         if weight.shape != projection.weight.shape:
             return
         with torch.no_grad():
             projection.weight.copy_(weight)
             projection.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
+
+
+def _dense_weights(source: str, module: Module) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    path = model_file(source, f"{module.folder}/model.safetensors")
+    try:
+        if path is not None:
+            state = load_file(path)
+        else:
+            path = model_file(source, f"{module.folder}/pytorch_model.bin")
+            if path is None:
+                raise ValueError("there is none")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        if "linear.weight" not in state:
+            raise ValueError(f"no linear.weight in {path.name}")
+    except Exception as error:  # safetensors, zip and pickle each raise their own
+        raise ValueError(f"{source}: no weights in {module.folder}: {_one_line(error)}") from None
+    return state
+
+
+def _dense_width(source: str, module: Module, config: dict[str, Any]) -> int:
+    width = config.get("out_features")
+    if not isinstance(width, int) or isinstance(width, bool):
+        raise ValueError(
+            f"{source}: {module.folder}/config.json: out_features must be a whole number, "
+            f"got {width!r}"
+        )
+    return width
 
 
 def _pooling(source: str, config: dict[str, Any]) -> Pooling:
@@ -231,38 +294,5 @@ def _pooling(source: str, config: dict[str, Any]) -> Pooling:
     return names[modes[0]]
 
 
-def _backbone_folder(source: str) -> str:
-    """Where the transformer is: older sentence-transformers keep it in a sub-folder."""
-    modules = _read_json(source, "modules.json") if Path(source).is_dir() else None
-    return str(Path(source) / modules[0]["path"]) if modules else source
-
-
-def _read_json(source: str, name: str) -> Any:
-    path = _file(source, name)
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-
-
-def _file(source: str, name: str) -> Path | None:
-    """A file of a directory or of a repository on the hub; None if it has no such file."""
-    if Path(source).is_dir():
-        path = Path(source) / name
-        return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        return Path(hf_hub_download(source, name))
-    except (EntryNotFoundError, LocalEntryNotFoundError):
-        return None
-    except (HFValidationError, RepositoryNotFoundError):
-        raise ValueError(f"{source!r} is neither a directory nor a name on the hub") from None
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,7 @@
 """Numbers of a text run: every saved set of weights, with unseen labels apart."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from pumlc.text.corpus import Corpus, load_corpus
 from pumlc.text.data import TextSplit
 from pumlc.text.embedding import embed_shared_out
 from pumlc.text.predictor import TextPredictor
-from pumlc.text.ranking import DEPTH, only_labels, rank_labels, retrieval_metrics
+from pumlc.text.ranking import (
+    DEPTH,
+    PRECISIONS,
+    Precision,
+    only_labels,
+    rank_labels,
+    retrieval_metrics,
+)
 from pumlc.text.search import Index
 from pumlc.text.tokens import cached_tokens
 
@@ -32,6 +40,7 @@ def evaluate_run(
     batch_size: int | None = None,
     workers: int = 0,
     index: Index = "exact",
+    search_precision: Precision = "fp32",
 ) -> dict[str, Any]:
     """Rank all labels for each document of a split, with each set of saved weights of a run.
 
@@ -43,6 +52,7 @@ def evaluate_run(
         batch_size: documents encoded at a time; by default as in the run.
         workers: has no use here.
         index: exact, or faiss (IndexFlatIP).
+        search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
     Returns:
         counts, and for each set of weights the metrics (percent): over all rows and labels; and for
@@ -51,12 +61,15 @@ def evaluate_run(
         labels alone. Propensities are those of the whole training split, also for a run on a part.
 
     Raises:
-        ValueError: no such run, weights or split; an option of image runs.
+        ValueError: no such run, weights or split; an option of image runs; or the split validation
+            of data that are not those of the run. Other splits of such data only warn.
     """
     if csv is not None or classes is not None:
         raise ValueError("a CSV file or classes can be named for image runs only")
     if index not in ("exact", "faiss"):
         raise ValueError(f"index must be exact or faiss, got {index!r}")
+    if search_precision not in PRECISIONS:
+        raise ValueError(f"search_precision must be fp32 or bf16, got {search_precision!r}")
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
@@ -66,11 +79,13 @@ def evaluate_run(
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = _split(corpus, split)
+    _compare_data(run, corpus, data.root, split)
     results: dict[str, Any] = {
         "run": str(run.path),
         "source": data.root,
         "split": split,
         "index": index,
+        "search_precision": search_precision,
         **set_facts(documents, corpus),
         "weights": {},
     }
@@ -81,7 +96,14 @@ def evaluate_run(
         results["weights"][name] = {
             "epoch": run.index()[name]["epoch"],
             **measure_embeddings(
-                queries, labels, documents, corpus, data.propensity, index, accelerator
+                queries,
+                labels,
+                documents,
+                corpus,
+                data.propensity,
+                index,
+                accelerator,
+                search_precision,
             ),
         }
     return results
@@ -119,6 +141,23 @@ def _split(corpus: Corpus, split: str) -> TextSplit:
         available = "test, train" + (", validation" if len(corpus.validation) else "")
         raise ValueError(f"no split {split!r}; this run has: {available}")
     return corpus.source.rows(rows)
+
+
+def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None:
+    """Warn if the data are not those that the run saw, or refuse where rows were drawn from."""
+    recorded = run.read().get("data")
+    if recorded is None:  # a run of an earlier version
+        return
+    found = corpus.fingerprints()
+    changed = [name for name, value in recorded.items() if found[name] != value]
+    if not changed:
+        return
+    message = (
+        f"{root}: texts, labels or pairs of {' and '.join(changed)} are not those of {run.path}"
+    )
+    if split == "validation" and "train" in changed:
+        raise ValueError(f"{message}; which documents it held out cannot be told")
+    warnings.warn(message, stacklevel=3)
 
 
 def _embeddings(
@@ -186,10 +225,13 @@ def measure_embeddings(
     propensity: str,
     index: Index,
     accelerator: Accelerator,
+    precision: Precision = "fp32",
 ) -> dict[str, Any]:
     """`measure_ranking` of the nearest labels, and the unseen labels ranked among themselves."""
     excluded = documents.excluded
-    ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=excluded, index=index)
+    ids = rank_labels(
+        queries, labels, DEPTH, accelerator, excluded=excluded, index=index, precision=precision
+    )
     result = measure_ranking(ids, documents, corpus, propensity)
     columns = np.flatnonzero(~corpus.labels_seen())
     rows, zero_shot = only_labels(documents.truth, ~corpus.labels_seen())
@@ -202,6 +244,7 @@ def measure_embeddings(
         accelerator,
         excluded=None if excluded is None else excluded[rows][:, columns],
         index=index,
+        precision=precision,
     )
     among_unseen = np.where(found < 0, -1, columns[found])
     return result | {"zero_shot_among_unseen": retrieval_metrics(among_unseen, zero_shot)}

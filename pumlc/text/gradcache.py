@@ -43,7 +43,8 @@ def cached_backward(
     Args:
         sides: documents and labels, say; they may share an encoder.
         loss: takes one tensor [n, D] a side, its chunks in order, and returns a scalar.
-        device: where the encoders run; its random state and the CPU's are replayed.
+        device: where the encoders run; the random state of its kind's current device and the
+            CPU's are replayed.
         backward: runs the backward pass of the loss; replace it to scale the loss (fp16).
 
     Returns:
@@ -95,14 +96,21 @@ class _RandomState:
 
     def __init__(self, device: torch.device) -> None:
         self.cpu = torch.get_rng_state()
-        self.device = device if device.type == "cuda" else None
-        self.cuda = torch.cuda.get_rng_state(device) if self.device else None
+        self.device = None if device.type == "cpu" else device
+        self.own = None if self.device is None else torch.get_device_module(device).get_rng_state()
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Inside, random numbers are those that followed this moment; outside nothing changes."""
-        with torch.random.fork_rng(devices=[self.device] if self.device else []):
+        after = torch.get_rng_state()
+        module = None if self.device is None else torch.get_device_module(self.device)
+        own_after = None if module is None else module.get_rng_state()
+        try:
             torch.set_rng_state(self.cpu)
-            if self.device is not None and self.cuda is not None:
-                torch.cuda.set_rng_state(self.cuda, self.device)
+            if module is not None:
+                module.set_rng_state(self.own)
             yield
+        finally:
+            torch.set_rng_state(after)
+            if module is not None:
+                module.set_rng_state(own_after)

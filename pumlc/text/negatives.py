@@ -36,7 +36,8 @@ def candidate_labels(positives: SparseMatrix, negatives: np.ndarray, at_least: i
     Args:
         positives: CSR [B, L], the rows of the documents.
         negatives: label ids.
-        at_least: filled up with the lowest other ids to so many labels (every process needs one).
+        at_least: filled up with the lowest other ids to so many labels (every process
+            needs one, soft top-k more than it selects).
 
     Example:
         >>> candidate_labels(sp.csr_array([[0, 0, 1, 0], [0, 0, 1, 1]]), np.array([2]), 3).tolist()
@@ -51,16 +52,16 @@ def candidate_labels(positives: SparseMatrix, negatives: np.ndarray, at_least: i
     return labels
 
 
-def positives_among(positives: SparseMatrix, labels: np.ndarray) -> SparseMatrix:
-    """Bool CSR [B, len(labels)]: which documents have which of the sorted ``labels``.
+def entries_among(matrix: SparseMatrix, labels: np.ndarray) -> SparseMatrix:
+    """Bool CSR [B, len(labels)]: the columns of the sorted ``labels`` of a bool matrix.
 
     Example:
         >>> positives = sp.csr_array([[1, 0, 1, 0], [0, 0, 0, 1]])
-        >>> positives_among(positives, np.array([2, 3])).toarray().astype(int).tolist()
+        >>> entries_among(positives, np.array([2, 3])).toarray().astype(int).tolist()
         [[1, 0], [0, 1]]
     """
-    place = np.searchsorted(labels, positives.indices)
-    found = np.append(labels, -1)[place] == positives.indices
-    rows = np.repeat(np.arange(positives.shape[0]), np.diff(positives.indptr))
-    shape = (positives.shape[0], len(labels))
+    place = np.searchsorted(labels, matrix.indices)
+    found = np.append(labels, -1)[place] == matrix.indices
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    shape = (matrix.shape[0], len(labels))
     return sp.csr_array((np.ones(int(found.sum()), bool), (rows[found], place[found])), shape)

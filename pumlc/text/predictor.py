@@ -1,6 +1,6 @@
 """A trained dual encoder, ready to name the labels of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from pumlc.engine.run import RunFolder, read_json
 from pumlc.text.config import TextConfig
 from pumlc.text.embedding import embed
 from pumlc.text.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
+from pumlc.text.ranking import PRECISIONS, Precision
 from pumlc.text.search import search
 from pumlc.text.tokens import tokenize
 
@@ -62,30 +63,38 @@ class TextPredictor:
         self.model.to(self.device).eval()
         self.use_labels(read_json(self.run.path / "labels.json"))
 
-    def use_labels(self, texts: Sequence[str]) -> None:
+    def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
 
         Raises:
-            ValueError: a label is blank.
+            ValueError: a label is blank or no string, or all of it is a single string.
         """
+        texts = _strings(texts, "labels")
         blank = next((i for i, text in enumerate(texts) if not text.strip()), None)
         if blank is not None:
             raise ValueError(f"label {blank} of {len(texts)} has an empty text")
         self.labels = tuple(texts)
         self._label_embeddings: np.ndarray | None = None  # computed when first needed
 
-    def predict(self, texts: Sequence[str], *, top: int = 10) -> TextPrediction:
+    def predict(
+        self, texts: Iterable[str], *, top: int = 10, precision: Precision = "fp32"
+    ) -> TextPrediction:
         """Name the best labels of each text.
 
         Args:
             texts: N texts.
             top: labels wanted; with fewer labels, all of them.
+            precision: bf16 rounds the embeddings to bfloat16 before the search.
 
         Raises:
-            ValueError: ``top < 1``.
+            ValueError: ``top < 1``, another precision, a text is no string, or all of it is a
+                single string.
         """
+        texts = _strings(texts, "texts")
         if top < 1:
             raise ValueError(f"top must be at least 1, got {top}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
         if self._label_embeddings is None:
             self._label_embeddings = self._embed(
@@ -95,8 +104,8 @@ class TextPredictor:
             self.model.documents, texts, data.document_length, encoder.document_chunk
         )
         ids, scores = search(
-            torch.from_numpy(queries).to(self.device),
-            torch.from_numpy(self._label_embeddings),
+            torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
+            torch.from_numpy(self._label_embeddings).to(PRECISIONS[precision]),
             min(top, max(1, len(self.labels))),
         )
         scores = scores[:, : len(self.labels)]
@@ -108,3 +117,13 @@ class TextPredictor:
         tokens = tokenize(texts, self.tokenizer, max_length=length)
         rows = np.arange(len(tokens))
         return embed(encoder, tokens, rows, chunk_size=chunk_size, device=self.device)
+
+
+def _strings(texts: Iterable[str], name: str) -> list[str]:
+    if isinstance(texts, str):
+        raise ValueError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
+    listed = list(texts)
+    for number, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must be strings, got {text!r} as number {number}")
+    return listed

@@ -1,6 +1,6 @@
 """Labels ranked for documents, and the metrics of that."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from pumlc.metrics import (
 from pumlc.text.data import SparseMatrix
 from pumlc.text.search import Index, faiss_search, search
 
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOP = (1, 3, 5)
 DEEP = (10, 100)
 DEPTH = max(DEEP)
@@ -29,6 +31,7 @@ def rank_labels(
     *,
     excluded: SparseMatrix | None = None,
     index: Index = "exact",
+    precision: Precision = "fp32",
 ) -> np.ndarray:
     """The k best labels of each document, each process ranking a share of the documents.
 
@@ -38,6 +41,7 @@ def rank_labels(
         k: labels wanted.
         excluded: sparse [N, L]: pairs left out.
         index: exact, or faiss.
+        precision: bf16 rounds the embeddings to bfloat16 before the search.
 
     Returns:
         int64 [N, k] on every process; see `pumlc.text.search.search`.
@@ -45,8 +49,8 @@ def rank_labels(
     own = np.array(own_rows(len(queries), accelerator), np.int64)
     find = search if index == "exact" else faiss_search
     ids, _ = find(
-        torch.from_numpy(queries[own]).to(accelerator.device),
-        torch.from_numpy(labels),
+        torch.from_numpy(queries[own]).to(accelerator.device, PRECISIONS[precision]),
+        torch.from_numpy(labels).to(PRECISIONS[precision]),
         k,
         excluded=None if excluded is None else excluded[own],
     )

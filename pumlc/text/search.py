@@ -1,6 +1,5 @@
 """Exact search: for each query the labels with the largest inner products."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -12,9 +11,10 @@ from torch import Tensor
 from pumlc.text.data import SparseMatrix
 
 Index = Literal["exact", "faiss"]
-QUERY_BLOCK = 1024
-LABEL_BLOCK = 16384
+QUERY_BLOCK = 512
+LABEL_BLOCK = 32768
 GROUP = 32
+LANES = 32
 _LOW = 0xFFFFFFFF
 
 
@@ -23,9 +23,9 @@ def search(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""The ``k`` labels with the largest :math:`\langle q_i, y_l \rangle` for each query.
 
-    Exact, by blocks: memory grows with neither N x L nor, beyond the inputs and the result, N or L.
-    Embeddings may be float32, bfloat16 or float16 (half the memory); products are always summed and
-    ranked in float32. Blocks move to the device of ``queries``, so that labels may stay on the CPU.
+    Exact, by blocks: beyond inputs and result, memory grows with neither L nor N x L. Embeddings
+    may be float32, bfloat16 or float16 (half the memory); products are always summed and ranked in
+    float32. Labels may stay on the CPU: each goes to the device of ``queries`` once.
 
     Args:
         queries: [N, D].
@@ -46,16 +46,24 @@ def search(
         [[0, 2, 1, -1]]
     """
     _check(queries, labels, k, excluded)
-    pairs = None if excluded is None else sp.csr_array(excluded)
+    blocks = queries.split(QUERY_BLOCK) if len(queries) else ()
+    best = [queries.new_empty((len(block), 0), dtype=torch.int64) for block in blocks]
+    pairs = None if excluded is None else sp.csc_array(excluded)
+    with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
+        for first in range(0, len(labels), LABEL_BLOCK):
+            part = labels[first : first + LABEL_BLOCK].to(queries.device, torch.float32)
+            left_out = None if pairs is None else pairs[:, first : first + LABEL_BLOCK].tocsr()
+            for number, block in enumerate(blocks):
+                products = block.float() @ part.T
+                if left_out is not None:
+                    _leave_out(products, left_out[QUERY_BLOCK * number :][: len(block)])
+                best[number] = _merge(best[number], products, first, k)
     ids = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
-    for start in range(0, len(queries), QUERY_BLOCK):
-        rows = slice(start, start + QUERY_BLOCK)
-        left_out = None if pairs is None else sp.csc_array(pairs[rows])
-        with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
-            best = _best_keys(queries[rows].float(), labels, k, left_out)
-        ids[rows, : best.shape[1]] = _id_of(best).cpu().numpy()
-        scores[rows, : best.shape[1]] = _score_of(best).cpu().numpy()
+    for number, keys in enumerate(best):
+        rows = slice(QUERY_BLOCK * number, QUERY_BLOCK * number + len(keys))
+        ids[rows, : keys.shape[1]] = _id_of(keys).cpu().numpy()
+        scores[rows, : keys.shape[1]] = _score_of(keys).cpu().numpy()
     ids[scores == -np.inf] = -1
     return ids, scores
 
@@ -74,12 +82,12 @@ def faiss_search(
         raise ValueError("the faiss index needs: pip install faiss-cpu") from None
     _check(queries, labels, k, excluded)
     index = faiss.IndexFlatIP(labels.shape[1])
-    index.add(labels.float().cpu().numpy())
+    index.add(labels.detach().float().cpu().numpy())
     pairs = (
         sp.csr_array((len(queries), len(labels))) if excluded is None else sp.csr_array(excluded)
     )
     spare = int(np.diff(pairs.indptr).max(initial=0))
-    scores, ids = index.search(queries.float().cpu().numpy(), k + spare)
+    scores, ids = index.search(queries.detach().float().cpu().numpy(), k + spare)
     if spare:
         for row in range(len(ids)):
             left_out = np.isin(ids[row], pairs.indices[pairs.indptr[row] : pairs.indptr[row + 1]])
@@ -90,35 +98,28 @@ def faiss_search(
     return ids, np.where(ids < 0, np.float32(-np.inf), scores)
 
 
-def _best_keys(block: Tensor, labels: Tensor, k: int, left_out: SparseMatrix | None) -> Tensor:
-    """Keys (see `_pack`) of the k best labels of a block of queries, [B, at most k], best first."""
-    best = torch.empty((len(block), 0), dtype=torch.int64, device=block.device)
-    for first, products in _products(block, labels, left_out):
-        worst = _score_of(best[:, -1:]) if best.shape[1] == k else None
-        keys = torch.cat([best, _largest_keys(products, first, k, worst)], dim=1)
-        best = keys.topk(min(k, keys.shape[1]), dim=1).values
-    return best
+def _leave_out(products: Tensor, pairs: SparseMatrix) -> None:
+    """Set the products of the given pairs to -inf, in place."""
+    pairs = pairs.tocoo()
+    row, column = (torch.from_numpy(x).long().to(products.device) for x in pairs.coords)
+    products[row, column] = -torch.inf
 
 
-def _products(
-    block: Tensor, labels: Tensor, left_out: SparseMatrix | None
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield ``(first label, float32 products [B, block of labels])``; left-out pairs are -inf."""
-    for first in range(0, len(labels), LABEL_BLOCK):
-        part = labels[first : first + LABEL_BLOCK].to(block.device, torch.float32)
-        products = block @ part.T
-        if left_out is not None:
-            inside = left_out[:, first : first + LABEL_BLOCK].tocoo()
-            place = (torch.from_numpy(x).long().to(block.device) for x in (inside.row, inside.col))
-            products[tuple(place)] = -torch.inf
-        yield first, products
+def _merge(best: Tensor, products: Tensor, first: int, k: int) -> Tensor:
+    """Keys (see `_pack`) of the k best labels of a block of queries, [B, at most k], best first.
+
+    ``best``: those of the labels before; ``first``: id of the label of the first column.
+    """
+    worst = _score_of(best[:, -1:]) if best.shape[1] == k else None
+    keys = torch.cat([best, _largest_keys(products, first, k, worst)], dim=1)
+    return keys.topk(min(k, keys.shape[1]), dim=1).values
 
 
 def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) -> Tensor:
     """Keys of the k largest products of each row, in any order and among some others.
 
     Sorting whole rows costs more than the products themselves. The k-th largest maximum of groups
-    of neighbouring labels is a lower bound of the k-th largest product, and few products reach it.
+    of labels is a lower bound of the k-th largest product, and few products reach it.
 
     Args:
         products: [B, labels of the block].
@@ -133,22 +134,35 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     rows, width = products.shape
     if worst is None and width < k * GROUP:
         return _pack(products, torch.arange(first, first + width, device=products.device))
-    if width % GROUP:
-        products = F.pad(products, (0, -width % GROUP), value=-torch.inf)
-    grouped = products.view(rows, -1, GROUP)
+    tile = GROUP * LANES
+    if width % tile:
+        products = F.pad(products, (0, -width % tile), value=-torch.inf)
+    # a group is every LANES-th label of a tile: the maximum of whole vectors is fast
+    grouped = products.view(rows, -1, GROUP, LANES)
     maxima = grouped.amax(dim=2)
-    least = products.new_full((rows, 1), -torch.inf) if worst is None else worst
-    if maxima.shape[1] >= k:
-        least = torch.maximum(least, maxima.topk(k, dim=1).values[:, -1:])
-    row, group = (maxima >= least).nonzero(as_tuple=True)
-    values = grouped[row, group]
+    least = _lower_bound(maxima, k, worst)
+    row, number, lane = (maxima >= least[:, :, None]).nonzero(as_tuple=True)
+    values = grouped[row, number, :, lane]
     found, member = (values >= least[row]).nonzero(as_tuple=True)
-    row, ids = row[found], first + group[found] * GROUP + member
+    row, ids = row[found], first + number[found] * tile + member * LANES + lane[found]
     counts = torch.bincount(row, minlength=rows)
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     keys = _pack(products.new_full((rows, int(counts.max())), -torch.inf), counts.new_tensor(_LOW))
     keys[row, place] = _pack(values[found, member], ids)
     return keys
+
+
+def _lower_bound(maxima: Tensor, k: int, worst: Tensor | None) -> Tensor:
+    """[B, 1] what each of the k best labels reaches, from maxima [B, tiles, LANES] of groups."""
+    if worst is None:
+        worst = maxima.new_full((len(maxima), 1), -torch.inf)
+    # mostly few groups reach the worst of the earlier blocks, and sorting the maxima can be saved
+    elif (maxima >= worst[:, :, None]).sum() <= 2 * k * len(maxima):
+        return worst
+    maxima = maxima.flatten(1)
+    if maxima.shape[1] < k:
+        return worst
+    return torch.maximum(worst, maxima.topk(k, dim=1).values[:, -1:])
 
 
 def _pack(scores: Tensor, ids: Tensor) -> Tensor:
@@ -181,7 +195,9 @@ def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | Non
             f"excluded must be [{len(queries)}, {len(labels)}], got {list(excluded.shape)}"
         )
     for name, embeddings in (("queries", queries), ("labels", labels)):
-        # a row of finite values has a finite sum, and [N] numbers are fewer than [N, D]
-        finite = embeddings.sum(dim=1, dtype=torch.float32).isfinite()
+        if not embeddings.numel():
+            continue
+        least, largest = embeddings.detach().aminmax(dim=1)  # [N] numbers to look at, not [N, D]
+        finite = least.isfinite() & largest.isfinite()
         if not finite.all():
             raise ValueError(f"{name}: row {int(finite.int().argmin())} is not finite")

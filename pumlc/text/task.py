@@ -14,18 +14,19 @@ from pumlc.engine.data import EpochBatches
 from pumlc.engine.loop import Validation
 from pumlc.engine.run import write_json
 from pumlc.text.config import EncoderConfig, TextConfig
-from pumlc.text.corpus import load_corpus
+from pumlc.text.corpus import fingerprint, load_corpus
 from pumlc.text.embedding import embed_shared_out, encode_rows, length_sorted_chunks
 from pumlc.text.encoder import (
     DualEncoder,
     Head,
     check_length,
+    check_vocabulary,
     load_encoder,
     load_tokenizer,
     read_head,
 )
 from pumlc.text.gradcache import Side, cached_backward
-from pumlc.text.negatives import candidate_labels, draw_negatives, positives_among
+from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.objective import contrastive_loss
 from pumlc.text.ranking import DEPTH, rank_labels, retrieval_metrics
 from pumlc.text.sharding import gather_embeddings, share_of, sum_gradients
@@ -73,7 +74,7 @@ class TextTask:
     def __init__(self, config: TextConfig) -> None:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
-        if self.corpus.source.positives[self.corpus.train].nnz == 0:
+        if self.corpus.source.truth[self.corpus.train].nnz == 0:
             raise ValueError(f"{config.data.root}: no training document has a label")
         source = model_source(config.encoder.model)
         self.tokenizer = load_tokenizer(source)
@@ -82,10 +83,21 @@ class TextTask:
             choose_head(config.encoder, source),
             pretrained=config.encoder.weights == "pretrained",
         )
+        check_vocabulary(encoder, self.tokenizer)
         self.model = DualEncoder(encoder, shared=config.encoder.shared)
         self.documents = self._tokens(self.corpus.source.texts, config.data.document_length)
         self.labels = self._tokens(self.corpus.source.label_texts, config.data.label_length)
         self.shortlists: np.ndarray | None = None
+        if self._selected() >= len(self.labels):
+            raise ValueError(
+                f"loss.parameters: k must be below the {len(self.labels)} labels of "
+                f"{config.data.root}, got {self._selected()}"
+            )
+
+    def _selected(self) -> int:
+        """Labels that soft top-k selects of those of a step; 0 for another loss."""
+        loss = self.config.loss
+        return int(loss.parameters["k"]) if loss.name == "soft_topk" else 0
 
     def _tokens(self, texts: Any, length: int) -> TokenizedTexts:
         check_length(self.model.documents, self.tokenizer, length)
@@ -100,6 +112,7 @@ class TextTask:
             "test_texts": len(self.corpus.test),
             "labels": len(self.labels),
             "labels_seen_in_training": int(self.corpus.labels_seen().sum()),
+            "data": self.corpus.fingerprints(),
             "head": dataclasses.asdict(self.model.documents.head),
         }
 
@@ -113,14 +126,27 @@ class TextTask:
         self.tokenizer.save_pretrained(path.parent / "encoder")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights: the shortlists of mined negatives."""
-        if self.shortlists is None:
-            return {}
-        return {"shortlists": torch.from_numpy(self.shortlists)}
+        """What resuming needs beside the weights: of which data they are, and the shortlists."""
+        data = bytearray.fromhex(fingerprint(self.corpus.source))
+        state = {"data": torch.frombuffer(data, dtype=torch.uint8)}
+        if self.shortlists is not None:
+            state["shortlists"] = torch.from_numpy(self.shortlists)
+        return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over the state of an interrupted run."""
-        self.shortlists = state["shortlists"].numpy() if state else None
+        """Take over the state of an interrupted run.
+
+        Raises:
+            ValueError: it was trained on other texts, labels or pairs.
+        """
+        # a checkpoint of an earlier version says nothing of its data
+        if "data" in state and not torch.equal(state["data"], self.state_dict()["data"]):
+            raise ValueError(
+                f"{self.config.data.root}: texts, labels or their pairs are not those that the "
+                "run was trained on; resume with the same data"
+            )
+        shortlists = state.get("shortlists")
+        self.shortlists = None if shortlists is None else shortlists.numpy()
 
     def steps_per_epoch(self, world_size: int) -> int:
         return len(self._global_batches(world_size))
@@ -175,16 +201,24 @@ class TextTask:
         rank, world_size = accelerator.process_index, accelerator.num_processes
         group = torch.distributed.group.WORLD if world_size > 1 else None
         rows = self.corpus.train[batch]
-        positives = self.corpus.source.positives[rows]
-        labels = self._step_labels(batch, positives, step, world_size)
+        source = self.corpus.source
+        labels = self._step_labels(batch, source.truth[rows], step, world_size)
         share = share_of(len(rows), rank, world_size)
         own_labels = labels[share_of(len(labels), rank, world_size)]
-        positives = positives_among(positives, own_labels)
+        positives = entries_among(source.truth[rows], own_labels)
+        excluded = None
+        if source.excluded is not None:
+            excluded = entries_among(source.excluded[rows], own_labels)
 
         def loss(documents: Tensor, label_embeddings: Tensor) -> Tensor:
             documents = gather_embeddings(documents, share, len(rows), group)
             return contrastive_loss(
-                documents, label_embeddings, positives, self.config.loss, process_group=group
+                documents,
+                label_embeddings,
+                positives,
+                self.config.loss,
+                process_group=group,
+                excluded=excluded,
             )
 
         value = self._backward(rows[share], own_labels, loss, accelerator)
@@ -203,7 +237,7 @@ class TextTask:
         assert self.shortlists is not None
         random = np.random.default_rng([self.config.train.seed, step])
         drawn = draw_negatives(self.shortlists[batch], self.config.negatives.per_document, random)
-        return candidate_labels(positives, drawn, world_size)
+        return candidate_labels(positives, drawn, max(world_size, self._selected() + 1))
 
     def _backward(
         self,

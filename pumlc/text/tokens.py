@@ -102,7 +102,7 @@ def cached_tokens(
                 raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
-    return _open_entry(entry, tokenizer)
+    return _open_entry(entry, tokenizer, len(texts))
 
 
 def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -114,10 +114,16 @@ def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) 
     np.save(folder / "offsets.npy", _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
 
 
-def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase") -> TokenizedTexts:
-    offsets, path = np.load(entry / "offsets.npy"), entry / "ids.bin"
-    dtype = _smallest_type(tokenizer)
-    if path.stat().st_size != offsets[-1] * dtype.itemsize:
+def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase", count: int) -> TokenizedTexts:
+    path, dtype = entry / "ids.bin", _smallest_type(tokenizer)
+    try:
+        offsets = np.load(entry / "offsets.npy")
+        whole = offsets.shape == (count + 1,) and offsets.dtype == np.int64 and offsets[0] == 0
+        whole = whole and path.stat().st_size == offsets[-1] * dtype.itemsize
+        whole = whole and (np.diff(offsets) >= 0).all()
+    except Exception:  # a damaged file raises whatever numpy stumbles over
+        whole = False
+    if not whole:
         raise ValueError(f"{entry}: damaged token cache entry; delete it to build it again")
     # an empty file cannot be mapped
     ids = np.memmap(path, dtype, mode="r") if offsets[-1] else np.empty(0, dtype)

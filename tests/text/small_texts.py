@@ -56,6 +56,12 @@ def write_corpus(folder: Path) -> None:
         sp.save_npz(folder / f"Y.{short}.npz", sp.csr_matrix(positives))
 
 
+def write_filter(folder: Path) -> None:
+    """Exclude a third of all training pairs of the data set, labels that a document has or not."""
+    pairs = np.argwhere(np.random.RandomState(1).random_sample((120, len(LABELS))) < 1 / 3)
+    np.savetxt(folder / "filter_labels_train.txt", pairs, fmt="%d")
+
+
 def text_config(corpus: Path, model: Path, cache: Path, **changes: str) -> TextConfig:
     """A small run; ``changes`` are settings with two underscores for the point."""
     settings = {

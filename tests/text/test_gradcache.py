@@ -178,6 +178,37 @@ def test_a_side_that_the_loss_ignores_and_a_side_without_chunks():
         cached_backward([side, Side(side.encode, [])], lambda a, b: a.sum(), device=CPU)
 
 
+def test_the_random_state_of_any_accelerator_is_replayed(monkeypatch):
+    """A device whose random numbers count up stands for one that is neither CPU nor CUDA."""
+
+    class Counter:
+        state = 0
+
+        def get_rng_state(self):
+            return self.state
+
+        def set_rng_state(self, state):
+            self.state = state
+
+    module, drawn = Counter(), []
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    weight = torch.ones(2, 2, requires_grad=True)
+
+    def encode(chunk):
+        drawn.append(module.state)
+        module.state += 1
+        return chunk @ weight
+
+    def loss(embeddings):
+        module.state = 9
+        return embeddings.sum()
+
+    side = Side(encode, torch.ones(4, 2).split(1))
+    cached_backward([side], loss, device=torch.device("xpu"))
+    assert drawn == [0, 1, 2, 3] * 2
+    assert module.state == 9
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_dropout_on_a_gpu_is_replayed():
     device = torch.device("cuda")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pumlc.losses import LOSSES, decoupled_softmax_loss
 from pumlc.text.config import LossConfig
-from pumlc.text.negatives import candidate_labels, draw_negatives, positives_among
+from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.objective import COUPLE_LABELS, contrastive_loss
 
 
@@ -54,7 +54,7 @@ def test_candidates_hold_every_positive_and_mark_it(seed, at_least):
     extra = len(labels) - len(set(positives.indices) | set(negatives))
     assert extra == max(0, at_least - (len(labels) - extra))
     assert np.array_equal(
-        positives_among(positives, labels).toarray(), positives.toarray()[:, labels]
+        entries_among(positives, labels).toarray(), positives.toarray()[:, labels]
     )
 
 
@@ -62,9 +62,9 @@ def test_a_positive_at_either_end_of_the_labels_of_a_shard():
     """The released code loses the last label of every shard."""
     positives = sp.csr_array(np.eye(6, dtype=bool))
     for shard in (slice(0, 2), slice(2, 4), slice(4, 6)):
-        found = positives_among(positives, np.arange(6)[shard]).toarray()
+        found = entries_among(positives, np.arange(6)[shard]).toarray()
         assert np.array_equal(found, np.eye(6, dtype=bool)[:, shard])
-    assert positives_among(positives, np.array([], np.int64)).shape == (6, 0)
+    assert entries_among(positives, np.array([], np.int64)).shape == (6, 0)
 
 
 PARAMETERS = {

@@ -31,10 +31,15 @@ def embeddings(random, count, dimension, values):
     return torch.from_numpy(random.randint(-values, values + 1, (count, dimension))).float()
 
 
-@pytest.fixture(params=[(3, 7, 2), (2, 16, 4), (1000, 1000, 32), (4, 1, 1)])
+SIZES = ("QUERY_BLOCK", "LABEL_BLOCK", "GROUP", "LANES")
+
+
+@pytest.fixture(
+    params=[(3, 7, 2, 1), (2, 16, 4, 2), (1000, 1000, 32, 32), (4, 1, 1, 1), (5, 40, 2, 5)]
+)
 def blocks(request, monkeypatch):
     """Ragged blocks and groups of several sizes."""
-    for name, value in zip(("QUERY_BLOCK", "LABEL_BLOCK", "GROUP"), request.param, strict=True):
+    for name, value in zip(SIZES, request.param, strict=True):
         monkeypatch.setattr(search_module, name, value)
 
 
@@ -66,14 +71,14 @@ def test_excluded_pairs_never_come_back(blocks, k, density):
     st.integers(1, 9),
     st.integers(1, 9),
     st.integers(1, 4),
+    st.integers(1, 3),
 )
-def test_any_shape(rows, columns, k, query_block, label_block, group):
+def test_any_shape(rows, columns, k, query_block, label_block, group, lanes):
     random = np.random.RandomState(rows + 100 * columns)
     queries, labels = embeddings(random, rows, 2, 2), embeddings(random, columns, 2, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_module, "QUERY_BLOCK", query_block)
-        patch.setattr(search_module, "LABEL_BLOCK", label_block)
-        patch.setattr(search_module, "GROUP", group)
+        for name, value in zip(SIZES, (query_block, label_block, group, lanes), strict=True):
+            patch.setattr(search_module, name, value)
         ids, scores = search(queries, labels, k)
     expected_ids, expected_scores = oracle(queries, labels, k)
     assert np.array_equal(ids, expected_ids)
@@ -98,6 +103,14 @@ def test_real_valued_scores_of_either_sign_come_sorted():
 def test_zero_and_minus_zero_tie():
     labels = torch.tensor([[-0.0], [0.0], [-0.0]])
     assert search(torch.tensor([[1.0]]), labels, 3)[0].tolist() == [[0, 1, 2]]
+
+
+def test_labels_in_rising_order(blocks):
+    """Every label beats all before it, so that what was found earlier bounds nothing."""
+    labels = torch.arange(500.0)[:, None]
+    ids, scores = search(torch.tensor([[1.0], [2.0]]), labels, 7)
+    assert ids.tolist() == [list(range(499, 492, -1))] * 2
+    assert scores[1].tolist() == [2.0 * label for label in ids[1]]
 
 
 def test_no_labels_and_no_queries():

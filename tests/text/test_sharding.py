@@ -1,6 +1,7 @@
 """Labels divided over two processes: the step and the run are those of one process."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from small_texts import text_config
+from small_texts import text_config, write_filter
 
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
@@ -37,14 +38,19 @@ STEPS = {
     "mined": {"negatives__kind": "mined", "negatives__per_document": "2"},
     "one graph": {"encoder__gradient_cache": "false"},
 }
+# each with and without pairs that take no part
+FILTERED = ["", "filtered "]
 RUN = {"negatives__kind": "mined", "negatives__refresh": "1", "data__validation": "0.2"}
 BATCH = np.arange(0, 110, 11)
 
 
-def one_step(folders, accelerator, size, changes) -> dict[str, torch.Tensor]:
+def one_step(folders, accelerator, size, name) -> dict[str, torch.Tensor]:
     """Loss and every gradient of the step on BATCH."""
     torch.manual_seed(0)
-    config = text_config(*folders, train__batch_size=str(size), **changes)
+    changes = {"train__batch_size": str(size), **STEPS[name.removeprefix("filtered ")]}
+    if name.startswith("filtered"):
+        changes["data__root"] = str(folders[2] / "filtered")
+    config = text_config(*folders, **changes)
     task = TextTask(config)
     if config.negatives.kind == "mined":
         next(iter(task.batches(0, accelerator)))
@@ -95,8 +101,8 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
     assert weights[1].grad.tolist() == [1.0, 1.0]
     assert weights[2].grad is None
 
-    for name, changes in STEPS.items():
-        found = one_step(folders, accelerator, len(BATCH) // 2, changes)
+    for name in (prefix + name for prefix in FILTERED for name in STEPS):
+        found = one_step(folders, accelerator, len(BATCH) // 2, name)
         save_file(found, out / f"{name}-{rank}.safetensors")
     whole_run(folders, accelerator, 12, out / "run")
     torch.distributed.destroy_process_group()
@@ -104,7 +110,9 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folders(corpus_folder, steady_bert_folder, tmp_path_factory):
-    return corpus_folder, steady_bert_folder, tmp_path_factory.mktemp("cache")
+    cache = tmp_path_factory.mktemp("cache")
+    write_filter(shutil.copytree(corpus_folder, cache / "filtered"))
+    return corpus_folder, steady_bert_folder, cache
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +126,11 @@ def two_ranks(folders, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_two_ranks_take_the_step_of_one(two_ranks, folders, accelerator, name):
-    expected = one_step(folders, accelerator, len(BATCH), STEPS[name])
+@pytest.mark.parametrize("prefix", FILTERED)
+@pytest.mark.parametrize("step", STEPS)
+def test_two_ranks_take_the_step_of_one(two_ranks, folders, accelerator, step, prefix):
+    name = prefix + step
+    expected = one_step(folders, accelerator, len(BATCH), name)
     for rank in (0, 1):
         found = load_file(two_ranks / f"{name}-{rank}.safetensors")
         assert found.keys() == expected.keys()

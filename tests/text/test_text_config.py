@@ -29,6 +29,23 @@ def test_a_config_survives_run_json(tmp_path):
             {"loss.parameters.gamma": "1"},
             "decoupled_softmax: got an unexpected keyword argument 'gamma'",
         ),
+        (
+            {"loss__name": "soft_topk", "loss.parameters": "{k: abc, alpha: 2}"},
+            "soft_topk: k takes int.*, got 'abc'",
+        ),
+        (
+            {"loss__name": "soft_topk", "loss.parameters": "{k: 2.5, alpha: 2}"},
+            "k takes int.*, got 2.5",
+        ),
+        (
+            {"loss__name": "pu", "loss.parameters": "{gamma: true, alpha: 1}"},
+            "gamma takes float, got True",
+        ),
+        (
+            {"loss__name": "bce", "loss.parameters": "{unknown: maybe}"},
+            "unknown takes .*ignore.*negative.*, got 'maybe'",
+        ),
+        ({"loss.parameters": "{process_group: 1}"}, "process_group is set by the run"),
         ({"loss__temperature": "0"}, "loss.temperature must be above 0"),
         ({"loss__name": "softmax", "loss__score_chunk": "5"}, "only decoupled_softmax"),
         ({"negatives__per_document": "101"}, "per_document must be at most negatives.shortlist"),

@@ -59,6 +59,80 @@ def test_stored_zeros_are_no_positives(tmp_path):
     assert train.positives.indptr.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float32, bool])
+def test_a_pair_listed_256_times_is_one_positive(tmp_path, dtype):
+    """The sum of 256 ones is 0 in a byte."""
+    places = np.array([0] * 256 + [1]), np.array([1] * 256 + [2])
+    matrix = sp.coo_array((np.ones(257, dtype), places), (2, 3))
+    write_xmc(tmp_path)
+    sp.save_npz(tmp_path / "Y.trn.npz", matrix)
+    train, _ = read_corpus(tmp_path, "xmc")
+    assert train.positives.toarray().tolist() == [[False, True, False], [False, False, True]]
+
+
+def write_parts(root, **changes):
+    """Y.trn.npz as scipy writes it, some of its arrays changed."""
+    parts = {
+        "format": b"csr",
+        "shape": np.array([2, 3]),
+        "data": np.ones(3),
+        "indices": np.array([0, 1, 2], np.int32),
+        "indptr": np.array([0, 1, 3], np.int32),
+    }
+    np.savez(root / "Y.trn.npz", **parts | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"indices": np.array([0, 1, 3], np.int32)}, "indices"),
+        ({"indices": np.array([0, -1, 2], np.int32)}, "indices"),
+        ({"format": b"csc", "indptr": np.array([0, 1, 2, 3]), "indices": [0, 1, 2]}, "indices"),
+        ({"indptr": np.array([0, 3, 1], np.int32)}, "ind"),
+        ({"indptr": np.array([0, 1, 9], np.int32)}, "ind"),
+        ({"format": b"coo", "row": [0, 0, 2], "col": [0, 1, 2]}, "index 2 exceeds"),
+        ({"shape": np.array([2, 3, 4])}, "shape|dim"),
+        ({"format": b"nonsense"}, "."),
+        ({"data": np.array(["a", "b", "c"])}, "."),
+        ({"data": np.ones(3) * 1j}, "it holds complex128, not numbers"),
+        ({"data": np.ones(1)}, "."),
+    ],
+)
+def test_a_matrix_that_contradicts_itself(tmp_path, changes, message):
+    write_xmc(tmp_path)
+    write_parts(tmp_path)
+    read_corpus(tmp_path, "xmc")
+    write_parts(tmp_path, **changes)
+    with pytest.raises(ValueError, match=rf"Y\.trn\.npz: not a sparse matrix.*\(.*{message}"):
+        read_corpus(tmp_path, "xmc")
+
+
+def test_a_matrix_of_one_dimension(tmp_path):
+    write_xmc(tmp_path)
+    sp.save_npz(tmp_path / "Y.trn.npz", sp.coo_array(np.ones(3)))
+    with pytest.raises(ValueError, match="it has 1 dimensions, a matrix has 2"):
+        read_corpus(tmp_path, "xmc")
+
+
+def test_damage_anywhere_in_a_matrix_file_is_one_line_naming_it(tmp_path):
+    """Bits flipped and ends cut off: another matrix at best, never another error."""
+    write_xmc(tmp_path)
+    path = tmp_path / "Y.trn.npz"
+    whole = path.read_bytes()
+    random = np.random.RandomState(0)
+    for number in range(400):
+        damaged = bytearray(whole)
+        damaged[random.randint(len(damaged))] ^= 1 << random.randint(8)
+        path.write_bytes(damaged if number % 4 else whole[: random.randint(len(whole))])
+        message = "Y.trn.npz"
+        try:
+            read_corpus(tmp_path, "xmc")
+        except ValueError as error:
+            message = str(error)
+        assert "Y.trn.npz" in message
+        assert "\n" not in message
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -69,6 +143,8 @@ def test_stored_zeros_are_no_positives(tmp_path):
         (lambda root: np.savez(root / "Y.trn.npz", x=np.ones(3)), "not a sparse matrix"),
         (lambda root: write_xmc(root, labels="fruit\ncar\n"), "2 lines but .* has 3 columns"),
         (lambda root: write_xmc(root, labels="fruit\n \nbird\n"), "Y.txt:2: empty label"),
+        (lambda root: write_xmc(root, labels=""), "Y.txt: no label in this file"),
+        (lambda root: (root / "raw" / "tst_X.txt").write_text(""), "tst_X.txt: no text in this"),
         (lambda root: write_xmc(root, train=TRAIN[:1]), "2 lines but .* has 1 rows"),
         (lambda root: write_xmc(root, test=TEST[:, :2]), "3 lines but .*tst.* has 2 columns"),
         (lambda root: write_xmc(root, train=-TRAIN), "row 0 holds -1"),
@@ -140,6 +216,48 @@ def test_a_label_file_fixes_the_order_and_adds_labels(tmp_path, layout):
     assert train.positives.toarray().astype(int)[0].tolist() == [0, 0, 1, 0, 0]
 
 
+@pytest.mark.parametrize("layout", ["jsonl", "csv"])
+def test_space_around_a_label_is_no_part_of_it(tmp_path, layout):
+    write_records(tmp_path, layout)
+    (tmp_path / "labels.txt").write_text(" fruit\ncar \nbird\t\nunseen\n")
+    path = tmp_path / f"test.{layout}"
+    path.write_text(path.read_text().replace("fruit", " fruit "))
+    train, test = read_corpus(tmp_path, layout)
+    assert list(train.label_texts) == ["fruit", "car", "bird", "unseen"]
+    assert test.positives.indices.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("layout", ["xmc", "jsonl", "csv"])
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path, layout):
+    if layout == "xmc":
+        write_xmc(tmp_path)
+    else:
+        write_records(tmp_path, layout)
+        (tmp_path / "labels.txt").write_text("fruit\ncar\nbird\nunseen\n")
+    plain = read_corpus(tmp_path, layout)
+    for path in tmp_path.rglob("*"):
+        if path.suffix in (".txt", ".jsonl", ".csv"):
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    for split, expected in zip(read_corpus(tmp_path, layout), plain, strict=True):
+        assert list(split.texts) == list(expected.texts)
+        assert split.label_texts == expected.label_texts
+        assert (split.positives != expected.positives).nnz == 0
+    for path in tmp_path.glob("labels.txt"):
+        path.write_bytes(path.read_bytes() + b"\xff\n")
+        with pytest.raises(ValueError, match=r"labels\.txt:5: not UTF-8"):
+            read_corpus(tmp_path, layout)
+
+
+def test_a_long_text_in_a_csv_file(tmp_path):
+    import csv
+
+    write_records(tmp_path, "csv")
+    before = csv.field_size_limit(1000)
+    (tmp_path / "test.csv").write_text(f"text,labels\n{'a ' * 100_000},fruit\n")
+    assert len(read_corpus(tmp_path, "csv")[1].texts[0]) == 200_000
+    assert csv.field_size_limit(before) == 1000
+
+
 @pytest.mark.parametrize(
     ("layout", "name", "content", "message"),
     [
@@ -157,9 +275,21 @@ def test_a_label_file_fixes_the_order_and_adds_labels(tmp_path, layout):
             "jsonl",
             "labels.txt",
             "fruit\ncar\nbird\n",
-            "label 'unseen' of record 0 is not in labels",
+            "test.jsonl:1: label 'unseen' is not in labels.txt",
         ),
-        ("jsonl", "labels.txt", "unseen\nfruit\ncar\nbird\ncar\n", "label 'car' is listed twice"),
+        (
+            "jsonl",
+            "labels.txt",
+            "unseen\nfruit\ncar\nbird\ncar\n",
+            "labels.txt:5: label 'car' is listed",
+        ),
+        ("jsonl", "labels.txt", "fruit\n \n", "labels.txt:2: empty label"),
+        ("csv", "labels.txt", "", "labels.txt: no label in this file"),
+        ("csv", "labels.txt", "fruit\n", "train.csv:4: label 'car' is not in labels.txt"),
+        ("jsonl", "train.jsonl", "\n", "train.jsonl: no text in this file"),
+        ("csv", "test.csv", "text,labels\n", "test.csv: no text in this file"),
+        ("jsonl", "train.jsonl", "\n" + "1" * 5000, "train.jsonl:2: not JSON"),
+        ("jsonl", "train.jsonl", "\n" + "[" * 100_000, "train.jsonl:2: not JSON"),
         ("csv", "train.csv", "text,label\na,b\n", r"no column \['labels'\]"),
         ("csv", "train.csv", "", "no column"),
         ("csv", "train.csv", "text,labels\na,b||c\n", "csv:2: empty label"),

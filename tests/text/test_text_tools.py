@@ -62,6 +62,55 @@ def test_evaluate_in_half_precision_and_with_faiss(trained, tool, capsys):
     assert entries["--precision", "bf16"]["R@10"] == pytest.approx(plain["R@10"], abs=5)
 
 
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_search_of_rounded_embeddings(trained, texts, tool, capsys, index, monkeypatch):
+    """The embeddings that are compared are bfloat16, and nearly the same comes out."""
+    if index == "faiss":
+        pytest.importorskip("faiss")
+    from pumlc.text import ranking
+
+    name = {"exact": "search", "faiss": "faiss_search"}[index]
+    seen, find = [], getattr(ranking, name)
+
+    def watch(queries, labels, *rest, **keywords):
+        seen.extend(str(x.dtype).removeprefix("torch.") for x in (queries, labels))
+        return find(queries, labels, *rest, **keywords)
+
+    monkeypatch.setattr(ranking, name, watch)
+    found = {}
+    for options in ([], ["--search-precision", "bf16"]):
+        tool("evaluate").main([str(trained), "--index", index, *options])
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        found[result["search_precision"]] = result["weights"]["last"]["all"]["R@10"]
+    assert seen == ["float32"] * 4 + ["bfloat16"] * 4
+    assert found["bf16"] == pytest.approx(found["fp32"], abs=5)
+
+
+def test_prediction_with_rounded_embeddings(trained, texts, tool, capsys):
+    scores = []
+    for options in ([], ["--search-precision", "bf16"]):
+        tool("predict").main([str(trained), str(texts), "--top", "1", *options])
+        scores.append([float(row["score"]) for row in rows_of(capsys.readouterr().out)])
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-2)
+
+
+def test_documents_are_encoded_in_chunks_of_the_run_by_default(trained, tool, monkeypatch):
+    from pumlc.text import evaluation
+
+    sizes = []
+    encode = evaluation.embed_shared_out
+
+    def watch(*arguments, chunk_size):
+        sizes.append(chunk_size)
+        return encode(*arguments, chunk_size=chunk_size)
+
+    monkeypatch.setattr(evaluation, "embed_shared_out", watch)
+    for options in ([], ["--batch-size", "5"]):
+        tool("evaluate").main([str(trained), *options])
+    assert sizes == [8, 8, 5, 8]
+
+
 def test_predict_writes_what_the_predictor_returns(trained, texts, tool, tmp_path, capsys):
     tool("predict").main([str(trained), str(texts), "--top", "4", "--out", str(tmp_path / "p.csv")])
     rows = rows_of((tmp_path / "p.csv").read_text())
@@ -93,9 +142,12 @@ def test_predict_says_what_is_wrong(trained, texts, tool, tmp_path):
     out = tmp_path / "p.csv"
     blank = tmp_path / "blank.txt"
     blank.write_text("red car\n\n")
+    empty = tmp_path / "empty.txt"
+    empty.write_text("")
     for arguments, message in (
         ([str(tmp_path / "none.txt")], r"none\.txt: no such file"),
-        ([str(texts), "--labels", str(blank)], "label 1 of 2 has an empty text"),
+        ([str(texts), "--labels", str(blank)], r"blank\.txt:2: empty label"),
+        ([str(texts), "--labels", str(empty)], r"empty\.txt: no label in this file"),
         ([str(texts), "--top", "0"], "--top must be at least 1, got 0"),
         ([str(texts), "--weights", "worst"], "no weights 'worst'; saved: last"),
     ):

@@ -166,6 +166,27 @@ def test_a_damaged_entry_is_refused(tokenizer, tmp_path):
         cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-3]),
+        lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00{'descr': (("),
+        lambda path: path.unlink(),
+        lambda path: np.save(path, np.load(path)[1:]),
+        lambda path: np.save(path, np.delete(np.load(path), 2)),
+        lambda path: np.save(path, np.load(path)[[0, 2, 1, 3, 4, 5]]),
+        lambda path: np.save(path, np.load(path).astype(np.float64)),
+    ],
+)
+def test_damaged_offsets_are_refused(tokenizer, tmp_path, damage):
+    cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)
+    (path,) = tmp_path.glob("*/offsets.npy")
+    damage(path)
+    with pytest.raises(ValueError, match=f"{path.parent}: damaged token cache entry"):
+        cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)
+
+
 def test_the_key_is_the_same_in_another_process(bert_folder):
     code = f"""
 from transformers import AutoTokenizer
