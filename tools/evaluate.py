@@ -52,7 +52,7 @@ def own_options(evaluation: ModuleType, options: argparse.Namespace) -> dict[str
     return given
 
 
-def main(arguments: list[str] | None = None) -> None:
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -86,6 +86,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.batch_size is not None and options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parsed(arguments)
     accelerator = create_accelerator(options.precision)
     evaluation = evaluation_module(options.run)
     result = evaluation.evaluate_run(

@@ -66,10 +66,7 @@ def evaluate_run(
     """
     if csv is not None or classes is not None:
         raise ValueError("a CSV file or classes can be named for image runs only")
-    if index not in ("exact", "faiss"):
-        raise ValueError(f"index must be exact or faiss, got {index!r}")
-    if search_precision not in PRECISIONS:
-        raise ValueError(f"search_precision must be fp32 or bf16, got {search_precision!r}")
+    _check_search(index, search_precision)
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
@@ -93,20 +90,17 @@ def evaluate_run(
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
         queries, labels = _embeddings(predictor, documents, accelerator, batch_size)
-        results["weights"][name] = {
-            "epoch": run.index()[name]["epoch"],
-            **measure_embeddings(
-                queries,
-                labels,
-                documents,
-                corpus,
-                data.propensity,
-                index,
-                accelerator,
-                search_precision,
-            ),
-        }
+        how = (documents, corpus, data.propensity, index, accelerator, search_precision)
+        metrics = measure_embeddings(queries, labels, *how)
+        results["weights"][name] = {"epoch": run.index()[name]["epoch"], **metrics}
     return results
+
+
+def _check_search(index: str, precision: str) -> None:
+    if index not in ("exact", "faiss"):
+        raise ValueError(f"index must be exact or faiss, got {index!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"search_precision must be fp32 or bf16, got {precision!r}")
 
 
 def report(result: dict[str, Any]) -> str:
