@@ -33,7 +33,7 @@ def golden(shared) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool():
     """Import an entry point of tools/ by name; every call starts from a fresh accelerator."""
 

@@ -133,7 +133,7 @@ def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path
     assert result["parts"] == {
         "test": {name: {"labels": count} for name, count in counts_of_test(root).items()}
     }
-    assert (run / "audit.csv").is_file()
+    assert (run / "audit-test.csv").is_file()
     with pytest.raises(ValueError, match="--top must be at least 1, got 0"):
         tool("audit").main([str(run), "--top", "0"])
     change_a_label_mask(run)

@@ -25,9 +25,11 @@ from pumlc.engine.run import RunFolder
 from pumlc.labels import LabelManifest, read_manifest
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.images import LabelledImages
+from pumlc.vision.seen import fingerprints
 from pumlc.vision.task import score_images, sigmoid
 from pumlc.vision.training_data import TrainingData, read_split, training_data
 
+SHOWN = 3  # of each list, on the screen
 COLUMNS = ["part", "given", "rank", "rank_in_class", "image", "class", "probability"]
 NOTES = {
     "validation": "validation: not trained on, but the weights may have been chosen by it",
@@ -56,6 +58,10 @@ def training_parts(run: Path, config: VisionConfig) -> list[Part]:
             f"{data.train.source}: {data.manifest.shape} labels with mask "
             f"{data.manifest.mask_hash}; the run was trained on {manifest.shape} with mask "
             f"{manifest.mask_hash}: the files have changed since"
+        )
+    if RunFolder(run).read().get("data", fingerprints(data)) != fingerprints(data):
+        raise ValueError(
+            f"{data.train.source}: pictures or labels are not those that {run} was trained on"
         )
     truth = _true_labels(manifest, data) if manifest.changed().any() else None
     parts = [Part("train", data.train, None if truth is None else truth[data.rows])]
@@ -120,7 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder written by tools/train.py")
     parser.add_argument("--split", default="train", help="default: train and its validation part")
-    parser.add_argument("--out", type=Path, help="CSV file to write; default: RUN/audit.csv")
+    parser.add_argument(
+        "--out", type=Path, help="CSV file to write; default: RUN/audit[-SPLIT].csv"
+    )
     parser.add_argument("--top", type=int, default=100, help="so many labels of each kind and part")
     parser.add_argument("--weights", help="saved weights; default: best on validation, else last")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -132,7 +140,8 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
-    out = options.out or options.run / "audit.csv"
+    name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
+    out = options.out or options.run / name
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.parent}")
     accelerator = create_accelerator()
@@ -158,19 +167,22 @@ def main(arguments: list[str] | None = None) -> None:
         result["parts"][part.name] = figures_of(part, probabilities)
     if accelerator.is_main_process:
         write_csv(out, rows)
-        report(result, out, len(rows))
+        report(result, out, rows)
 
 
-def report(result: dict[str, Any], out: Path, count: int) -> None:
-    """Print the figures, what they rest on, and the JSON line."""
+def report(result: dict[str, Any], out: Path, rows: list[list[Any]]) -> None:
+    """Print the figures, the first of each list, what they rest on, and the JSON line."""
     table = [[part, g, *f.values()] for part, k in result["parts"].items() for g, f in k.items()]
     names = max((list(f) for k in result["parts"].values() for f in k.values()), key=len)
     filled = [row + [None] * (2 + len(names) - len(row)) for row in table]
     print(console.table(["part", "given", *names], filled))
+    first = [row for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
+    print(console.table(COLUMNS, first))
     for part in result["parts"]:
         if part in NOTES:
             print(NOTES[part])
-    print(f"{count} suspects -> {out} (weights: {result['weights']})")
+    print(f"{len(rows)} labels, the most suspicious of each list first -> {out}")
+    print(f"weights: {result['weights']}")
     print(json.dumps(result), flush=True)
 
 

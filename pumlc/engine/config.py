@@ -169,7 +169,7 @@ def _unknown_setting(arguments: Sequence[str], config_class: type, skip: set[str
 
 def _given(arguments: Sequence[str], skip: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Place and names, outermost first, of every setting in the files and on the command line."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = argument.partition("=")
         if flag == "--config":
             file = value if equals else following

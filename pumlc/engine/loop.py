@@ -268,7 +268,8 @@ class Trainer:
         if validation is None:
             return {}
         name = f"best{suffix}"
-        if validation.score > self.best.get(name, -math.inf):
+        # of equal scores the later: a small validation part is soon ranked perfectly
+        if validation.score >= self.best.get(name, -math.inf):
             self.best[name] = validation.score
             self._save_weights(name, entry)
         return {f"validation{suffix}/{key}": value for key, value in validation.metrics.items()}

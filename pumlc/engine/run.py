@@ -110,15 +110,15 @@ class RunFolder:
     def preferred_weights(self) -> str:
         """The name to use when the user names none.
 
-        The best score on validation; without a validation part the last weights, averaged if there
-        is an average.
+        The best score on validation, of equal ones the longest trained; without a validation part
+        the last weights, averaged if there is an average.
         """
         index = self.index()
         scored = {
             name: entry["score"] for name, entry in index.items() if entry.get("score") is not None
         }
         if scored:
-            return max(scored, key=scored.__getitem__)
+            return max(scored, key=lambda name: (scored[name], index[name]["epoch"]))
         return "last-ema" if "last-ema" in index else "last"
 
 

@@ -45,7 +45,8 @@ class DataConfig:
     label_seed: int = 0
     """seed of the choice of hidden and flipped labels"""
     validation: float = 0.0
-    """part of the training pictures held out for selection and thresholds (known labels only)"""
+    """part of the training pictures held out for selection and thresholds, by its known labels;
+    where none of them is negative, unknown counts as negative there"""
     unlisted: Literal["unknown", "negative"] = "unknown"
     """csv: what it means that a training row does not list a class"""
     unlisted_test: Literal["unknown", "negative"] = "negative"
@@ -166,7 +167,8 @@ def check_loss_parameters(name: str, parameters: dict[str, float | str | bool]) 
         if given not in keywords:
             raise ValueError(
                 f"loss.parameters: {name} has no parameter {given!r}; "
-                f"{closest(given, list(keywords))}"
+                f"{closest(given, list(keywords))}; to drop those that a config file has for "
+                "another loss: --loss.parameters '{}'"
             )
     missing = [k for k, p in keywords.items() if p.default is p.empty and k not in parameters]
     if missing:

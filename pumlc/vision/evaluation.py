@@ -18,10 +18,12 @@ from pumlc.metrics import (
     oracle_thresholds,
     precision_recall_f1,
 )
+from pumlc.vision.config import DataConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.seen import count_seen
 from pumlc.vision.task import score_images, sigmoid
-from pumlc.vision.training_data import read_split
+from pumlc.vision.training_data import read_split, training_data
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 
@@ -43,7 +45,8 @@ def evaluate_run(
     """Score a split with each set of saved weights of a run.
 
     Args:
-        split: split of the data set; its labels are used as they are, none is hidden.
+        split: split of the data set; its labels are used as they are, none is hidden. Also
+            "validation": the part that the run held out, with the labels it saw.
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
@@ -53,7 +56,8 @@ def evaluate_run(
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
 
     Returns:
-        N, classes, UNKNOWN entries, and for each set of weights mAP under each definition
+        N, classes, UNKNOWN entries, how many of the pictures the run has trained on or held out
+        (``seen``, by their names), and for each set of weights mAP under each definition
         (percent), AP of each class (percent, None without a positive), and precision, recall, F1
         at each decision rule. Thresholds come from the validation part of the run, never from
         this split, unless ``oracle`` asks for those as well.
@@ -72,7 +76,7 @@ def evaluate_run(
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
             data = _other_place(predictor.config.data, root, csv, unlisted)
-            images = read_split(data, split, classes=predictor.labels)
+            images = _images(data, split, predictor)
             counts = images.counts()
             _refuse_one_sided(images, split, counts)
             results.update(
@@ -81,6 +85,7 @@ def evaluate_run(
                 classes=len(images.classes),
                 classes_without_negative=int((images.labels.min(axis=0) != NEGATIVE).sum()),
                 unknown_labels=counts["unknown"],
+                seen=count_seen(run.path / "pictures.npz", images),
                 weights={},
             )
         scores = score_images(
@@ -89,6 +94,17 @@ def evaluate_run(
         entry = measure(scores, images.labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return results
+
+
+def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+    if split != "validation":
+        return read_split(data, split, classes=predictor.labels)
+    held_out = training_data(data, seed=predictor.config.train.seed).validation
+    if held_out is None:
+        raise ValueError(f"no split 'validation': {predictor.run.path} held nothing out")
+    if held_out.classes != predictor.labels:
+        raise ValueError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
+    return held_out
 
 
 def measure(
@@ -168,6 +184,17 @@ def report(result: dict[str, Any]) -> str:
         f"{result['source']}, split {result['split']}: N = {result['N']} pictures, "
         f"{result['classes']} classes, {result['unknown_labels']} unknown labels left out"
     )
+    seen = result["seen"]
+    if seen.get("train"):
+        title += (
+            f"\nNOT HELD OUT: the run was trained on {seen['train']} of these pictures; the "
+            "figures say little about new ones"
+        )
+    if seen.get("validation"):
+        title += (
+            f"\n{seen['validation']} of these pictures chose the weights named best and the fitted "
+            "thresholds"
+        )
     if result["classes_without_negative"]:
         title += (
             f"\n{result['classes_without_negative']} classes have no known negative: there every "

@@ -18,6 +18,7 @@ from pumlc.vision.build import build_for_training
 from pumlc.vision.config import LossConfig, VisionConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
+from pumlc.vision.seen import fingerprints, write_seen
 from pumlc.vision.training_data import training_data
 from pumlc.vision.transforms import evaluation_transform, training_transform
 
@@ -49,11 +50,13 @@ class VisionTask:
             "validation_pictures": 0 if validation is None else len(validation),
             "train_labels": train.counts(),
             "label_mask": self.data.manifest.mask_hash,
+            "data": fingerprints(self.data),
             "local_global": list(self.model.converted),
         }
 
     def write_manifest(self, path: Path) -> None:
-        """Record which labels were hidden, apart from the training data."""
+        """Record which labels were hidden and which pictures seen, apart from the data."""
+        write_seen(path.with_name("pictures.npz"), self.data)
         write_manifest(path, self.data.manifest)
         if self.data.validation_manifest is not None:
             write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)

@@ -208,6 +208,11 @@ def test_a_sweep_that_would_not_do_what_it_says(tmp_path, mode, change, message)
         parse(SweepConfig, ["--config", str(file)], program="sweep")
 
 
+def test_no_argument_at_all():
+    with pytest.raises(ValueError, match="arguments are required: data.name, data.root"):
+        parse_vision()
+
+
 def test_missing_config_file():
     with pytest.raises(ValueError, match=r"nowhere\.yaml"):
         parse_vision("--config", "nowhere.yaml")

@@ -1,0 +1,88 @@
+"""What a run has trained on is recognised later: by resume, by the audit, in evaluations."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SETTINGS = [
+    *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),
+    *("--data.augmentation", "flip", "--model.backbone", "test_resnet", "--loss.name", "bce"),
+    *("--loss.parameters.unknown", "negative", "--train.batch_size", "8"),
+    *("--train.learning_rate", "1e-2", "--train.epochs", "1"),
+]
+
+
+def rows(train, test):
+    """Every third picture shows a, the others b."""
+    lines = [
+        f"{split},p{n}.png,{'a,b' if n % 3 == 0 else 'b,a'}"
+        for split, numbers in (("train", train), ("test", test))
+        for n in numbers
+    ]
+    return "\n".join(["split,image,labels,negatives", *lines]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def trained(tool, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seen")
+    random = np.random.RandomState(0)
+    for n in range(40):
+        Image.fromarray(random.randint(0, 255, (32, 32, 3), np.uint8)).save(folder / f"p{n}.png")
+    (folder / "labels.csv").write_text(rows(range(24), range(24, 40)))
+    where = ["--data.csv", str(folder / "labels.csv"), "--data.root", str(folder)]
+    tool("train").main([*SETTINGS, *where, "--out", str(folder / "run")])
+    return folder
+
+
+def test_pictures_trained_on_are_named_in_an_evaluation(trained, tool, capsys):
+    def evaluate(*options):
+        tool("evaluate").main([str(trained / "run"), "--weights", "last", *options])
+        output = capsys.readouterr().out.strip().splitlines()
+        return json.loads(output[-1])["seen"], "\n".join(output)
+
+    seen, output = evaluate()
+    assert seen == {"train": 0, "validation": 0}
+    assert "NOT HELD OUT" not in output
+    (trained / "other.csv").write_text(rows(range(4), range(40)[4:]))
+    seen, output = evaluate("--data.csv", str(trained / "other.csv"))
+    assert seen["train"] + seen["validation"] == 20
+    assert f"NOT HELD OUT: the run was trained on {seen['train']} of these" in output
+    seen, output = evaluate("--split", "validation")
+    assert seen == {"train": 0, "validation": 6}
+    assert "6 of these pictures chose the weights named best" in output
+    seen, output = evaluate("--split", "train")
+    assert seen == {"train": 18, "validation": 6}
+
+
+def test_moved_pictures_are_the_same(trained, tool, capsys, tmp_path):
+    shutil.copytree(trained, tmp_path / "moved")
+    tool("evaluate").main(
+        [str(trained / "run"), "--split", "train", "--data.root", str(tmp_path / "moved")]
+    )
+    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["seen"]["train"] == 18
+
+
+def test_changed_labels_are_refused_by_resume_and_audit(trained, tool, tmp_path):
+    run = shutil.copytree(trained / "run", tmp_path / "run")
+    content = json.loads((run / "run.json").read_text())
+    labels = tmp_path / "labels.csv"
+    labels.write_text((trained / "labels.csv").read_text().replace("p1.png,b,a", "p1.png,a,b"))
+    content["config"]["data"]["csv"] = str(labels)
+    (run / "run.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="its data are not those that the run started with"):
+        tool("train").main(["--out", str(run), "--resume"])
+    with pytest.raises(ValueError, match="pictures or labels are not those that .* trained on"):
+        tool("audit").main([str(run)])
+
+
+def test_an_audit_of_another_split_keeps_the_first(trained, tool, capsys):
+    tool("audit").main([str(trained / "run")])
+    before = (trained / "run" / "audit.csv").read_text()
+    tool("audit").main([str(trained / "run"), "--split", "test"])
+    assert (trained / "run" / "audit.csv").read_text() == before
+    other = (trained / "run" / "audit-test.csv").read_text()
+    first = other.splitlines()[1].split(",")
+    assert first[4] in capsys.readouterr().out
