@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -203,6 +204,40 @@ def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, t
     with pytest.raises(ValueError, match="--out .*sub must be a folder"):
         run_tool(tool("sweep"), tmp_path, config, "--out", str(tmp_path / "out" / "sub"))
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "classes", "message"),
+    [
+        (
+            "all",
+            ["red", "cow"],
+            r"features\.probe\.classes: .* has no 'cow'; valid: .*blue, mauve",
+        ),
+        ("frequent", ["mauve"], r"probe\.classes: \['mauve'\] are not among the 3 classes"),
+    ],
+)
+def test_classes_are_checked_before_features_are_extracted(
+    squares_coco, tmp_path, tool, trained, classes, message
+):
+    root = tmp_path / "coco"
+    shutil.copytree(squares_coco, root)
+    for file in (root / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        content["categories"].append({"id": 9, "name": "mauve"})  # of no picture
+        file.write_text(json.dumps(content))
+    config = feature_config(root, tmp_path)
+    config["features"]["probe"].update(trained=trained, classes=classes)
+    with pytest.raises(ValueError, match=message):
+        run_tool(tool("sweep"), tmp_path, config)
+    assert not (tmp_path / "features").exists()
+
+
+def test_held_out_labels_without_a_negative(squares_csv, tmp_path, tool):
+    config = feature_config(squares_csv.parent, tmp_path)
+    config["features"]["data"].update(name="csv", csv=str(squares_csv))
+    with pytest.raises(FailedCells, match="no -1 .*larger part held out.*data.unlisted negative"):
+        run_tool(tool("sweep"), tmp_path, config)
 
 
 TRAIN = """

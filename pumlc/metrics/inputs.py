@@ -19,8 +19,11 @@ def check_scores(scores: ArrayLike, targets: ArrayLike, name: str) -> tuple[np.n
         raise ValueError(f"{name} have shape {scores.shape}, targets {targets.shape}")
     if targets.size and targets.min() == UNKNOWN and targets.max() == POSITIVE:
         raise ValueError(
-            "targets hold 1 and 0 (unknown) but no -1 (negative), so that any prediction would be "
-            "perfect; if 0 stands for negative, pass np.where(targets == 1, 1, -1)"
+            f"the {targets.size} targets hold 1 and 0 (unknown) but no -1 (negative), so that any "
+            "prediction would be perfect; score against more known labels (a larger proportion "
+            "known, a larger part held out), or if what is not listed is absent, take 0 as "
+            "negative: data.unlisted negative for a CSV file, in code "
+            "np.where(targets == 1, 1, -1)"
         )
     return scores, targets
 

@@ -112,4 +112,4 @@ def _require(module: str):
     try:
         return import_module(module)
     except ImportError:
-        raise ValueError(f"no {module}: pip install 'pumlc[export]'") from None
+        raise ValueError(f"no {module}: pip install -e '.[export]'") from None

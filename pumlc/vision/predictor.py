@@ -1,6 +1,7 @@
 """A trained classifier, ready to score pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ class VisionPredictor:
         )
         self.global_threshold = extras["thresholds"]["global"] if self.fitted else 0.5
 
-    def predict(self, images: Sequence[Picture], *, batch_size: int = 32) -> Prediction:
+    def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:
         """Score pictures.
 
         Args:
@@ -77,17 +78,27 @@ class VisionPredictor:
             batch_size: pictures at a time.
 
         Raises:
-            ValueError: a picture is missing or does not decode, or ``batch_size`` is below 1.
+            ValueError: one picture in the place of several, a picture is missing or does not
+                decode, or ``batch_size`` is below 1.
         """
+        _refuse_single(images)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         transform = evaluation_transform(self.model.data_config)
         scores = [np.empty((0, len(self.labels)), np.float32)]
-        for start in range(0, len(images), batch_size):
-            batch = [
-                transform(image=read_image(p))["image"] for p in images[start : start + batch_size]
-            ]
+        pictures = iter(images)
+        while batch := [
+            transform(image=read_image(p))["image"] for p in islice(pictures, batch_size)
+        ]:
             with torch.inference_mode():
                 logits = self.model(to_device(torch.stack(batch), self.device))
             scores.append(sigmoid(logits.float().cpu().numpy()).astype(np.float32))
         return Prediction(np.concatenate(scores), self.labels)
+
+
+def _refuse_single(images: Iterable[Picture]) -> None:
+    """One picture iterates too: a string over its characters, an array over its rows."""
+    array = isinstance(images, np.ndarray)
+    if isinstance(images, Path | str | Image.Image) or (array and images.ndim == 3):
+        got = f"an array {list(images.shape)}" if array else repr(images)
+        raise ValueError(f"images must be a list of pictures, for one [picture], got {got}")

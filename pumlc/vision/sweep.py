@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 
@@ -23,8 +24,9 @@ from pumlc.engine.config import plain, require
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
 from pumlc.vision.config import DataConfig, ModelConfig
-from pumlc.vision.features import frozen_features
+from pumlc.vision.features import SplitFeatures, frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, probe_cell, probe_data
+from pumlc.vision.training_data import read_split
 
 Settings = Callable[[Cell], Any]
 Run = Callable[[Cell], list[Row]]
@@ -159,9 +161,15 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
 
 
 def feature_cells(config: SweepConfig) -> tuple[Settings, Run]:
-    """What decides a cell of the feature mode, and the function that runs it."""
+    """What decides a cell of the feature mode, and the function that runs it.
+
+    Raises:
+        ValueError: features.probe.classes has a name that is not scored; see also the readers.
+    """
     mode = config.features
     assert mode is not None
+    if mode.probe.classes:
+        _check_probe_classes(mode)
     torch.set_num_threads(max(1, torch.get_num_threads() // config.workers))
     train, test = [
         frozen_features(mode.data, mode.model, split, Path(mode.cache), progress=_progress(split))
@@ -175,6 +183,23 @@ def feature_cells(config: SweepConfig) -> tuple[Settings, Run]:
             data, config.methods[cell.method], mode.probe, cell.proportion, cell.seed
         ),
     )
+
+
+def _check_probe_classes(mode: FeatureMode) -> None:
+    """Refuse now what `probe_data` would refuse after minutes of extraction."""
+    train, test = [read_split(mode.data, split) for split in ("train", "test")]
+    unknown = sorted(set(mode.probe.classes) - set(train.classes))
+    if unknown:
+        raise ValueError(
+            f"features.probe.classes: {train.source} has no {', '.join(map(repr, unknown))}; "
+            f"valid: {', '.join(train.classes)}"
+        )
+    # without features it only chooses the classes, by features.probe.trained
+    without = [
+        SplitFeatures(np.empty((len(part), 0), np.float32), part.labels, part.classes)
+        for part in (train, test)
+    ]
+    probe_data(without[0], without[1], mode.probe)
 
 
 def _progress(split: str):

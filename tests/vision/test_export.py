@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 
 import pytest
 import torch
@@ -104,3 +105,15 @@ def test_folded_weights_can_be_saved(tmp_path):
     from safetensors.torch import save_file
 
     save_file(fold_local_global(classifier("linear")).state_dict(), tmp_path / "m.safetensors")
+
+
+def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"no onnx: pip install -e '\.\[export\]'"):
+        export_onnx(classifier("linear"), tmp_path / "m.onnx", class_names=NAMES)
+
+
+def test_out_in_a_missing_folder_is_refused_before_the_work(tmp_path, tool):
+    out = tmp_path / "missing" / "m.onnx"
+    with pytest.raises(ValueError, match="--out .*m.onnx: there is no folder .*missing"):
+        tool("export").main([str(tmp_path / "no_run"), "--out", str(out)])

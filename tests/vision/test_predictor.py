@@ -1,0 +1,126 @@
+"""The predictor of image runs: what it takes; tools/predict.py: which labels it calls present."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pumlc
+
+ROOT = Path(__file__).parent.parent.parent
+PER_CLASS = {"red": 0.2, "green": 0.5, "blue": 0.8}
+
+
+@pytest.fixture(scope="module")
+def trained(squares_coco, tmp_path_factory):
+    """One epoch with a validation part."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["--data.name", "coco", "--data.root", str(squares_coco), "--out", str(out)]
+    arguments += ["--data.image_size", "32", "--data.validation", "0.25", "--train.epochs", "1"]
+    arguments += ["--model.backbone", "test_resnet", "--train.batch_size", "16"]
+    arguments += ["--train.learning_rate", "5e-3", "--loss.name", "bce"]
+    arguments += ["--loss.parameters.unknown", "ignore"]
+    command = [sys.executable, "tools/train.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def run_with(trained, tmp_path):
+    """A copy of the run with the thresholds of the test, or without any."""
+
+    def copy(thresholds: dict | None) -> Path:
+        run = tmp_path / "copied"
+        shutil.copytree(trained, run)
+        file = run / "weights" / "index.json"
+        index = json.loads(file.read_text())
+        for entry in index.values():
+            entry["extras"] = {} if thresholds is None else {"thresholds": thresholds}
+        file.write_text(json.dumps(index))
+        return run
+
+    return copy
+
+
+@pytest.fixture
+def paths(squares_coco):
+    return sorted((squares_coco / "val").iterdir())[:5]
+
+
+def test_one_picture_in_the_place_of_a_list_is_refused(trained, paths):
+    predictor = pumlc.load(trained, device="cpu")
+    for one, got in (
+        (str(paths[0]), "got '.*png'"),
+        (paths[0], r"got .*Path\('.*png'\)"),
+        (Image.open(paths[0]), "got <PIL"),
+        (np.zeros((32, 32, 3), np.uint8), r"got an array \[32, 32, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=rf"must be a list.* for one \[picture\], {got}"):
+            predictor.predict(one)
+
+
+def test_any_iterable_of_pictures(trained, paths):
+    predictor = pumlc.load(trained, device="cpu")
+    expected = predictor.predict(paths).scores
+    assert expected.shape == (5, 3)
+    for images in (
+        (path for path in paths),
+        map(str, paths),
+        (Image.open(path) for path in paths),
+        np.stack([np.asarray(Image.open(path)) for path in paths]),
+    ):
+        scores = predictor.predict(images, batch_size=2).scores
+        assert scores == pytest.approx(expected, abs=1e-6)
+    assert predictor.predict(iter([])).scores.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "expected", "line"),
+    [
+        (True, [], PER_CLASS, "per class, fitted on the validation part"),
+        (True, ["--threshold", "fitted"], PER_CLASS, "per class, fitted on the validation part"),
+        (True, ["--threshold", "0.3"], dict.fromkeys(PER_CLASS, 0.3), "0.3"),
+        (False, [], dict.fromkeys(PER_CLASS, 0.5), "0.5, since no validation part was held out"),
+        (False, ["--threshold", "0"], dict.fromkeys(PER_CLASS, 0.0), "0"),
+    ],
+)
+def test_present_is_the_score_at_the_threshold(
+    run_with, paths, tool, monkeypatch, capsys, stored, options, expected, line
+):
+    grid = np.array([0.1, 0.2, 0.3, 0.6, 0.9])[:, None].repeat(3, 1)
+    monkeypatch.setattr(
+        "pumlc.vision.predictor.VisionPredictor.predict",
+        lambda self, images, **_: (grid[: len(images)], self.labels),
+    )
+    run = run_with({"global": 0.9, "per_class": list(PER_CLASS.values())} if stored else None)
+    tool("predict").main([str(run), *map(str, paths), "--weights", "best", *options])
+    printed = capsys.readouterr()
+    assert printed.err == f"threshold of present: {line} (weights: best)\n"
+    rows = list(csv.DictReader(printed.out.splitlines()))
+    assert list(rows[0]) == ["path", "label", "score", "present"]
+    assert len(rows) == 15
+    for row in rows:
+        assert row["present"] == str(int(float(row["score"]) >= expected[row["label"]]))
+
+
+def test_a_threshold_that_is_none(run_with, paths, tool):
+    predict, run = tool("predict").main, str(run_with(None))
+    with pytest.raises(ValueError, match="--threshold fitted: last has no fitted thresholds.*held"):
+        predict([run, str(paths[0]), "--threshold", "fitted"])
+    for value in ("1.5", "-1", "nan", "high"):
+        message = rf"--threshold must be 'fitted' or a number in \[0, 1\], got '{value}'"
+        with pytest.raises(ValueError, match=message):
+            predict([run, str(paths[0]), f"--threshold={value}"])
+
+
+def test_out_in_a_missing_folder_is_refused_before_the_work(paths, tool, tmp_path):
+    out = tmp_path / "missing" / "p.csv"
+    with pytest.raises(ValueError, match="--out .*p.csv: there is no folder .*missing"):
+        tool("predict").main([str(tmp_path / "no_run"), str(paths[0]), "--out", str(out)])
