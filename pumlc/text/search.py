@@ -52,9 +52,14 @@ def search(
     with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
         for first in range(0, len(labels), LABEL_BLOCK):
             part = labels[first : first + LABEL_BLOCK].to(queries.device, torch.float32)
+            width = len(part)
+            if width % (GROUP * LANES):
+                # whole tiles (see `_largest_keys`): padding the products would copy all of them
+                part = F.pad(part, (0, 0, 0, -width % (GROUP * LANES)))
             left_out = None if pairs is None else pairs[:, first : first + LABEL_BLOCK].tocsr()
             for number, block in enumerate(blocks):
                 products = block.float() @ part.T
+                products[:, width:] = -torch.inf
                 if left_out is not None:
                     _leave_out(products, left_out[QUERY_BLOCK * number :][: len(block)])
                 best[number] = _merge(best[number], products, first, k)
@@ -122,7 +127,7 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     of labels is a lower bound of the k-th largest product, and few products reach it.
 
     Args:
-        products: [B, labels of the block].
+        products: [B, labels of the block, in whole tiles of GROUP * LANES].
         first: id of the first label of the block.
         k: number wanted.
         worst: [B, 1] the k-th largest product of the earlier blocks, a lower bound too; None while
@@ -135,8 +140,6 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     if worst is None and width < k * GROUP:
         return _pack(products, torch.arange(first, first + width, device=products.device))
     tile = GROUP * LANES
-    if width % tile:
-        products = F.pad(products, (0, -width % tile), value=-torch.inf)
     # a group is every LANES-th label of a tile: the maximum of whole vectors is fast
     grouped = products.view(rows, -1, GROUP, LANES)
     maxima = grouped.amax(dim=2)
@@ -195,9 +198,8 @@ def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | Non
             f"excluded must be [{len(queries)}, {len(labels)}], got {list(excluded.shape)}"
         )
     for name, embeddings in (("queries", queries), ("labels", labels)):
-        if not embeddings.numel():
-            continue
-        least, largest = embeddings.detach().aminmax(dim=1)  # [N] numbers to look at, not [N, D]
-        finite = least.isfinite() & largest.isfinite()
-        if not finite.all():
-            raise ValueError(f"{name}: row {int(finite.int().argmin())} is not finite")
+        # a row of finite values has a finite sum, or overflows: only such rows are looked at whole
+        sums = embeddings.detach().sum(dim=1, dtype=torch.float32)
+        for row in (~sums.isfinite()).nonzero()[:, 0].tolist():
+            if not embeddings[row].isfinite().all():
+                raise ValueError(f"{name}: row {row} is not finite")

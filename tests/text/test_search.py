@@ -152,6 +152,7 @@ def test_bad_input():
         search(queries, labels, 0)
     with pytest.raises(ValueError, match=r"excluded must be \[3, 5\], got \[5, 3\]"):
         search(queries, labels, 1, excluded=sp.csr_array((5, 3)))
+    assert search(queries, labels * 1e38, 1)[0].tolist() == [[0]] * 3  # their sums overflow
     labels[3, 1] = torch.nan
     with pytest.raises(ValueError, match="labels: row 3 is not finite"):
         search(queries, labels, 1)
