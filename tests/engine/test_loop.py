@@ -166,14 +166,6 @@ def test_a_run_killed_in_its_first_epoch_starts_again(tmp_path):
         assert torch.equal(one, other)
 
 
-def test_of_equally_good_weights_the_longest_trained_are_preferred(tmp_path):
-    run = RunFolder(tmp_path)
-    run.start({}, {}, 1)
-    for name, epoch, score in (("best", 1, 90.0), ("last", 4, 90.0), ("last-ema", 4, 80.0)):
-        run.add_to_index(name, {"epoch": epoch, "score": score})
-    assert run.preferred_weights() == "last"
-
-
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     trainer_in(tmp_path, Line())
     with pytest.raises(ValueError, match="already holds a run"):

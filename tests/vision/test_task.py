@@ -199,13 +199,15 @@ def test_run_folder_prefers_the_best_validation(tmp_path):
     run.start({}, {}, 1)
     with pytest.raises(ValueError, match="no weights 'last'; saved: none"):
         run.weights_file("last")
-    run.add_to_index("last", {"score": None})
+    run.add_to_index("last", {"epoch": 4, "score": None})
     assert run.preferred_weights() == "last"
-    run.add_to_index("last-ema", {"score": None})
+    run.add_to_index("last-ema", {"epoch": 4, "score": None})
     assert run.preferred_weights() == "last-ema"
-    run.add_to_index("best", {"score": 50.0})
-    run.add_to_index("best-ema", {"score": 40.0})
+    run.add_to_index("best", {"epoch": 1, "score": 50.0})
+    run.add_to_index("best-ema", {"epoch": 2, "score": 40.0})
     assert run.preferred_weights() == "best"
+    run.add_to_index("last", {"epoch": 4, "score": 50.0})  # as good, and trained for longer
+    assert run.preferred_weights() == "last"
 
 
 def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
