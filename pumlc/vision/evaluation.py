@@ -85,7 +85,7 @@ def evaluate_run(
                 classes=len(images.classes),
                 classes_without_negative=int((images.labels.min(axis=0) != NEGATIVE).sum()),
                 unknown_labels=counts["unknown"],
-                seen=count_seen(run.path / "pictures.npz", images),
+                seen=count_seen(run.path / "pictures.npz", images, data.root),
                 weights={},
             )
         scores = score_images(

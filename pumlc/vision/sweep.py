@@ -1,7 +1,7 @@
 """What a sweep over image methods is made of: its settings and its two kinds of cells.
 
 OUT/runs/METHOD-PROPORTION-SEED         run folder of a finished cell that was fine-tuned
-OUT/runs/METHOD-PROPORTION-SEED.XXXX    of one that runs now, failed or was killed; never read again
+OUT/runs/METHOD-PROPORTION-SEED.HEX     of one that runs now, failed or was killed; never read again
 """
 
 import copy

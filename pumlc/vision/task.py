@@ -56,7 +56,7 @@ class VisionTask:
 
     def write_manifest(self, path: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
-        write_seen(path.with_name("pictures.npz"), self.data)
+        write_seen(path.with_name("pictures.npz"), self.data, self.config.data.root)
         write_manifest(path, self.data.manifest)
         if self.data.validation_manifest is not None:
             write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pumlc.labels import PackedLabels, compare
+from pumlc.vision.images import LabelledImages
+from pumlc.vision.seen import count_seen, write_seen
+from pumlc.vision.training_data import TrainingData
+
 SETTINGS = [
     *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),
     *("--data.augmentation", "flip", "--model.backbone", "test_resnet", "--loss.name", "bce"),
@@ -63,6 +68,22 @@ def test_moved_pictures_are_the_same(trained, tool, capsys, tmp_path):
         [str(trained / "run"), "--split", "train", "--data.root", str(tmp_path / "moved")]
     )
     assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["seen"]["train"] == 18
+
+
+def test_pictures_of_two_folders_may_have_the_same_names(tmp_path):
+    def part(split):
+        paths, labels = np.array([b"1.jpg", b"2.jpg"]), np.ones((2, 1), np.int8)
+        return LabelledImages("labels.json", tmp_path / split, paths, labels, ("a",))
+
+    train, rows = part("train"), np.arange(2)
+    manifest = compare(
+        PackedLabels.of(train.labels), train.labels, protocol="none", seed=0, parameters={}
+    )
+    data = TrainingData(train, None, rows, None, manifest)
+    write_seen(tmp_path / "pictures.npz", data, str(tmp_path))
+    for split, count in (("train", 2), ("val", 0)):
+        seen = count_seen(tmp_path / "pictures.npz", part(split), str(tmp_path))
+        assert seen == {"train": count}
 
 
 def test_changed_labels_are_refused_by_resume_and_audit(trained, tool, tmp_path):
