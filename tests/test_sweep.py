@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -11,8 +12,19 @@ import yaml
 
 from pumlc.engine import console
 from pumlc.engine.config import parse
-from pumlc.engine.sweep import Cell, FailedCells, choose, grid, markdown, plot, run_cells, summary
-from pumlc.vision.sweep import SweepConfig, fine_tune_cells
+from pumlc.engine.sweep import (
+    Cell,
+    FailedCells,
+    choose,
+    chosen_settings,
+    family_rows,
+    grid,
+    markdown,
+    plot,
+    run_cells,
+    summary,
+)
+from pumlc.vision.sweep import SweepConfig, fine_tune_cells, in_a_process
 
 CELLS = grid(["a", "b"], [0.1, 1.0], [0, 1])
 
@@ -104,6 +116,54 @@ def test_a_candidate_without_validation_is_the_last_choice():
     assert choose(rows, ["method"])[0]["learning_rate"] == 0.2
 
 
+def test_of_a_family_validation_chooses_the_method():
+    def row(method, proportion, validation, value):
+        row = {"method": method, "proportion": proportion, "learning_rate": 0.1, "epochs": 1}
+        return {**row, "validation": validation, "all": value}
+
+    rows = [row("a", 0.1, 5.0, 1.0), row("a", 1.0, 5.0, 2.0), row("other", 0.1, 9.0, 9.0)]
+    rows += [row("b", 0.1, 7.0, 3.0), row("b", 1.0, 2.0, 4.0)]
+    family = family_rows(rows, {"f": ["a", "b"]})
+    assert [r["member"] for r in family] == ["a", "a", "b", "b"]
+    assert {r["method"] for r in family} == {"f"}
+    each = choose(rows + family, ["method", "proportion"])
+    assert [(r["member"], r["all"]) for r in each if r["method"] == "f"] == [("b", 3), ("a", 2)]
+    one = choose(rows + family, ["method"])
+    assert [(r["member"], r["all"]) for r in one if r["method"] == "f"] == [("a", 1), ("a", 2)]
+    assert "| f: a  " in chosen_settings(one)
+    assert [r for r in one if "member" not in r] == choose(rows, ["method"])
+
+
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [
+        ({"bce": ["pnu"]}, "families must be names that no method has, got 'bce'"),
+        ({"f": []}, "families.f must be at least one method"),
+        ({"f": ["pnu", "asl"]}, r"families.f must be among bce, pnu, got \['asl'\]"),
+    ],
+)
+def test_families_are_of_methods(squares_coco, tmp_path, tool, families, message):
+    config = {**feature_config(squares_coco, tmp_path), "families": families}
+    with pytest.raises(ValueError, match=message):
+        run_tool(tool("sweep"), tmp_path, config)
+
+
+def fail():
+    raise OSError("no disk")
+
+
+def test_a_process_of_its_own():
+    first, second = in_a_process(os.getpid), in_a_process(os.getpid)
+    assert len({first, second, os.getpid()}) == 3
+    for pid in (first, second):  # both have ended
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(OSError, match="no disk"):
+        in_a_process(fail)
+    with pytest.raises(ValueError, match="killed"):
+        in_a_process(os.abort)
+
+
 def test_summary_and_table():
     rows = [
         {"method": "a", "proportion": 0.1, "all": value, "seed": seed}
@@ -154,7 +214,8 @@ def feature_config(squares_coco, tmp_path) -> dict:
 
 def test_the_tool_on_features(squares_coco, tmp_path, tool, capsys):
     file = tmp_path / "sweep.yaml"
-    file.write_text(yaml.safe_dump(feature_config(squares_coco, tmp_path)))
+    config = {**feature_config(squares_coco, tmp_path), "families": {"either": ["bce", "pnu"]}}
+    file.write_text(yaml.safe_dump(config))
     out = tmp_path / "out"
     sweep = tool("sweep")
     sweep.main(["--config", str(file), "--out", str(out)])
@@ -162,7 +223,9 @@ def test_the_tool_on_features(squares_coco, tmp_path, tool, capsys):
         rows = list(csv.DictReader(stream))
     assert len(rows) == 2 * 2 * 1 * 4
     assert all(0 <= float(row["all"]) <= 100 for row in rows)
-    assert "100 %" in (out / "table.md").read_text()
+    report = (out / "table.md").read_text()
+    assert "100 %" in report
+    assert "| either: " in report
     assert (out / "plot.svg").stat().st_size > 1000
     cells = sorted((out / "cells").glob("*.json"))
     before = [path.read_text() for path in cells]
@@ -179,21 +242,16 @@ def run_tool(tool, tmp_path, config, *arguments):
     tool.main(["--config", str(tmp_path / "sweep.yaml"), *out, *arguments])
 
 
-def test_the_table_of_a_sweep_with_a_failed_cell(squares_coco, tmp_path, tool, monkeypatch, capsys):
-    import pumlc.vision.sweep as sweep
-
-    def probe_cell(data, method, config, proportion, seed):
-        if method.loss.name == "pnu" and proportion == 0.5:
-            raise ValueError("no")
-        return fake_rows(Cell("a", proportion, seed))
-
-    monkeypatch.setattr(sweep, "probe_cell", probe_cell)
+def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, capsys):
     config = feature_config(squares_coco, tmp_path)
+    config["methods"]["bad"] = {"loss": {"name": "pu", "parameters": {"gamma": -1, "alpha": 2}}}
     with pytest.raises(SystemExit) as end:
-        console.run(lambda: run_tool(tool("sweep"), tmp_path, config))
+        console.run(lambda: run_tool(tool("sweep"), tmp_path, config, "--workers", "2"))
     assert end.value.code == 2
-    assert "1 of 4 cells failed:\n  pnu-0.5-0: no" in capsys.readouterr().err
-    assert "1 cells failed" in (tmp_path / "out" / "table.md").read_text()
+    assert "2 of 6 cells failed:\n  bad-0.5-0: gamma" in capsys.readouterr().err
+    report = (tmp_path / "out" / "table.md").read_text()
+    assert "2 cells failed" in report
+    assert "pnu" in report
 
 
 def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, tool):

@@ -3,8 +3,9 @@
 python tools/sweep.py --config configs/sweeps/voc_features.yaml --out sweeps/voc
 
 Finished cells are not run again, so the same command continues a sweep that was stopped, and a
-longer list of methods, proportions or seeds adds to it. Learning rate and epochs are chosen by the
-known labels of held-out training pictures, never by the test split. A cell that fails does not stop
+longer list of methods, proportions or seeds adds to it. Every cell is a process of its own. Learning
+rate and epochs, and the method within a family, are chosen by the known labels of held-out training
+pictures, never by the test split. A cell that fails does not stop
 the others: the table is that of the finished ones, the end names the failed ones, exit status 2.
 """
 
@@ -17,6 +18,7 @@ from pumlc.engine.sweep import (
     Row,
     choose,
     chosen_settings,
+    family_rows,
     grid,
     markdown,
     plot,
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         raise ValueError(f"--out {out} must be a folder or a new one: {error}") from None
     if config.features is not None:
-        settings, run = feature_cells(config)
+        settings, run = feature_cells(config, out)
     else:
         settings, run = fine_tune_cells(config, out, Path(__file__).parent)
     cells = grid(list(config.methods), config.proportions, config.seeds)
@@ -58,6 +60,7 @@ def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
     missing = len(config.methods) * len(config.proportions) * len(config.seeds) - finished
     if missing:
         parts.append(f"{missing} cells failed: some means are over fewer seeds.")
+    rows = rows + family_rows(rows, config.families)
     for title, within in choices.items():
         chosen = choose(rows, within)
         for metric in ("all", "frequent", "listed"):

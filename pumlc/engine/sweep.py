@@ -157,7 +157,8 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
     """Of each group, the rows of the candidate with the highest mean validation over its cells.
 
-    A candidate is a pair of learning rate and number of epochs. Test columns are not looked at.
+    A candidate is a method with a learning rate and a number of epochs; of `family_rows` the
+    methods of the family compete. Test columns are not looked at.
 
     Args:
         within: columns that make a group: ("method", "proportion") chooses at every proportion,
@@ -166,11 +167,30 @@ def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
     groups: dict[tuple, dict[tuple, list[Row]]] = {}
     for row in rows:
         candidates = groups.setdefault(tuple(row[name] for name in within), {})
-        candidates.setdefault((row["learning_rate"], row["epochs"]), []).append(row)
+        candidates.setdefault(_candidate(row), []).append(row)
     chosen = []
     for candidates in groups.values():
         chosen += max(candidates.values(), key=_mean_validation)
     return chosen
+
+
+def family_rows(rows: Sequence[Row], families: dict[str, Sequence[str]]) -> list[Row]:
+    """The rows of each family's methods once more, under the family's name.
+
+    The column ``member`` keeps the method. What a family's methods differ in (a weight of the loss,
+    say) is thus chosen like the learning rate: by validation.
+    """
+    return [
+        {**row, "method": family, "member": row["method"]}
+        for family, members in families.items()
+        for member in members
+        for row in rows
+        if row["method"] == member
+    ]
+
+
+def _candidate(row: Row) -> tuple[str | None, float, int]:
+    return row.get("member"), row["learning_rate"], row["epochs"]
 
 
 def _mean_validation(rows: Sequence[Row]) -> float:
@@ -213,14 +233,15 @@ def markdown(rows: Sequence[Row], metric: str) -> str:
 
 
 def chosen_settings(rows: Sequence[Row]) -> str:
-    """What `choose` took for each method, and the validation it took it for."""
+    """What `choose` took for each method or family, and the validation it took it for."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["method"], []).append(row)
-    lines = [
-        [name, f"{of[0]['learning_rate']:g}", str(of[0]["epochs"]), _mean_validation(of)]
-        for name, of in groups.items()
-    ]
+    lines = []
+    for name, of in groups.items():
+        member, rate, epochs = _candidate(of[0])
+        shown = name if member is None else f"{name}: {member}"
+        lines.append([shown, f"{rate:g}", str(epochs), _mean_validation(of)])
     return table(["method", "learning rate", "epochs", "validation mAP"], lines)
 
 

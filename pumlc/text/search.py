@@ -12,7 +12,7 @@ from pumlc.text.data import SparseMatrix
 
 Index = Literal["exact", "faiss"]
 QUERY_BLOCK = 512
-LABEL_BLOCK = 32768
+LABEL_BLOCK = 65536
 GROUP = 32
 LANES = 32
 _LOW = 0xFFFFFFFF
@@ -143,8 +143,8 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     # a group is every LANES-th label of a tile: the maximum of whole vectors is fast
     grouped = products.view(rows, -1, GROUP, LANES)
     maxima = grouped.amax(dim=2)
-    least = _lower_bound(maxima, k, worst)
-    row, number, lane = (maxima >= least[:, :, None]).nonzero(as_tuple=True)
+    reached, least = _reached(maxima, k, worst)
+    row, number, lane = reached.nonzero(as_tuple=True)
     values = grouped[row, number, :, lane]
     found, member = (values >= least[row]).nonzero(as_tuple=True)
     row, ids = row[found], first + number[found] * tile + member * LANES + lane[found]
@@ -155,17 +155,31 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     return keys
 
 
-def _lower_bound(maxima: Tensor, k: int, worst: Tensor | None) -> Tensor:
-    """[B, 1] what each of the k best labels reaches, from maxima [B, tiles, LANES] of groups."""
+def _reached(maxima: Tensor, k: int, worst: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which groups may hold one of the k best labels, and what each of these labels reaches.
+
+    Shapes: maxima of groups [B, tiles, LANES] -> boolean of the same shape, and [B, 1].
+    """
     if worst is None:
         worst = maxima.new_full((len(maxima), 1), -torch.inf)
-    # mostly few groups reach the worst of the earlier blocks, and sorting the maxima can be saved
-    elif (maxima >= worst[:, :, None]).sum() <= 2 * k * len(maxima):
-        return worst
-    maxima = maxima.flatten(1)
-    if maxima.shape[1] < k:
-        return worst
-    return torch.maximum(worst, maxima.topk(k, dim=1).values[:, -1:])
+    else:
+        reached = maxima >= worst[:, :, None]
+        # mostly few groups reach the worst of the earlier blocks: sorting the maxima is saved
+        if torch.count_nonzero(reached) <= 2 * k * len(maxima):
+            return reached, worst
+    flat = maxima.flatten(1)
+    if flat.shape[1] >= k:
+        worst = torch.maximum(worst, _kth_largest(flat, k))
+    return maxima >= worst[:, :, None], worst
+
+
+def _kth_largest(values: Tensor, k: int) -> Tensor:
+    """[B, 1] of values [B, n], n at least k."""
+    if values.is_cuda:
+        return values.topk(k, dim=1).values[:, -1:]
+    place = values.shape[1] - k
+    # several times as fast as topk on a CPU
+    return torch.from_numpy(np.partition(values.numpy(), place, axis=1)[:, place : place + 1])
 
 
 def _pack(scores: Tensor, ids: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Linear heads on frozen features: one cell of a sweep in seconds."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +74,9 @@ class ProbeConfig:
         require(0 < self.validation < 1, "probe.validation", self.validation, "in (0, 1)")
 
 
+_MATRICES = ("train", "train_labels", "test", "test_labels")
+
+
 @dataclass(frozen=True)
 class ProbeData:
     """Standardised features and complete labels; ``averages`` names columns to average over."""
@@ -81,6 +86,20 @@ class ProbeData:
     test: Tensor
     test_labels: np.ndarray
     averages: dict[str, list[int]]
+
+    def save(self, file: Path) -> None:
+        """Write to a file that `load` maps; under another name first, then renamed."""
+        content = {name: torch.as_tensor(getattr(self, name)) for name in _MATRICES}
+        temporary = file.with_suffix(f".{os.getpid()}.tmp")
+        torch.save({**content, "averages": self.averages}, temporary)
+        os.replace(temporary, file)
+
+    @staticmethod
+    def load(file: Path) -> "ProbeData":
+        """A file of `save`; processes that load it share its memory."""
+        content = torch.load(file, mmap=True, weights_only=True)
+        content.update({n: content[n].numpy() for n in _MATRICES if n.endswith("labels")})
+        return ProbeData(**content)
 
 
 def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -> ProbeData:

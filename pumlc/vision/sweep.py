@@ -1,17 +1,21 @@
 """What a sweep over image methods is made of: its settings and its two kinds of cells.
 
+OUT/probe_data.pt                       what the processes of the feature mode read
 OUT/runs/METHOD-PROPORTION-SEED         run folder of a finished cell that was fine-tuned
 OUT/runs/METHOD-PROPORTION-SEED.HEX     of one that runs now, failed or was killed; never read again
 """
 
 import copy
 import dataclasses
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +29,7 @@ from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.features import SplitFeatures, frozen_features
-from pumlc.vision.probe import Method, ProbeConfig, probe_cell, probe_data
+from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
 from pumlc.vision.training_data import read_split
 
 Settings = Callable[[Cell], Any]
@@ -42,7 +46,7 @@ _CELL_SETTINGS = ("--data.known", "--data.label_seed", "--data.validation", "--t
 
 @dataclass(kw_only=True)
 class FeatureMode:
-    """Linear heads on features that are extracted once."""
+    """Linear heads on features that are extracted once; one process per cell."""
 
     data: DataConfig
     """the data set"""
@@ -78,6 +82,8 @@ class SweepConfig:
     """proportions of known labels"""
     seeds: list[int]
     """each decides mask, held-out part, order and mixtures"""
+    families: dict[str, list[str]] = field(default_factory=dict)
+    """name -> methods that validation chooses among, for one more line of the tables"""
     features: FeatureMode | None = None
     """settings of the frozen-feature mode"""
     fine_tune: FineTuneMode | None = None
@@ -104,6 +110,11 @@ class SweepConfig:
         require(
             all(0 < p <= 1 for p in self.proportions), "proportions", self.proportions, "in (0, 1]"
         )
+        for name, members in self.families.items():
+            require(name not in self.methods, "families", name, "names that no method has")
+            require(len(members) > 0, f"families.{name}", members, "at least one method")
+            unknown = sorted(set(members) - set(self.methods))
+            require(not unknown, f"families.{name}", unknown, f"among {', '.join(self.methods)}")
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         if self.features is not None:
             _check_features(self.features)
@@ -160,7 +171,7 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
             )
 
 
-def feature_cells(config: SweepConfig) -> tuple[Settings, Run]:
+def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     """What decides a cell of the feature mode, and the function that runs it.
 
     Raises:
@@ -170,19 +181,43 @@ def feature_cells(config: SweepConfig) -> tuple[Settings, Run]:
     assert mode is not None
     if mode.probe.classes:
         _check_probe_classes(mode)
-    torch.set_num_threads(max(1, torch.get_num_threads() // config.workers))
     train, test = [
         frozen_features(mode.data, mode.model, split, Path(mode.cache), progress=_progress(split))
         for split in ("train", "test")
     ]
-    data = probe_data(train, test, mode.probe)
+    file = out / "probe_data.pt"
+    probe_data(train, test, mode.probe).save(file)
     common = {"data": plain(mode.data), "model": plain(mode.model), "probe": plain(mode.probe)}
+    threads = max(1, torch.get_num_threads() // config.workers)
     return (
         lambda cell: {**common, "method": plain(config.methods[cell.method])},
-        lambda cell: probe_cell(
-            data, config.methods[cell.method], mode.probe, cell.proportion, cell.seed
+        lambda cell: in_a_process(
+            _probe, file, config.methods[cell.method], mode.probe, cell, threads
         ),
     )
+
+
+def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads: int) -> list[Row]:
+    torch.set_num_threads(threads)
+    return probe_cell(ProbeData.load(file), method, config, cell.proportion, cell.seed)
+
+
+def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function of a module, called in a process that starts and ends with it.
+
+    Raises:
+        ValueError: the process was killed; and whatever the function raises.
+    """
+    # forked from a server that has imported torch and done nothing else: a new process takes
+    # seconds to import it, and one forked from here would inherit the threads of this one
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload([__name__])
+    try:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(function, *arguments).result()
+    except BrokenProcessPool:
+        raise ValueError("its process was killed (out of memory?)") from None
 
 
 def _check_probe_classes(mode: FeatureMode) -> None:
