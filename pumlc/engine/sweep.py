@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +174,7 @@ def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
     return chosen
 
 
-def family_rows(rows: Sequence[Row], families: dict[str, Sequence[str]]) -> list[Row]:
+def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
     """The rows of each family's methods once more, under the family's name.
 
     The column ``member`` keeps the method. What a family's methods differ in (a weight of the loss,
