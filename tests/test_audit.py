@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumlc.audit import GIVEN, rank_suspects, score_finding
+from pumlc.vision.data import read_coco
 
 
 def example(seed, rows=30, classes=4):
@@ -151,3 +152,58 @@ def change_a_label_mask(run):
     content = json.loads((run / "run.json").read_text())
     content["config"]["data"]["label_seed"] = 1
     (run / "run.json").write_text(json.dumps(content))
+
+
+def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, capsys, monkeypatch):
+    """Six pictures are not listed, four are with a wrong class, two surely without any."""
+    truth = read_coco(squares_coco, "train", name="coco").labels
+    lines = []
+    for row in range(6, 96):
+        present = np.flatnonzero(truth[row] == 1)
+        listed = present[:1] if row >= 12 else [int(np.argmin(truth[row]))] if row < 10 else []
+        lines.append(f"{row}.png,{' '.join(map(str, listed))}\n")
+    file, run = tmp_path / "list.txt", tmp_path / "run"
+    file.write_text("".join(lines))
+    monkeypatch.chdir(tmp_path)
+    tool("train").main(
+        [
+            *("--data.name", "coco", "--data.root", str(squares_coco), "--data.validation", "0.2"),
+            *("--data.protocol", "positive-list", "--data.positive_list", "list.txt"),
+            *("--data.image_size", "32", "--data.augmentation", "flip"),
+            *("--model.backbone", "test_resnet", "--loss.name", "hill", "--train.epochs", "1"),
+            *("--loss.parameters", "{gamma: 2, margin: 1, turning: 1.5, unknown: negative}"),
+            *("--train.batch_size", "8", "--train.learning_rate", "1e-2", "--out", str(run)),
+        ]
+    )
+    assert "train_pictures 72, validation_pictures 18" in capsys.readouterr().out
+    labels = json.loads((run / "run.json").read_text())["train_labels"]
+    assert labels["negative"] == 0
+
+    def last_line():
+        return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+    tool("audit").main([str(run)])
+    parts = last_line()["parts"].values()
+    assert sum(part["positive"]["wrong"] for part in parts) == 4
+    hidden = sum(part["unknown"]["wrong"] for part in parts)
+    given = sum(part["positive"]["labels"] for part in parts)
+    assert hidden == (truth[6:] == 1).sum() - (given - 4)
+    for options, pictures, seen in (
+        (["--split", "train"], 96, {"train": 72, "validation": 18}),
+        (["--data.csv", str(squares_csv)], 33, {"train": 0, "validation": 0}),
+    ):
+        tool("evaluate").main([str(run), "--weights", "last", *options])
+        result = last_line()
+        assert (result["N"], result["seen"]) == (pictures, seen)
+    tool("train").main(["--out", str(run), "--resume"])
+    # a picture without a positive less: the mask over all pictures stays, the training set does not
+    assert lines[4] == "10.png,\n"
+    for changed, reason in (
+        (lines[:4] + lines[5:], "pictures or labels are not those"),
+        (["6.png,0 1 2\n", *lines[1:]], "the files have changed since"),
+    ):
+        file.write_text("".join(changed))
+        with pytest.raises(ValueError, match=reason):
+            tool("audit").main([str(run)])
+        with pytest.raises(ValueError, match="its data are not those that the run started with"):
+            tool("train").main(["--out", str(run), "--resume"])

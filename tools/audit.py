@@ -22,7 +22,7 @@ from pumlc.audit import GIVEN, rank_suspects, score_finding
 from pumlc.engine import console
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
-from pumlc.labels import LabelManifest, read_manifest
+from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.seen import fingerprints
@@ -80,7 +80,7 @@ def _true_validation(truth: np.ndarray, data: TrainingData) -> np.ndarray:
 
 
 def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:
-    observed = np.zeros(manifest.shape, np.int8)
+    observed = np.full(manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
     observed[data.rows] = data.train.labels
     if data.validation is not None and data.validation_rows is not None:
         observed[data.validation_rows] = data.validation.labels

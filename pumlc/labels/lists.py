@@ -21,30 +21,39 @@ def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, 
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels", arXiv 2112.07368.
     """
-    row_of: dict[str, int] = {}
-    rows: list[int] = []
-    columns: list[int] = []
+    names, rows, columns = [], [], []
+    for row, (_, name, indices) in enumerate(positive_list(path, num_classes)):
+        names.append(name)
+        rows += [row] * len(indices)
+        columns += indices
+    labels = np.full((len(names), num_classes), UNKNOWN, dtype=np.int8)
+    labels[rows, columns] = POSITIVE
+    return np.array(names), labels
+
+
+def positive_list(path: str | Path, num_classes: int) -> Iterator[tuple[int, str, list[int]]]:
+    """Line number, name and class indices of every picture of such a list, without a matrix.
+
+    Raises: ValueError as ``read_positive_list``, on the way.
+    """
+    names: set[str] = set()
     for number, line in _lines(path):
         name, *indices = (part.strip() for part in line.split(","))
         if not name or len(indices) != 1:
             raise ValueError(
                 f"{path}, line {number}: {line.strip()!r} is not NAME,INDEX ... with one comma"
             )
-        if name in row_of:
+        if name in names:
             raise ValueError(f"{path}, line {number}: {name} is listed already")
-        row = row_of[name] = len(row_of)
+        names.add(name)
         for index in indices[0].split():
             if not index.isdecimal() or int(index) >= num_classes:
                 raise ValueError(
                     f"{path}, line {number}: {index!r} is no class index in [0, {num_classes})"
                 )
-            rows.append(row)
-            columns.append(int(index))
-    if not row_of:
+        yield number, name, [int(index) for index in indices[0].split()]
+    if not names:
         raise ValueError(f"{path} lists no picture")
-    labels = np.full((len(row_of), num_classes), UNKNOWN, dtype=np.int8)
-    labels[rows, columns] = POSITIVE
-    return np.array(list(row_of)), labels
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str]]:

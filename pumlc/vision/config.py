@@ -30,14 +30,17 @@ class DataConfig:
     """the CSV file, for name csv"""
     known: float = 1.0
     """proportion of the training labels, positive and negative, that are kept; the rest: unknown"""
-    protocol: Literal["proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive"] = (
-        "proportion"
-    )
+    protocol: Literal[
+        "proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive", "positive-list"
+    ] = "proportion"
     """how labels are hidden. proportion: the mask of HCP and PU-MLC for data.known; dualcoop,
     csl-rps: the same law drawn as these papers draw it; csl-fpc: data.known_per_class positives and
-    negatives of each class are kept; single-positive: one positive per picture and nothing else"""
+    negatives of each class are kept; single-positive: one positive per picture and nothing else;
+    positive-list: the positives that data.positive_list names, of the pictures that it names"""
     known_per_class: int | None = None
     """csl-fpc: labels of each sign that a class keeps"""
+    positive_list: str | None = None
+    """positive-list: the file, a line NAME,INDEX INDEX ... per picture; docs/datasets.md"""
     false_negative: float | dict[str, float] = 0.0
     """rate at which positive training labels are turned negative; or class -> rate, the others 0"""
     false_positive: float | dict[str, float] = 0.0
@@ -66,8 +69,14 @@ class DataConfig:
             value = getattr(self, name)
             rates = value.values() if isinstance(value, dict) else [value]
             require(all(0 <= rate <= 1 for rate in rates), f"data.{name}", value, "in [0, 1]")
+            require(
+                self.protocol != "positive-list" or not any(rates),
+                f"data.{name}",
+                value,
+                "0 with data.protocol positive-list, which takes the file as it is",
+            )
         require(
-            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc"),
+            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc", "positive-list"),
             "data.known",
             self.known,
             f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
@@ -84,6 +93,18 @@ class DataConfig:
             "data.known_per_class",
             self.known_per_class,
             "at least 1",
+        )
+        require(
+            (self.positive_list is not None) == (self.protocol == "positive-list"),
+            "data.positive_list",
+            self.positive_list,
+            "a file exactly when data.protocol is positive-list",
+        )
+        require(
+            self.protocol != "positive-list" or self.name != "csv",
+            "data.protocol",
+            self.protocol,
+            "another one with data.name csv, whose rows are a list already",
         )
         require(
             (self.csv is not None) == (self.name == "csv"),

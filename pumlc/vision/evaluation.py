@@ -215,6 +215,8 @@ def _other_place(data: Any, root: str | None, csv: str | None, unlisted: str | N
         changes["root"] = root
     if csv is not None:
         changes.update(csv=csv, name="csv")
+        if data.protocol == "positive-list":  # of the pictures of the run, which these are not
+            changes.update(protocol="proportion", positive_list=None)
     data = dataclasses.replace(data, **changes)
     if unlisted is None:
         return data

@@ -36,7 +36,10 @@ Settings = Callable[[Cell], Any]
 Run = Callable[[Cell], list[Row]]
 
 # what the sweep or the extraction of features itself decides about data and model
-_SWEPT = ("known", "protocol", "known_per_class", "false_negative", "false_positive", "label_seed")
+_SWEPT = (
+    *("known", "protocol", "known_per_class", "positive_list"),
+    *("false_negative", "false_positive", "label_seed"),
+)
 _UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
 _USED_MODEL = ("backbone", "weights")
 # the options of tools/train.py that a cell of the fine-tuning mode is made of

@@ -25,6 +25,7 @@ from pumlc.vision.csv_file import has_split, read_csv
 from pumlc.vision.data import read_coco, read_voc
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.list_files import read_nus_wide
+from pumlc.vision.positive_list import keep_listed
 from pumlc.vision.sources import source
 
 
@@ -65,7 +66,8 @@ def observe(
 
     First some labels become wrong (``false_negative``, ``false_positive``), then most go missing
     (``protocol``, ``known``). In place, because a second matrix of a million rows is half a
-    gigabyte; the truth stays as bit planes in the manifest.
+    gigabyte; the truth stays as bit planes in the manifest. All protocols but positive-list, which
+    is one of pictures, not of labels alone: `training_data`.
 
     Args:
         labels: [N, C] int8 in {1, 0, -1}, overwritten.
@@ -77,6 +79,7 @@ def observe(
     Raises:
         ValueError: a rate for a class that is not among ``classes``.
     """
+    assert config.protocol != "positive-list"
     true = PackedLabels.of(labels)
     seed = config.label_seed
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
@@ -100,6 +103,19 @@ def observe(
     return compare(true, labels, protocol=config.protocol, seed=seed, parameters=parameters)
 
 
+def _observe_list(images: LabelledImages, config: DataConfig) -> tuple[np.ndarray, LabelManifest]:
+    """What `observe` is for labels alone, by ``positive_list``; also the rows that it lists."""
+    assert config.positive_list is not None
+    true = PackedLabels.of(images.labels)
+    rows = keep_listed(images, Path(config.positive_list), Path(config.root))
+    parameters = {"positive_list": config.positive_list}
+    seed = config.label_seed
+    manifest = compare(
+        true, images.labels, protocol=config.protocol, seed=seed, parameters=parameters
+    )
+    return rows, manifest
+
+
 def _class_rates(
     name: str, rate: float | dict[str, float], classes: tuple[str, ...]
 ) -> float | list[float]:
@@ -118,7 +134,8 @@ class TrainingData:
     Attributes:
         train: pictures with their observed labels.
         validation: held-out pictures with their observed labels; None if nothing is held out.
-        rows: rows of the training split that ``train`` holds, in their order.
+        rows: rows of the training split that ``train`` holds, in their order. A protocol may leave
+            out pictures: these are in neither part, without a known label in ``manifest``.
         validation_rows: those that ``validation`` holds; None if it is no part of that split.
         manifest: what was hidden or flipped, over all rows of the training split; for the file
             ``label_manifest.npz`` alone.
@@ -138,28 +155,32 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
     """Read the training split, hide labels by the protocol, hold out the validation part.
 
     The labels are hidden before the split, over all rows in their order, so that the mask is the
-    published one. Rows of a CSV file's own split ``val`` lose labels by the same protocol.
+    published one. Rows of a CSV file's own split ``val`` lose labels by the same protocol. A
+    positive-only list defines both parts: what it does not name is left out.
 
     Raises:
-        ValueError: see `read_split`; or the validation part or the rest would be empty.
+        ValueError: see `read_split` and `keep_listed`; or the validation part or the rest would be
+            empty.
     """
     seen = read_split(config, "train")
-    manifest = observe(seen.labels, config, seen.classes)
-    rows = np.arange(len(seen))
+    if config.protocol == "positive-list":
+        rows, manifest = _observe_list(seen, config)
+    else:
+        rows, manifest = np.arange(len(seen)), observe(seen.labels, config, seen.classes)
     if config.csv is not None and has_split(Path(config.csv), "val"):
         validation = read_split(config, "val", classes=seen.classes)
         changed = observe(validation.labels, config, validation.classes)
         return TrainingData(seen, validation, rows, None, manifest, changed)
     if config.validation == 0:
-        return TrainingData(seen, None, rows, None, manifest)
-    held_out = round(config.validation * len(seen))
-    if not 0 < held_out < len(seen):
+        return TrainingData(_moved_up(seen, rows), None, rows, None, manifest)
+    held_out = round(config.validation * len(rows))
+    if not 0 < held_out < len(rows):
         raise ValueError(
-            f"data.validation {config.validation} of {len(seen)} pictures leaves no picture on "
+            f"data.validation {config.validation} of {len(rows)} pictures leaves no picture on "
             "one side"
         )
-    order = np.random.RandomState(seed).permutation(len(seen))
-    held, rest = np.sort(order[:held_out]), np.sort(order[held_out:])
+    order = np.random.RandomState(seed).permutation(len(rows))
+    held, rest = rows[np.sort(order[:held_out])], rows[np.sort(order[held_out:])]
     validation = seen.subset(held)
     return TrainingData(_moved_up(seen, rest), validation, rest, held, manifest)
 

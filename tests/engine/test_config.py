@@ -104,7 +104,7 @@ def test_every_shipped_sweep_parses(file):
         ("features.dat.root", "features.data.root", "in features: cache, data, model, probe"),
         ("methods.pnu.loss.nme", "methods.pnu.loss.name", "in methods.pnu.loss: mixup_beta, "),
         ("methods.pnu.lss", "methods.pnu.loss", "in methods.pnu: first_epoch, loss, per_epoch"),
-        ("metrik", "metric", ": features, fine_tune, methods, metric, "),
+        ("metrik", "metric", ": families, features, fine_tune, methods, metric, "),
     ],
 )
 def test_an_unknown_setting_of_an_optional_group(tmp_path, name, meant, valid):
