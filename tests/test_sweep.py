@@ -108,6 +108,16 @@ def test_chooses_by_validation_within_the_group(tmp_path):
     assert [r["learning_rate"] for r in again] == [r["learning_rate"] for r in chosen]
 
 
+def test_chooses_by_the_validation_that_is_named():
+    rows = [
+        {"method": "a", "learning_rate": rate, "epochs": 1, "validation": v, "validation_listed": w}
+        for rate, v, w in ((0.1, 5.0, 1.0), (0.2, 3.0, 2.0))
+    ]
+    assert choose(rows, ["method"])[0]["learning_rate"] == 0.1
+    assert choose(rows, ["method"], "validation_listed")[0]["learning_rate"] == 0.2
+    assert " 2.00 " in chosen_settings(rows[1:], "validation_listed")
+
+
 def test_a_candidate_without_validation_is_the_last_choice():
     rows = [
         {"method": "a", "learning_rate": rate, "epochs": 1, "validation": value, "all": 0.0}
@@ -252,6 +262,23 @@ def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, ca
     report = (tmp_path / "out" / "table.md").read_text()
     assert "2 cells failed" in report
     assert "pnu" in report
+
+
+def test_listed_classes_choose_for_themselves(squares_coco, tmp_path, tool):
+    config = feature_config(squares_coco, tmp_path)
+    config["features"]["probe"]["classes"] = ["red"]
+    run_tool(tool("sweep"), tmp_path, config)
+    with (tmp_path / "out" / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert any(row["validation"] != row["validation_listed"] for row in rows)
+    report = (tmp_path / "out" / "table.md").read_text()
+    assert "What was chosen for all proportions, by validation_listed" in report
+    for row in rows:  # text, as the file has it
+        row.update({"learning_rate": float(row["learning_rate"]), "epochs": int(row["epochs"])})
+        for name in ("proportion", "validation", "validation_listed", "listed", "all"):
+            row[name] = float(row[name])
+    expected = markdown(choose(rows, ["method"], "validation_listed"), "listed")
+    assert expected in report.split("Classes: listed; one learning rate")[1]
 
 
 def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, tool):

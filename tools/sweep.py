@@ -49,6 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(_report(rows, out, config))
 
 
+def _validation(rows: list[Row], metric: str) -> str:
+    """The column that chooses for a metric; which classes are frequent, known labels do not say."""
+    own = f"validation_{metric}"
+    return own if all(own in row for row in rows) else "validation"
+
+
 def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
     """Write table.md and plot.svg; return the table."""
     choices = {
@@ -62,12 +68,15 @@ def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
         parts.append(f"{missing} cells failed: some means are over fewer seeds.")
     rows = rows + family_rows(rows, config.families)
     for title, within in choices.items():
-        chosen = choose(rows, within)
         for metric in ("all", "frequent", "listed"):
             if any(row.get(metric) is not None for row in rows):
+                chosen = choose(rows, within, _validation(rows, metric))
                 parts += [f"Classes: {metric}; {title}", markdown(chosen, metric)]
-    parts += ["What was chosen for all proportions", chosen_settings(choose(rows, ["method"]))]
-    plot(choose(rows, ["method", "proportion"]), config.metric, out / "plot.svg", out.name)
+    for by in dict.fromkeys(_validation(rows, metric) for metric in ("all", "listed")):
+        parts.append(f"What was chosen for all proportions, by {by}")
+        parts.append(chosen_settings(choose(rows, ["method"], by), by))
+    chosen = choose(rows, ["method", "proportion"], _validation(rows, config.metric))
+    plot(chosen, config.metric, out / "plot.svg", out.name)
     report = "\n\n".join(parts)
     (out / "table.md").write_text(report + "\n")
     return report

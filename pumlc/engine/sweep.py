@@ -154,7 +154,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
+def choose(rows: Sequence[Row], within: Sequence[str], by: str = "validation") -> list[Row]:
     """Of each group, the rows of the candidate with the highest mean validation over its cells.
 
     A candidate is a method with a learning rate and a number of epochs; of `family_rows` the
@@ -163,6 +163,7 @@ def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
     Args:
         within: columns that make a group: ("method", "proportion") chooses at every proportion,
             ("method",) one setting for all of them.
+        by: the column of validation.
     """
     groups: dict[tuple, dict[tuple, list[Row]]] = {}
     for row in rows:
@@ -170,7 +171,7 @@ def choose(rows: Sequence[Row], within: Sequence[str]) -> list[Row]:
         candidates.setdefault(_candidate(row), []).append(row)
     chosen = []
     for candidates in groups.values():
-        chosen += max(candidates.values(), key=_mean_validation)
+        chosen += max(candidates.values(), key=lambda rows: _mean(rows, by))
     return chosen
 
 
@@ -193,8 +194,8 @@ def _candidate(row: Row) -> tuple[str | None, float, int]:
     return row.get("member"), row["learning_rate"], row["epochs"]
 
 
-def _mean_validation(rows: Sequence[Row]) -> float:
-    values = [row["validation"] for row in rows if row["validation"] is not None]
+def _mean(rows: Sequence[Row], column: str) -> float:
+    values = [row[column] for row in rows if row[column] is not None]
     return float(np.mean(values)) if values else -math.inf
 
 
@@ -232,7 +233,7 @@ def markdown(rows: Sequence[Row], metric: str) -> str:
     return table(["method", *(f"{100 * p:g} %" for p in proportions)], lines)
 
 
-def chosen_settings(rows: Sequence[Row]) -> str:
+def chosen_settings(rows: Sequence[Row], by: str = "validation") -> str:
     """What `choose` took for each method or family, and the validation it took it for."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -241,7 +242,7 @@ def chosen_settings(rows: Sequence[Row]) -> str:
     for name, of in groups.items():
         member, rate, epochs = _candidate(of[0])
         shown = name if member is None else f"{name}: {member}"
-        lines.append([shown, f"{rate:g}", str(epochs), _mean_validation(of)])
+        lines.append([shown, f"{rate:g}", str(epochs), _mean(of, by)])
     return table(["method", "learning rate", "epochs", "validation mAP"], lines)
 
 

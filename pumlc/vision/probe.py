@@ -148,9 +148,10 @@ def probe_cell(
 ) -> list[dict[str, Any]]:
     """Train on the known labels of one mask; a row for every learning rate and number of epochs.
 
-    ``validation`` is the mAP over the known labels of the held-out part, the other columns are on
-    the test split, in percent. Neither hidden labels nor those of the test split decide anything
-    here; but with ``trained`` "test" or "frequent" `probe_data` has taken the classes by them.
+    ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
+    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    labels nor those of the test split decide anything here; but with ``trained`` "test" or
+    "frequent" `probe_data` has taken the classes by them.
 
     Args:
         seed: decides mask (HCP protocol), held-out part, order and mixtures.
@@ -177,9 +178,10 @@ def probe_cell(
         )
         for rate, validation_scores, test_scores in scored:
             row = {"learning_rate": rate, "epochs": epoch}
-            row["validation"] = _mean_percent(
-                average_precision(validation_scores, observed[held_out])
-            )
+            known = average_precision(validation_scores, observed[held_out])
+            row["validation"] = _mean_percent(known)
+            if "listed" in data.averages:
+                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
             each = average_precision(test_scores, data.test_labels)
             for name, columns in data.averages.items():
                 row[name] = _mean_percent(each[columns])

@@ -37,8 +37,13 @@ Run = Callable[[Cell], list[Row]]
 
 # what the sweep or the extraction of features itself decides about data and model
 _SWEPT = (
-    *("known", "protocol", "known_per_class", "positive_list"),
-    *("false_negative", "false_positive", "label_seed"),
+    "known",
+    "protocol",
+    "known_per_class",
+    "positive_list",
+    "false_negative",
+    "false_positive",
+    "label_seed",
 )
 _UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
 _USED_MODEL = ("backbone", "weights")
