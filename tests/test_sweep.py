@@ -341,10 +341,12 @@ facts = {"config": content, "options": sys.argv[5:], "threads": os.environ.get("
 EVALUATE = """
 import json, pathlib, sys
 entry = {"mAP": {"sklearn": 55.0}}
-if len(sys.argv) > 2:
-    entry["mAP_of_classes"] = {"sklearn": 44.0}
-result = {"weights": {"best": entry}}
-(pathlib.Path(sys.argv[1]) / "metrics.json").write_text(json.dumps(result))
+held_out = sys.argv[-2:] == ["--split", "validation"]
+if "--classes" in sys.argv:
+    entry["mAP_of_classes"] = {"sklearn": 33.0 if held_out else 44.0}
+result = {"weights": {sys.argv[sys.argv.index("--weights") + 1]: entry}}
+name = "metrics-validation.json" if held_out else "metrics.json"
+(pathlib.Path(sys.argv[1]) / name).write_text(json.dumps(result))
 """
 
 
@@ -396,7 +398,9 @@ def test_the_tool_fine_tunes(fine_tune, tmp_path, monkeypatch):
     run_tool(sweep, tmp_path, config, "--workers", "3", "--out", str(tmp_path / "other"))
     facts = json.loads((tmp_path / "other" / "runs" / "pnu-0.5-1" / "run.json").read_text())
     assert facts["threads"] == "5"
-    assert "44.0" in (tmp_path / "other" / "table.md").read_text()
+    report = (tmp_path / "other" / "table.md").read_text()
+    assert "44.0" in report
+    assert " 33.00 " in report.split("by validation_listed")[1]
 
 
 def test_settings_of_two_cells_share_nothing(fine_tune, tmp_path):

@@ -7,6 +7,7 @@ OUT/runs/METHOD-PROPORTION-SEED.HEX     of one that runs now, failed or was kill
 
 import copy
 import dataclasses
+import math
 import multiprocessing
 import os
 import shutil
@@ -280,9 +281,13 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         print(f"{cell.name}: output in {log}", flush=True)
         options = ["--config", str(file), "--out", str(folder), *mode.options]
         _call(tools / "train.py", options, log, environment)
-        listed = ["--classes", ",".join(mode.classes)] if mode.classes else []
-        _call(tools / "evaluate.py", [str(folder), *listed], log, environment)
-        rows = [_fine_tuned_row(RunFolder(folder))]
+        preferred = RunFolder(folder).preferred_weights()
+        scored = [str(folder), "--weights", preferred]
+        scored += ["--classes", ",".join(mode.classes)] if mode.classes else []
+        _call(tools / "evaluate.py", scored, log, environment)
+        if mode.classes and mode.validation:
+            _call(tools / "evaluate.py", [*scored, "--split", "validation"], log, environment)
+        rows = [_fine_tuned_row(RunFolder(folder), preferred)]
         finished = out / "runs" / cell.name
         if finished.exists():  # of a cell whose file was deleted
             shutil.rmtree(finished)
@@ -327,12 +332,16 @@ def _call(tool: Path, arguments: Sequence[str], log: Path, environment: dict[str
         raise ValueError(f"{tool.name} ended with status {done.returncode}, {reason} ({log})")
 
 
-def _fine_tuned_row(run: RunFolder) -> Row:
+def _fine_tuned_row(run: RunFolder, weights: str) -> Row:
     """The result of the weights that validation prefers."""
-    name, train = run.preferred_weights(), run.read()["config"]["train"]
-    result = read_json(run.path / "metrics.json")["weights"][name]
+    train = run.read()["config"]["train"]
+    result = read_json(run.path / "metrics.json")["weights"][weights]
     row = {"learning_rate": train["learning_rate"], "epochs": train["epochs"]}
-    row.update(validation=run.index()[name].get("score"), all=result["mAP"]["sklearn"])
+    row.update(validation=run.index()[weights].get("score"), all=result["mAP"]["sklearn"])
     if "mAP_of_classes" in result:
         row["listed"] = result["mAP_of_classes"]["sklearn"]
+    validation = run.path / "metrics-validation.json"
+    if validation.is_file():
+        known = read_json(validation)["weights"][weights]["mAP_of_classes"]["sklearn"]
+        row["validation_listed"] = None if math.isnan(known) else known
     return row
