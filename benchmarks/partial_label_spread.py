@@ -16,7 +16,7 @@ import torch
 
 from pumlc.engine import console
 from pumlc.engine.config import parse
-from pumlc.engine.sweep import choose
+from pumlc.engine.sweep import choose, validation_column
 from pumlc.vision.features import frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
 from pumlc.vision.sweep import SweepConfig
@@ -54,7 +54,7 @@ def scores(
         for row in probe_cell(data, method, config, proportion, 1000 + seed, mask_seed=mask)
     ]
     found = np.empty((draws, draws))
-    for row in choose(rows, []):
+    for row in choose(rows, [], validation_column(rows, metric)):
         found[row["mask"], row["rest"]] = row[metric]
     return found
 

@@ -17,7 +17,7 @@ import yaml
 
 from pumlc.engine import console
 from pumlc.engine.config import from_plain, plain
-from pumlc.engine.sweep import choose, chosen_settings, grid, markdown, run_cells
+from pumlc.engine.sweep import choose, chosen_settings, family_rows, grid, markdown, run_cells
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.text.data import TextSplit, read_corpus
 from pumlc.text.embedding import embed
@@ -27,7 +27,7 @@ from pumlc.text.tokens import tokenize
 from pumlc.vision.features import SplitFeatures
 from pumlc.vision.probe import Method, ProbeConfig, probe_cell, probe_data
 
-METHODS = Path(__file__).parent.parent / "configs" / "sweeps" / "voc_features.yaml"
+SWEEP = Path(__file__).parent.parent / "configs" / "sweeps" / "voc_features.yaml"
 PROBE = ProbeConfig(
     learning_rates=[3e-4, 1e-3, 3e-3], epochs=[4, 8, 16], batch_size=256, min_positives=10
 )
@@ -63,6 +63,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=100, help="most frequent labels of them")
     parser.add_argument("--proportions", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 1.0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--methods", nargs="+", help="names in the sweep of VOC; default: all of them"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     splits = read_corpus(options.root, "xmc")
@@ -78,10 +81,14 @@ def main() -> None:
         for split, chosen, name in zip(splits, rows, ("train", "test"), strict=True)
     ]
     data = probe_data(train, test, PROBE)
-    methods = {
-        name: from_plain(Method, content)
-        for name, content in yaml.safe_load(METHODS.read_text())["methods"].items()
-    }
+    sweep = yaml.safe_load(SWEEP.read_text())
+    methods = {name: from_plain(Method, content) for name, content in sweep["methods"].items()}
+    if options.methods:
+        unknown = sorted(set(options.methods) - set(methods))
+        if unknown:
+            raise ValueError(f"--methods: no method {unknown[0]!r} in {', '.join(methods)}")
+        methods = {name: methods[name] for name in options.methods}
+    families = {name: of for name, of in sweep["families"].items() if set(of) <= set(methods)}
     cells = grid(list(methods), options.proportions, list(range(options.seeds)))
     size = [options.train, options.test, options.labels]
     common = {"data": str(options.root), "size": size, "probe": plain(PROBE)}
@@ -91,6 +98,7 @@ def main() -> None:
         lambda cell: {**common, "method": plain(methods[cell.method])},
         lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
     )
+    found += family_rows(found, families)
     for title, within in (
         ("chosen at every proportion", ["method", "proportion"]),
         ("one choice for all proportions", ["method"]),

@@ -23,6 +23,7 @@ from pumlc.engine.sweep import (
     markdown,
     plot,
     run_cells,
+    validation_column,
 )
 from pumlc.vision.sweep import SweepConfig, feature_cells, fine_tune_cells
 
@@ -49,12 +50,6 @@ def main(arguments: list[str] | None = None) -> None:
     print(_report(rows, out, config))
 
 
-def _validation(rows: list[Row], metric: str) -> str:
-    """The column that chooses for a metric; which classes are frequent, known labels do not say."""
-    own = f"validation_{metric}"
-    return own if all(own in row for row in rows) else "validation"
-
-
 def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
     """Write table.md and plot.svg; return the table."""
     choices = {
@@ -70,12 +65,12 @@ def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
     for title, within in choices.items():
         for metric in ("all", "frequent", "listed"):
             if any(row.get(metric) is not None for row in rows):
-                chosen = choose(rows, within, _validation(rows, metric))
+                chosen = choose(rows, within, validation_column(rows, metric))
                 parts += [f"Classes: {metric}; {title}", markdown(chosen, metric)]
-    for by in dict.fromkeys(_validation(rows, metric) for metric in ("all", "listed")):
+    for by in dict.fromkeys(validation_column(rows, metric) for metric in ("all", "listed")):
         parts.append(f"What was chosen for all proportions, by {by}")
         parts.append(chosen_settings(choose(rows, ["method"], by), by))
-    chosen = choose(rows, ["method", "proportion"], _validation(rows, config.metric))
+    chosen = choose(rows, ["method", "proportion"], validation_column(rows, config.metric))
     plot(chosen, config.metric, out / "plot.svg", out.name)
     report = "\n\n".join(parts)
     (out / "table.md").write_text(report + "\n")

@@ -175,6 +175,13 @@ def choose(rows: Sequence[Row], within: Sequence[str], by: str = "validation") -
     return chosen
 
 
+def validation_column(rows: Sequence[Row], metric: str) -> str:
+    """The column by which to choose for a metric: that of its own classes, where known labels tell
+    which these are (of "listed", not of "frequent")."""
+    own = f"validation_{metric}"
+    return own if all(own in row for row in rows) else "validation"
+
+
 def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
     """The rows of each family's methods once more, under the family's name.
 
