@@ -299,7 +299,11 @@ def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, t
             ["red", "cow"],
             r"features\.probe\.classes: .* has no 'cow'; valid: .*blue, mauve",
         ),
-        ("frequent", ["mauve"], r"probe\.classes: \['mauve'\] are not among the 3 classes"),
+        (
+            "frequent",
+            ["mauve"],
+            r"probe\.classes: \['mauve'\] are left out by probe\.trained frequent",
+        ),
     ],
 )
 def test_classes_are_checked_before_features_are_extracted(

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 import pumlc
+from pumlc.engine.run import RunFolder
 from pumlc.labels import keep_proportion, read_manifest
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data import read_coco
+from pumlc.vision.evaluation import report
 from pumlc.vision.label_vectors import label_graph
 from pumlc.vision.training_data import training_data
 
@@ -80,6 +83,61 @@ def test_evaluate_prints_a_table_and_one_json_object(trained, tool, capsys):
     assert "thresholds per class fitted on validation" in last["decisions"]
     assert set(last["decisions"]["threshold 0.5"]) >= {"CP", "CR", "CF1", "OP", "OR", "OF1"}
     assert "N = 33 pictures" in lines[0]
+
+
+def test_the_weights_to_quote_are_named(trained, tool, capsys, tmp_path):
+    def evaluate(run, *options):
+        tool("evaluate").main([str(run), *options])
+        output = capsys.readouterr().out.strip().splitlines()
+        return json.loads(output[-1]), output
+
+    preferred = RunFolder(trained).preferred_weights()
+    result, output = evaluate(trained)
+    assert (result["preferred"], result["preferred_by"]) == (preferred, "validation")
+    figure = f"mAP sklearn {result['weights'][preferred]['mAP']['sklearn']:.2f}"
+    place = output.index(f"chosen by validation: {preferred}, {figure}")
+    assert output[place - 1].startswith("| last-ema ")  # below the first table
+    assert output[place + 1] == ""
+    other = next(name for name in result["weights"] if name != preferred)
+    result, output = evaluate(trained, "--weights", other)
+    assert "preferred" not in result
+    assert not any("chosen by" in line for line in output)
+    run = RunFolder(shutil.copytree(trained, tmp_path / "run"))
+    for name, entry in run.index().items():
+        run.add_to_index(name, {**entry, "score": None})
+    result, output = evaluate(run.path, "--weights", "last", "last-ema")
+    assert result["preferred"] == "last-ema"
+    figure = f"mAP sklearn {result['weights']['last-ema']['mAP']['sklearn']:.2f}"
+    assert f"no validation part, last epoch: last-ema, {figure}" in output
+
+
+def test_classes_one_by_one_the_worst_first(trained, squares_coco, tool, capsys):
+    def shown(text):
+        title, _, _, *rows = text.split("\n\n")[-1].splitlines()
+        return title, [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+
+    tool("evaluate").main([str(trained), "--per-class"])
+    text, _, line = capsys.readouterr().out.strip().rpartition("\n")
+    result = json.loads(line)
+    labels = read_coco(squares_coco, "test", name="coco").labels
+    for column, counts in enumerate(result["known_labels"].values()):
+        assert counts["positive"] == (labels[:, column] == 1).sum()
+        assert counts["negative"] == (labels[:, column] == -1).sum()
+    title, rows = shown(text)
+    assert title == f"classes, weights {result['preferred']}, known labels of the split test:"
+    each = result["weights"][result["preferred"]]["AP"]
+    assert rows == [
+        [name, *map(str, result["known_labels"][name].values()), f"{value:.2f}"]
+        for name, value in sorted(each.items(), key=lambda pair: pair[1])
+    ]
+    del result["preferred"]
+    weights = next(iter(result["weights"]))
+    result["weights"][weights]["AP"] |= {"red": 1.0, "green": None, "blue": 2.0}
+    title, rows = shown(report(result, per_class=True))
+    assert title.startswith(f"classes, weights {weights},")
+    assert [row[0] for row in rows] == ["red", "blue", "green"]
+    assert rows[-1][-1] == "-"
+    assert "classes, weights" not in report(result)
 
 
 def test_an_oracle_threshold_has_its_name_and_only_on_request(trained, tool, capsys):
@@ -322,7 +380,7 @@ def test_two_processes_train_and_score_every_picture_once(squares_coco, tool, tm
     one, two = tmp_path / "one", tmp_path / "two"
     tool("train").main(coco_arguments(squares_coco, one, *settings))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    torchrun += ["--master-port", "29581"]
+    torchrun += ["--standalone"]  # on a free port
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for arguments in (
         [

@@ -2,6 +2,7 @@
 
 python tools/audit.py runs/x
 python tools/audit.py runs/x --split test --top 500 --out audit.csv
+python tools/audit.py runs/x --data.root ELSEWHERE --data.csv ELSEWHERE/labels.csv
 
 Labels that are unknown or negative with a high probability, positive ones with a low probability:
 docs/audit.md. Pictures held out for validation are ranked apart from those trained on. Where the
@@ -23,7 +24,8 @@ from pumlc.engine import console
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import DataConfig
+from pumlc.vision.evaluation import other_place
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.seen import fingerprints
 from pumlc.vision.task import score_images, sigmoid
@@ -45,13 +47,18 @@ class Part(NamedTuple):
     true_labels: np.ndarray | None
 
 
-def training_parts(run: Path, config: VisionConfig) -> list[Part]:
+def training_parts(run: Path, config: DataConfig, seed: int) -> list[Part]:
     """Validation part and training part of a run, with the labels that training saw.
+
+    Args:
+        run: the run folder.
+        config: the data of the run, where they are now.
+        seed: that of the run, which decided what was held out.
 
     Raises:
         ValueError: the labels are not those of the run any more.
     """
-    data = training_data(config.data, seed=config.train.seed)
+    data = training_data(config, seed=seed)
     manifest = read_manifest(run / "label_manifest.npz")
     if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
         raise ValueError(
@@ -126,6 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder written by tools/train.py")
     parser.add_argument("--split", default="train", help="default: train and its validation part")
+    parser.add_argument("--data.root", dest="root", help="another place of the data")
+    parser.add_argument("--data.csv", dest="csv", help="another place of the CSV file")
     parser.add_argument(
         "--out", type=Path, help="CSV file to write; default: RUN/audit[-SPLIT].csv"
     )
@@ -142,14 +151,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
     name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
     out = options.out or options.run / name
-    if not out.parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    console.check_out(out)
     accelerator = create_accelerator()
     predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
+    data = other_place(predictor.config.data, options.root, options.csv)
     if options.split == "train":
-        parts = training_parts(options.run, predictor.config)
+        parts = training_parts(options.run, data, predictor.config.train.seed)
     else:
-        data = predictor.config.data
         images = read_split(data, options.split, classes=predictor.labels)
         parts = [Part(options.split, images, None)]
     rows: list[list[Any]] = []

@@ -2,6 +2,7 @@
 
 python tools/evaluate.py runs/x
 python tools/evaluate.py runs/x --data.root ELSEWHERE --split test --classes bus,car,cat
+python tools/evaluate.py runs/x --per-class
 python tools/evaluate.py runs/t --index faiss --precision bf16
 torchrun --nproc-per-node 2 tools/evaluate.py runs/x
 
@@ -12,6 +13,7 @@ one JSON object as its last line.
 import argparse
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,14 @@ import torch
 from pumlc.engine import console
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder, write_json
+
+OF_EVALUATION = {
+    "index": "--index",
+    "search_precision": "--search-precision",
+    "unlisted": "--data.unlisted",
+    "oracle": "--oracle",
+}
+OF_REPORT = {"per_class": "--per-class"}
 
 
 def evaluation_module(run: Path) -> ModuleType:
@@ -32,22 +42,23 @@ def evaluation_module(run: Path) -> ModuleType:
     return evaluation
 
 
-def own_options(evaluation: ModuleType, options: argparse.Namespace) -> dict[str, Any]:
+def own_options(
+    function: Callable[..., Any], flags: dict[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
     """The given options that only one branch has.
+
+    Args:
+        function: what takes them in the branch of the run.
+        flags: parameter -> option, of whichever branch.
+        options: the command line.
 
     Raises:
         ValueError: this is not that branch.
     """
-    flags = {
-        "index": "--index",
-        "search_precision": "--search-precision",
-        "unlisted": "--data.unlisted",
-        "oracle": "--oracle",
-    }
     given = {name: getattr(options, name) for name in flags}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
-        if name not in inspect.signature(evaluation.evaluate_run).parameters:
+        if name not in inspect.signature(function).parameters:
             raise ValueError(f"{options.run} has another task: {flags[name]} does not apply to it")
     return given
 
@@ -73,6 +84,13 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         default=None,
         help="also thresholds fitted on the split itself: an upper bound, no result",
     )
+    parser.add_argument(
+        "--per-class",
+        action="store_true",
+        default=None,
+        help="also a table of the classes, the worst AP first, of the preferred weights (of the\n"
+        "first of --weights, where these are not among them)",
+    )
     parser.add_argument("--classes", help="also average over these classes, comma separated")
     parser.add_argument("--batch-size", type=int, help="default: 64; texts: as in the run")
     parser.add_argument("--workers", type=int, default=0)
@@ -93,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     accelerator = create_accelerator(options.precision)
     evaluation = evaluation_module(options.run)
+    shown = own_options(evaluation.report, OF_REPORT, options)
     result = evaluation.evaluate_run(
         options.run,
         accelerator,
@@ -103,12 +122,12 @@ def main(arguments: list[str] | None = None) -> None:
         classes=options.classes.split(",") if options.classes else None,
         **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
-        **own_options(evaluation, options),
+        **own_options(evaluation.evaluate_run, OF_EVALUATION, options),
     )
     if accelerator.is_main_process:
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)
-        print(evaluation.report(result), flush=True)
+        print(evaluation.report(result, **shown), flush=True)
         print(json.dumps(result), flush=True)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

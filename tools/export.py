@@ -29,8 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--check", nargs="+", metavar="PICTURE", help="compare on these; default: on noise"
     )
     options = parser.parse_args(arguments)
-    if not options.out.parent.is_dir():
-        raise ValueError(f"--out {options.out}: there is no folder {options.out.parent}")
+    console.check_out(options.out)
     predictor = pumlc.load(options.run, options.weights, "cpu")
     if not isinstance(predictor, VisionPredictor):
         raise ValueError(f"{options.run} is a text run: only classifiers of pictures are exported")

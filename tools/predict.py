@@ -132,8 +132,8 @@ def check(options: argparse.Namespace) -> None:
             raise ValueError(
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
-    if options.out is not None and not options.out.parent.is_dir():
-        raise ValueError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if options.out is not None:
+        console.check_out(options.out)
 
 
 def main(arguments: list[str] | None = None) -> None:

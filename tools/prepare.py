@@ -2,7 +2,7 @@
 
 python tools/prepare.py voc2007 VOCdevkit
 python tools/prepare.py coco2014 COCO
-python tools/prepare.py csv PICTURES --csv labels.csv
+python tools/prepare.py csv PICTURES --csv labels.csv --per-class
 
 The last checks a CSV file of your own and its pictures under the folder PICTURES.
 Exit status 0 if every split can be read (openimages, csv: every split that is there), 2 if not.
@@ -11,11 +11,13 @@ Layouts and terms: docs/datasets.md.
 
 import argparse
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pumlc.engine import console
 from pumlc.engine.config import require
-from pumlc.vision.csv_file import SPLITS, has_split, read_csv
+from pumlc.vision.csv_file import SPLITS, has_split, read_csv, warn_of_similar_classes
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.sources import SOURCES, absent_splits, missing_parts, source
 
@@ -27,16 +29,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("name", help=", ".join([*SOURCES, "csv"]))
     parser.add_argument("root", type=Path, help="folder of the download; csv: of the pictures")
     parser.add_argument("--csv", type=Path, help="the CSV file, for name csv")
+    parser.add_argument("--per-class", action="store_true", help="also a row per class and split")
     options = parser.parse_args(arguments)
     right = (options.csv is not None) == (options.name == "csv")
     require(right, "--csv", options.csv, "a file exactly when the name is csv")
     if options.name == "csv":
-        check_csv(options.csv, options.root)
+        check_csv(options.csv, options.root, options.per_class)
     else:
-        check_download(options.name, options.root)
+        check_download(options.name, options.root, options.per_class)
 
 
-def check_download(name: str, root: Path) -> None:
+def check_download(name: str, root: Path, per_class: bool) -> None:
     chosen = source(name)
     missing = missing_parts(name, root)
     if missing:
@@ -49,25 +52,29 @@ def check_download(name: str, root: Path) -> None:
             + "\n".join(lines)
             + f"\nTerms of use: {chosen.page}"
         )
-    report(chosen.pictures, absent_splits(name, root), lambda split: chosen.read(root, split))
+    read = partial(chosen.read, root)
+    report(chosen.pictures, absent_splits(name, root), read, per_class)
 
 
-def check_csv(file: Path, root: Path) -> None:
+def check_csv(file: Path, root: Path, per_class: bool) -> None:
     def read(split: str) -> LabelledImages:
         unlisted = "negative" if split == "test" else "unknown"  # the defaults of a run
         return read_csv(file, root, split, unlisted=unlisted)
 
     here = [split for split in SPLITS if has_split(file, split)] or SPLITS
-    report(dict.fromkeys(here), (), read)
+    classes = report(dict.fromkeys(here), (), read, per_class)
+    warn_of_similar_classes(file, classes)
 
 
 def report(
     published: Mapping[str, int | None],
     absent: Collection[str],
     read: Callable[[str], LabelledImages],
-) -> None:
-    """Print what each split holds, or raise what is wrong with any of them."""
+    per_class: bool,
+) -> list[str]:
+    """Print what each split holds, or raise what is wrong with any of them; return the classes."""
     rows, errors = [], []
+    of_class: dict[str, list[list[Any]]] = {}
     for split, expected in published.items():
         if split in absent:
             rows.append([split, None, expected, *[None] * 4])
@@ -77,12 +84,19 @@ def report(
         except ValueError as error:
             errors.append(str(error))
             continue
-        counts = images.counts().values()
-        rows.append([split, len(images), expected, len(images.classes), *counts])
+        counts = images.class_counts()
+        totals = [int(each.sum()) for each in counts.values()]
+        rows.append([split, len(images), expected, len(images.classes), *totals])
+        for name, *numbers in zip(images.classes, *counts.values(), strict=True):
+            of_class.setdefault(name, []).append([name, split, *numbers])
     if errors:
         raise ValueError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(console.table(header, rows))
+    if per_class:
+        header = ["class", "split", "positive", "negative", "unknown"]
+        print("\n" + console.table(header, [row for each in of_class.values() for row in each]))
+    return list(of_class)
 
 
 if __name__ == "__main__":

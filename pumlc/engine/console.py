@@ -43,6 +43,18 @@ def output_of(tool: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def check_out(path: Path) -> None:
+    """Refuse an ``--out`` that cannot be a file, before the work.
+
+    Raises:
+        ValueError: it is a folder, or in one that is not there.
+    """
+    if path.is_dir():
+        raise ValueError(f"--out {path} is a folder; name a file, in it or elsewhere")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {path}: there is no folder {path.parent}")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table, aligned for the terminal; floats with two decimals, None as ``-``."""
     text = [[_cell(value) for value in row] for row in rows]

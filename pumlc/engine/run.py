@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Collection
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,23 @@ class RunFolder:
         if scored:
             return max(scored, key=lambda name: (scored[name], index[name]["epoch"]))
         return "last-ema" if "last-ema" in index else "last"
+
+    def preference(self, names: Collection[str]) -> dict[str, str]:
+        """`preferred_weights` and what chose them, for a result; empty if ``names`` lacks them."""
+        preferred = self.preferred_weights()
+        if preferred not in names:
+            return {}
+        scored = self.index()[preferred].get("score") is not None
+        return {"preferred": preferred, "preferred_by": "validation" if scored else "last epoch"}
+
+
+def preferred_line(result: dict[str, Any], name: str, value: float) -> str:
+    """Which of several rows to quote, by `RunFolder.preference`, and its figure ``name``."""
+    reason = {
+        "validation": "chosen by validation",
+        "last epoch": "no validation part, last epoch",
+    }[result["preferred_by"]]
+    return f"{reason}: {result['preferred']}, {name} {value:.2f}"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine import console
-from pumlc.engine.run import RunFolder
+from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.text.corpus import Corpus, load_corpus
 from pumlc.text.data import TextSplit
@@ -59,6 +59,8 @@ def evaluate_run(
         zero-shot labels, those that no training document of the run has: over the rows with such a
         label, the truth restricted to them, once among all candidates and once among the unseen
         labels alone. Propensities are those of the whole training split, also for a run on a part.
+        ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are among
+        those.
 
     Raises:
         ValueError: no such run, weights or split; an option of image runs; or the split validation
@@ -84,6 +86,7 @@ def evaluate_run(
         "index": index,
         "search_precision": search_precision,
         **set_facts(documents, corpus),
+        **run.preference(names),
         "weights": {},
     }
     for name in names:
@@ -124,7 +127,11 @@ def report(result: dict[str, Any]) -> str:
         f"{result['labels_unseen_in_training']} of them unseen in training "
         f"({result['zero_shot_rows']} documents have one)"
     )
-    return f"{title}\n\n" + console.table(["weights", "epoch", "true labels", *columns], rows)
+    table = console.table(["weights", "epoch", "true labels", *columns], rows)
+    if "preferred" in result:
+        value = result["weights"][result["preferred"]]["all"]["nDCG@5"]  # what validation goes by
+        table += "\n" + preferred_line(result, "nDCG@5", value)
+    return f"{title}\n\n{table}"
 
 
 def _split(corpus: Corpus, split: str) -> TextSplit:

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import os
+import re
+import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +80,23 @@ def has_split(file: Path, split: str) -> bool:
     """Whether the CSV file has rows of ``split``."""
     columns = _columns(file)
     return any(row[columns["split"]] == split for _, row in _rows(file, columns))
+
+
+def warn_of_similar_classes(file: Path, classes: Sequence[str]) -> None:
+    """Warn, in the name of the caller's caller, of classes that are probably one, spelled twice.
+
+    Names are similar that differ only in case, blanks, underscores and hyphens.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", name.casefold()).strip(), []).append(name)
+    found = ", ".join(" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1)
+    if found:
+        warnings.warn(
+            f"{file}: {found} differ only in case, blanks, '_' or '-' and are separate classes; if "
+            "one is meant, spell it one way",
+            stacklevel=3,
+        )
 
 
 def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:

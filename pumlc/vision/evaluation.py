@@ -10,7 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine import console
-from pumlc.engine.run import RunFolder
+from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.labels import NEGATIVE
 from pumlc.metrics import (
     average_precision,
@@ -56,11 +56,12 @@ def evaluate_run(
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
 
     Returns:
-        N, classes, UNKNOWN entries, how many of the pictures the run has trained on or held out
-        (``seen``, by their names), and for each set of weights mAP under each definition
-        (percent), AP of each class (percent, None without a positive), and precision, recall, F1
-        at each decision rule. Thresholds come from the validation part of the run, never from
-        this split, unless ``oracle`` asks for those as well.
+        N, classes, UNKNOWN entries, known labels of each class, how many of the pictures the run
+        has trained on or held out (``seen``, by their names), and for each set of weights mAP under
+        each definition (percent), AP of each class (percent, None without a positive), and
+        precision, recall, F1 at each decision rule. Thresholds come from the validation part of the
+        run, never from this split, unless ``oracle`` asks for those as well. ``preferred`` names
+        the weights that `RunFolder.preferred_weights` takes, if they are among those.
 
     Raises:
         ValueError: no such run, weights, split or class; or the split has no known positive or no
@@ -70,12 +71,12 @@ def evaluate_run(
     names = list(weights) if weights else list(run.index())
     if not names:
         raise ValueError(f"{run.path} has no saved weights yet; finish it with --resume")
-    results: dict[str, Any] = {"run": str(run.path), "split": split}
+    results: dict[str, Any] = {"run": str(run.path), "split": split, **run.preference(names)}
     images = None
     for name in names:
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
-            data = _other_place(predictor.config.data, root, csv, unlisted)
+            data = other_place(predictor.config.data, root, csv, unlisted)
             images = _images(data, split, predictor)
             counts = images.counts()
             _refuse_one_sided(images, split, counts)
@@ -85,6 +86,7 @@ def evaluate_run(
                 classes=len(images.classes),
                 classes_without_negative=int((images.labels.min(axis=0) != NEGATIVE).sum()),
                 unknown_labels=counts["unknown"],
+                known_labels=_known_labels(images),
                 seen=count_seen(run.path / "pictures.npz", images, data.root),
                 weights={},
             )
@@ -162,8 +164,8 @@ def measure(
     return result
 
 
-def report(result: dict[str, Any]) -> str:
-    """What `evaluate_run` returned, as tables."""
+def report(result: dict[str, Any], *, per_class: bool = False) -> str:
+    """What `evaluate_run` returned, as tables; ``per_class``: also one of the classes."""
     definitions = list(next(iter(result["weights"].values()))["mAP"])
     header = ["weights", "epoch", *(f"mAP {d}" for d in definitions), "classes averaged"]
     rows = [
@@ -200,16 +202,44 @@ def report(result: dict[str, Any]) -> str:
             f"\n{result['classes_without_negative']} classes have no known negative: there every "
             "ranking is perfect, and AP is 100 or, without a positive, none"
         )
-    return "\n\n".join(
-        [
-            title,
-            console.table(header, rows),
-            console.table(["weights", "decision", *measures], decisions),
-        ]
-    )
+    overview = console.table(header, rows)
+    if "preferred" in result:
+        value = result["weights"][result["preferred"]]["mAP"]["sklearn"]
+        overview += "\n" + preferred_line(result, "mAP sklearn", value)
+    tables = [title, overview, console.table(["weights", "decision", *measures], decisions)]
+    if per_class:
+        tables.append(_class_table(result))
+    return "\n\n".join(tables)
 
 
-def _other_place(data: Any, root: str | None, csv: str | None, unlisted: str | None) -> Any:
+def _class_table(result: dict[str, Any]) -> str:
+    """AP of each class, the worst first, of the preferred weights or else the first evaluated."""
+    weights = result.get("preferred", next(iter(result["weights"])))
+    each = result["weights"][weights]["AP"]
+    names = sorted(each, key=lambda name: math.inf if each[name] is None else each[name])
+    rows = [[name, *result["known_labels"][name].values(), each[name]] for name in names]
+    table = console.table(["class", "positive", "negative", "AP"], rows)
+    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{table}"
+
+
+def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
+    """Class -> its positive and negative labels."""
+    counts = images.class_counts()
+    pairs = zip(counts["positive"].tolist(), counts["negative"].tolist(), strict=True)
+    return {
+        name: {"positive": positive, "negative": negative}
+        for name, (positive, negative) in zip(images.classes, pairs, strict=True)
+    }
+
+
+def other_place(
+    data: DataConfig, root: str | None, csv: str | None, unlisted: str | None = None
+) -> DataConfig:
+    """The data of a run where they are now: another folder, another CSV file.
+
+    Raises:
+        ValueError: ``unlisted`` for a data set that is no CSV file.
+    """
     changes: dict[str, Any] = {}
     if root is not None:
         changes["root"] = root

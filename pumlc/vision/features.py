@@ -57,6 +57,7 @@ def frozen_features(
         model: names backbone and weights; its head plays no part.
         split: "train" or "test".
         cache: folder of the feature files.
+        workers: processes that read pictures.
         progress: called with the pictures done and their number.
 
     Raises:
@@ -118,17 +119,21 @@ def pooled_features(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """What the classifier's linear head would be given, [N, D] float32, without augmentation."""
-    classifier = classifier.eval().to(memory_format=torch.channels_last)
+    """What the classifier's linear head would be given, [N, D] float32, without augmentation.
+
+    On the GPU if there is one.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    classifier = classifier.eval().to(device).to(memory_format=torch.channels_last)
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(len(images)))
     parts, done = [], 0
     with torch.inference_mode():
         for batch in scoring_loader(pictures, batch_size, workers):
             maps = classifier.backbone.forward_features(
-                batch.contiguous(memory_format=torch.channels_last)
+                batch.to(device, memory_format=torch.channels_last)
             )
             pooled = classifier.backbone.forward_head(maps, pre_logits=True)
-            parts.append(pooled.float().numpy())
+            parts.append(pooled.float().cpu().numpy())
             done += len(batch)
             if progress is not None:
                 progress(done, len(images))

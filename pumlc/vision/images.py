@@ -52,10 +52,17 @@ class LabelledImages:
         return replace(self, paths=self.paths[rows], labels=self.labels[rows])
 
     def counts(self) -> dict[str, int]:
-        """Number of positive, negative and unknown labels, without a temporary of their size."""
-        blocks = [self.labels[rows] for rows in row_blocks(self.labels.shape)]
+        """Number of positive, negative and unknown labels."""
+        return {name: int(each.sum()) for name, each in self.class_counts().items()}
+
+    def class_counts(self) -> dict[str, np.ndarray]:
+        """The same of each class, [C], without a temporary of the size of the labels."""
         names = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
-        return {n: sum(int((b == value).sum()) for b in blocks) for n, value in names.items()}
+        found = {name: np.zeros(self.labels.shape[1], np.int64) for name in names}
+        for rows in row_blocks(self.labels.shape):
+            for name, value in names.items():
+                found[name] += (self.labels[rows] == value).sum(axis=0)
+        return found
 
 
 def require_file(file: Path, problem: str) -> None:

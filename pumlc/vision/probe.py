@@ -118,6 +118,16 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
         "frequent": frequent,
     }[config.trained]
     names = [train.classes[c] for c in columns]
+    left_out = sorted(set(config.classes) & set(train.classes) - set(names))
+    if left_out:
+        kept = {
+            "test": "a positive in test",
+            "frequent": f"at least {config.min_positives} positives in train and in test",
+        }[config.trained]
+        raise ValueError(
+            f"probe.classes: {left_out} are left out by probe.trained {config.trained}, which "
+            f"takes the classes with {kept}; valid: {', '.join(names)}"
+        )
     unknown = sorted(set(config.classes) - set(names))
     if unknown:
         raise ValueError(f"probe.classes: {unknown} are not among the {len(names)} classes")

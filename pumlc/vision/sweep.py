@@ -65,6 +65,8 @@ class FeatureMode:
     """how the heads are trained"""
     cache: str = "features"
     """folder of the extracted features"""
+    workers: int = 0
+    """processes that read pictures while features are extracted"""
 
 
 @dataclass(kw_only=True)
@@ -144,6 +146,7 @@ class SweepConfig:
 
 def _check_features(mode: FeatureMode) -> None:
     """Refuse settings that would be ignored."""
+    require(mode.workers >= 0, "features.workers", mode.workers, "at least 0")
     unused_model = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _USED_MODEL]
     for group, names in (("data", _UNUSED_DATA), ("model", unused_model)):
         config = getattr(mode, group)
@@ -191,7 +194,14 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     if mode.probe.classes:
         _check_probe_classes(mode)
     train, test = [
-        frozen_features(mode.data, mode.model, split, Path(mode.cache), progress=_progress(split))
+        frozen_features(
+            mode.data,
+            mode.model,
+            split,
+            Path(mode.cache),
+            workers=mode.workers,
+            progress=_progress(split),
+        )
         for split in ("train", "test")
     ]
     file = out / "probe_data.pt"

@@ -16,6 +16,7 @@ from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.build import build_for_training
 from pumlc.vision.config import LossConfig, VisionConfig
+from pumlc.vision.csv_file import warn_of_similar_classes
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
 from pumlc.vision.seen import fingerprints, write_seen
@@ -34,6 +35,8 @@ class VisionTask:
         self.config = config
         self.data = training_data(config.data, seed=config.train.seed)
         self.classes = self.data.train.classes
+        if config.data.csv is not None:
+            warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._loss = LOSSES[config.loss.name]
         _try_loss(config.loss)

@@ -40,6 +40,17 @@ def test_every_shipped_config_parses_and_round_trips(file):
     assert from_plain(VisionConfig, plain(config)) == config
 
 
+def test_the_configs_of_csv_files_differ_in_the_loss_alone():
+    tags, both = (
+        yaml.safe_load(next(f for f in CONFIGS if f.stem == f"csv{name}_lite0_cpu").read_text())
+        for name in ("", "_pnu")
+    )
+    assert tags.pop("loss")["name"] == "pu"
+    loss = {"name": "pnu", "parameters": {"supervised": 100.0}, "mixup_weight": 1.0}
+    assert both.pop("loss") == loss
+    assert both == tags
+
+
 def test_command_line_overrides_file():
     config, extra = parse_vision(
         *("--config", DEMO, "--data.known", "0.3", "--loss.parameters.gamma", "0.7"),
@@ -99,9 +110,13 @@ def test_every_shipped_sweep_parses(file):
 @pytest.mark.parametrize(
     ("name", "meant", "valid"),
     [
-        ("features.prob.x", "features.probe", "in features: cache, data, model, probe"),
+        ("features.prob.x", "features.probe", "in features: cache, data, model, probe, workers"),
         ("features.probe.epoch", "features.probe.epochs", "in features.probe: batch_size, "),
-        ("features.dat.root", "features.data.root", "in features: cache, data, model, probe"),
+        (
+            "features.dat.root",
+            "features.data.root",
+            "in features: cache, data, model, probe, workers",
+        ),
         ("methods.pnu.loss.nme", "methods.pnu.loss.name", "in methods.pnu.loss: mixup_beta, "),
         ("methods.pnu.lss", "methods.pnu.loss", "in methods.pnu: first_epoch, loss, per_epoch"),
         ("metrik", "metric", ": families, features, fine_tune, methods, metric, "),

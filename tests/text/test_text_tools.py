@@ -52,14 +52,24 @@ def test_evaluate_in_half_precision_and_with_faiss(trained, tool, capsys):
         if "faiss" in options:
             pytest.importorskip("faiss")
         tool("evaluate").main([str(trained), *options])
-        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        output = capsys.readouterr().out.splitlines()
+        result = json.loads(output[-1])
         assert result["N"] == 40
+        assert (result["preferred"], result["preferred_by"]) == ("last", "last epoch")
+        figure = f"nDCG@5 {result['weights']['last']['all']['nDCG@5']:.2f}"
+        assert output[-2] == f"no validation part, last epoch: last, {figure}"
         assert result["index"] == ("faiss" if "faiss" in options else "exact")
         entries[options] = result["weights"]["last"]["all"]
     plain = entries[()]
     assert 0 <= plain["P@1"] <= 100
     assert entries["--index", "faiss"] == pytest.approx(plain)
     assert entries["--precision", "bf16"]["R@10"] == pytest.approx(plain["R@10"], abs=5)
+
+
+def test_evaluation_refuses_options_of_images(trained, tool):
+    for option in ("--per-class", "--oracle"):
+        with pytest.raises(ValueError, match=f"has another task: {option} does not apply to it"):
+            tool("evaluate").main([str(trained), option])
 
 
 @pytest.mark.parametrize("index", ["exact", "faiss"])

@@ -1,5 +1,8 @@
 """The CSV reader: what it reads and what it refuses, with the line and what is valid."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -178,6 +181,16 @@ def test_a_picture_that_does_not_decode_names_the_line_of_the_csv_file(tmp_path)
         change()
         with pytest.raises(ValueError, match=r"\(row 0 of .*labels\.csv\): .*decoded"):
             decode(data.train, 0, transform)
+
+
+def test_classes_that_are_probably_one():
+    names = ["Cat", "bus", "cat", "catfish", "traffic  light", "traffic-_light", "traffic_light"]
+    found = "'Cat' / 'cat', 'traffic  light' / 'traffic-_light' / 'traffic_light' differ only in"
+    with pytest.warns(UserWarning, match=f"^labels.csv: {found}"):
+        csv_file.warn_of_similar_classes(Path("labels.csv"), names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        csv_file.warn_of_similar_classes(Path("labels.csv"), ["cat", "cats", "traffic light"])
 
 
 def test_csv_pictures_of_equal_hash_are_not_one_picture(csv_root, monkeypatch):

@@ -2,10 +2,14 @@
 
 import copy
 import json
+import re
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pumlc.vision import create_classifier, fold_local_global
 from pumlc.vision.export import export_onnx, largest_difference
@@ -15,6 +19,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 NAMES = ["bus", "car", "cat", "person", "train"]
 
 
@@ -113,7 +118,38 @@ def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch):
         export_onnx(classifier("linear"), tmp_path / "m.onnx", class_names=NAMES)
 
 
-def test_out_in_a_missing_folder_is_refused_before_the_work(tmp_path, tool):
-    out = tmp_path / "missing" / "m.onnx"
-    with pytest.raises(ValueError, match="--out .*m.onnx: there is no folder .*missing"):
-        tool("export").main([str(tmp_path / "no_run"), "--out", str(out)])
+def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
+    for out, message in (
+        (tmp_path / "missing" / "m.onnx", "--out .*m.onnx: there is no folder .*missing"),
+        (tmp_path, f"--out {tmp_path} is a folder; name a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tool("export").main([str(tmp_path / "no_run"), "--out", str(out)])
+
+
+@pytest.mark.parametrize(
+    ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None)]
+)
+def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size, thresholds):
+    """Its code gives the logits and decisions of this package, and needs no torch."""
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert "torch" not in block
+    model = classifier("linear").eval()
+    model.data_config.update(input_size=(3, 64, 64), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
+    monkeypatch.chdir(tmp_path)
+    export_onnx(model, "model.onnx", class_names=NAMES, thresholds=thresholds)
+    noise = np.random.RandomState(0).randint(0, 256, (*size[::-1], 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(noise).save("one.jpg", exif=exif)
+    used: dict = {}
+    exec(compile(block, "export.md", "exec"), used)
+    image = evaluation_transform(model.data_config)(image=read_image("one.jpg"))["image"]
+    with torch.no_grad():
+        logits = model(image[None])[0].numpy()
+    np.testing.assert_allclose(used["image"], image, atol=1.01 / 255 / 0.2)  # one level of grey
+    np.testing.assert_allclose(used["logits"], logits, atol=0.02)
+    present = 1 / (1 + np.exp(-logits)) >= (0.5 if thresholds is None else thresholds)
+    assert used["present"].tolist() == present.tolist()
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert [line.split(",")[0] for line in printed] == [f"({name!r}" for name in NAMES]

@@ -180,5 +180,16 @@ def test_trained_and_listed_classes(data):
     assert prepared.train_labels.shape[1] == 2
     assert prepared.averages["listed"] == [1]
     config.classes = ["rare"]
-    with pytest.raises(ValueError, match="rare"):
+    message = r"\['rare'\] are left out by probe.trained frequent, which takes the classes with at "
+    message += "least 5 positives in train and in test; valid: a, b$"
+    with pytest.raises(ValueError, match=message):
         probe_data(*data, config)
+    config.classes = ["c"]
+    with pytest.raises(ValueError, match=r"\['c'\] are not among the 2 classes"):
+        probe_data(*data, config)
+    config.trained, config.classes = "test", ["rare"]
+    labels = data[1].labels.copy()
+    labels[0, 2] = -1
+    without = SplitFeatures(data[1].features, labels, data[1].classes)
+    with pytest.raises(ValueError, match="trained test, .* classes with a positive in test; valid"):
+        probe_data(data[0], without, config)

@@ -120,7 +120,10 @@ def test_a_threshold_that_is_none(run_with, paths, tool):
             predict([run, str(paths[0]), f"--threshold={value}"])
 
 
-def test_out_in_a_missing_folder_is_refused_before_the_work(paths, tool, tmp_path):
-    out = tmp_path / "missing" / "p.csv"
-    with pytest.raises(ValueError, match="--out .*p.csv: there is no folder .*missing"):
-        tool("predict").main([str(tmp_path / "no_run"), str(paths[0]), "--out", str(out)])
+def test_out_that_cannot_be_a_file_is_refused_before_the_work(paths, tool, tmp_path):
+    for out, message in (
+        (tmp_path / "missing" / "p.csv", "--out .*p.csv: there is no folder .*missing"),
+        (tmp_path, f"--out {tmp_path} is a folder; name a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tool("predict").main([str(tmp_path / "no_run"), str(paths[0]), "--out", str(out)])

@@ -99,6 +99,39 @@ def test_changed_labels_are_refused_by_resume_and_audit(trained, tool, tmp_path)
         tool("audit").main([str(run)])
 
 
+def test_a_run_whose_data_moved_is_audited_elsewhere(trained, tool, tmp_path, monkeypatch):
+    run, moved = shutil.copytree(trained / "run", tmp_path / "run"), tmp_path / "moved"
+    shutil.copytree(trained, moved)
+    content = json.loads((run / "run.json").read_text())
+    content["config"]["data"].update(csv="labels.csv", root=".")
+    (run / "run.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    audit = tool("audit").main
+    with pytest.raises(ValueError, match="labels.csv does not exist"):
+        audit([str(run)])
+    places = ["--data.root", str(moved), "--data.csv", str(moved / "labels.csv")]
+    audit([str(run), *places])
+    found = (run / "audit.csv").read_text()
+    tool("audit").main([str(trained / "run")])
+    expected = (trained / "run" / "audit.csv").read_text()
+    assert found == expected.replace(str(trained), str(moved))
+    tool("audit").main([str(run), "--split", "test", *places])
+    assert f",{moved}/p" in (run / "audit-test.csv").read_text()
+    text = (moved / "labels.csv").read_text()
+    (moved / "labels.csv").write_text(text.replace("p1.png,b,a", "p1.png,a,b"))
+    with pytest.raises(ValueError, match="pictures or labels are not those that .* trained on"):
+        audit([str(run), *places])
+
+
+def test_an_audit_into_a_folder_is_refused(trained, tool, tmp_path):
+    for out, message in (
+        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "missing" / "a.csv", "there is no folder .*missing"),
+    ):
+        with pytest.raises(ValueError, match=f"--out {out}.*{message}"):
+            tool("audit").main([str(trained / "run"), "--out", str(out)])
+
+
 def test_an_audit_of_another_split_keeps_the_first(trained, tool, capsys):
     tool("audit").main([str(trained / "run")])
     before = (trained / "run" / "audit.csv").read_text()

@@ -85,6 +85,15 @@ def test_a_csv_file_of_ones_own(tmp_path, tool, capsys):
         ["train", "2", "-", "2", "3", "0", "1"],
         ["val", "1", "-", "2", "1", "0", "1"],
     ]
+    main(["csv", str(tmp_path), "--csv", str(file), "--per-class"])
+    _, each = capsys.readouterr().out.split("\n\n")
+    cells = [line.split("|")[1:-1] for line in each.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["cat", "train", "2", "0", "0"],
+        ["cat", "val", "0", "0", "1"],
+        ["dog", "train", "1", "0", "1"],
+        ["dog", "val", "1", "0", "0"],
+    ]
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "c.jpg").unlink()
     with pytest.raises(ValueError, match=r"line 3: .*/b\.jpg\n.*line 4: .*/c\.jpg"):
@@ -95,3 +104,11 @@ def test_a_csv_file_of_ones_own(tmp_path, tool, capsys):
     for arguments in (["csv", "x"], ["voc2007", "x", "--csv", "y.csv"]):
         with pytest.raises(ValueError, match="--csv must be a file exactly when the name is csv"):
             main(arguments)
+
+
+def test_prepare_warns_of_classes_spelled_twice(tmp_path, tool):
+    (tmp_path / "a.jpg").write_bytes(b"never decoded here")
+    file = tmp_path / "labels.csv"
+    file.write_text("split,image,labels\ntrain,a.jpg,Cat|cat|dog\n")
+    with pytest.warns(UserWarning, match=r"^[^\n]*labels\.csv: 'Cat' / 'cat' differ only[^\n]*$"):
+        tool("prepare").main(["csv", str(tmp_path), "--csv", str(file)])

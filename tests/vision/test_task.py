@@ -190,6 +190,14 @@ def test_no_positive_label_is_refused(squares_coco):
         VisionTask(vision_config(squares_coco, data=data))
 
 
+def test_a_csv_file_with_a_class_spelled_twice_is_warned_of(squares_csv, tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text(squares_csv.read_text().replace("red|green", "Red|green"))
+    data = DataConfig(name="csv", csv=str(file), root=str(squares_csv.parent), image_size=32)
+    with pytest.warns(UserWarning, match=r"labels\.csv: 'Red' / 'red' differ only in case"):
+        VisionTask(vision_config(squares_csv.parent, data=data))
+
+
 def test_loss_names_of_the_configs_exist():
     assert {"pu", "bce"} <= set(LOSSES)
 
