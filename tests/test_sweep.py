@@ -5,6 +5,10 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,13 +169,43 @@ def fail():
 def test_a_process_of_its_own():
     first, second = in_a_process(os.getpid), in_a_process(os.getpid)
     assert len({first, second, os.getpid()}) == 3
-    for pid in (first, second):  # both have ended
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert not alive(first)
+    assert not alive(second)
     with pytest.raises(OSError, match="no disk"):
         in_a_process(fail)
-    with pytest.raises(ValueError, match="killed"):
+    with pytest.raises(ValueError, match="exit code -6 .killed"):
         in_a_process(os.abort)
+
+
+def write_pid(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(1)
+
+
+def test_a_sweep_that_is_killed_leaves_no_process(tmp_path):
+    command = "import test_sweep; from pathlib import Path; from pumlc.vision import sweep; "
+    command += f"sweep.in_a_process(test_sweep.write_pid, Path({str(tmp_path / 'pid')!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parent)
+    wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not alive(pid))
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_summary_and_table():

@@ -13,11 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -232,11 +232,39 @@ def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload([__name__])
+    receiver, sender = context.Pipe(duplex=False)
+    # no pool: its workers wait for ever for the next task of a sweep that was killed
+    process = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
+        target=_send_result, args=(sender, function, arguments), daemon=True
+    )
+    process.start()
+    sender.close()
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(function, *arguments).result()
-    except BrokenProcessPool:
-        raise ValueError("its process was killed (out of memory?)") from None
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        raise ValueError(
+            f"its process ended with exit code {process.exitcode} (killed, out of memory?)"
+        ) from None
+    process.join()
+    if error is not None:
+        raise error
+    return result
+
+
+def _send_result(
+    sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    try:
+        outcome = (function(*arguments), None)
+    except KeyboardInterrupt:  # the sweep has it too, and says so
+        return
+    except (ValueError, OSError) as error:
+        outcome = (None, error)
+    except Exception as error:
+        traceback.print_exc()  # which the sending loses
+        outcome = (None, error)
+    sender.send(outcome)
 
 
 def _check_probe_classes(mode: FeatureMode) -> None:
