@@ -112,6 +112,16 @@ def test_chooses_by_validation_within_the_group(tmp_path):
     assert [r["learning_rate"] for r in again] == [r["learning_rate"] for r in chosen]
 
 
+def test_a_candidate_that_lacks_a_cell_is_not_compared():
+    def row(method, proportion, validation):
+        row = {"method": method, "proportion": proportion, "learning_rate": 0.1, "epochs": 1}
+        return {**row, "validation": validation, "all": 0.0}
+
+    rows = [row("a", 0.1, 40.0), row("a", 1.0, 80.0), row("b", 1.0, 70.0)]
+    chosen = choose(family_rows(rows, {"f": ["a", "b"]}), ["method"])
+    assert [r["member"] for r in chosen] == ["a", "a"]
+
+
 def test_chooses_by_the_validation_that_is_named():
     rows = [
         {"method": "a", "learning_rate": rate, "epochs": 1, "validation": v, "validation_listed": w}
@@ -313,6 +323,39 @@ def test_listed_classes_choose_for_themselves(squares_coco, tmp_path, tool):
             row[name] = float(row[name])
     expected = markdown(choose(rows, ["method"], "validation_listed"), "listed")
     assert expected in report.split("Classes: listed; one learning rate")[1]
+
+
+def test_cells_of_other_labels_are_refused(squares_csv, tmp_path, tool):
+    config = feature_config(squares_csv.parent, tmp_path)
+    config["features"]["data"].update(name="csv", csv=str(squares_csv), unlisted="negative")
+    run_tool(tool("sweep"), tmp_path, config)
+    text = squares_csv.read_text()
+    squares_csv.write_text(
+        text.replace("red", "tmp").replace("green", "red").replace("tmp", "green")
+    )
+    try:
+        with pytest.raises(ValueError, match="other settings"):
+            run_tool(tool("sweep"), tmp_path, config)
+    finally:
+        squares_csv.write_text(text)  # other tests share the file
+
+
+def test_families_need_a_validation_part(fine_tune, tmp_path):
+    sweep, config = fine_tune
+    config["families"] = {"f": ["pnu"]}
+    config["fine_tune"]["validation"] = 0.0
+    with pytest.raises(ValueError, match="families must be left out with fine_tune.validation 0"):
+        run_tool(sweep, tmp_path, config)
+
+
+def test_a_validation_part_that_cannot_be_scored_costs_no_cell(fine_tune, tmp_path, capsys):
+    sweep, config = fine_tune
+    config["fine_tune"]["classes"] = ["red"]
+    tool = tmp_path / "tools" / "evaluate.py"
+    tool.write_text("import sys\nif 'validation' in sys.argv: sys.exit('no negative')\n" + EVALUATE)
+    run_tool(sweep, tmp_path, config)
+    assert "pnu-0.5-0: no validation of the listed classes: " in capsys.readouterr().out
+    assert "44.0" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, tool):

@@ -171,7 +171,10 @@ def choose(rows: Sequence[Row], within: Sequence[str], by: str = "validation") -
         candidates.setdefault(_candidate(row), []).append(row)
     chosen = []
     for candidates in groups.values():
-        chosen += max(candidates.values(), key=lambda rows: _mean(rows, by))
+        # means over other cells do not compare: a candidate that lacks one stands back
+        complete = max(len(rows) for rows in candidates.values())
+        whole = [rows for rows in candidates.values() if len(rows) == complete]
+        chosen += max(whole, key=lambda rows: _mean(rows, by))
     return chosen
 
 

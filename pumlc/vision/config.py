@@ -49,7 +49,7 @@ class DataConfig:
     """seed of the choice of hidden and flipped labels"""
     validation: float = 0.0
     """part of the training pictures held out for selection and thresholds, by its known labels;
-    where none of them is negative, unknown counts as negative there"""
+    in a class without a negative among them unknown counts as negative there"""
     unlisted: Literal["unknown", "negative"] = "unknown"
     """csv: what it means that a training row does not list a class"""
     unlisted_test: Literal["unknown", "negative"] = "negative"

@@ -74,9 +74,11 @@ def frozen_features(
     if file.is_file():
         features = _read_cache(file, len(images))
     else:
-        classifier = create_classifier(
-            model.backbone, 1, local_global=False, head="linear", weights=model.weights
-        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # without weights: the same random network for every split
+            classifier = create_classifier(
+                model.backbone, 1, local_global=False, head="linear", weights=model.weights
+            )
         if data.image_size is not None:
             size = data.image_size
             classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}

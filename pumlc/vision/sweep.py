@@ -7,6 +7,7 @@ OUT/runs/METHOD-PROPORTION-SEED.HEX     of one that runs now, failed or was kill
 
 import copy
 import dataclasses
+import hashlib
 import math
 import multiprocessing
 import os
@@ -132,6 +133,12 @@ class SweepConfig:
             self._check_metric("features.probe.classes", self.features.probe.classes)
         if self.fine_tune is not None:
             _check_fine_tune(self.fine_tune, self.methods)
+            require(
+                self.fine_tune.validation > 0 or not self.families,
+                "families",
+                list(self.families),
+                "left out with fine_tune.validation 0, which chooses nothing",
+            )
             require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
             self._check_metric("fine_tune.classes", self.fine_tune.classes)
 
@@ -207,6 +214,8 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     file = out / "probe_data.pt"
     probe_data(train, test, mode.probe).save(file)
     common = {"data": plain(mode.data), "model": plain(mode.model), "probe": plain(mode.probe)}
+    # labels are read anew in every sweep: cells of others must not stand beside them
+    common["labels"] = [_digest(split) for split in (train, test)]
     threads = max(1, torch.get_num_threads() // config.workers)
     return (
         lambda cell: {**common, "method": plain(config.methods[cell.method])},
@@ -214,6 +223,12 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
             _probe, file, config.methods[cell.method], mode.probe, cell, threads
         ),
     )
+
+
+def _digest(split: SplitFeatures) -> str:
+    digest = hashlib.sha256("\n".join(split.classes).encode())
+    digest.update(split.labels.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads: int) -> list[Row]:
@@ -324,7 +339,10 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         scored += ["--classes", ",".join(mode.classes)] if mode.classes else []
         _call(tools / "evaluate.py", scored, log, environment)
         if mode.classes and mode.validation:
-            _call(tools / "evaluate.py", [*scored, "--split", "validation"], log, environment)
+            try:
+                _call(tools / "evaluate.py", [*scored, "--split", "validation"], log, environment)
+            except ValueError as error:  # no known negative there: the cell has its result
+                print(f"{cell.name}: no validation of the listed classes: {error}", flush=True)
         rows = [_fine_tuned_row(RunFolder(folder), preferred)]
         finished = out / "runs" / cell.name
         if finished.exists():  # of a cell whose file was deleted
@@ -378,8 +396,13 @@ def _fine_tuned_row(run: RunFolder, weights: str) -> Row:
     row.update(validation=run.index()[weights].get("score"), all=result["mAP"]["sklearn"])
     if "mAP_of_classes" in result:
         row["listed"] = result["mAP_of_classes"]["sklearn"]
-    validation = run.path / "metrics-validation.json"
-    if validation.is_file():
-        known = read_json(validation)["weights"][weights]["mAP_of_classes"]["sklearn"]
-        row["validation_listed"] = None if math.isnan(known) else known
+        row["validation_listed"] = _validation_of_classes(run, weights)
     return row
+
+
+def _validation_of_classes(run: RunFolder, weights: str) -> float | None:
+    file = run.path / "metrics-validation.json"
+    if not file.is_file():
+        return None
+    known = read_json(file)["weights"][weights]["mAP_of_classes"]["sklearn"]
+    return None if math.isnan(known) else known

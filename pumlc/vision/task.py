@@ -194,15 +194,16 @@ def score_images(
 def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
     """mAP and thresholds from the known labels of the validation part.
 
-    Without a known negative (a collection of positives only) average precision over known labels is
-    1 whatever the scores: then unknown counts as negative, and the metric says so in its name.
+    In a class with known positives alone average precision over known labels is 1 whatever the
+    scores: unknown counts as negative there, and the metric says so in its name.
 
     Raises:
         ValueError: no class has a known positive.
     """
     name = "mAP"
-    if not (labels == NEGATIVE).any():
-        labels = np.where(labels == UNKNOWN, NEGATIVE, labels)
+    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
+    if positives_only.any():
+        labels = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
         name = "mAP_unknown_as_negative"
     if not (labels == POSITIVE).any():
         raise ValueError(

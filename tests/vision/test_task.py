@@ -171,6 +171,17 @@ def test_validation_without_negatives_says_so_in_the_name():
         validate_scores(np.zeros((3, 1)), np.zeros((3, 1), np.int8))
 
 
+def test_one_known_negative_does_not_blind_the_other_classes():
+    """Where all known labels are positive every ranking is perfect, whatever the other classes."""
+    labels = np.zeros((40, 2), np.int8)
+    labels[:10] = 1
+    labels[-1, 0] = -1
+    scores = np.arange(80.0).reshape(40, 2)  # the worst order: positives last
+    validation = validate_scores(scores, labels)
+    assert validation.score < 35
+    assert list(validation.metrics) == ["mAP_unknown_as_negative"]
+
+
 def test_validation_part_is_disjoint_and_seeded(squares_coco):
     config = DataConfig(name="coco", root=str(squares_coco), validation=0.25)
     data = training_data(config, seed=0)
