@@ -178,7 +178,7 @@ def test_one_known_negative_does_not_blind_the_other_classes():
     labels[-1, 0] = -1
     scores = np.arange(80.0).reshape(40, 2)  # the worst order: positives last
     validation = validate_scores(scores, labels)
-    assert validation.score < 35
+    assert validation.score < 50
     assert list(validation.metrics) == ["mAP_unknown_as_negative"]
 
 
