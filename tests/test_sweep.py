@@ -16,6 +16,7 @@ import yaml
 
 from pumlc.engine import console
 from pumlc.engine.config import parse
+from pumlc.engine.process import in_a_process
 from pumlc.engine.sweep import (
     Cell,
     FailedCells,
@@ -28,8 +29,9 @@ from pumlc.engine.sweep import (
     run_cells,
     summary,
 )
-from pumlc.vision.sweep import SweepConfig, fine_tune_cells, in_a_process
+from pumlc.vision.sweep import SweepConfig, fine_tune_cells
 
+SWEEP = "pumlc.vision.sweep"
 CELLS = grid(["a", "b"], [0.1, 1.0], [0, 1])
 
 
@@ -177,14 +179,14 @@ def fail():
 
 
 def test_a_process_of_its_own():
-    first, second = in_a_process(os.getpid), in_a_process(os.getpid)
+    first, second = (in_a_process(os.getpid, preload=SWEEP) for _ in range(2))
     assert len({first, second, os.getpid()}) == 3
     assert not alive(first)
     assert not alive(second)
     with pytest.raises(OSError, match="no disk"):
-        in_a_process(fail)
+        in_a_process(fail, preload=SWEEP)
     with pytest.raises(ValueError, match="exit code -6 .killed"):
-        in_a_process(os.abort)
+        in_a_process(os.abort, preload=SWEEP)
 
 
 def write_pid(path):
@@ -193,8 +195,10 @@ def write_pid(path):
 
 
 def test_a_sweep_that_is_killed_leaves_no_process(tmp_path):
-    command = "import test_sweep; from pathlib import Path; from pumlc.vision import sweep; "
-    command += f"sweep.in_a_process(test_sweep.write_pid, Path({str(tmp_path / 'pid')!r}))"
+    command = "import test_sweep; from pathlib import Path; from pumlc.engine import process; "
+    command += (
+        f"process.in_a_process(test_sweep.write_pid, Path({str(tmp_path / 'pid')!r}), preload='os')"
+    )
     parent = subprocess.Popen([sys.executable, "-c", command], cwd=Path(__file__).parent)
     wait_for(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
     parent.kill()
@@ -355,7 +359,10 @@ def test_a_validation_part_that_cannot_be_scored_costs_no_cell(fine_tune, tmp_pa
     tool.write_text("import sys\nif 'validation' in sys.argv: sys.exit('no negative')\n" + EVALUATE)
     run_tool(sweep, tmp_path, config)
     assert "pnu-0.5-0: no validation of the listed classes: " in capsys.readouterr().out
-    assert "44.0" in (tmp_path / "out" / "table.md").read_text()
+    report = (tmp_path / "out" / "table.md").read_text()
+    assert "44.0" in report
+    assert "by validation_listed" not in report  # the validation of all classes chose
+    assert "| 61.00 " in report
 
 
 def test_out_that_is_a_file_is_refused_before_the_work(squares_coco, tmp_path, tool):

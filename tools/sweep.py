@@ -5,8 +5,8 @@ python tools/sweep.py --config configs/sweeps/voc_features.yaml --out sweeps/voc
 Finished cells are not run again, so the same command continues a sweep that was stopped, and a
 longer list of methods, proportions or seeds adds to it. Every cell is a process of its own.
 Learning rate, epochs and the method within a family are chosen by the known labels of held-out
-training pictures, never by the test split. A cell that fails does not stop
-the others: the table is that of the finished ones, the end names the failed ones, exit status 2.
+training pictures, never by the test split. A cell that fails does not stop the others: the table is
+that of the finished ones, the end names the failed ones, exit status 2.
 """
 
 from pathlib import Path

@@ -182,7 +182,7 @@ def validation_column(rows: Sequence[Row], metric: str) -> str:
     """The column by which to choose for a metric: that of its own classes, where known labels tell
     which these are (of "listed", not of "frequent")."""
     own = f"validation_{metric}"
-    return own if all(own in row for row in rows) else "validation"
+    return own if any(row.get(own) is not None for row in rows) else "validation"
 
 
 def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
@@ -205,7 +205,7 @@ def _candidate(row: Row) -> tuple[str | None, float, int]:
 
 
 def _mean(rows: Sequence[Row], column: str) -> float:
-    values = [row[column] for row in rows if row[column] is not None]
+    values = [row[column] for row in rows if row.get(column) is not None]
     return float(np.mean(values)) if values else -math.inf
 
 

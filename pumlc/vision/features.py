@@ -74,8 +74,10 @@ def frozen_features(
     if file.is_file():
         features = _read_cache(file, len(images))
     else:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)  # without weights: the same random network for every split
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(
+                0
+            )  # without weights: the same random network for every split
             classifier = create_classifier(
                 model.backbone, 1, local_global=False, head="linear", weights=model.weights
             )

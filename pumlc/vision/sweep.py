@@ -9,16 +9,13 @@ import copy
 import dataclasses
 import hashlib
 import math
-import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
-import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +24,7 @@ import torch
 import yaml
 
 from pumlc.engine.config import plain, require
+from pumlc.engine.process import in_a_process
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
 from pumlc.vision.config import DataConfig, ModelConfig
@@ -220,7 +218,13 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     return (
         lambda cell: {**common, "method": plain(config.methods[cell.method])},
         lambda cell: in_a_process(
-            _probe, file, config.methods[cell.method], mode.probe, cell, threads
+            _probe,
+            file,
+            config.methods[cell.method],
+            mode.probe,
+            cell,
+            threads,
+            preload=__name__,
         ),
     )
 
@@ -234,52 +238,6 @@ def _digest(split: SplitFeatures) -> str:
 def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads: int) -> list[Row]:
     torch.set_num_threads(threads)
     return probe_cell(ProbeData.load(file), method, config, cell.proportion, cell.seed)
-
-
-def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function of a module, called in a process that starts and ends with it.
-
-    Raises:
-        ValueError: the process was killed; and whatever the function raises.
-    """
-    # forked from a server that has imported torch and done nothing else: a new process takes
-    # seconds to import it, and one forked from here would inherit the threads of this one
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([__name__])
-    receiver, sender = context.Pipe(duplex=False)
-    # no pool: its workers wait for ever for the next task of a sweep that was killed
-    process = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
-        target=_send_result, args=(sender, function, arguments), daemon=True
-    )
-    process.start()
-    sender.close()
-    try:
-        result, error = receiver.recv()
-    except EOFError:
-        process.join()
-        raise ValueError(
-            f"its process ended with exit code {process.exitcode} (killed, out of memory?)"
-        ) from None
-    process.join()
-    if error is not None:
-        raise error
-    return result
-
-
-def _send_result(
-    sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    try:
-        outcome = (function(*arguments), None)
-    except KeyboardInterrupt:  # the sweep has it too, and says so
-        return
-    except (ValueError, OSError) as error:
-        outcome = (None, error)
-    except Exception as error:
-        traceback.print_exc()  # which the sending loses
-        outcome = (None, error)
-    sender.send(outcome)
 
 
 def _check_probe_classes(mode: FeatureMode) -> None:
