@@ -17,7 +17,15 @@ import yaml
 
 from pumlc.engine import console
 from pumlc.engine.config import from_plain, plain
-from pumlc.engine.sweep import choose, chosen_settings, family_rows, grid, markdown, run_cells
+from pumlc.engine.sweep import (
+    choose,
+    chosen_settings,
+    family_rows,
+    grid,
+    markdown,
+    run_cells,
+    stopped_early,
+)
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.text.data import TextSplit, read_corpus
 from pumlc.text.embedding import embed
@@ -29,7 +37,10 @@ from pumlc.vision.probe import Method, ProbeConfig, probe_cell, probe_data
 
 SWEEP = Path(__file__).parent.parent / "configs" / "sweeps" / "voc_features.yaml"
 PROBE = ProbeConfig(
-    learning_rates=[3e-4, 1e-3, 3e-3], epochs=[4, 8, 16], batch_size=256, min_positives=10
+    learning_rates=[3e-4, 3e-3, 3e-2],
+    epochs=[4, 8, 16, 32, 64],
+    batch_size=256,
+    min_positives=10,
 )
 
 
@@ -99,12 +110,15 @@ def main() -> None:
         lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
     )
     found += family_rows(found, families)
-    for title, within in (
-        ("chosen at every proportion", ["method", "proportion"]),
-        ("one choice for all proportions", ["method"]),
+    for title, rows in (
+        ("one learning rate and number of epochs for all proportions", found),
+        (
+            "one learning rate, every run stopped where its own validation is best",
+            stopped_early(found),
+        ),
     ):
-        print(f"\n{title}\n\n{markdown(choose(found, within), 'all')}")
-    print(f"\n{chosen_settings(choose(found, ['method']))}")
+        print(f"\n{title}\n\n{markdown(choose(rows, ['method']), 'all')}")
+        print(f"\n{chosen_settings(rows)}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pumlc.engine.sweep import (
     markdown,
     plot,
     run_cells,
+    stopped_early,
     summary,
 )
 from pumlc.vision.sweep import SweepConfig, fine_tune_cells
@@ -134,6 +135,60 @@ def test_chooses_by_the_validation_that_is_named():
     assert " 2.00 " in chosen_settings(rows[1:], "validation_listed")
 
 
+@pytest.mark.parametrize(
+    ("rate", "epochs", "edge"),
+    [
+        (0.1, 4, "lowest rate"),
+        (0.4, 8, "highest rate, most epochs"),
+        (0.2, 2, "fewest epochs"),
+        (0.2, 4, ""),
+    ],
+)
+def test_a_choice_at_the_edge_of_the_candidates_is_said_to_be_one(rate, epochs, edge):
+    rows = [
+        {"method": "a", "learning_rate": r, "epochs": e, "validation": (r, e) == (rate, epochs)}
+        for r in (0.1, 0.2, 0.4)
+        for e in (2, 4, 8)
+    ]
+    *_, line = chosen_settings(rows).splitlines()
+    assert line.split("|")[-2].strip() == edge
+
+
+def test_a_run_stops_where_its_own_validation_is_best():
+    best = {(0.1, 0): 2, (0.1, 1): 8, (0.2, 0): 4, (0.2, 1): 4}  # rate, seed -> epochs
+    rows = [
+        {
+            "method": "a",
+            "proportion": 0.5,
+            "seed": seed,
+            "learning_rate": rate,
+            "epochs": epochs,
+            "validation": 10 * rate + (epochs == stop),
+            "all": float(epochs),
+        }
+        for (rate, seed), stop in best.items()
+        for epochs in (2, 4, 8)
+    ]
+    stopped = stopped_early(rows)
+    assert {(r["learning_rate"], r["seed"]): r["stopped_after"] for r in stopped} == best
+    chosen = choose(stopped, ["method"])
+    assert [(r["learning_rate"], r["all"]) for r in chosen] == [(0.2, 4.0), (0.2, 4.0)]
+    assert "| 0.2           | 4      | 3.00           | highest rate |" in chosen_settings(stopped)
+    equal = [{**row, "validation": 1.0} for row in reversed(rows)]
+    assert {r["stopped_after"] for r in stopped_early(equal)} == {2}
+    blind = [{**row, "validation": None} for row in rows]
+    assert len(stopped_early(blind)) == 4
+
+
+def test_what_has_no_alternative_is_no_edge():
+    rows = [
+        {"method": "a", "learning_rate": 0.1, "epochs": e, "validation": -e, "all": 0.0}
+        for e in (1, 2)
+    ]
+    *_, line = chosen_settings(rows).splitlines()
+    assert line.split("|")[-2].strip() == ""
+
+
 def test_a_candidate_without_validation_is_the_last_choice():
     rows = [
         {"method": "a", "learning_rate": rate, "epochs": 1, "validation": value, "all": 0.0}
@@ -156,7 +211,7 @@ def test_of_a_family_validation_chooses_the_method():
     assert [(r["member"], r["all"]) for r in each if r["method"] == "f"] == [("b", 3), ("a", 2)]
     one = choose(rows + family, ["method"])
     assert [(r["member"], r["all"]) for r in one if r["method"] == "f"] == [("a", 1), ("a", 2)]
-    assert "| f: a  " in chosen_settings(one)
+    assert "| f: a  " in chosen_settings(rows + family)
     assert [r for r in one if "member" not in r] == choose(rows, ["method"])
 
 
@@ -320,13 +375,16 @@ def test_listed_classes_choose_for_themselves(squares_coco, tmp_path, tool):
         rows = list(csv.DictReader(stream))
     assert any(row["validation"] != row["validation_listed"] for row in rows)
     report = (tmp_path / "out" / "table.md").read_text()
-    assert "What was chosen for all proportions, by validation_listed" in report
+    assert "What was chosen, by validation_listed; one learning rate and number" in report
     for row in rows:  # text, as the file has it
         row.update({"learning_rate": float(row["learning_rate"]), "epochs": int(row["epochs"])})
         for name in ("proportion", "validation", "validation_listed", "listed", "all"):
             row[name] = float(row[name])
     expected = markdown(choose(rows, ["method"], "validation_listed"), "listed")
-    assert expected in report.split("Classes: listed; one learning rate")[1]
+    assert expected in report.split("Classes: listed; one learning rate and number")[1]
+    stopped = stopped_early(rows, "validation_listed")
+    expected = markdown(choose(stopped, ["method"], "validation_listed"), "listed")
+    assert expected in report.split("Classes: listed; one learning rate, every run")[1]
 
 
 def test_cells_of_other_labels_are_refused(squares_csv, tmp_path, tool):

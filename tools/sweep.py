@@ -23,6 +23,7 @@ from pumlc.engine.sweep import (
     markdown,
     plot,
     run_cells,
+    stopped_early,
     validation_column,
 )
 from pumlc.vision.sweep import SweepConfig, feature_cells, fine_tune_cells
@@ -52,25 +53,24 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _report(rows: list[Row], out: Path, config: SweepConfig) -> str:
     """Write table.md and plot.svg; return the table."""
-    choices = {
-        "learning rate and epochs chosen at every proportion": ["method", "proportion"],
-        "one learning rate and number of epochs for all proportions": ["method"],
-    }
     parts = [f"Test mAP, mean +- standard deviation over {len(config.seeds)} seeds."]
     finished = len({(row["method"], row["proportion"], row["seed"]) for row in rows})
     missing = len(config.methods) * len(config.proportions) * len(config.seeds) - finished
     if missing:
         parts.append(f"{missing} cells failed: some means are over fewer seeds.")
     rows = rows + family_rows(rows, config.families)
-    for title, within in choices.items():
+    for title, prepare in (
+        ("one learning rate and number of epochs for all proportions", lambda rows, by: rows),
+        ("one learning rate, every run stopped where its own validation is best", stopped_early),
+    ):
         for metric in ("all", "frequent", "listed"):
             if any(row.get(metric) is not None for row in rows):
-                chosen = choose(rows, within, validation_column(rows, metric))
+                by = validation_column(rows, metric)
+                chosen = choose(prepare(rows, by), ["method"], by)
                 parts += [f"Classes: {metric}; {title}", markdown(chosen, metric)]
-    for by in dict.fromkeys(validation_column(rows, metric) for metric in ("all", "listed")):
-        parts.append(f"What was chosen for all proportions, by {by}")
-        parts.append(chosen_settings(choose(rows, ["method"], by), by))
-    chosen = choose(rows, ["method", "proportion"], validation_column(rows, config.metric))
+        for by in dict.fromkeys(validation_column(rows, metric) for metric in ("all", "listed")):
+            parts += [f"What was chosen, by {by}; {title}", chosen_settings(prepare(rows, by), by)]
+    chosen = choose(rows, ["method"], validation_column(rows, config.metric))
     plot(chosen, config.metric, out / "plot.svg", out.name)
     report = "\n\n".join(parts)
     (out / "table.md").write_text(report + "\n")

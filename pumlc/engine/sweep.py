@@ -158,11 +158,11 @@ def choose(rows: Sequence[Row], within: Sequence[str], by: str = "validation") -
     """Of each group, the rows of the candidate with the highest mean validation over its cells.
 
     A candidate is a method with a learning rate and a number of epochs; of `family_rows` the
-    methods of the family compete. Test columns are not looked at.
+    methods of the family compete, of `stopped_early` rates alone. Test columns are not looked at.
 
     Args:
-        within: columns that make a group: ("method", "proportion") chooses at every proportion,
-            ("method",) one setting for all of them.
+        within: columns that make a group: ("method",) chooses one setting for all proportions,
+            ("method", "proportion") one for each.
         by: the column of validation.
     """
     groups: dict[tuple, dict[tuple, list[Row]]] = {}
@@ -185,6 +185,25 @@ def validation_column(rows: Sequence[Row], metric: str) -> str:
     return own if any(row.get(own) is not None for row in rows) else "validation"
 
 
+def stopped_early(rows: Sequence[Row], by: str = "validation") -> list[Row]:
+    """Of each run (a cell with a method and a learning rate) the row with the highest validation.
+
+    That is what one who trains can do: keep the weights that the run's own held-out part prefers.
+    Of equal ones the fewest epochs. ``epochs`` is None in the rows, so that `choose` compares
+    rates; ``stopped_after`` has the number.
+    """
+    runs: dict[tuple, list[Row]] = {}
+    for row in rows:
+        member, rate, _ = _candidate(row)
+        run = (row["method"], member, rate, row["proportion"], row["seed"])
+        runs.setdefault(run, []).append(row)
+    found = []
+    for of in runs.values():
+        best = max(sorted(of, key=lambda row: row["epochs"]), key=lambda row: _mean([row], by))
+        found.append({**best, "epochs": None, "stopped_after": best["epochs"]})
+    return found
+
+
 def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
     """The rows of each family's methods once more, under the family's name.
 
@@ -200,7 +219,7 @@ def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> l
     ]
 
 
-def _candidate(row: Row) -> tuple[str | None, float, int]:
+def _candidate(row: Row) -> tuple[str | None, float, int | None]:
     return row.get("member"), row["learning_rate"], row["epochs"]
 
 
@@ -244,16 +263,33 @@ def markdown(rows: Sequence[Row], metric: str) -> str:
 
 
 def chosen_settings(rows: Sequence[Row], by: str = "validation") -> str:
-    """What `choose` took for each method or family, and the validation it took it for."""
+    """What `choose` takes for each method or family, and the validation it takes it for.
+
+    "edge" names the rate or number of epochs beyond which there was no candidate: the best may lie
+    there. One epoch is no edge, there is nothing before it. Of `stopped_early` rows the epochs are
+    the median of the runs.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["method"], []).append(row)
     lines = []
     for name, of in groups.items():
-        member, rate, epochs = _candidate(of[0])
+        chosen = choose(of, ["method"], by)
+        member, rate, epochs = _candidate(chosen[0])
+        rates, numbers = ({row[column] for row in of} for column in ("learning_rate", "epochs"))
+        edges = {
+            "lowest rate": len(rates) > 1 and rate == min(rates),
+            "highest rate": len(rates) > 1 and rate == max(rates),
+        }
+        if epochs is None:
+            epochs = round(float(np.median([row["stopped_after"] for row in chosen])))
+        elif len(numbers) > 1:
+            edges["fewest epochs"] = epochs == min(numbers) > 1
+            edges["most epochs"] = epochs == max(numbers)
+        edge = ", ".join(words for words, there in edges.items() if there)
         shown = name if member is None else f"{name}: {member}"
-        lines.append([shown, f"{rate:g}", str(epochs), _mean(of, by)])
-    return table(["method", "learning rate", "epochs", "validation mAP"], lines)
+        lines.append([shown, f"{rate:g}", str(epochs), _mean(chosen, by), edge])
+    return table(["method", "learning rate", "epochs", "validation mAP", "edge"], lines)
 
 
 def _cell(entry: tuple[float, float, int] | None) -> str | None:

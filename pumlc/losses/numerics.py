@@ -74,13 +74,13 @@ def group_count(count: int, like: Tensor, process_group: ProcessGroup | None) ->
 
 
 def group_gather(values: Tensor, process_group: ProcessGroup | None) -> Tensor:
-    """Vectors of all ranks, of any lengths, in one, padded with -inf, without gradient."""
+    """Rows of all ranks, of any number, in one tensor, padded with -inf, without gradient."""
     values = values.detach()
     if process_group is None:
         return values
     length = torch.tensor(len(values), device=values.device)
     padding = int(group_max(length, process_group)) - len(values)
-    padded = F.pad(values, (0, padding), value=-math.inf)
+    padded = F.pad(values, (0, 0) * (values.dim() - 1) + (0, padding), value=-math.inf)
     parts = [torch.empty_like(padded) for _ in range(process_group.size())]
     dist.all_gather(parts, padded, group=process_group)
     return torch.cat(parts)

@@ -215,7 +215,8 @@ class Heads:
             [
                 {"params": list(head.parameters()), "lr": rate}
                 for head, rate in zip(self.heads, rates, strict=True)
-            ]
+            ],
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.random = np.random.RandomState(seed)

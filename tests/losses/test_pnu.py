@@ -13,37 +13,75 @@ from pumlc.losses import asymmetric_loss, pnu_loss, pu_loss
 CASE = next(case for case in CASES if case.name == "pnu")
 
 
-def naive_pnu(logits: Tensor, targets: Tensor, supervised: float) -> float:
+def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: float) -> float:
     rows, columns = logits.shape
     total = 0.0
+    all_positive, all_known = int((targets == 1).sum()), int((targets != 0).sum())
     for c in range(columns):
         q = [1 / (1 + math.exp(-float(logits[i, c]))) for i in range(rows)]
         positive = [i for i in range(rows) if targets[i, c] == 1]
         negative = [i for i in range(rows) if targets[i, c] == -1]
+        unlabeled = [i for i in range(rows) if targets[i, c] == 0]
         if positive:
             total += math.log(sum(q) / rows)
             total -= sum(math.log(q[i]) for i in positive) / len(positive)
+        share = (len(positive) + len(negative)) / rows
         if negative:
-            share = (len(positive) + len(negative)) / rows
             total += share * math.log(sum(1 - v for v in q) / rows)
             total -= share * sum(math.log(1 - q[i]) for i in negative) / len(negative)
-            of_known = sum(math.log(q[i]) for i in positive)
-            for i in negative:
-                shifted = max(q[i] - 0.05, 0.0)
-                of_known += shifted**4 * math.log(1 - shifted)
-            total -= supervised * share * of_known / rows
+        prior = len(positive) + 20 * all_positive / max(all_known, 1)
+        prior /= len(positive) + len(negative) + 20
+        taken = list(unlabeled)
+        rejected = len(taken) if math.isinf(rejection) else round(rejection * prior * len(taken))
+        for _ in range(min(rejected, len(unlabeled))):
+            taken.remove(max(taken, key=lambda i: q[i]))
+        if not negative + taken:
+            continue
+        third = -sum(math.log(q[i]) for i in positive)
+        for i in negative + taken:
+            shifted = max(q[i] - 0.05, 0.0)
+            third -= shifted**4 * math.log(1 - shifted)
+        total += supervised * share * third / rows
     return total
 
 
+@pytest.mark.parametrize("rejection", [1.0, 2.0, math.inf])
 @pytest.mark.parametrize("supervised", [0.0, 1.0, 10.0])
-@pytest.mark.parametrize(("rows", "columns"), [(7, 6), (16, 3), (1, 5)])
-def test_equals_the_naive_loop(rows, columns, supervised):
+@pytest.mark.parametrize(("rows", "columns"), [(7, 6), (16, 3), (40, 4), (1, 5)])
+def test_equals_the_naive_loop(rows, columns, supervised, rejection):
     logits, targets = make_inputs(CASE, rows, columns)
-    value = float(pnu_loss(logits, targets, supervised=supervised))
-    assert value == pytest.approx(naive_pnu(logits, targets, supervised), rel=1e-10)
+    options = {"supervised": supervised, "rejection": rejection}
+    value = float(pnu_loss(logits, targets, **options))
+    assert value == pytest.approx(naive_pnu(logits, targets, **options), rel=1e-10)
 
 
-@pytest.mark.parametrize("option", ["supervised", "gamma_negative", "margin"])
+def test_unlabeled_rows_with_low_scores_are_negatives_of_the_third_bracket():
+    """One known positive and three known negatives of 24 rows: prior 1 / 4, 10 of 20 rejected."""
+    targets = torch.zeros(24, 1, dtype=torch.int8)
+    targets[0], targets[1:4] = 1, -1
+    logits = torch.linspace(-2.0, 2.0, 24, dtype=torch.float64).flip(0)[:, None]
+    weights = []
+    for supervised in (10.0, 0.0):
+        leaf = logits.clone().requires_grad_()
+        pnu_loss(leaf, targets, supervised=supervised).backward()
+        weights.append(leaf.grad)
+    of_third = (weights[0] - weights[1])[4:, 0]
+    assert (of_third[:10] == 0).all()
+    assert (of_third[10:15] > 0).all()
+
+
+def test_equal_scores_are_all_rejected_together():
+    targets = torch.zeros(24, 1, dtype=torch.int8)
+    targets[0], targets[1:4] = 1, -1
+    equal = torch.zeros(24, 1, dtype=torch.float64)
+    known_only = pnu_loss(equal, targets, rejection=math.inf)
+    torch.testing.assert_close(pnu_loss(equal, targets), known_only)
+    equal[4:9] = -1.0  # below the border
+    known_only = pnu_loss(equal, targets, rejection=math.inf)
+    assert pnu_loss(equal, targets) > known_only
+
+
+@pytest.mark.parametrize("option", ["supervised", "gamma_negative", "margin", "rejection"])
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
 def test_a_number_out_of_range(option, value):
     logits, targets = make_inputs(CASE, 4, 2)
@@ -51,10 +89,12 @@ def test_a_number_out_of_range(option, value):
         pnu_loss(logits, targets, **{option: value})
 
 
-def test_with_every_label_known_the_asymmetric_loss_is_the_third_bracket():
+@pytest.mark.parametrize("rejection", [2.0, math.inf])
+def test_with_every_label_known_the_asymmetric_loss_is_the_third_bracket(rejection):
     logits, targets = make_inputs(CASE, 16, 5)
     targets = targets + (targets == 0).to(targets.dtype)
-    third = pnu_loss(logits, targets, supervised=2.0) - pnu_loss(logits, targets, supervised=0.0)
+    loss = partial(pnu_loss, logits, targets, rejection=rejection)
+    third = loss(supervised=2.0) - loss(supervised=0.0)
     asymmetric = asymmetric_loss(
         logits, targets, gamma_positive=0, gamma_negative=4, margin=0.05, unknown="ignore"
     )
