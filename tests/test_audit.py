@@ -196,6 +196,21 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
         result = last_line()
         assert (result["N"], result["seen"]) == (pictures, seen)
     tool("train").main(["--out", str(run), "--resume"])
+    moved = file.rename(tmp_path / "moved.txt")
+    here = ["--data.positive_list", str(moved)]
+    with pytest.raises(ValueError, match=r"list\.txt"):
+        tool("audit").main([str(run)])
+    tool("audit").main([str(run), *here])
+    assert sum(part["positive"]["wrong"] for part in last_line()["parts"].values()) == 4
+    # every known label is positive: as in training the unknown count as negative, class by class
+    tool("evaluate").main([str(run), "--weights", "last", "--split", "validation", *here])
+    out = capsys.readouterr().out
+    assert "in 3 classes with known positives alone unknown counts as negative" in out
+    result = json.loads(out.strip().splitlines()[-1])
+    logged = json.loads((run / "weights" / "index.json").read_text())["last"]["score"]
+    assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(logged)
+    assert (result["classes_unknown_as_negative"], result["classes_without_negative"]) == (3, 0)
+    moved.rename(file)
     # a picture without a positive less: the mask over all pictures stays, the training set does not
     assert lines[4] == "10.png,\n"
     for changed, reason in (

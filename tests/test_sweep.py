@@ -588,6 +588,23 @@ def test_a_base_that_is_no_config(fine_tune, tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
+    ("fine_tune_settings", "message"),
+    [
+        ({"classes": ["red", "gren"]}, r"fine_tune\.classes: .*no 'gren'; did you mean 'green'\?"),
+        ({"options": ["--data.root", "nowhere"]}, "data.root nowhere is not the root of coco"),
+        ({"options": ["--data.protocol", "csl-fpc"]}, "data.known must be 1 with .* csl-fpc"),
+        ({"options": ["--data.rot", "x"]}, "base with options: .*data.root"),
+    ],
+)
+def test_what_no_cell_could_be_trained_with(fine_tune, tmp_path, fine_tune_settings, message):
+    sweep, config = fine_tune
+    config["fine_tune"].update(fine_tune_settings)
+    with pytest.raises(ValueError, match=message):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize(
     "option",
     ["--data.known", "--data.label_seed=3", "--data.validation", "--train.seed=1", "--out=x"]
     + ["--loss.name", "--loss.parameters.gamma=1", "--config", "--data", "--train={}", "--resume"],

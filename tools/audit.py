@@ -136,6 +136,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data.root", dest="root", help="another place of the data")
     parser.add_argument("--data.csv", dest="csv", help="another place of the CSV file")
     parser.add_argument(
+        "--data.positive_list", dest="positive_list", help="another place of the run's list"
+    )
+    parser.add_argument(
         "--out", type=Path, help="CSV file to write; default: RUN/audit[-SPLIT].csv"
     )
     parser.add_argument("--top", type=int, default=100, help="so many labels of each kind and part")
@@ -154,7 +157,12 @@ def main(arguments: list[str] | None = None) -> None:
     console.check_out(out)
     accelerator = create_accelerator()
     predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
-    data = other_place(predictor.config.data, options.root, options.csv)
+    data = other_place(
+        predictor.config.data,
+        options.root,
+        options.csv,
+        positive_list=options.positive_list,
+    )
     if options.split == "train":
         parts = training_parts(options.run, data, predictor.config.train.seed)
     else:

@@ -27,6 +27,7 @@ from pumlc.engine.run import RunFolder, write_json
 OF_EVALUATION = {
     "index": "--index",
     "search_precision": "--search-precision",
+    "positive_list": "--data.positive_list",
     "unlisted": "--data.unlisted",
     "oracle": "--oracle",
 }
@@ -72,6 +73,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", nargs="+", help="saved weights; default: all, a row each")
     parser.add_argument("--data.root", dest="root", help="another place of the data")
     parser.add_argument("--data.csv", dest="csv", help="another CSV file")
+    parser.add_argument(
+        "--data.positive_list",
+        dest="positive_list",
+        help="another place of the run's list, for --split validation",
+    )
     parser.add_argument(
         "--data.unlisted",
         dest="unlisted",

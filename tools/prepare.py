@@ -73,7 +73,7 @@ def report(
     per_class: bool,
 ) -> list[str]:
     """Print what each split holds, or raise what is wrong with any of them; return the classes."""
-    rows, errors = [], []
+    rows, errors, parts = [], [], []
     of_class: dict[str, list[list[Any]]] = {}
     for split, expected in published.items():
         if split in absent:
@@ -84,6 +84,8 @@ def report(
         except ValueError as error:
             errors.append(str(error))
             continue
+        if expected is not None and len(images) < expected:
+            parts.append(f"{split}: {len(images):,} of the {expected:,} published pictures")
         counts = images.class_counts()
         totals = [int(each.sum()) for each in counts.values()]
         rows.append([split, len(images), expected, len(images.classes), *totals])
@@ -93,6 +95,9 @@ def report(
         raise ValueError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(console.table(header, rows))
+    if parts:
+        print("\nA part of the data set: figures on it are not those of the whole.")
+        print("\n".join(parts))
     if per_class:
         header = ["class", "split", "positive", "negative", "unknown"]
         print("\n" + console.table(header, [row for each in of_class.values() for row in each]))

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import os
 import re
+import unicodedata
 import warnings
 from array import array
 from collections import Counter
@@ -85,16 +86,18 @@ def has_split(file: Path, split: str) -> bool:
 def warn_of_similar_classes(file: Path, classes: Sequence[str]) -> None:
     """Warn, in the name of the caller's caller, of classes that are probably one, spelled twice.
 
-    Names are similar that differ only in case, blanks, underscores and hyphens.
+    Names are similar that differ only in case, blanks, underscores, hyphens and in how Unicode
+    composes a letter.
     """
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(re.sub(r"[\s_-]+", " ", name.casefold()).strip(), []).append(name)
+        plain = unicodedata.normalize("NFC", name).casefold()
+        alike.setdefault(re.sub(r"[\s_-]", "", plain), []).append(name)
     found = ", ".join(" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1)
     if found:
         warnings.warn(
-            f"{file}: {found} differ only in case, blanks, '_' or '-' and are separate classes; if "
-            "one is meant, spell it one way",
+            f"{file}: {found} differ only in case, blanks, '_', '-' or Unicode form and are "
+            "separate classes; if one is meant, spell it one way",
             stacklevel=3,
         )
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from pumlc.engine import console
 from pumlc.engine.run import RunFolder, preferred_line
-from pumlc.labels import NEGATIVE
+from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.metrics import (
     average_precision,
     mean_average_precision,
@@ -22,7 +22,7 @@ from pumlc.vision.config import DataConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.seen import count_seen
-from pumlc.vision.task import score_images, sigmoid
+from pumlc.vision.task import as_validated, score_images, sigmoid
 from pumlc.vision.training_data import read_split, training_data
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
@@ -36,6 +36,7 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     csv: str | None = None,
+    positive_list: str | None = None,
     unlisted: Literal["unknown", "negative"] | None = None,
     classes: Sequence[str] | None = None,
     oracle: bool = False,
@@ -46,10 +47,12 @@ def evaluate_run(
 
     Args:
         split: split of the data set; its labels are used as they are, none is hidden. Also
-            "validation": the part that the run held out, with the labels it saw.
+            "validation": the part that the run held out, with the labels it saw; measured as in
+            training (`as_validated`).
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
+        positive_list: another place of the list that the run was trained with.
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
         classes: also report the mean over these classes.
@@ -76,15 +79,19 @@ def evaluate_run(
     for name in names:
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
-            data = other_place(predictor.config.data, root, csv, unlisted)
+            data = other_place(predictor.config.data, root, csv, unlisted, positive_list)
             images = _images(data, split, predictor)
             counts = images.counts()
-            _refuse_one_sided(images, split, counts)
+            labels, changed = (
+                as_validated(images.labels) if split == "validation" else (images.labels, 0)
+            )
+            _refuse_one_sided(images, labels, split, data.name)
             results.update(
                 source=images.source,
                 N=len(images),
                 classes=len(images.classes),
-                classes_without_negative=int((images.labels.min(axis=0) != NEGATIVE).sum()),
+                classes_without_negative=int((labels.min(axis=0) != NEGATIVE).sum()),
+                classes_unknown_as_negative=changed,
                 unknown_labels=counts["unknown"],
                 known_labels=_known_labels(images),
                 seen=count_seen(run.path / "pictures.npz", images, data.root),
@@ -93,7 +100,7 @@ def evaluate_run(
         scores = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=workers
         )
-        entry = measure(scores, images.labels, images.classes, predictor, classes, oracle=oracle)
+        entry = measure(scores, labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return results
 
@@ -197,6 +204,11 @@ def report(result: dict[str, Any], *, per_class: bool = False) -> str:
             f"\n{seen['validation']} of these pictures chose the weights named best and the fitted "
             "thresholds"
         )
+    if result["classes_unknown_as_negative"]:
+        title += (
+            f"\nin {result['classes_unknown_as_negative']} classes with known positives alone "
+            "unknown counts as negative, as it did when the run was validated"
+        )
     if result["classes_without_negative"]:
         title += (
             f"\n{result['classes_without_negative']} classes have no known negative: there every "
@@ -233,14 +245,26 @@ def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
 
 
 def other_place(
-    data: DataConfig, root: str | None, csv: str | None, unlisted: str | None = None
+    data: DataConfig,
+    root: str | None,
+    csv: str | None,
+    unlisted: str | None = None,
+    positive_list: str | None = None,
 ) -> DataConfig:
     """The data of a run where they are now: another folder, another CSV file.
 
     Raises:
-        ValueError: ``unlisted`` for a data set that is no CSV file.
+        ValueError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
+            that was not trained with one.
     """
     changes: dict[str, Any] = {}
+    if positive_list is not None:
+        if data.protocol != "positive-list":
+            raise ValueError(
+                f"data.positive_list {positive_list}: the run was trained with data.protocol "
+                f"{data.protocol}, not with a list"
+            )
+        changes["positive_list"] = positive_list
     if root is not None:
         changes["root"] = root
     if csv is not None:
@@ -258,16 +282,19 @@ def other_place(
     return dataclasses.replace(data, unlisted=unlisted, unlisted_test=unlisted)
 
 
-def _refuse_one_sided(images: LabelledImages, split: str, counts: dict[str, int]) -> None:
-    where = f"{images.source}, split {split}: {counts}"
-    if not counts["positive"]:
+def _refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+    where = f"{images.source}, split {split}: {images.counts()}"
+    if not (labels == POSITIVE).any():
         raise ValueError(f"{where}: without a positive label there is nothing to measure")
-    if not counts["negative"]:
+    if not (labels == NEGATIVE).any():
+        advice = (
+            ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
+            "of the settings for the split test); else list the absent labels in the column "
+            "negatives (one column per class: as -1)"
+        )
         raise ValueError(
             f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
-            "so neither AP nor precision can be measured. If what a row does not list is absent: "
-            "data.unlisted negative (data.unlisted_test of the settings for the split test); else "
-            "list the absent labels in the column negatives (one column per class: as -1)"
+            f"so neither AP nor precision can be measured{advice if name == 'csv' else ''}"
         )
 
 

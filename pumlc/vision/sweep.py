@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +24,14 @@ import numpy as np
 import torch
 import yaml
 
-from pumlc.engine.config import plain, require
+from pumlc.engine.config import closest, parse, plain, require
 from pumlc.engine.process import in_a_process
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
-from pumlc.vision.config import DataConfig, ModelConfig
+from pumlc.vision.config import DataConfig, ModelConfig, VisionConfig
 from pumlc.vision.features import SplitFeatures, frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
-from pumlc.vision.training_data import read_split
+from pumlc.vision.training_data import read_split, training_data
 
 Settings = Callable[[Cell], Any]
 Run = Callable[[Cell], list[Row]]
@@ -265,7 +266,8 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
     """The same for the fine-tuning mode; ``tools`` is the folder of train.py and evaluate.py.
 
     Raises:
-        ValueError: fine_tune.base is missing or is no config of an image run.
+        ValueError: fine_tune.base is missing or is no config of an image run; or what a cell would
+            train on cannot be read or has not the classes of fine_tune.classes.
     """
     mode = config.fine_tune
     assert mode is not None
@@ -282,6 +284,10 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         content["loss"] = plain(config.methods[cell.method].loss)
         content["train"]["seed"] = cell.seed
         return {"config": content, "options": mode.options, "classes": mode.classes}
+
+    firsts = [Cell(method, config.proportions[0], config.seeds[0]) for method in config.methods]
+    parsed = [_cell_config(settings(cell)["config"], mode.options) for cell in firsts]
+    _check_cell_data(parsed[0], mode.classes)
 
     def run(cell: Cell) -> list[Row]:
         # a name of its own: the train.py of a sweep that was killed may still write to its folder
@@ -309,6 +315,31 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         return rows
 
     return settings, run
+
+
+def _cell_config(content: dict[str, Any], options: Sequence[str]) -> VisionConfig:
+    """What tools/train.py will make of a cell's settings, refused before any cell is trained."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump(content))
+        try:
+            arguments = ["--config", str(file), *options]
+            return parse(VisionConfig, arguments, program="tools/train.py")[0]
+        except ValueError as error:
+            raise ValueError(f"fine_tune, base with options: {error}") from None
+
+
+def _check_cell_data(config: VisionConfig, classes: Sequence[str]) -> None:
+    """Open the data once: minutes of training should not end with a class that is misspelled."""
+    training_data(config.data, seed=config.train.seed)
+    if classes:
+        test = read_split(config.data, "test")
+        unknown = sorted(set(classes) - set(test.classes))
+        if unknown:
+            raise ValueError(
+                f"fine_tune.classes: {test.source} has no {', '.join(map(repr, unknown))}; "
+                f"{closest(unknown[0], test.classes)}"
+            )
 
 
 def _base(path: Path) -> dict[str, Any]:

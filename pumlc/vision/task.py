@@ -1,5 +1,6 @@
 """The vision task: what the training loop drives for images."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class VisionTask:
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
+        _warn_of_positives_alone(self.data.train, config.loss)
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""
@@ -194,17 +196,13 @@ def score_images(
 def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
     """mAP and thresholds from the known labels of the validation part.
 
-    In a class with known positives alone average precision over known labels is 1 whatever the
-    scores: unknown counts as negative there, and the metric says so in its name.
+    Unknown counts as negative where `as_validated` says so, and the metric says so in its name.
 
     Raises:
         ValueError: no class has a known positive.
     """
-    name = "mAP"
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
-    if positives_only.any():
-        labels = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
-        name = "mAP_unknown_as_negative"
+    labels, changed = as_validated(labels)
+    name = "mAP_unknown_as_negative" if changed else "mAP"
     if not (labels == POSITIVE).any():
         raise ValueError(
             f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
@@ -217,6 +215,22 @@ def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
         "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
     }
     return Validation(score, {name: score}, {"thresholds": thresholds})
+
+
+def as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """The labels that a validation part is measured by, and the number of classes they change in.
+
+    In a class with known positives alone average precision over known labels is 1 whatever the
+    scores: unknown counts as negative there.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+    """
+    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
+    if not positives_only.any():
+        return labels, 0
+    changed = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
+    return changed, int(positives_only.sum())
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
@@ -239,4 +253,25 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         raise ValueError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
+        )
+
+
+def _warn_of_positives_alone(train: LabelledImages, settings: LossConfig) -> None:
+    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer.
+
+    Whether a loss looks at unknown labels its gradient says.
+    """
+    if train.counts()["negative"]:
+        return
+    logits = torch.tensor([[0.5, 0.2], [-1.0, 0.3]], requires_grad=True)
+    targets = torch.tensor([[1, 0], [0, 1]])
+    LOSSES[settings.name](logits, targets, **settings.parameters).backward()
+    assert logits.grad is not None
+    if not logits.grad[targets == UNKNOWN].any():
+        warnings.warn(
+            f"{train.source}: no label is known to be negative, and {settings.name} with "
+            f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
+            "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
+            "negative. If what a row of a CSV file does not list is absent: data.unlisted negative",
+            stacklevel=3,
         )

@@ -107,7 +107,15 @@ def _observe_list(images: LabelledImages, config: DataConfig) -> tuple[np.ndarra
     """What `observe` is for labels alone, by ``positive_list``; also the rows that it lists."""
     assert config.positive_list is not None
     true = PackedLabels.of(images.labels)
-    rows = keep_listed(images, Path(config.positive_list), Path(config.root))
+    try:
+        rows = keep_listed(images, Path(config.positive_list), Path(config.root))
+    except ValueError as error:
+        if config.unannotated == "keep":
+            raise
+        raise ValueError(
+            f"{error}. data.unannotated drop has left out the pictures without an annotation: if "
+            "the list has such a picture, keep"
+        ) from None
     parameters = {"positive_list": config.positive_list}
     seed = config.label_seed
     manifest = compare(

@@ -188,9 +188,13 @@ def test_classes_that_are_probably_one():
     found = "'Cat' / 'cat', 'traffic  light' / 'traffic-_light' / 'traffic_light' differ only in"
     with pytest.warns(UserWarning, match=f"^labels.csv: {found}"):
         csv_file.warn_of_similar_classes(Path("labels.csv"), names)
+    for names in (["t-shirt", "tshirt"], ["caf\u00e9", "cafe\u0301"]):
+        with pytest.warns(UserWarning, match=f"{names[0]}' / '{names[1]}' differ only"):
+            csv_file.warn_of_similar_classes(Path("labels.csv"), names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        csv_file.warn_of_similar_classes(Path("labels.csv"), ["cat", "cats", "traffic light"])
+        different = ["cat", "cats", "traffic light", "cafe", "caf\u00e9"]
+        csv_file.warn_of_similar_classes(Path("labels.csv"), different)
 
 
 def test_csv_pictures_of_equal_hash_are_not_one_picture(csv_root, monkeypatch):

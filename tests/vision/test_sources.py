@@ -34,11 +34,14 @@ def test_a_complete_download_is_counted(tmp_path):
     coco2017(tmp_path)
     done = prepare("coco2017", tmp_path)
     assert done.returncode == 0, done.stderr
-    cells = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    table, remark = done.stdout.split("\n\n")
+    cells = [line.split("|")[1:-1] for line in table.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in cells] == [
         ["train", "1", "118287", "2", "1", "1", "0"],
         ["test", "1", "5000", "2", "1", "1", "0"],
     ]
+    assert "A part of the data set" in remark
+    assert "train: 1 of the 118,287 published pictures" in remark
 
 
 def test_what_is_missing_is_named_with_its_address(tmp_path):

@@ -1,5 +1,7 @@
 """The vision task: augmentation, mixtures, freezing, scoring, validation."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -199,6 +201,34 @@ def test_no_positive_label_is_refused(squares_coco):
     data = DataConfig(name="coco", root=str(squares_coco), known=1e-9, image_size=32)
     with pytest.raises(ValueError, match="no positive label"):
         VisionTask(vision_config(squares_coco, data=data))
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameters", "warned"),
+    [
+        ("bce", {"unknown": "ignore"}, True),
+        ("focal", {"gamma": 2.0, "alpha": None, "unknown": "ignore"}, True),
+        ("bce", {"unknown": "negative"}, False),
+        ("pu", {"gamma": 0.5, "alpha": 1.0}, False),
+        ("pnu", {}, False),
+        ("em", {"alpha": 0.1, "beta": 1.0}, False),
+    ],
+)
+@pytest.mark.parametrize("unlisted", ["unknown", "negative"])
+def test_positives_alone_and_a_loss_that_leaves_out_the_unknown(
+    squares_csv, loss, parameters, warned, unlisted
+):
+    root = squares_csv.parent
+    data = DataConfig(
+        name="csv", csv=str(squares_csv), root=str(root), image_size=32, unlisted=unlisted
+    )
+    config = vision_config(root, data=data, loss=LossConfig(name=loss, parameters=parameters))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        VisionTask(config)
+    found = [str(w.message) for w in caught if "known to be negative" in str(w.message)]
+    assert len(found) == (warned and unlisted == "unknown")
+    assert all(f"{loss} with" in message for message in found)
 
 
 def test_a_csv_file_with_a_class_spelled_twice_is_warned_of(squares_csv, tmp_path):
