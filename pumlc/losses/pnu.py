@@ -29,7 +29,7 @@ def pnu_loss(
     supervised: float = 10.0,
     gamma_negative: float = 4.0,
     margin: float = 0.05,
-    rejection: float = 2.0,
+    rejection: float | None = 2.0,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Variational loss of the positives, that of the known negatives, and ASL with rejection.
@@ -72,7 +72,7 @@ def pnu_loss(
 
     Relations: gamma = 0 and a large alpha make ``pu_loss(..., absent="skip")`` the first bracket;
     ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with k = w = 1 and
-    ``rejection = inf``.
+    ``rejection = None``.
 
     Args:
         logits: scores s, [B, C], any floating dtype.
@@ -81,7 +81,7 @@ def pnu_loss(
         gamma_negative: exponent gamma of its negatives, >= 0; ASL's published number.
         margin: m in [0, 1], which is taken from the probability of its negatives; likewise.
         rejection: unlabeled rows that are not taken for negatives, as a multiple of the number of
-            positives expected among them, >= 1; inf: none is taken.
+            positives expected among them, >= 1; None: none is taken.
         process_group: ranks that hold different rows, the same classes.
 
     Returns:
@@ -104,7 +104,8 @@ def pnu_loss(
     check_number("supervised", supervised, 0, math.inf)
     check_number("gamma_negative", gamma_negative, 0, math.inf)
     check_number("margin", margin, 0, 1)
-    check_number("rejection", rejection, 1, math.inf)
+    if rejection is not None:
+        check_number("rejection", rejection, 1, math.inf)
     logits = at_least_float32(logits)
     num_rows = group_count(len(logits), logits, process_group)
     log_num_rows = logits.new_zeros(()).add(num_rows).log()
@@ -131,7 +132,7 @@ def pnu_loss(
 def _probably_negative(logits, targets, counts, rejection, process_group) -> Tensor:
     """Unlabeled entries without the highest ones of each class."""
     unknown = targets == UNKNOWN
-    if math.isinf(rejection):
+    if rejection is None or math.isinf(rejection):
         return torch.zeros_like(unknown)
     num_positive, num_known = counts[0], counts[0] + counts[1]
     overall = num_positive.sum() / num_known.sum().clamp(min=1)

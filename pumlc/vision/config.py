@@ -142,7 +142,7 @@ class LossConfig:
 
     name: str
     """a name of pumlc.losses.LOSSES"""
-    parameters: dict[str, float | str | bool] = field(default_factory=dict)
+    parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
     """its keyword arguments"""
     mixup_weight: float = 0.0
     """weight of the PU mixup term (published: 1); 0 leaves it out"""
@@ -169,7 +169,7 @@ class VisionConfig:
     """which branch of the package"""
 
 
-def check_loss_parameters(name: str, parameters: dict[str, float | str | bool]) -> None:
+def check_loss_parameters(name: str, parameters: dict[str, float | str | bool | None]) -> None:
     """Check a loss's name and keywords before anything is loaded.
 
     Raises:

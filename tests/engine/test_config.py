@@ -46,7 +46,8 @@ def test_the_configs_of_csv_files_differ_in_the_loss_alone():
         for name in ("", "_pnu")
     )
     assert tags.pop("loss")["name"] == "pu"
-    loss = {"name": "pnu", "parameters": {"supervised": 100.0}, "mixup_weight": 1.0}
+    parameters = {"supervised": 100.0, "rejection": None}
+    loss = {"name": "pnu", "parameters": parameters, "mixup_weight": 1.0}
     assert both.pop("loss") == loss
     assert both == tags
 

@@ -13,7 +13,7 @@ from pumlc.losses import asymmetric_loss, pnu_loss, pu_loss
 CASE = next(case for case in CASES if case.name == "pnu")
 
 
-def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: float) -> float:
+def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: float | None) -> float:
     rows, columns = logits.shape
     total = 0.0
     all_positive, all_known = int((targets == 1).sum()), int((targets != 0).sum())
@@ -32,7 +32,7 @@ def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: flo
         prior = len(positive) + 20 * all_positive / max(all_known, 1)
         prior /= len(positive) + len(negative) + 20
         taken = list(unlabeled)
-        rejected = len(taken) if math.isinf(rejection) else round(rejection * prior * len(taken))
+        rejected = len(taken) if rejection is None else round(rejection * prior * len(taken))
         for _ in range(min(rejected, len(unlabeled))):
             taken.remove(max(taken, key=lambda i: q[i]))
         if not negative + taken:
@@ -45,7 +45,7 @@ def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: flo
     return total
 
 
-@pytest.mark.parametrize("rejection", [1.0, 2.0, math.inf])
+@pytest.mark.parametrize("rejection", [1.0, 2.0, None])
 @pytest.mark.parametrize("supervised", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize(("rows", "columns"), [(7, 6), (16, 3), (40, 4), (1, 5)])
 def test_equals_the_naive_loop(rows, columns, supervised, rejection):
@@ -74,10 +74,10 @@ def test_equal_scores_are_all_rejected_together():
     targets = torch.zeros(24, 1, dtype=torch.int8)
     targets[0], targets[1:4] = 1, -1
     equal = torch.zeros(24, 1, dtype=torch.float64)
-    known_only = pnu_loss(equal, targets, rejection=math.inf)
+    known_only = pnu_loss(equal, targets, rejection=None)
     torch.testing.assert_close(pnu_loss(equal, targets), known_only)
     equal[4:9] = -1.0  # below the border
-    known_only = pnu_loss(equal, targets, rejection=math.inf)
+    known_only = pnu_loss(equal, targets, rejection=None)
     assert pnu_loss(equal, targets) > known_only
 
 
@@ -89,7 +89,7 @@ def test_a_number_out_of_range(option, value):
         pnu_loss(logits, targets, **{option: value})
 
 
-@pytest.mark.parametrize("rejection", [2.0, math.inf])
+@pytest.mark.parametrize("rejection", [2.0, math.inf, None])
 def test_with_every_label_known_the_asymmetric_loss_is_the_third_bracket(rejection):
     logits, targets = make_inputs(CASE, 16, 5)
     targets = targets + (targets == 0).to(targets.dtype)
