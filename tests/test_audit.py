@@ -210,6 +210,21 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     logged = json.loads((run / "weights" / "index.json").read_text())["last"]["score"]
     assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(logged)
     assert (result["classes_unknown_as_negative"], result["classes_without_negative"]) == (3, 0)
+    for name, options, reason in (
+        ("evaluate", ["--split", "test"], "must be left out with split test"),
+        ("audit", ["--split", "test"], "must be left out with --split test"),
+        ("audit", ["--data.csv", str(squares_csv)], "must be left out with data.csv"),
+    ):
+        with pytest.raises(ValueError, match=f"data.positive_list {reason}"):
+            tool(name).main([str(run), *options, *here])
+    # another list in its place is no more believed than a changed file
+    other = tmp_path / "other.txt"
+    other.write_text("".join(lines[1:]))
+    with pytest.raises(ValueError, match="the files have changed since"):
+        tool("audit").main([str(run), "--data.positive_list", str(other)])
+    validation = [str(run), "--split", "validation", "--data.positive_list", str(other)]
+    with pytest.raises(ValueError, match="not those that .*run was trained and validated on"):
+        tool("evaluate").main(validation)
     moved.rename(file)
     # a picture without a positive less: the mask over all pictures stays, the training set does not
     assert lines[4] == "10.png,\n"

@@ -604,6 +604,34 @@ def test_what_no_cell_could_be_trained_with(fine_tune, tmp_path, fine_tune_setti
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def test_every_proportion_is_checked_before_the_first_cell(fine_tune, tmp_path):
+    sweep, config = fine_tune
+    config["proportions"] = [1.0, 0.5]
+    config["fine_tune"]["options"] = ["--data.protocol", "single-positive"]
+    with pytest.raises(ValueError, match="data.known must be 1 with .* single-positive"):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_every_loss_is_checked_before_the_first_cell(fine_tune, tmp_path):
+    sweep, config = fine_tune
+    config["methods"]["bad"] = {"loss": {"name": "bce", "parameters": {"unknown": "ignor"}}}
+    with pytest.raises(ValueError, match=r"methods\.bad: loss.parameters .*'ignor'.*unknown must"):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_the_test_split_is_opened_before_the_first_cell(squares_coco, fine_tune, tmp_path):
+    sweep, config = fine_tune
+    root = tmp_path / "coco"
+    shutil.copytree(squares_coco, root)
+    (root / "annotations" / "instances_val.json").unlink()
+    config["fine_tune"]["options"] = ["--data.root", str(root)]
+    with pytest.raises(ValueError, match="instances_val"):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 @pytest.mark.parametrize(
     "option",
     ["--data.known", "--data.label_seed=3", "--data.validation", "--train.seed=1", "--out=x"]

@@ -1,6 +1,7 @@
 """The real entry points on small generated data: train, evaluate, predict, resume."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -166,6 +167,23 @@ def test_evaluation_refuses_what_has_no_meaning_for_the_run(trained, tool):
     ):
         with pytest.raises(ValueError, match=message):
             tool("evaluate").main([str(trained), *arguments])
+
+
+def test_a_split_without_a_negative_is_refused_with_advice_that_fits(
+    squares_coco, trained, tool, tmp_path
+):
+    root = tmp_path / "coco"
+    shutil.copytree(squares_coco, root)
+    file = root / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    pairs = itertools.product(content["images"], content["categories"])
+    content["annotations"] = [
+        {"id": number, "image_id": image["id"], "category_id": category["id"]}
+        for number, (image, category) in enumerate(pairs)
+    ]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="neither AP nor precision can be measured$"):
+        tool("evaluate").main([str(trained), "--data.root", str(root)])
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(trained, tool, capsys):

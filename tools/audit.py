@@ -21,6 +21,7 @@ import numpy as np
 import pumlc
 from pumlc.audit import GIVEN, rank_suspects, score_finding
 from pumlc.engine import console
+from pumlc.engine.config import require
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
@@ -136,7 +137,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data.root", dest="root", help="another place of the data")
     parser.add_argument("--data.csv", dest="csv", help="another place of the CSV file")
     parser.add_argument(
-        "--data.positive_list", dest="positive_list", help="another place of the run's list"
+        "--data.positive_list",
+        dest="positive_list",
+        help="another place of the run's list, for --split train",
     )
     parser.add_argument(
         "--out", type=Path, help="CSV file to write; default: RUN/audit[-SPLIT].csv"
@@ -152,6 +155,12 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
+    require(
+        options.positive_list is None or options.split == "train",
+        "--data.positive_list",
+        options.positive_list,
+        f"left out with --split {options.split}, whose labels are those of the data set",
+    )
     name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
     out = options.out or options.run / name
     console.check_out(out)

@@ -10,6 +10,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine import console
+from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.metrics import (
@@ -21,7 +22,7 @@ from pumlc.metrics import (
 from pumlc.vision.config import DataConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.seen import count_seen
+from pumlc.vision.seen import count_seen, fingerprints
 from pumlc.vision.task import as_validated, score_images, sigmoid
 from pumlc.vision.training_data import read_split, training_data
 
@@ -52,7 +53,7 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
-        positive_list: another place of the list that the run was trained with.
+        positive_list: another place of the list that the run was trained with, for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
         classes: also report the mean over these classes.
@@ -67,9 +68,16 @@ def evaluate_run(
         the weights that `RunFolder.preferred_weights` takes, if they are among those.
 
     Raises:
-        ValueError: no such run, weights, split or class; or the split has no known positive or no
-            known negative label, without which nothing can be ranked or decided wrongly.
+        ValueError: no such run, weights, split or class; ``positive_list`` with another split than
+            "validation"; or the split has no known positive or no known negative label, without
+            which nothing can be ranked or decided wrongly.
     """
+    require(
+        positive_list is None or split == "validation",
+        "data.positive_list",
+        positive_list,
+        f"left out with split {split}, whose labels are those of the data set",
+    )
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
@@ -108,9 +116,16 @@ def evaluate_run(
 def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
-    held_out = training_data(data, seed=predictor.config.train.seed).validation
+    parts = training_data(data, seed=predictor.config.train.seed)
+    held_out = parts.validation
     if held_out is None:
         raise ValueError(f"no split 'validation': {predictor.run.path} held nothing out")
+    found = fingerprints(parts)
+    if predictor.run.read().get("data", found) != found:
+        raise ValueError(
+            f"{held_out.source}: pictures or labels are not those that {predictor.run.path} was "
+            "trained and validated on"
+        )
     if held_out.classes != predictor.labels:
         raise ValueError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
     return held_out
@@ -255,7 +270,7 @@ def other_place(
 
     Raises:
         ValueError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
-            that was not trained with one.
+            that was not trained with one or together with ``csv``.
     """
     changes: dict[str, Any] = {}
     if positive_list is not None:
@@ -264,6 +279,12 @@ def other_place(
                 f"data.positive_list {positive_list}: the run was trained with data.protocol "
                 f"{data.protocol}, not with a list"
             )
+        require(
+            csv is None,
+            "data.positive_list",
+            positive_list,
+            "left out with data.csv, whose rows are a list already",
+        )
         changes["positive_list"] = positive_list
     if root is not None:
         changes["root"] = root

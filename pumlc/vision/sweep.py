@@ -28,9 +28,10 @@ from pumlc.engine.config import closest, parse, plain, require
 from pumlc.engine.process import in_a_process
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
-from pumlc.vision.config import DataConfig, ModelConfig, VisionConfig
+from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.features import SplitFeatures, frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.task import try_loss
 from pumlc.vision.training_data import read_split, training_data
 
 Settings = Callable[[Cell], Any]
@@ -267,7 +268,8 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
 
     Raises:
         ValueError: fine_tune.base is missing or is no config of an image run; or what a cell would
-            train on cannot be read or has not the classes of fine_tune.classes.
+            train or be tested on cannot be read or has not the classes of fine_tune.classes; or a
+            loss does not take its parameters.
     """
     mode = config.fine_tune
     assert mode is not None
@@ -285,9 +287,14 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         content["train"]["seed"] = cell.seed
         return {"config": content, "options": mode.options, "classes": mode.classes}
 
-    firsts = [Cell(method, config.proportions[0], config.seeds[0]) for method in config.methods]
-    parsed = [_cell_config(settings(cell)["config"], mode.options) for cell in firsts]
-    _check_cell_data(parsed[0], mode.classes)
+    def parsed(method: str, proportion: float) -> VisionConfig:
+        content = settings(Cell(method, proportion, config.seeds[0]))["config"]
+        return _cell_config(content, mode.options)
+
+    for proportion in config.proportions:  # a protocol may go with some of them alone
+        parsed(next(iter(config.methods)), proportion)
+    of_methods = {method: parsed(method, config.proportions[0]) for method in config.methods}
+    _check_cell_data(of_methods, mode.classes)
 
     def run(cell: Cell) -> list[Row]:
         # a name of its own: the train.py of a sweep that was killed may still write to its folder
@@ -305,7 +312,7 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
         if mode.classes and mode.validation:
             try:
                 _call(tools / "evaluate.py", [*scored, "--split", "validation"], log, environment)
-            except ValueError as error:  # no known negative there: the cell has its result
+            except ValueError as error:  # the cell has its result
                 print(f"{cell.name}: no validation of the listed classes: {error}", flush=True)
         rows = [_fine_tuned_row(RunFolder(folder), preferred)]
         finished = out / "runs" / cell.name
@@ -329,17 +336,31 @@ def _cell_config(content: dict[str, Any], options: Sequence[str]) -> VisionConfi
             raise ValueError(f"fine_tune, base with options: {error}") from None
 
 
-def _check_cell_data(config: VisionConfig, classes: Sequence[str]) -> None:
-    """Open the data once: minutes of training should not end with a class that is misspelled."""
-    training_data(config.data, seed=config.train.seed)
-    if classes:
-        test = read_split(config.data, "test")
-        unknown = sorted(set(classes) - set(test.classes))
-        if unknown:
-            raise ValueError(
-                f"fine_tune.classes: {test.source} has no {', '.join(map(repr, unknown))}; "
-                f"{closest(unknown[0], test.classes)}"
-            )
+def _check_cell_data(configs: dict[str, VisionConfig], classes: Sequence[str]) -> None:
+    """Open the data once: minutes of training should not end with a class that is misspelled.
+
+    Args:
+        configs: method -> settings of one of its cells; their data are the same.
+        classes: fine_tune.classes.
+    """
+    config = next(iter(configs.values()))
+    train = training_data(config.data, seed=config.train.seed).train
+    test = read_split(config.data, "test", classes=train.classes)
+    unknown = sorted(set(classes) - set(test.classes))
+    if unknown:
+        raise ValueError(
+            f"fine_tune.classes: {test.source} has no {', '.join(map(repr, unknown))}; "
+            f"{closest(unknown[0], test.classes)}"
+        )
+    for method, of_method in configs.items():
+        _check_loss(method, of_method.loss, len(test.classes))
+
+
+def _check_loss(method: str, loss: LossConfig, num_classes: int) -> None:
+    try:
+        try_loss(loss, num_classes)
+    except ValueError as error:
+        raise ValueError(f"methods.{method}: {error}") from None
 
 
 def _base(path: Path) -> dict[str, Any]:

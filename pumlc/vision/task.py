@@ -40,11 +40,11 @@ class VisionTask:
             warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._loss = LOSSES[config.loss.name]
-        _try_loss(config.loss)
+        try_loss(config.loss, len(self.classes))
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
-        _warn_of_positives_alone(self.data.train, config.loss)
+        _warn_of_positives_alone(self.data.train, config)
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""
@@ -218,13 +218,16 @@ def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
 
 
 def as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """The labels that a validation part is measured by, and the number of classes they change in.
+    """The labels that a validation part is measured by.
 
     In a class with known positives alone average precision over known labels is 1 whatever the
     scores: unknown counts as negative there.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
+
+    Returns:
+        the labels, and the number of classes with known positives alone.
     """
     positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
     if not positives_only.any():
@@ -240,10 +243,15 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return expit(np.asarray(scores, np.float64))
 
 
-def _try_loss(settings: LossConfig) -> None:
-    """Refuse a value the loss does not take before there is a run folder, not in the first step."""
+def try_loss(settings: LossConfig, num_classes: int) -> None:
+    """Refuse a value the loss does not take before there is a run folder, not in the first step.
+
+    Raises:
+        ValueError: with the parameters and what the loss says of them.
+    """
+    targets = torch.tensor([[POSITIVE], [NEGATIVE]]).expand(2, num_classes)
     try:
-        LOSSES[settings.name](torch.zeros(2, 1), torch.tensor([[1], [-1]]), **settings.parameters)
+        LOSSES[settings.name](torch.zeros(2, num_classes), targets, **settings.parameters)
     except (ValueError, TypeError) as error:
         raise ValueError(f"loss.parameters {settings.parameters}: {error}") from None
 
@@ -256,22 +264,30 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         )
 
 
-def _warn_of_positives_alone(train: LabelledImages, settings: LossConfig) -> None:
+def _warn_of_positives_alone(train: LabelledImages, config: VisionConfig) -> None:
     """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer.
 
-    Whether a loss looks at unknown labels its gradient says.
+    Whether a loss looks at unknown labels its gradient says. It is taken in as many classes as
+    there are: a loss may leave out the unknown labels of the highest scores alone.
     """
     if train.counts()["negative"]:
         return
-    logits = torch.tensor([[0.5, 0.2], [-1.0, 0.3]], requires_grad=True)
-    targets = torch.tensor([[1, 0], [0, 1]])
+    settings, num_classes = config.loss, len(train.classes)
+    logits = torch.linspace(-3, 3, 2 * num_classes).reshape(2, num_classes).requires_grad_()
+    targets = torch.full((2, num_classes), UNKNOWN)
+    targets[0, 0] = POSITIVE
     LOSSES[settings.name](logits, targets, **settings.parameters).backward()
     assert logits.grad is not None
     if not logits.grad[targets == UNKNOWN].any():
+        advice = (
+            ". If what a row does not list is absent: data.unlisted negative"
+            if config.data.name == "csv"
+            else ""
+        )
         warnings.warn(
             f"{train.source}: no label is known to be negative, and {settings.name} with "
             f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
             "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
-            "negative. If what a row of a CSV file does not list is absent: data.unlisted negative",
+            f"negative{advice}",
             stacklevel=3,
         )

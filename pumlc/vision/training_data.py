@@ -107,21 +107,37 @@ def _observe_list(images: LabelledImages, config: DataConfig) -> tuple[np.ndarra
     """What `observe` is for labels alone, by ``positive_list``; also the rows that it lists."""
     assert config.positive_list is not None
     true = PackedLabels.of(images.labels)
+    file, root = Path(config.positive_list), Path(config.root)
     try:
-        rows = keep_listed(images, Path(config.positive_list), Path(config.root))
-    except ValueError as error:
-        if config.unannotated == "keep":
-            raise
-        raise ValueError(
-            f"{error}. data.unannotated drop has left out the pictures without an annotation: if "
-            "the list has such a picture, keep"
-        ) from None
+        rows = keep_listed(images, file, root)
+    except ValueError:
+        if config.unannotated == "drop":
+            _refuse_list_of_dropped(images, config, file, root)
+        raise
     parameters = {"positive_list": config.positive_list}
     seed = config.label_seed
     manifest = compare(
         true, images.labels, protocol=config.protocol, seed=seed, parameters=parameters
     )
     return rows, manifest
+
+
+def _refuse_list_of_dropped(
+    images: LabelledImages, config: DataConfig, file: Path, root: Path
+) -> None:
+    """Say what is wrong with a list that fits all pictures, only not those with an annotation."""
+    whole = read_split(dataclasses.replace(config, unannotated="keep"), "train")
+    try:
+        listed = keep_listed(whole, file, root)
+    except ValueError:
+        return  # another error of the list
+    kept = set(images.paths)
+    dropped = [whole.path(row).name for row in listed if whole.paths[row] not in kept]
+    raise ValueError(
+        f"{file}: {len(dropped)} of its pictures have no annotation, the first is {dropped[0]!r}, "
+        f"and data.unannotated drop has left those out of {images.source}; valid: "
+        "data.unannotated keep, or a list without them"
+    ) from None
 
 
 def _class_rates(

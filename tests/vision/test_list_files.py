@@ -258,7 +258,9 @@ def test_prepare_counts_a_whole_layout_and_names_a_missing_part(
 ):
     root = request.getfixturevalue(layout)
     tool("prepare").main([name, str(root)])
-    rows = [line.split("|")[1:5] for line in capsys.readouterr().out.strip().splitlines()[2:]]
+    rows = [
+        line.split("|")[1:5] for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[2:]
+    ]
     assert [[cell.strip() for cell in row] for row in rows] == expected
     part, address = next(iter(source(name).parts.items()))
     (root / part).unlink()
@@ -270,7 +272,9 @@ def test_prepare_takes_any_part_of_open_images(open_images, tool, capsys):
     """Only the validation part was downloaded: that is no error, half of a part is one."""
     prepare = tool("prepare").main
     prepare(["openimages", str(open_images)])
-    rows = [line.split("|")[1:5] for line in capsys.readouterr().out.strip().splitlines()[2:]]
+    rows = [
+        line.split("|")[1:5] for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[2:]
+    ]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["train", "-", "-", "-"],
         ["val", "3", "41620", "3"],

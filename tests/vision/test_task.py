@@ -203,32 +203,74 @@ def test_no_positive_label_is_refused(squares_coco):
         VisionTask(vision_config(squares_coco, data=data))
 
 
-@pytest.mark.parametrize(
-    ("loss", "parameters", "warned"),
-    [
-        ("bce", {"unknown": "ignore"}, True),
-        ("focal", {"gamma": 2.0, "alpha": None, "unknown": "ignore"}, True),
-        ("bce", {"unknown": "negative"}, False),
-        ("pu", {"gamma": 0.5, "alpha": 1.0}, False),
-        ("pnu", {}, False),
-        ("em", {"alpha": 0.1, "beta": 1.0}, False),
-    ],
-)
-@pytest.mark.parametrize("unlisted", ["unknown", "negative"])
-def test_positives_alone_and_a_loss_that_leaves_out_the_unknown(
-    squares_csv, loss, parameters, warned, unlisted
-):
-    root = squares_csv.parent
-    data = DataConfig(
-        name="csv", csv=str(squares_csv), root=str(root), image_size=32, unlisted=unlisted
-    )
-    config = vision_config(root, data=data, loss=LossConfig(name=loss, parameters=parameters))
+FOCAL = {"gamma": 2.0, "alpha": None}
+HILL = {"gamma": 2.0, "margin": 1.0, "turning": 1.5}
+ASL = {"gamma_positive": 0.0, "gamma_negative": 4.0, "margin": 0.05}
+PARTIAL_ASL = {**ASL, "gamma_unknown": 4.0}
+SELECTIVE = {**PARTIAL_ASL, "mode": "selective"}
+# is there anything in the loss that keeps it from "every class in every picture"?
+LEAVES_OUT_UNKNOWN = [
+    ("bce", {"unknown": "ignore"}, True),
+    ("focal", {**FOCAL, "unknown": "ignore"}, True),
+    ("hill", {**HILL, "unknown": "ignore"}, True),
+    ("asl", {**ASL, "unknown": "ignore"}, True),
+    ("partial_asl", {**PARTIAL_ASL, "mode": "ignore"}, True),
+    ("partial_asl", {**SELECTIVE, "likelihood_top_k": 3}, True),  # of 3 classes
+    ("em", {"alpha": 0.0, "beta": 1.0}, True),
+    ("bce", {"unknown": "negative"}, False),
+    ("focal", {**FOCAL, "unknown": "negative"}, False),
+    ("hill", {**HILL, "unknown": "negative"}, False),
+    ("asl", {**ASL, "unknown": "negative"}, False),
+    ("partial_asl", {**PARTIAL_ASL, "mode": "negative"}, False),
+    ("partial_asl", {**SELECTIVE, "likelihood_top_k": 2}, False),
+    ("em", {"alpha": 0.1, "beta": 1.0}, False),
+    ("pu", {"gamma": 0.5, "alpha": 1.0}, False),
+    ("pnu", {}, False),
+    ("pnu", {"rejection": None}, False),
+    ("nnpu", {"prior": 0.3, "surrogate": "sigmoid", "unlabeled": "rest"}, False),
+    ("splc", {"threshold": 0.6, "gamma": 2.0, "margin": 1.0}, False),
+    ("large_loss", {"rate": 0.9, "mode": "reject"}, False),
+]
+
+
+def warned_of_positives_alone(config):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         VisionTask(config)
-    found = [str(w.message) for w in caught if "known to be negative" in str(w.message)]
-    assert len(found) == (warned and unlisted == "unknown")
-    assert all(f"{loss} with" in message for message in found)
+    return [str(w.message) for w in caught if "known to be negative" in str(w.message)]
+
+
+@pytest.mark.parametrize(("loss", "parameters", "warned"), LEAVES_OUT_UNKNOWN)
+def test_positives_alone_and_a_loss_that_leaves_out_the_unknown(
+    squares_csv, loss, parameters, warned
+):
+    root = squares_csv.parent
+    data = DataConfig(name="csv", csv=str(squares_csv), root=str(root), image_size=32)
+    config = vision_config(root, data=data, loss=LossConfig(name=loss, parameters=parameters))
+    found = warned_of_positives_alone(config)
+    assert len(found) == warned
+    for message in found:
+        assert f"{loss} with" in message
+        assert message.endswith("If what a row does not list is absent: data.unlisted negative")
+
+
+def test_no_loss_is_left_out_above():
+    need_more_than_labels = {"role", "softmax", "decoupled_softmax", "soft_topk"}
+    assert {loss for loss, *_ in LEAVES_OUT_UNKNOWN} == set(LOSSES) - need_more_than_labels
+
+
+def test_who_is_not_warned_of_positives_alone(squares_coco, squares_csv):
+    loss = LossConfig(name="bce", parameters={"unknown": "ignore"})
+    root = squares_csv.parent
+    negatives = DataConfig(
+        name="csv", csv=str(squares_csv), root=str(root), image_size=32, unlisted="negative"
+    )
+    assert not warned_of_positives_alone(vision_config(root, data=negatives, loss=loss))
+    single = DataConfig(
+        name="coco", root=str(squares_coco), protocol="single-positive", image_size=32
+    )
+    (message,) = warned_of_positives_alone(vision_config(squares_coco, data=single, loss=loss))
+    assert message.endswith("with unknown: negative")  # data.unlisted is of CSV files
 
 
 def test_a_csv_file_with_a_class_spelled_twice_is_warned_of(squares_csv, tmp_path):

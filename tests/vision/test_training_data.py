@@ -229,6 +229,28 @@ def test_a_positive_list_that_is_missing(tmp_path):
         training_data(config, seed=0)
 
 
+def test_a_list_that_names_pictures_without_an_annotation(tmp_path):
+    settings = coco_of(tmp_path, FIVE)
+    message = (
+        "list.txt: 1 of its pictures have no annotation, the first is '5.jpg', and "
+        "data.unannotated drop has left .*; valid: data.unannotated keep, or a list without them$"
+    )
+    with pytest.raises(ValueError, match=message):
+        training_data(settings("1.jpg,0\n5.jpg,\n", unannotated="drop"), seed=0)
+    data = training_data(settings("1.jpg,0\n2.jpg,2\n", unannotated="drop"), seed=0)
+    assert data.rows.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("lines", ["9.jpg,0\n", "3.jpg,1\n", "1.jpg,3\n"])
+def test_other_errors_of_a_list_do_not_speak_of_annotations(tmp_path, lines):
+    settings = coco_of(tmp_path, FIVE)
+    with pytest.raises(ValueError, match="list.txt") as kept:
+        training_data(settings(lines), seed=0)
+    with pytest.raises(ValueError, match="list.txt") as dropped:
+        training_data(settings(lines, unannotated="drop"), seed=0)
+    assert str(dropped.value) == str(kept.value)
+
+
 def test_a_listed_label_that_the_data_set_does_not_know(tmp_path):
     sets = tmp_path / "VOC2007" / "ImageSets" / "Main"
     sets.mkdir(parents=True)
