@@ -62,13 +62,13 @@ def pnu_loss(
     the first bracket without a positive, the second without a known negative, the third without a
     row that it takes for a negative. The value is at least -sum_c log(B / n+) + k log(B / n-).
 
-    Couples the batch. With ``process_group`` every statistic is that of the batch
-    of all ranks together.
+    Couples the batch. With ``process_group`` every statistic is that of the batch of all ranks
+    together.
 
     When to use: some labels are known, negatives among them, and the rest is missing, at random
     within each side. With positives alone it is the PU loss without its two numbers. For a network
-    that is trained, not just its head, supervised = 100 with ``pu_mixup_loss`` at weight 1 did
-    better (docs/partial_labels.md).
+    that is trained, not just its head, supervised = 100 and rejection = None with ``pu_mixup_loss``
+    at weight 1 did better (docs/partial_labels.md).
 
     Relations: gamma = 0 and a large alpha make ``pu_loss(..., absent="skip")`` the first bracket;
     ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with k = w = 1 and
