@@ -22,7 +22,7 @@ import pumlc
 from pumlc.audit import GIVEN, rank_suspects, score_finding
 from pumlc.engine import console
 from pumlc.engine.config import require
-from pumlc.engine.loop import create_accelerator
+from pumlc.engine.loop import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
 from pumlc.vision.config import DataConfig
@@ -193,6 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     if accelerator.is_main_process:
         write_csv(out, rows)
         report(result, out, rows)
+    end_processes(accelerator)
 
 
 def report(result: dict[str, Any], out: Path, rows: list[list[Any]]) -> None:

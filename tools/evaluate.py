@@ -18,10 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from pumlc.engine import console
-from pumlc.engine.loop import create_accelerator
+from pumlc.engine.loop import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder, write_json
 
 OF_EVALUATION = {
@@ -135,8 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_json(options.run / name, result)
         print(evaluation.report(result, **shown), flush=True)
         print(json.dumps(result), flush=True)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    end_processes(accelerator)
 
 
 if __name__ == "__main__":

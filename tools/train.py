@@ -10,12 +10,11 @@ Every setting of the YAML file can be overridden on the command line; --help lis
 
 import sys
 
-import torch
 from accelerate.utils import set_seed
 
 from pumlc.engine import console
 from pumlc.engine.config import from_plain, parse, plain, task_of
-from pumlc.engine.loop import Trainer, create_accelerator
+from pumlc.engine.loop import Trainer, create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 
 
@@ -82,8 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer.train()
     if accelerator.is_main_process:
         print(f"done: {run.path}; next: python tools/evaluate.py {run.path}")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    end_processes(accelerator)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,14 @@ class Task(Protocol):
         ...
 
 
+def end_processes(accelerator: Accelerator) -> None:
+    """Leave the process group, together: a rank that exits while another one still uses the group
+    may be aborted by the threads of gloo."""
+    accelerator.wait_for_everyone()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accelerator:
     """An accelerator for ``torchrun``, ``accelerate launch`` or a single process."""
     # buffers are not broadcast: frozen BatchNorm has none that change, and a task may run several
