@@ -210,6 +210,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     logged = json.loads((run / "weights" / "index.json").read_text())["last"]["score"]
     assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(logged)
     assert (result["classes_unknown_as_negative"], result["classes_without_negative"]) == (3, 0)
+    assert result["unknown_labels"] == 0  # none is left out: all count
     for name, options, reason in (
         ("evaluate", ["--split", "test"], "must be left out with split test"),
         ("audit", ["--split", "test"], "must be left out with --split test"),

@@ -594,6 +594,11 @@ def test_a_base_that_is_no_config(fine_tune, tmp_path, content, message):
         ({"options": ["--data.root", "nowhere"]}, "data.root nowhere is not the root of coco"),
         ({"options": ["--data.protocol", "csl-fpc"]}, "data.known must be 1 with .* csl-fpc"),
         ({"options": ["--data.rot", "x"]}, "base with options: .*data.root"),
+        (
+            {"options": ["--data.false_negative", "{gren: 0.1}"]},
+            r"data\.false_negative: no class 'gren'; did you mean 'green'\?",
+        ),
+        ({"classes": ["a, b"]}, r"fine_tune\.classes must be names without a comma.*'a, b'"),
     ],
 )
 def test_what_no_cell_could_be_trained_with(fine_tune, tmp_path, fine_tune_settings, message):
@@ -617,6 +622,19 @@ def test_every_loss_is_checked_before_the_first_cell(fine_tune, tmp_path):
     sweep, config = fine_tune
     config["methods"]["bad"] = {"loss": {"name": "bce", "parameters": {"unknown": "ignor"}}}
     with pytest.raises(ValueError, match=r"methods\.bad: loss.parameters .*'ignor'.*unknown must"):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_test_split_that_measures_nothing_is_refused_before_the_first_cell(
+    squares_csv, fine_tune, tmp_path
+):
+    sweep, config = fine_tune
+    base = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    base["data"] = {"name": "csv", "csv": str(squares_csv), "root": str(squares_csv.parent)}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    config["fine_tune"]["options"] = ["--data.unlisted_test", "unknown"]
+    with pytest.raises(ValueError, match="split test: .*without a negative label.*unlisted_test"):
         run_tool(sweep, tmp_path, config)
     assert not (tmp_path / "out" / "runs").exists()
 

@@ -164,6 +164,10 @@ def test_evaluation_refuses_what_has_no_meaning_for_the_run(trained, tool):
         (["--index", "exact"], "has another task: --index does not apply"),
         (["--split", "dev"], r"no split 'dev'; it has \['test', 'train'\]"),
         (["--classes", "red,yellow"], "unknown class 'yellow'; valid: red, green, blue"),
+        (
+            ["--split", "validation", "--data.positive_list", "list.txt"],
+            "trained with data.protocol proportion, not with a list",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             tool("evaluate").main([str(trained), *arguments])

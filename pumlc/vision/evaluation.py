@@ -60,12 +60,13 @@ def evaluate_run(
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
 
     Returns:
-        N, classes, UNKNOWN entries, known labels of each class, how many of the pictures the run
-        has trained on or held out (``seen``, by their names), and for each set of weights mAP under
-        each definition (percent), AP of each class (percent, None without a positive), and
-        precision, recall, F1 at each decision rule. Thresholds come from the validation part of the
-        run, never from this split, unless ``oracle`` asks for those as well. ``preferred`` names
-        the weights that `RunFolder.preferred_weights` takes, if they are among those.
+        N, classes, UNKNOWN entries that are left out, known labels of each class, how many of the
+        pictures the run has trained on or held out (``seen``, by their names), and for each set of
+        weights mAP under each definition (percent), AP of each class (percent, None without a
+        positive), and precision, recall, F1 at each decision rule. Thresholds come from the
+        validation part of the run, never from this split, unless ``oracle`` asks for those as well.
+        ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are among
+        those.
 
     Raises:
         ValueError: no such run, weights, split or class; ``positive_list`` with another split than
@@ -89,18 +90,17 @@ def evaluate_run(
         if images is None:
             data = other_place(predictor.config.data, root, csv, unlisted, positive_list)
             images = _images(data, split, predictor)
-            counts = images.counts()
             labels, changed = (
                 as_validated(images.labels) if split == "validation" else (images.labels, 0)
             )
-            _refuse_one_sided(images, labels, split, data.name)
+            refuse_one_sided(images, labels, split, data.name)
             results.update(
                 source=images.source,
                 N=len(images),
                 classes=len(images.classes),
                 classes_without_negative=int((labels.min(axis=0) != NEGATIVE).sum()),
                 classes_unknown_as_negative=changed,
-                unknown_labels=counts["unknown"],
+                unknown_labels=dataclasses.replace(images, labels=labels).counts()["unknown"],
                 known_labels=_known_labels(images),
                 seen=count_seen(run.path / "pictures.npz", images, data.root),
                 weights={},
@@ -303,7 +303,18 @@ def other_place(
     return dataclasses.replace(data, unlisted=unlisted, unlisted_test=unlisted)
 
 
-def _refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+    """Refuse labels by which nothing can be ranked or decided wrongly.
+
+    Args:
+        images: the split.
+        labels: those it is measured by.
+        split: its name.
+        name: that of the data set.
+
+    Raises:
+        ValueError: no label is positive, or none is negative.
+    """
     where = f"{images.source}, split {split}: {images.counts()}"
     if not (labels == POSITIVE).any():
         raise ValueError(f"{where}: without a positive label there is nothing to measure")

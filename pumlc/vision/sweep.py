@@ -29,6 +29,7 @@ from pumlc.engine.process import in_a_process
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.evaluation import refuse_one_sided
 from pumlc.vision.features import SplitFeatures, frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
 from pumlc.vision.task import try_loss
@@ -167,6 +168,9 @@ def _check_features(mode: FeatureMode) -> None:
 def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
     """Refuse what tools/train.py cannot do, and options that would replace a part of the grid."""
     require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
+    for name in mode.classes:
+        valid = "names without a comma, which separates them in tools/evaluate.py"
+        require("," not in name, "fine_tune.classes", name, valid)
     for option in mode.options:
         name = option.partition("=")[0]
         fixed = name in (*_CELL_OPTIONS, *_CELL_SETTINGS) or name.startswith("--loss.")
@@ -268,8 +272,9 @@ def fine_tune_cells(config: SweepConfig, out: Path, tools: Path) -> tuple[Settin
 
     Raises:
         ValueError: fine_tune.base is missing or is no config of an image run; or what a cell would
-            train or be tested on cannot be read or has not the classes of fine_tune.classes; or a
-            loss does not take its parameters.
+            train or be tested on cannot be read or has not the classes of fine_tune.classes; or
+            the test split has no positive or no negative label; or a loss does not take its
+            parameters.
     """
     mode = config.fine_tune
     assert mode is not None
@@ -352,6 +357,7 @@ def _check_cell_data(configs: dict[str, VisionConfig], classes: Sequence[str]) -
             f"fine_tune.classes: {test.source} has no {', '.join(map(repr, unknown))}; "
             f"{closest(unknown[0], test.classes)}"
         )
+    refuse_one_sided(test, test.labels, "test", config.data.name)
     for method, of_method in configs.items():
         _check_loss(method, of_method.loss, len(test.classes))
 

@@ -44,6 +44,8 @@ class VisionTask:
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
+        if self.data.validation is not None:  # now, not after an epoch
+            _refuse_empty_validation(self.data.validation.labels)
         _warn_of_positives_alone(self.data.train, config)
 
     def facts(self) -> dict[str, Any]:
@@ -201,13 +203,9 @@ def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
     Raises:
         ValueError: no class has a known positive.
     """
+    _refuse_empty_validation(labels)
     labels, changed = as_validated(labels)
     name = "mAP_unknown_as_negative" if changed else "mAP"
-    if not (labels == POSITIVE).any():
-        raise ValueError(
-            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
-            "more with data.validation, or select nothing with data.validation 0"
-        )
     score = mean_average_precision(scores, labels, definition="sklearn")
     probabilities = sigmoid(scores)
     thresholds = {
@@ -261,6 +259,14 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         raise ValueError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
+        )
+
+
+def _refuse_empty_validation(labels: np.ndarray) -> None:
+    if not (labels == POSITIVE).any():
+        raise ValueError(
+            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
+            "more with data.validation, or select nothing with data.validation 0"
         )
 
 

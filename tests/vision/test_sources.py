@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,20 @@ def test_a_complete_download_is_counted(tmp_path):
         ["train", "1", "118287", "2", "1", "1", "0"],
         ["test", "1", "5000", "2", "1", "1", "0"],
     ]
-    assert "A part of the data set" in remark
-    assert "train: 1 of the 118,287 published pictures" in remark
+    assert remark.splitlines() == [
+        "A part of the data set: figures on it are not those of the whole.",
+        "train: 1 of the 118,287 published pictures",
+        "test: 1 of the 5,000 published pictures",
+    ]
+
+
+@pytest.mark.parametrize(("published", "remarked"), [(1, False), (2, True)])
+def test_only_a_part_is_remarked_on(tmp_path, tool, capsys, monkeypatch, published, remarked):
+    coco2017(tmp_path)
+    counts = {"train": published, "test": None}
+    monkeypatch.setitem(SOURCES, "coco2017", replace(source("coco2017"), pictures=counts))
+    tool("prepare").main(["coco2017", str(tmp_path)])
+    assert ("A part of the data set" in capsys.readouterr().out) == remarked
 
 
 def test_what_is_missing_is_named_with_its_address(tmp_path):

@@ -203,6 +203,17 @@ def test_no_positive_label_is_refused(squares_coco):
         VisionTask(vision_config(squares_coco, data=data))
 
 
+def test_a_validation_part_without_a_positive_is_refused_before_the_first_epoch(
+    squares_coco, tmp_path
+):
+    file = tmp_path / "labels.csv"
+    rows = [f"train,train/{row}.png,{'red' if row else ''}" for row in range(20)]
+    file.write_text("\n".join(["split,image,labels", *rows, "val,train/20.png,", ""]))
+    data = DataConfig(name="csv", csv=str(file), root=str(squares_coco), image_size=32)
+    with pytest.raises(ValueError, match=r"validation part \(1 pictures\) has no known positive"):
+        VisionTask(vision_config(squares_coco, data=data))
+
+
 FOCAL = {"gamma": 2.0, "alpha": None}
 HILL = {"gamma": 2.0, "margin": 1.0, "turning": 1.5}
 ASL = {"gamma_positive": 0.0, "gamma_negative": 4.0, "margin": 0.05}
