@@ -30,9 +30,10 @@ from pumlc.engine.sweep import (
     stopped_early,
     summary,
 )
-from pumlc.vision.sweep import SweepConfig, fine_tune_cells
+from pumlc.vision.fine_tuned_cells import fine_tune_cells
+from pumlc.vision.sweep import SweepConfig
 
-SWEEP = "pumlc.vision.sweep"
+CELLS_MODULE = "pumlc.vision.feature_cells"
 CELLS = grid(["a", "b"], [0.1, 1.0], [0, 1])
 
 
@@ -234,14 +235,14 @@ def fail():
 
 
 def test_a_process_of_its_own():
-    first, second = (in_a_process(os.getpid, preload=SWEEP) for _ in range(2))
+    first, second = (in_a_process(os.getpid, preload=CELLS_MODULE) for _ in range(2))
     assert len({first, second, os.getpid()}) == 3
     assert not alive(first)
     assert not alive(second)
     with pytest.raises(OSError, match="no disk"):
-        in_a_process(fail, preload=SWEEP)
+        in_a_process(fail, preload=CELLS_MODULE)
     with pytest.raises(ValueError, match="exit code -6 .killed"):
-        in_a_process(os.abort, preload=SWEEP)
+        in_a_process(os.abort, preload=CELLS_MODULE)
 
 
 def write_pid(path):

@@ -26,7 +26,9 @@ from pumlc.engine.sweep import (
     stopped_early,
     validation_column,
 )
-from pumlc.vision.sweep import SweepConfig, feature_cells, fine_tune_cells
+from pumlc.vision.feature_cells import feature_cells
+from pumlc.vision.fine_tuned_cells import fine_tune_cells
+from pumlc.vision.sweep import SweepConfig
 
 
 def main(arguments: list[str] | None = None) -> None:

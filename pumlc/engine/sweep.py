@@ -38,6 +38,12 @@ class Cell:
         return f"{self.method}-{self.proportion:g}-{self.seed}"
 
 
+Settings = Callable[[Cell], Any]
+"""What decides a cell's result, as plain JSON."""
+Run = Callable[[Cell], list[Row]]
+"""The rows of a cell, one for each candidate that validation chooses among."""
+
+
 def grid(methods: Sequence[str], proportions: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
     """All cells; a whole table of the first seed is finished before the next seed starts."""
     cells = itertools.product(seeds, proportions, methods)
@@ -56,8 +62,8 @@ class FailedCells(ValueError):
 def run_cells(
     cells: Sequence[Cell],
     out: Path,
-    settings: Callable[[Cell], Any],
-    run: Callable[[Cell], list[Row]],
+    settings: Settings,
+    run: Run,
     *,
     workers: int = 1,
 ) -> list[Row]:
