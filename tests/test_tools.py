@@ -352,8 +352,24 @@ def test_a_refused_run_leaves_no_folder(squares_coco, tool, tmp_path):
 def test_existing_run_is_not_overwritten(trained, squares_coco, tool):
     with pytest.raises(ValueError, match="already holds a run"):
         tool("train").main(coco_arguments(squares_coco, trained, "--train.epochs", "1"))
-    with pytest.raises(ValueError, match="only --out RUN goes with it"):
-        tool("train").main(["--out", str(trained), "--resume", "--train.epochs", "9"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.epochs", "9"], r"only --out RUN, --data.root.* go with it.*'--train.epochs'"),
+        (["--data.root"], "--data.root: expected one argument"),
+        (["--data.known", "1"], "got .'--data.known', '1'."),
+    ],
+)
+def test_resume_takes_no_other_setting(trained, tool, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tool("train").main(["--out", str(trained), "--resume", *arguments])
+
+
+def test_resume_names_the_run(tool):
+    with pytest.raises(ValueError, match="--out is needed"):
+        tool("train").main(["--resume"])
 
 
 def test_errors_of_the_user_are_one_line(squares_coco, tmp_path):
@@ -370,12 +386,15 @@ def test_errors_of_the_user_are_one_line(squares_coco, tmp_path):
 
 
 def test_a_killed_run_resumes_to_the_same_weights(squares_coco, tool, tmp_path):
+    """Also when its data were moved in between."""
     arguments = ["--train.epochs", "4", "--train.ema_decay", "0.9"]
     tool("train").main(coco_arguments(squares_coco, tmp_path / "whole", *arguments))
+    data = tmp_path / "data"
+    shutil.copytree(squares_coco, data)
     command = [
         sys.executable,
         str(ROOT / "tools" / "train.py"),
-        *coco_arguments(squares_coco, tmp_path / "cut", *arguments),
+        *coco_arguments(data, tmp_path / "cut", *arguments),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -386,7 +405,8 @@ def test_a_killed_run_resumes_to_the_same_weights(squares_coco, tool, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "cut" / "weights" / "last.safetensors").exists(), "killed too late"
-    tool("train").main(["--out", str(tmp_path / "cut"), "--resume"])
+    moved = data.rename(tmp_path / "moved")
+    tool("train").main([f"--out={tmp_path / 'cut'}", "--resume", "--data.root", str(moved)])
     for name in ("last", "last-ema"):
         whole = load_file(tmp_path / "whole" / "weights" / f"{name}.safetensors")
         cut = load_file(tmp_path / "cut" / "weights" / f"{name}.safetensors")

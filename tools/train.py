@@ -1,13 +1,14 @@
 """Train a multi-label classifier.
 
 python tools/train.py --config configs/voc2007_pumlc_10.yaml --data.root VOCdevkit --out runs/x
-python tools/train.py --out runs/x --resume
+python tools/train.py --out runs/x --resume      # --data.root PLACE: the data are elsewhere now
 torchrun --nproc-per-node 2 tools/train.py --config ... --out runs/x
 
 Every setting of the YAML file can be overridden on the command line; --help lists those of images,
 --task text --help those of texts.
 """
 
+import argparse
 import sys
 
 from accelerate.utils import set_seed
@@ -16,6 +17,8 @@ from pumlc.engine import console
 from pumlc.engine.config import from_plain, parse, plain, task_of
 from pumlc.engine.loop import Trainer, create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
+
+PLACES = ("root", "csv", "positive_list")
 
 
 def task_classes(name: str) -> tuple[type, type]:
@@ -33,25 +36,46 @@ def task_classes(name: str) -> tuple[type, type]:
     raise ValueError(f"task must be vision or text, got {name!r}")
 
 
+def resumed(arguments: list[str]) -> tuple:
+    """`settings` of a run that goes on; only where its data are may have changed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--out")
+    for name in PLACES:
+        parser.add_argument(f"--data.{name}", dest=name)
+    try:
+        options, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    if rest or options.out is None:
+        valid = ", ".join(["--out RUN", *(f"--data.{name}" for name in PLACES)])
+        raise ValueError(
+            f"--resume takes its settings from the run: only {valid} go with it (--out is needed), "
+            f"got {rest or arguments}"
+        )
+    run = RunFolder(options.out)
+    content = run.read()["config"]
+    places = {name: getattr(options, name) for name in PLACES if getattr(options, name) is not None}
+    for name in places:
+        if name not in content["data"]:
+            raise ValueError(f"{run.path} has another task: --data.{name} does not apply to it")
+    content["data"].update(places)
+    config_class, task_class = task_classes(content["task"])
+    return from_plain(config_class, content), task_class, run, True
+
+
 def settings(arguments: list[str]) -> tuple:
     """Config, task class, run folder and whether to resume, from the command line."""
     if "--resume" in arguments:
-        rest = [a for a in arguments if a != "--resume"]
-        if len(rest) == 1 and rest[0].startswith("--out="):
-            rest = rest[0].split("=", 1)
-        if len(rest) != 2 or rest[0] != "--out":
-            raise ValueError(
-                f"--resume takes its settings from the run: only --out RUN goes with it, got {rest}"
-            )
-        run = RunFolder(rest[1])
-        content = run.read()["config"]
-        config_class, task_class = task_classes(content["task"])
-        return from_plain(config_class, content), task_class, run, True
+        return resumed(arguments)
     config_class, task_class = task_classes(task_of(arguments))
     out = ("--out", {"type": str, "required": True, "help": "run folder to create"})
     resume = (
         "--resume",
-        {"action": "store_true", "help": "continue the run in --out; takes no other option"},
+        {
+            "action": "store_true",
+            "help": "continue the run in --out; else only where its data are now",
+        },
     )
     config, extra = parse(config_class, arguments, program="tools/train.py", extra=(out, resume))
     return config, task_class, RunFolder(extra["out"]), False

@@ -111,6 +111,18 @@ def test_the_same_data_elsewhere_are_the_same(trained, accelerator, tmp_path):
     evaluate_run(earlier, accelerator, split="validation", root=str(moved), weights=["last"])
 
 
+def test_a_run_goes_on_with_its_data_elsewhere(trained, tool, tmp_path):
+    data, run, _ = trained
+    resume = ["--out", str(shutil.copytree(run.path, tmp_path / "run")), "--resume"]
+    changed = shutil.copytree(data, tmp_path / "changed")
+    swap_text(changed)
+    with pytest.raises(ValueError, match="its data are not those that the run started with"):
+        tool("train").main([*resume, "--data.root", str(changed)])
+    tool("train").main([*resume, "--data.root", str(shutil.copytree(data, tmp_path / "moved"))])
+    with pytest.raises(ValueError, match="another task: --data.csv does not apply"):
+        tool("train").main([*resume, "--data.csv", "x.csv"])
+
+
 def test_a_fingerprint_tells_where_a_text_ends(tmp_path):
     prints = set()
     for first, second in (("red", "apple"), ("red ", "apple"), ("re", "dapple"), ("apple", "red")):
