@@ -40,11 +40,12 @@ def pnu_loss(
                 - \tfrac1{n^+_c} \sum_{i:\, y_{ic} = 1} \log q_{ic} \Big]
             + k_c \Big[ \log \tfrac1B \sum_i (1 - q_{ic})
                 - \tfrac1{n^-_c} \sum_{i:\, y_{ic} = -1} \log (1 - q_{ic}) \Big]
-            + k_c \tfrac{w}{B} \Big[ - \sum_{i:\, y_{ic} = 1} \log q_{ic}
+            + t_c \tfrac{w}{B} \Big[ - \sum_{i:\, y_{ic} = 1} \log q_{ic}
                 - \sum_{i:\, y_{ic} = -1 \text{ or } i \in U_c}
                     r_{ic}^\gamma \log (1 - r_{ic}) \Big]
 
         q_{ic} = \sigma(s_{ic}) \qquad r = \max(q - m, 0) \qquad k_c = (n^+_c + n^-_c) / B
+            \qquad t_c = (n^+_c + n^-_c + |U_c|) / B
 
     with w = ``supervised``, gamma = ``gamma_negative`` and m = ``margin``. U_c is the class's
     unlabeled rows without the round(``rejection`` pi_c n_u) highest scores of the n_u there are
@@ -58,9 +59,10 @@ def pnu_loss(
     unlabeled rows it takes those that are probably negative: pi_c of them are positive if labels
     are missing at random, and by default twice as many stand aside. It makes the ranking better and
     q less of a probability; supervised = 0 leaves it out. ``k`` is the share of the class's labels
-    that are known: few known labels leave PU learning. What a class has no label for is left out:
-    the first bracket without a positive, the second without a known negative, the third without a
-    row that it takes for a negative. The value is at least -sum_c log(B / n+) + k log(B / n-).
+    that are known, ``t`` that of the rows which the third bracket takes. What a class has no label
+    for is left out: the first bracket without a positive, the second without a known negative, the
+    third without a row that it takes for a negative. The value is at least
+    -sum_c log(B / n+) + k log(B / n-).
 
     Couples the batch. With ``process_group`` every statistic is that of the batch of all ranks
     together.
@@ -71,7 +73,7 @@ def pnu_loss(
     at weight 1 did better (docs/partial_labels.md).
 
     Relations: gamma = 0 and a large alpha make ``pu_loss(..., absent="skip")`` the first bracket;
-    ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with k = w = 1 and
+    ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with t = w = 1 and
     ``rejection = None``.
 
     Args:
@@ -123,10 +125,11 @@ def pnu_loss(
     )
     negatives = negative_losses(logits, gamma_negative, margin, False)
     negatives = group_sum(negatives.masked_fill(~negative, 0.0).sum(0), process_group)
-    without = group_sum(negative.sum(0), process_group) == 0
-    third = ((negatives - sums[0]) / num_rows).masked_fill(without, 0.0)
+    num_negative = group_sum(negative.sum(0), process_group)
+    third = ((negatives - sums[0]) / num_rows).masked_fill(num_negative == 0, 0.0)
     share_known = (counts[0] + counts[1]) / num_rows
-    return (brackets[0] + share_known * (brackets[1] + supervised * third)).sum()
+    share_taken = (counts[0] + num_negative) / num_rows
+    return (brackets[0] + share_known * brackets[1] + supervised * share_taken * third).sum()
 
 
 def _probably_negative(logits, targets, counts, rejection, process_group) -> Tensor:

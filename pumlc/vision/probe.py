@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pumlc.engine.config import require
 from pumlc.labels import NEGATIVE, POSITIVE, keep_proportion
 from pumlc.losses import LOSSES, pu_mixup_loss
-from pumlc.metrics import average_precision
+from pumlc.metrics import average_precision, estimated_average_precision
 from pumlc.vision.config import LossConfig, check_loss_parameters
 from pumlc.vision.features import SplitFeatures
 
@@ -158,8 +158,9 @@ def probe_cell(
 ) -> list[dict[str, Any]]:
     """Train on the known labels of one mask; a row for every learning rate and number of epochs.
 
-    ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
-    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    ``validation`` is the mAP that the known labels of the held-out part let expect for it
+    (`estimated_average_precision`; ``validation_listed``: of the listed classes alone), the other
+    columns are on the test split, in percent. Neither hidden
     labels nor those of the test split decide anything here; but with ``trained`` "test" or
     "frequent" `probe_data` has taken the classes by them.
 
@@ -188,10 +189,10 @@ def probe_cell(
         )
         for rate, validation_scores, test_scores in scored:
             row = {"learning_rate": rate, "epochs": epoch}
-            known = average_precision(validation_scores, observed[held_out])
-            row["validation"] = _mean_percent(known)
+            estimates = estimated_average_precision(validation_scores, observed[held_out])
+            row["validation"] = _mean_percent(estimates)
             if "listed" in data.averages:
-                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
+                row["validation_listed"] = _mean_percent(estimates[data.averages["listed"]])
             each = average_precision(test_scores, data.test_labels)
             for name, columns in data.averages.items():
                 row[name] = _mean_percent(each[columns])

@@ -41,7 +41,7 @@ def naive_pnu(logits: Tensor, targets: Tensor, supervised: float, rejection: flo
         for i in negative + taken:
             shifted = max(q[i] - 0.05, 0.0)
             third -= shifted**4 * math.log(1 - shifted)
-        total += supervised * share * third / rows
+        total += supervised * (len(positive + negative + taken) / rows) * third / rows
     return total
 
 
