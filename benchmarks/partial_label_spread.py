@@ -9,12 +9,17 @@ without replication splits the variance of the test mAP into that of the masks, 
 what neither explains alone. Rate and epochs are chosen as in a sweep, over all the cells.
 """
 
+from pathlib import Path
+
 import numpy as np
-from feature_sweep import opened
+import torch
 
 from pumlc.engine import console
+from pumlc.engine.config import parse
 from pumlc.engine.sweep import choose, validation_column
-from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell
+from pumlc.vision.features import frozen_features
+from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.sweep import SweepConfig
 
 
 def components(values: np.ndarray) -> list[float]:
@@ -55,15 +60,35 @@ def scores(
 
 
 def main() -> None:
-    config, probe, data, names, options = opened(
-        "benchmarks/partial_label_spread.py",
+    extra = (
+        ("--methods_shown", {"type": str, "required": True, "help": "names, comma separated"}),
         ("--proportion", {"type": float, "default": 0.1, "help": "share of known labels"}),
         ("--draws", {"type": int, "default": 5, "help": "masks, and seeds of the rest"}),
     )
-    proportion, draws = options["proportion"], options["draws"]
+    config, options = parse(
+        SweepConfig, None, program="benchmarks/partial_label_spread.py", extra=extra
+    )
+    mode = config.features
+    if mode is None:
+        raise ValueError("the config has no features: this is about linear heads")
+    torch.set_num_threads(1)  # heads are small
+    train, test = [
+        frozen_features(mode.data, mode.model, split, Path(mode.cache))
+        for split in ("train", "test")
+    ]
+    data = probe_data(train, test, mode.probe)
     lines = []
-    for name in names:
-        values = scores(data, config.methods[name], probe, proportion, draws, config.metric)
+    for name in options["methods_shown"].split(","):
+        if name not in config.methods:
+            raise ValueError(f"--methods_shown: no method {name!r} in {list(config.methods)}")
+        values = scores(
+            data,
+            config.methods[name],
+            mode.probe,
+            options["proportion"],
+            options["draws"],
+            config.metric,
+        )
         lines.append([name, values.mean(), *components(values)])
         print(f"{name}: done", flush=True)
     print(console.table(["method", "mAP", "mask", "rest", "left", "all"], lines))

@@ -8,7 +8,6 @@ UNKNOWN entries are ignored: they count neither for nor against a prediction. Re
 
 from pumlc.metrics.multilabel import (
     average_precision,
-    estimated_average_precision,
     mean_average_precision,
     num_averaged_classes,
     precision_recall_f1,

@@ -122,64 +122,6 @@ def mean_average_precision(
     return float(100 * present.mean()) if len(present) else np.nan
 
 
-def estimated_average_precision(
-    scores: ArrayLike, targets: ArrayLike, *, known: float | None = None
-) -> np.ndarray:
-    """What `average_precision` would be with complete labels, from partial ones; nan likewise.
-
-    With P known positives of a class, h_i of them and A_i rows of any label scoring at least as
-    high as positive i:
-
-        (1 / P) sum_i (1 + (h_i - 1) / known) / A_i
-
-    `average_precision` of partial labels leaves out the unlabeled rows: with 1 label in 10 known, a
-    positive at rank 20 has one known label above it. Here they keep their ranks, and which of them
-    are positives is made up from the known ones. If every positive is known with
-    probability ``known``, whatever its row, the sum over i is right on average: i has
-    (h_i - 1) / known other positives at or above it, in expectation over what is known. A single
-    value is not limited to 1. With every label known it is ``average_precision``, definition
-    "sklearn".
-
-    When to use: to choose between models by a small part with few known labels. Not to report.
-
-    Args:
-        scores: real [N, C].
-        targets: in {1, 0, -1}, [N, C].
-        known: probability that the label of a positive is known, in (0, 1]; None: the share of
-            targets that are known, which is right where positives and negatives are known alike.
-
-    Returns:
-        float64 [C].
-
-    Raises:
-        ValueError: ``known`` is out of its range; as ``average_precision``, but with ``known``
-            given there may be no negative.
-
-    Source: this package, docs/partial_labels.md; the weights 1 / known are Horvitz and Thompson's
-    ("A Generalization of Sampling Without Replacement", JASA 1952).
-
-    >>> scores = [[0.9], [0.8], [0.7], [0.6]]
-    >>> estimated_average_precision(scores, [[0], [1], [0], [-1]])
-    array([0.5])
-    """
-    if known is not None and not 0 < known <= 1:
-        raise ValueError(f"known must be in (0, 1], got {known!r}")
-    if known is None:
-        scores, targets = check_scores(scores, targets, "scores")
-        known = float((targets != UNKNOWN).mean()) if targets.size else 1.0
-    targets = validate(targets, "targets")
-    # to `known_classes`, which also looks for nan, no label is unknown
-    complete = np.where(targets == POSITIVE, POSITIVE, NEGATIVE)
-    values = []
-    for ranked, positive in known_classes(*check_scores(scores, complete, "scores")):
-        hits, ordered = np.sort(ranked[positive]), np.sort(ranked)
-        others = len(hits) - np.searchsorted(hits, hits, side="left") - 1
-        ranked_from = len(ordered) - np.searchsorted(ordered, hits, side="left")
-        precision = (1 + others / known) / ranked_from
-        values.append(precision.mean() if len(precision) else np.nan)
-    return np.array(values)
-
-
 def precision_recall_f1(
     probabilities: ArrayLike,
     targets: ArrayLike,

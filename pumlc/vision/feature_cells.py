@@ -28,7 +28,17 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     assert mode is not None
     if mode.probe.classes:
         _check_probe_classes(mode)
-    train, test = extracted(mode)
+    train, test = [
+        frozen_features(
+            mode.data,
+            mode.model,
+            split,
+            Path(mode.cache),
+            workers=mode.workers,
+            progress=_progress(split),
+        )
+        for split in ("train", "test")
+    ]
     file = out / "probe_data.pt"
     probe_data(train, test, mode.probe).save(file)
     common = {"data": plain(mode.data), "model": plain(mode.model), "probe": plain(mode.probe)}
@@ -47,22 +57,6 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
             preload=__name__,
         ),
     )
-
-
-def extracted(mode: FeatureMode) -> tuple[SplitFeatures, SplitFeatures]:
-    """Features of the training and the test pictures, from the cache if it has them."""
-
-    def features(split: str) -> SplitFeatures:
-        return frozen_features(
-            mode.data,
-            mode.model,
-            split,
-            Path(mode.cache),
-            workers=mode.workers,
-            progress=lambda done, total: print(f"features of {split}: {done}/{total}", flush=True),
-        )
-
-    return features("train"), features("test")
 
 
 def _digest(split: SplitFeatures) -> str:
@@ -91,3 +85,7 @@ def _check_probe_classes(mode: FeatureMode) -> None:
         for part in (train, test)
     ]
     probe_data(without[0], without[1], mode.probe)
+
+
+def _progress(split: str):
+    return lambda done, total: print(f"features of {split}: {done}/{total}", flush=True)

@@ -1,7 +1,6 @@
 """Linear heads on frozen features: one cell of a sweep in seconds."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from pumlc.engine.config import require
 from pumlc.labels import NEGATIVE, POSITIVE, keep_proportion
 from pumlc.losses import LOSSES, pu_mixup_loss
-from pumlc.metrics import average_precision, estimated_average_precision
+from pumlc.metrics import average_precision
 from pumlc.vision.config import LossConfig, check_loss_parameters
 from pumlc.vision.features import SplitFeatures
 
@@ -148,23 +147,7 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
     )
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A trained head, with its scores of the held-out rows and of the test split, [rows, classes].
-
-    ``held_out`` are these rows in the training data, ``observed`` the labels that the mask left
-    them.
-    """
-
-    learning_rate: float
-    epochs: int
-    held_out: np.ndarray
-    observed: np.ndarray
-    held_out_scores: np.ndarray
-    test_scores: np.ndarray
-
-
-def candidates(
+def probe_cell(
     data: ProbeData,
     method: Method,
     config: ProbeConfig,
@@ -172,8 +155,13 @@ def candidates(
     seed: int,
     *,
     mask_seed: int | None = None,
-) -> Iterator[Candidate]:
-    """Train on the known labels of one mask; a head for every learning rate and number of epochs.
+) -> list[dict[str, Any]]:
+    """Train on the known labels of one mask; a row for every learning rate and number of epochs.
+
+    ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
+    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    labels nor those of the test split decide anything here; but with ``trained`` "test" or
+    "frequent" `probe_data` has taken the classes by them.
 
     Args:
         seed: decides mask (HCP protocol), held-out part, order and mixtures.
@@ -187,51 +175,27 @@ def candidates(
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     targets = torch.from_numpy(observed[fitted])
     heads = Heads(data.train.shape[1], targets, config.learning_rates, method, seed)
+    rows = []
     for epoch in range(1, max(config.epochs) + 1):
         heads.train_epoch(data.train[fitted], config.batch_size, epoch)
-        if epoch in config.epochs:
-            for rate, held_out_scores, test_scores in zip(
-                config.learning_rates,
-                heads.scores(data.train[held_out]),
-                heads.scores(data.test),
-                strict=True,
-            ):
-                yield Candidate(
-                    rate, epoch, held_out, observed[held_out], held_out_scores, test_scores
-                )
-
-
-def probe_cell(
-    data: ProbeData,
-    method: Method,
-    config: ProbeConfig,
-    proportion: float,
-    seed: int,
-    *,
-    mask_seed: int | None = None,
-) -> list[dict[str, Any]]:
-    """Train as `candidates` does, with its arguments; a row for each of them.
-
-    ``validation`` is the mAP that the known labels of the held-out part let expect for it
-    (`estimated_average_precision`; ``validation_listed``: of the listed classes alone), the other
-    columns are on the test split, in percent. Neither hidden labels nor those of the test split
-    decide anything here; but with ``trained`` "test" or "frequent" `probe_data` has taken the
-    classes by them.
-    """
-    rows = []
-    for candidate in candidates(data, method, config, proportion, seed, mask_seed=mask_seed):
-        row: dict[str, Any] = {
-            "learning_rate": candidate.learning_rate,
-            "epochs": candidate.epochs,
-        }
-        estimates = estimated_average_precision(candidate.held_out_scores, candidate.observed)
-        row["validation"] = mean_percent(estimates)
-        if "listed" in data.averages:
-            row["validation_listed"] = mean_percent(estimates[data.averages["listed"]])
-        each = average_precision(candidate.test_scores, data.test_labels)
-        for name, columns in data.averages.items():
-            row[name] = mean_percent(each[columns])
-        rows.append(row)
+        if epoch not in config.epochs:
+            continue
+        scored = zip(
+            config.learning_rates,
+            heads.scores(data.train[held_out]),
+            heads.scores(data.test),
+            strict=True,
+        )
+        for rate, validation_scores, test_scores in scored:
+            row = {"learning_rate": rate, "epochs": epoch}
+            known = average_precision(validation_scores, observed[held_out])
+            row["validation"] = _mean_percent(known)
+            if "listed" in data.averages:
+                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
+            each = average_precision(test_scores, data.test_labels)
+            for name, columns in data.averages.items():
+                row[name] = _mean_percent(each[columns])
+            rows.append(row)
     return rows
 
 
@@ -306,7 +270,7 @@ class Heads:
         return positive / (positive + negative).clamp(min=1)
 
 
-def mean_percent(values: np.ndarray) -> float | None:
+def _mean_percent(values: np.ndarray) -> float | None:
     """Mean over the classes that have a value, in percent; None if none has."""
     known = values[~np.isnan(values)]
     return 100 * float(known.mean()) if len(known) else None

@@ -1,6 +1,5 @@
 """Frozen features and the heads trained on them."""
 
-import dataclasses
 import os
 
 import numpy as np
@@ -9,11 +8,10 @@ import timm
 import torch
 
 from pumlc.labels import keep_proportion
-from pumlc.metrics import average_precision, estimated_average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
 from pumlc.vision.features import SplitFeatures, frozen_features, pooled_features
 from pumlc.vision.model import create_classifier
-from pumlc.vision.probe import Heads, Method, ProbeConfig, candidates, probe_cell, probe_data
+from pumlc.vision.probe import Heads, Method, ProbeConfig, probe_cell, probe_data
 from pumlc.vision.training_data import read_split
 
 BCE = Method(loss=LossConfig(name="bce", parameters={"unknown": "ignore"}))
@@ -145,21 +143,6 @@ def test_hidden_and_test_labels_decide_nothing(data):
         prepared.train, visible, prepared.test, prepared.test_labels, prepared.averages
     )
     assert probe_cell(other, BCE, CONFIG, 0.4, 1) != rows
-
-
-def test_what_a_candidate_is_measured_by(data):
-    config = dataclasses.replace(CONFIG, classes=["b"])
-    prepared = probe_data(*data, config)
-    rows = probe_cell(prepared, BCE, config, 0.4, 1)
-    mask = keep_proportion(prepared.train_labels, 0.4, seed=1)
-    for row, candidate in zip(rows, candidates(prepared, BCE, config, 0.4, 1), strict=True):
-        np.testing.assert_array_equal(candidate.observed, mask[candidate.held_out])
-        assert len(candidate.held_out) == round(config.validation * 160)
-        estimates = 100 * estimated_average_precision(candidate.held_out_scores, candidate.observed)
-        assert row["validation"] == pytest.approx(np.nanmean(estimates))
-        assert row["validation_listed"] == pytest.approx(estimates[1])
-        tests = 100 * average_precision(candidate.test_scores, prepared.test_labels)
-        assert row["frequent"] == pytest.approx(tests[:2].mean())
 
 
 def test_numbers_that_move_with_the_epoch(data):
