@@ -20,7 +20,6 @@ from pumlc.engine.config import from_plain, plain
 from pumlc.engine.sweep import (
     choose,
     chosen_settings,
-    family_rows,
     grid,
     markdown,
     run_cells,
@@ -99,7 +98,6 @@ def main() -> None:
         if unknown:
             raise ValueError(f"--methods: no method {unknown[0]!r} in {', '.join(methods)}")
         methods = {name: methods[name] for name in options.methods}
-    families = {name: of for name, of in sweep["families"].items() if set(of) <= set(methods)}
     cells = grid(list(methods), options.proportions, list(range(options.seeds)))
     size = [options.train, options.test, options.labels]
     common = {"data": str(options.root), "size": size, "probe": plain(PROBE)}
@@ -109,7 +107,6 @@ def main() -> None:
         lambda cell: {**common, "method": plain(methods[cell.method])},
         lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
     )
-    found += family_rows(found, families)
     for title, rows in (
         ("one learning rate and number of epochs for all proportions", found),
         (
