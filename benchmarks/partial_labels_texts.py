@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=4000, help="training documents drawn")
     parser.add_argument("--test", type=int, default=2000, help="test documents drawn")
     parser.add_argument("--labels", type=int, default=100, help="most frequent labels of them")
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many before these")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the draw of documents")
     parser.add_argument("--proportions", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 1.0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
@@ -79,13 +81,14 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     splits = read_corpus(options.root, "xmc")
-    random = np.random.RandomState(0)
+    random = np.random.RandomState(options.draw)
     rows = [
         np.sort(random.permutation(len(split.texts))[:count])
         for split, count in zip(splits, (options.train, options.test), strict=True)
     ]
     frequency = splits[0].positives[rows[0]].sum(0)
-    columns = np.sort(np.argsort(-frequency, kind="stable")[: options.labels])
+    ranked = np.argsort(-frequency, kind="stable")
+    columns = np.sort(ranked[options.skip : options.skip + options.labels])
     train, test = [
         embedded(split, chosen, columns, options.out / f"{name}.npy")
         for split, chosen, name in zip(splits, rows, ("train", "test"), strict=True)
@@ -99,8 +102,8 @@ def main() -> None:
             raise ValueError(f"--methods: no method {unknown[0]!r} in {', '.join(methods)}")
         methods = {name: methods[name] for name in options.methods}
     cells = grid(list(methods), options.proportions, list(range(options.seeds)))
-    size = [options.train, options.test, options.labels]
-    common = {"data": str(options.root), "size": size, "probe": plain(PROBE)}
+    drawn = {name: getattr(options, name) for name in ("train", "test", "labels", "skip", "draw")}
+    common = {"data": str(options.root), "drawn": drawn, "probe": plain(PROBE)}
     found = run_cells(
         cells,
         options.out,
