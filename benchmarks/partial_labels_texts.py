@@ -90,7 +90,7 @@ def main() -> None:
     ranked = np.argsort(-frequency, kind="stable")
     columns = np.sort(ranked[options.skip : options.skip + options.labels])
     train, test = [
-        embedded(split, chosen, columns, options.out / f"{name}.npy")
+        embedded(split, chosen, columns, options.out / f"{name}-{options.draw}-{len(chosen)}.npy")
         for split, chosen, name in zip(splits, rows, ("train", "test"), strict=True)
     ]
     data = probe_data(train, test, PROBE)
