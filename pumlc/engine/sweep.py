@@ -329,6 +329,7 @@ def plot(rows: Sequence[Row], metric: str, path: Path, title: str) -> None:
             linestyle=("-", "--", ":")[index // 10 % 3],
         )
     axes.set(xlabel="known labels, %", ylabel="mAP, %", title=title)
-    axes.legend(fontsize="x-small", ncols=2)
+    # handles long enough to tell dashes from a line
+    axes.legend(fontsize="x-small", ncols=2, handlelength=5)
     figure.savefig(path)
     pyplot.close(figure)
