@@ -66,7 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--root", type=Path, required=True, help="folder of the xmc layout")
+    parser.add_argument("--root", type=Path, required=True, help="folder of a corpus")
+    parser.add_argument("--layout", choices=("xmc", "jsonl", "csv"), default="xmc")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--train", type=int, default=4000, help="training documents drawn")
     parser.add_argument("--test", type=int, default=2000, help="test documents drawn")
@@ -80,7 +81,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    splits = read_corpus(options.root, "xmc")
+    splits = read_corpus(options.root, options.layout)
     random = np.random.RandomState(options.draw)
     rows = [
         np.sort(random.permutation(len(split.texts))[:count])

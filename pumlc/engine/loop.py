@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -85,6 +86,10 @@ def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accel
     # buffers are not broadcast: frozen BatchNorm has none that change, and a task may run several
     # forward passes before one backward pass
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # every rank would print them: accelerate does not know the option's new name yet (torch 2.14),
+    # and gradients of 1x1 kernels, whose strides have two spellings, are right in either
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # without ``cpu`` several processes on a machine without accelerator would not find each other
     no_device = not torch.accelerator.is_available()
     return Accelerator(mixed_precision=precision, cpu=no_device, kwargs_handlers=[ddp])

@@ -14,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: E402
 def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF orientation.
 
+    What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
+
     Args:
         source: a file, a PIL image or an RGB array [H, W, 3] of uint8.
         where: what an error adds to the name (the row of the file that lists it).
@@ -31,14 +33,24 @@ def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -
             )
         return source
     if isinstance(source, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+        return _upright_rgb(source)
     try:
         with Image.open(source) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return _upright_rgb(image)
     except FileNotFoundError:
         raise ValueError(f"{source}{where}: no such picture") from None
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{source}{where}: the picture cannot be decoded ({error})") from None
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # convert would cut them off at 255: a white picture
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # convert would show the colour beneath, mostly black
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
 
 
 def training_transform(

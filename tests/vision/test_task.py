@@ -63,13 +63,21 @@ def test_grey_transparent_and_rotated_pictures_become_upright_rgb(tmp_path):
     from PIL import Image
 
     Image.new("L", (4, 6), 7).save(tmp_path / "grey.png")
-    Image.new("RGBA", (4, 6)).save(tmp_path / "transparent.png")
+    Image.fromarray(np.full((6, 4), 0x80FF, np.uint16)).save(tmp_path / "grey16.png")
+    drawing = Image.new("RGBA", (4, 6))  # black, and nothing of it to be seen
+    drawing.putpixel((1, 2), (10, 20, 30, 255))
+    drawing.save(tmp_path / "transparent.png")
+    drawing.quantize().save(tmp_path / "palette.png")
     rotated = Image.new("RGB", (4, 6))
     exif = rotated.getexif()
     exif[0x0112] = 6
     rotated.save(tmp_path / "rotated.jpg", exif=exif)
     assert read_image(tmp_path / "grey.png").shape == (6, 4, 3)
-    assert read_image(tmp_path / "transparent.png").shape == (6, 4, 3)
+    assert (read_image(tmp_path / "grey16.png") == np.full((6, 4, 3), 0x80)).all()
+    on_white = np.full((6, 4, 3), 255)
+    on_white[2, 1] = 10, 20, 30
+    for picture in (tmp_path / "transparent.png", tmp_path / "palette.png", drawing):
+        assert (read_image(picture) == on_white).all()
     assert read_image(tmp_path / "rotated.jpg").shape == (4, 6, 3)
     with pytest.raises(ValueError, match=r"\[H, W, 3\] of uint8, got \[4, 4\] float64"):
         read_image(np.zeros((4, 4)))
