@@ -95,6 +95,7 @@ def main() -> None:
         for split, chosen, name in zip(splits, rows, ("train", "test"), strict=True)
     ]
     data = probe_data(train, test, PROBE)
+    data.save(options.out / "probe_data.pt")
     sweep = yaml.safe_load(SWEEP.read_text())
     methods = {name: from_plain(Method, content) for name, content in sweep["methods"].items()}
     if options.methods:

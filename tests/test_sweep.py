@@ -60,10 +60,10 @@ def test_runs_only_what_is_missing(tmp_path):
     def run(cell):
         ran.append(cell)
         if len(ran) == 4:
-            raise RuntimeError("killed")
+            raise KeyboardInterrupt
         return fake_rows(cell)
 
-    with pytest.raises(RuntimeError, match="killed"):
+    with pytest.raises(KeyboardInterrupt):
         run_cells(CELLS, tmp_path, settings, run)
     finished = {path.stem for path in (tmp_path / "cells").glob("*.json")}
     assert CELLS[3].name not in finished
@@ -84,7 +84,7 @@ def test_refuses_cells_of_other_settings(tmp_path):
 def test_a_failing_cell_stops_no_other(tmp_path, capsys, workers):
     def run(cell):
         if cell.method == "b" and cell.seed == 0:
-            raise (ValueError if cell.proportion < 1 else OSError)("a bad number")
+            raise (ValueError if cell.proportion < 1 else RuntimeError)("a bad number")
         return fake_rows(cell)
 
     with pytest.raises(FailedCells, match="2 of 8 cells failed:\n  b-0.1-0: a bad number") as info:
@@ -196,6 +196,8 @@ def test_a_candidate_without_validation_is_the_last_choice():
         for rate, value in ((0.1, None), (0.2, 3.0))
     ]
     assert choose(rows, ["method"])[0]["learning_rate"] == 0.2
+    assert "no known label" not in chosen_settings(rows)
+    assert "no known label to choose by" in chosen_settings(rows[:1])
 
 
 def test_of_a_family_validation_chooses_the_method():
@@ -358,7 +360,8 @@ def run_tool(tool, tmp_path, config, *arguments):
 
 def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, capsys):
     config = feature_config(squares_coco, tmp_path)
-    config["methods"]["bad"] = {"loss": {"name": "pu", "parameters": {"gamma": -1, "alpha": 2}}}
+    loss = {"name": "pu", "parameters": {"gamma": 0, "alpha": 2}}
+    config["methods"]["bad"] = {"loss": loss, "per_epoch": {"gamma": -1}}
     with pytest.raises(SystemExit) as end:
         console.run(lambda: run_tool(tool("sweep"), tmp_path, config, "--workers", "2"))
     assert end.value.code == 2
@@ -366,6 +369,37 @@ def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, ca
     report = (tmp_path / "out" / "table.md").read_text()
     assert "2 cells failed" in report
     assert "pnu" in report
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("methods.bad", {"loss": {"name": "pu", "parameters": {"gamma": -1, "alpha": 2}}}, "gamma"),
+        (
+            "methods.bad",
+            {"loss": {"name": "pu", "parameters": {"gamma": "known", "alpha": 2}}},
+            r"methods\.bad\.loss\.parameters",
+        ),
+        ("methods.bad", {"loss": {"name": "softmax"}}, "softmax is a loss of texts"),
+        ("seeds", [0, -1], r"seeds must be in \[0, 2\*\*32\), got -1"),
+        ("features.probe.learning_rates", [0.1, 0.0], "above 0"),
+        ("features.probe.validation", 0.001, "leaves none on one side"),
+        ("features.probe.validation", 0.999, "leaves none on one side"),
+    ],
+)
+def test_what_every_cell_would_refuse_is_refused_before_features(
+    squares_coco, tmp_path, tool, path, value, message
+):
+    config = feature_config(squares_coco, tmp_path)
+    *groups, name = path.split(".")
+    group = config
+    for key in groups:
+        group = group[key]
+    group[name] = value
+    with pytest.raises(ValueError, match=message) as info:
+        run_tool(tool("sweep"), tmp_path, config)
+    assert not isinstance(info.value, FailedCells)
+    assert not list((tmp_path / "features").glob("*.npy"))
 
 
 def test_listed_classes_choose_for_themselves(squares_coco, tmp_path, tool):
@@ -468,7 +502,7 @@ def test_classes_are_checked_before_features_are_extracted(
 def test_held_out_labels_without_a_negative(squares_csv, tmp_path, tool):
     config = feature_config(squares_csv.parent, tmp_path)
     config["features"]["data"].update(name="csv", csv=str(squares_csv))
-    with pytest.raises(FailedCells, match="no -1 .*larger part held out.*data.unlisted negative"):
+    with pytest.raises(ValueError, match="train: .*without a negative.*data.unlisted negative"):
         run_tool(tool("sweep"), tmp_path, config)
 
 
@@ -622,7 +656,7 @@ def test_every_proportion_is_checked_before_the_first_cell(fine_tune, tmp_path):
 def test_every_loss_is_checked_before_the_first_cell(fine_tune, tmp_path):
     sweep, config = fine_tune
     config["methods"]["bad"] = {"loss": {"name": "bce", "parameters": {"unknown": "ignor"}}}
-    with pytest.raises(ValueError, match=r"methods\.bad: loss.parameters .*'ignor'.*unknown must"):
+    with pytest.raises(ValueError, match=r"methods\.bad\.loss.parameters .*'ignor'.*unknown must"):
         run_tool(sweep, tmp_path, config)
     assert not (tmp_path / "out" / "runs").exists()
 

@@ -350,7 +350,7 @@ def test_a_refused_run_leaves_no_folder(squares_coco, tool, tmp_path):
 
 
 def test_existing_run_is_not_overwritten(trained, squares_coco, tool):
-    with pytest.raises(ValueError, match="already holds a run"):
+    with pytest.raises(ValueError, match="already holds a run; continue it with"):
         tool("train").main(coco_arguments(squares_coco, trained, "--train.epochs", "1"))
 
 

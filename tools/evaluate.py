@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         weights=options.weights,
         root=options.root,
         csv=options.csv,
-        classes=options.classes.split(",") if options.classes else None,
+        classes=[name.strip() for name in options.classes.split(",")] if options.classes else None,
         **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
         **own_options(evaluation.evaluate_run, OF_EVALUATION, options),

@@ -3,8 +3,10 @@
 python tools/prepare.py voc2007 VOCdevkit
 python tools/prepare.py coco2014 COCO
 python tools/prepare.py csv PICTURES --csv labels.csv --per-class
+python tools/prepare.py coco ROOT
 
-The last checks a CSV file of your own and its pictures under the folder PICTURES.
+The last two check your own: a CSV file and its pictures under the folder PICTURES; a folder in the
+COCO layout.
 Exit status 0 if every split can be read (openimages, csv: every split that is there), 2 if not.
 Layouts and terms: docs/datasets.md.
 """
@@ -18,15 +20,18 @@ from typing import Any
 from pumlc.engine import console
 from pumlc.engine.config import require
 from pumlc.vision.csv_file import SPLITS, has_split, read_csv, warn_of_similar_classes
+from pumlc.vision.data import read_coco
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.sources import SOURCES, absent_splits, missing_parts, source
+
+OWN = ("csv", "coco")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("name", help=", ".join([*SOURCES, "csv"]))
+    parser.add_argument("name", help=", ".join([*SOURCES, *OWN]))
     parser.add_argument("root", type=Path, help="folder of the download; csv: of the pictures")
     parser.add_argument("--csv", type=Path, help="the CSV file, for name csv")
     parser.add_argument("--per-class", action="store_true", help="also a row per class and split")
@@ -35,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     require(right, "--csv", options.csv, "a file exactly when the name is csv")
     if options.name == "csv":
         check_csv(options.csv, options.root, options.per_class)
+    elif options.name == "coco":
+        splits = {"train": None, "test": None}
+        report(splits, (), partial(read_coco, options.root, name="coco"), options.per_class)
     else:
         check_download(options.name, options.root, options.per_class)
 
@@ -73,7 +81,7 @@ def report(
     per_class: bool,
 ) -> list[str]:
     """Print what each split holds, or raise what is wrong with any of them; return the classes."""
-    rows, errors, parts = [], [], []
+    rows, errors, parts, classes = [], [], [], {}
     of_class: dict[str, list[list[Any]]] = {}
     for split, expected in published.items():
         if split in absent:
@@ -86,11 +94,16 @@ def report(
             continue
         if expected is not None and len(images) < expected:
             parts.append(f"{split}: {len(images):,} of the {expected:,} published pictures")
+        classes[split] = set(images.classes)
         counts = images.class_counts()
         totals = [int(each.sum()) for each in counts.values()]
         rows.append([split, len(images), expected, len(images.classes), *totals])
         for name, *numbers in zip(images.classes, *counts.values(), strict=True):
             of_class.setdefault(name, []).append([name, split, *numbers])
+    for split, names in classes.items():
+        lacking = sorted(set(of_class) - names)
+        if lacking:
+            errors.append(f"{split} lacks classes of the other splits: {', '.join(lacking)}")
     if errors:
         raise ValueError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]

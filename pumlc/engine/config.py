@@ -58,6 +58,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "validate_every", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
         require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "at least 0")
+        check_seed("train.seed", self.seed)
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "in [0, 1)")
         require(self.workers >= 0, "train.workers", self.workers, "at least 0")
         if self.schedule_epochs is not None:
@@ -77,6 +79,11 @@ def require(holds: bool, option: str, got: Any, valid: str) -> None:
     """Raise ValueError in the one form every option of a config uses."""
     if not holds:
         raise ValueError(f"{option} must be {valid}, got {got!r}")
+
+
+def check_seed(option: str, seed: int) -> None:
+    """Refuse what numpy's RandomState does not take."""
+    require(0 <= seed < 2**32, option, seed, "in [0, 2**32)")
 
 
 def closest(name: str, valid: Sequence[str]) -> str:
@@ -131,7 +138,8 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
     try:
         built = parser.instantiate(parser.parse_object(content))
     except jsonargparse.ArgumentError as error:
-        raise ValueError(f"run.json: a setting this version does not take: {error}") from None
+        reason = _one_line(error)
+        raise ValueError(f"run.json: a setting this version does not take: {reason}") from None
     return config_class(**vars(built))
 
 
@@ -222,10 +230,14 @@ def _reason(message: str) -> str:
     """Of jsonargparse's report on an optional group, what is wrong; other messages as they are."""
     errors = re.search(r"Errors:\n(.*?)\n *- Expected a <class 'NoneType'>", message, re.DOTALL)
     if errors is None:
-        return message
+        return _one_line(message)
     group = re.match(r'Parser key "[\w.]+":', message)
     lines = [line.strip(" -") for line in errors[1].splitlines() if "class_path" not in line]
     return " ".join([group[0], *lines] if group else lines)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
 
 
 def plain(config: Any) -> Any:
@@ -262,8 +274,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"--config {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"--config {path}: not YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {path}: not YAML: {_one_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"--config {path}: expected a mapping of settings, got {content!r}")
     return content

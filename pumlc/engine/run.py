@@ -40,9 +40,13 @@ class RunFolder:
             ValueError: the folder already holds a run.
         """
         if (self.path / "run.json").exists():
+            saved = any(self.weights.glob("*.safetensors"))
             raise ValueError(
                 f"{self.path} already holds a run; continue it with --resume or choose another "
                 "--out"
+                if saved
+                else f"{self.path} already holds a run, which has saved nothing: it failed in its "
+                "first epoch, or is in it now; delete the folder or choose another --out"
             )
         self.weights.mkdir(parents=True, exist_ok=True)
         content = {
@@ -58,12 +62,15 @@ class RunFolder:
         """The content of run.json.
 
         Raises:
-            ValueError: the folder holds no run.
+            ValueError: the folder holds no run, or its run.json is not that of one.
         """
         path = self.path / "run.json"
         if not path.is_file():
             raise ValueError(f"{self.path} is not a run folder: it has no run.json")
-        return read_json(path)
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+            raise ValueError(f"{path} is not that of a run: it has no config")
+        return content
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.csv; columns may differ from row to row."""
@@ -155,7 +162,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # UnicodeDecodeError is one
         raise ValueError(f"{path}: not JSON: {error}") from None
 
 

@@ -69,7 +69,7 @@ def run_cells(
 ) -> list[Row]:
     """Run the cells that have no file yet; a cell that was killed has none and is run again.
 
-    A cell that raises ValueError or OSError is reported and the others go on.
+    A cell that raises is reported and the others go on.
 
     Args:
         settings: what decides a cell's result, as plain JSON; kept beside it.
@@ -96,7 +96,7 @@ def run_cells(
             rows = run(cell)
             write_json(files[cell], {"settings": settings(cell), "rows": rows})
             rows_of[cell] = rows
-        except (ValueError, OSError) as error:
+        except Exception as error:  # a mistake of one loss must not end the others
             reasons[cell.name] = str(error)
         with lock:
             write_csv(_all_rows(rows_of), out / "results.csv")
@@ -294,7 +294,10 @@ def chosen_settings(rows: Sequence[Row], by: str = "validation") -> str:
             edges["most epochs"] = epochs == max(numbers)
         edge = ", ".join(words for words, there in edges.items() if there)
         shown = name if member is None else f"{name}: {member}"
-        lines.append([shown, f"{rate:g}", str(epochs), _mean(chosen, by), edge])
+        validation = _mean(chosen, by)
+        if math.isinf(validation):
+            validation, edge = None, "no known label to choose by: the first candidate"
+        lines.append([shown, f"{rate:g}", str(epochs), validation, edge])
     return table(["method", "learning rate", "epochs", "validation mAP", "edge"], lines)
 
 

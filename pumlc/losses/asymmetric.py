@@ -198,5 +198,6 @@ def _check_selection(logits, mode, likelihood_top_k, prior, prior_threshold) -> 
             "likelihood_top_k or prior must be given with mode='selective' and with no other mode; "
             f"got mode={mode!r}, likelihood_top_k={likelihood_top_k}"
         )
-    if prior is not None and prior.shape != (num_classes,):
-        raise ValueError(f"prior must have the shape [{num_classes}]; got {list(prior.shape)}")
+    if prior is not None and (not isinstance(prior, Tensor) or prior.shape != (num_classes,)):
+        got = list(prior.shape) if isinstance(prior, Tensor) else repr(prior)
+        raise ValueError(f"prior must have the shape [{num_classes}]; got {got}")

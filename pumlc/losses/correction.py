@@ -12,6 +12,7 @@ from pumlc.losses.baselines import focal_margin
 from pumlc.losses.checks import check_choice, check_number, check_targets
 from pumlc.losses.numerics import (
     at_least_float32,
+    floor_of_share,
     group_gather,
     group_sum,
     mean_over_rows,
@@ -177,5 +178,5 @@ def large_loss_entries(
     candidates = logits.detach().masked_fill(~unknown, -torch.inf)
     ordered = group_gather(candidates.flatten(), process_group).sort(descending=True).values
     num_unknown = group_sum(unknown.sum(), process_group)
-    num_selected = (rate * num_unknown.double()).long()
+    num_selected = floor_of_share(rate, num_unknown)
     return unknown & (logits.detach() > ordered.take(num_selected))

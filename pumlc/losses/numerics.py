@@ -86,6 +86,11 @@ def group_gather(values: Tensor, process_group: ProcessGroup | None) -> Tensor:
     return torch.cat(parts)
 
 
+def floor_of_share(share: float, counts: Tensor) -> Tensor:
+    """floor(share * counts), where 0.29 of 100 are 29 although their product is a bit less."""
+    return (share * counts.double() + 1e-6).long()
+
+
 def mean_over_rows(losses: Tensor, process_group: ProcessGroup | None) -> Tensor:
     """Losses [B, C] summed over labels and averaged over the rows of all ranks."""
     total = group_sum(losses.sum(), process_group)

@@ -251,11 +251,14 @@ def pu_mixup_loss(
             f"mixed_logits must have the shape [B // 2, C] = {[half, logits.shape[1]]}; "
             f"got {list(mixed_logits.shape)}"
         )
-    if permutation.shape != (half,) or permutation.dtype not in (torch.int32, torch.int64):
-        raise ValueError(
-            f"permutation must be B // 2 = {half} integers; "
-            f"got {permutation.dtype} {list(permutation.shape)}"
-        )
+    if (
+        not isinstance(permutation, Tensor)
+        or permutation.shape != (half,)
+        or permutation.dtype not in (torch.int32, torch.int64)
+    ):
+        is_tensor = isinstance(permutation, Tensor)
+        got = f"{permutation.dtype} {list(permutation.shape)}" if is_tensor else repr(permutation)
+        raise ValueError(f"permutation must be a tensor of B // 2 = {half} integers; got {got}")
     log_y = F.logsigmoid(at_least_float32(logits)).masked_fill(targets == POSITIVE, 0.0)
     if detach_target:
         log_y = log_y.detach()

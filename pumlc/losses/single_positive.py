@@ -9,7 +9,13 @@ from torch.distributed import ProcessGroup
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.losses.checks import check_logits, check_number, check_targets
-from pumlc.losses.numerics import at_least_float32, group_count, group_sum, mean_over_rows
+from pumlc.losses.numerics import (
+    at_least_float32,
+    floor_of_share,
+    group_count,
+    group_sum,
+    mean_over_rows,
+)
 
 
 def entropy_maximization_loss(
@@ -107,7 +113,7 @@ def asymmetric_pseudo_labels(
         raise ValueError(f"proportion must be in [0, 1); got {proportion}")
     unknown = targets == UNKNOWN
     ordered = probabilities.detach().masked_fill(~unknown, torch.inf).sort(dim=0).values
-    num_changed = (proportion * unknown.sum(0, keepdim=True).double()).long()
+    num_changed = floor_of_share(proportion, unknown.sum(0, keepdim=True))
     lowest = unknown & (probabilities < ordered.gather(0, num_changed))
     return targets.masked_fill(lowest, NEGATIVE)
 

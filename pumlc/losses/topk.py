@@ -121,8 +121,10 @@ def _checked_scores(scores, k, alpha, process_group) -> Tensor:
             )
         if values_can_be_checked(k) and k.min() < 0:
             raise ValueError(f"k must not be negative; got {k.min().item()} in row {k.argmin()}")
-    elif k < 1 or (k >= num_labels and process_group is None):
-        raise ValueError(f"k must be in [1, {num_labels - 1}] for {num_labels} labels; got {k}")
+    elif not isinstance(k, int) or k < 1 or (k >= num_labels and process_group is None):
+        raise ValueError(
+            f"k must be in [1, {num_labels - 1}] for {num_labels} labels, an int; got {k}"
+        )
     return at_least_float32(scores)
 
 

@@ -161,6 +161,8 @@ def precision_recall_f1(
     """
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
     threshold = _check_decision(threshold, top_k, targets.shape[1])
+    if np.issubdtype(probabilities.dtype, np.floating):  # 0.7 in float32 is below 0.7 in float64
+        threshold = threshold.astype(probabilities.dtype)
     hits, predicted, positives = np.zeros((3, targets.shape[1]), dtype=np.int64)
     rows = max(1, _BLOCK_ENTRIES // max(1, targets.shape[1]))
     for start in range(0, len(targets), rows):

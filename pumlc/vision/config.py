@@ -4,7 +4,9 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pumlc.engine.config import TrainConfig, closest, require
+from torch import Tensor
+
+from pumlc.engine.config import TrainConfig, check_seed, closest, require
 
 
 @dataclass(kw_only=True)
@@ -82,6 +84,13 @@ class DataConfig:
             f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
         )
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
+        check_seed("data.label_seed", self.label_seed)
+        require(
+            self.image_size is None or self.image_size >= 1,
+            "data.image_size",
+            self.image_size,
+            "at least 1",
+        )
         require(
             (self.known_per_class is not None) == (self.protocol == "csl-fpc"),
             "data.known_per_class",
@@ -179,11 +188,20 @@ def check_loss_parameters(name: str, parameters: dict[str, float | str | bool | 
 
     if name not in LOSSES:
         raise ValueError(f"loss.name: unknown loss {name!r}; {closest(name, list(LOSSES))}")
+    signature = inspect.signature(LOSSES[name]).parameters
+    if "logits" not in signature:
+        raise ValueError(f"loss.name: {name} is a loss of texts (task: text), not of pictures")
     keywords = {
         parameter.name: parameter
-        for parameter in inspect.signature(LOSSES[name]).parameters.values()
+        for parameter in signature.values()
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "process_group"
     }
+    tensors = [n for n, p in keywords.items() if p.annotation is Tensor and p.default is p.empty]
+    if tensors:
+        raise ValueError(
+            f"loss.name: {name} needs the tensor {tensors[0]}, which no config can give; it is for "
+            "training loops of your own"
+        )
     for given in parameters:
         if given not in keywords:
             raise ValueError(

@@ -125,13 +125,20 @@ def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
                     yield done, row
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{file}, after line {done}: not UTF-8 ({error.reason}); save the table as CSV in "
-                "UTF-8"
+                f"{file}, line {_undecodable_line(file)}: not UTF-8 ({error.reason}); save the "
+                "table as CSV in UTF-8"
             ) from None
         except csv.Error as error:
             raise ValueError(
                 f"{file}, line {done + 1}: not CSV ({error}); is a quote not closed?"
             ) from None
+
+
+def _undecodable_line(file: Path) -> int:
+    """The first line that is not UTF-8; the reader decodes many at once."""
+    with file.open("rb") as stream:
+        lines = enumerate(stream, 1)
+        return next(n for n, line in lines if line.decode(errors="ignore").encode() != line)
 
 
 def _columns(file: Path) -> dict[str, int]:

@@ -78,6 +78,8 @@ def read_coco(
     file = root / "annotations" / f"instances_{folder}.json"
     coco = COCO()
     content = _coco_content(file, f"data.root {root} is not the root of {name}")
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["id"] = number  # pycocotools wants one; files made at home may have none
     coco.dataset = content  # pyright: ignore[reportAttributeAccessIssue]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
         coco.createIndex()

@@ -12,9 +12,11 @@ import torch
 from pumlc.engine.config import plain
 from pumlc.engine.process import in_a_process
 from pumlc.engine.sweep import Cell, Row, Run, Settings
+from pumlc.vision.evaluation import refuse_one_sided
 from pumlc.vision.features import SplitFeatures, frozen_features
 from pumlc.vision.probe import Method, ProbeConfig, ProbeData, probe_cell, probe_data
 from pumlc.vision.sweep import FeatureMode, SweepConfig
+from pumlc.vision.task import try_loss
 from pumlc.vision.training_data import read_split
 
 
@@ -22,12 +24,12 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     """What decides a cell of the feature mode, and the function that runs it.
 
     Raises:
-        ValueError: features.probe.classes has a name that is not scored; see also the readers.
+        ValueError: features.probe.classes has a name that is not scored, a split has no positive or
+            no negative label, or a loss does not take its parameters; see also the readers.
     """
     mode = config.features
     assert mode is not None
-    if mode.probe.classes:
-        _check_probe_classes(mode)
+    _check(mode, config.methods)
     train, test = [
         frozen_features(
             mode.data,
@@ -70,9 +72,17 @@ def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads:
     return probe_cell(ProbeData.load(file), method, config, cell.proportion, cell.seed)
 
 
-def _check_probe_classes(mode: FeatureMode) -> None:
-    """Refuse now what `probe_data` would refuse after minutes of extraction."""
+def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
+    """Refuse now what would be refused after minutes of extraction, or in every cell."""
     train, test = [read_split(mode.data, split) for split in ("train", "test")]
+    for split, images in (("train", train), ("test", test)):
+        refuse_one_sided(images, images.labels, split, mode.data.name)
+    for name, method in methods.items():
+        prior = torch.full((len(train.classes),), 0.5)  # in the place of what will be known
+        values = method.loss.parameters.items()
+        parameters = {key: prior if value == "known" else value for key, value in values}
+        where = f"methods.{name}.loss."
+        try_loss(method.loss.name, parameters, len(train.classes), where=where)
     unknown = sorted(set(mode.probe.classes) - set(train.classes))
     if unknown:
         raise ValueError(

@@ -22,7 +22,7 @@ import yaml
 from pumlc.engine.config import closest, parse, plain
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.engine.sweep import Cell, Row, Run, Settings
-from pumlc.vision.config import LossConfig, VisionConfig
+from pumlc.vision.config import VisionConfig
 from pumlc.vision.evaluation import refuse_one_sided
 from pumlc.vision.sweep import SweepConfig
 from pumlc.vision.task import try_loss
@@ -124,14 +124,9 @@ def _check_cell_data(configs: dict[str, VisionConfig], classes: Sequence[str]) -
         )
     refuse_one_sided(test, test.labels, "test", config.data.name)
     for method, of_method in configs.items():
-        _check_loss(method, of_method.loss, len(test.classes))
-
-
-def _check_loss(method: str, loss: LossConfig, num_classes: int) -> None:
-    try:
-        try_loss(loss, num_classes)
-    except ValueError as error:
-        raise ValueError(f"methods.{method}: {error}") from None
+        loss = of_method.loss
+        where = f"methods.{method}.loss."
+        try_loss(loss.name, loss.parameters, len(test.classes), where=where)
 
 
 def _base(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Linear heads on frozen features: one cell of a sweep in seconds."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class ProbeConfig:
     """also average over these classes"""
 
     def __post_init__(self) -> None:
-        require(len(self.learning_rates) > 0, "probe.learning_rates", self.learning_rates, "given")
+        rates = self.learning_rates
+        require(min(rates, default=0) > 0, "probe.learning_rates", rates, "at least one, above 0")
         require(min(self.epochs, default=0) >= 1, "probe.epochs", self.epochs, "at least 1")
         for name in ("learning_rates", "epochs", "classes"):
             values = getattr(self, name)
@@ -108,6 +110,12 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
     Raises:
         ValueError: ``config.classes`` has an unknown name; or no class is frequent.
     """
+    num_held_out = round(config.validation * len(train.labels))
+    if not 0 < num_held_out < len(train.labels):
+        raise ValueError(
+            f"probe.validation {config.validation} of {len(train.labels)} pictures leaves none on "
+            "one side"
+        )
     enough = [(part.labels == POSITIVE).sum(0) >= config.min_positives for part in (train, test)]
     frequent = np.flatnonzero(enough[0] & enough[1])
     if not len(frequent):
@@ -168,27 +176,17 @@ def probe_cell(
         mask_seed: decides the mask in the place of ``seed``, which then decides the rest; None:
             ``seed`` decides both.
     """
-    mask_seed = seed if mask_seed is None else mask_seed
-    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
-    order = np.random.RandomState(seed).permutation(len(observed))
-    num_held_out = round(config.validation * len(observed))
-    held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
-    targets = torch.from_numpy(observed[fitted])
-    heads = Heads(data.train.shape[1], targets, config.learning_rates, method, seed)
     rows = []
-    for epoch in range(1, max(config.epochs) + 1):
-        heads.train_epoch(data.train[fitted], config.batch_size, epoch)
-        if epoch not in config.epochs:
-            continue
+    for epoch, trained in trained_heads(data, method, config, proportion, seed, mask_seed):
         scored = zip(
             config.learning_rates,
-            heads.scores(data.train[held_out]),
-            heads.scores(data.test),
+            trained.heads.scores(data.train[trained.held_out]),
+            trained.heads.scores(data.test),
             strict=True,
         )
         for rate, validation_scores, test_scores in scored:
             row = {"learning_rate": rate, "epochs": epoch}
-            known = average_precision(validation_scores, observed[held_out])
+            known = average_precision(validation_scores, trained.observed[trained.held_out])
             row["validation"] = _mean_percent(known)
             if "listed" in data.averages:
                 row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
@@ -197,6 +195,36 @@ def probe_cell(
                 row[name] = _mean_percent(each[columns])
             rows.append(row)
     return rows
+
+
+class Trained(NamedTuple):
+    """Heads, the labels that were known, [N, C], and the rows that were held out."""
+
+    heads: "Heads"
+    observed: np.ndarray
+    held_out: np.ndarray
+
+
+def trained_heads(
+    data: ProbeData,
+    method: Method,
+    config: ProbeConfig,
+    proportion: float,
+    seed: int,
+    mask_seed: int | None = None,
+) -> Iterator[tuple[int, Trained]]:
+    """Train as `probe_cell` does; what there is after each number of epochs of the config."""
+    mask_seed = seed if mask_seed is None else mask_seed
+    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
+    order = np.random.RandomState(seed).permutation(len(observed))
+    num_held_out = round(config.validation * len(observed))
+    held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
+    targets = torch.from_numpy(observed[fitted])
+    heads = Heads(data.train.shape[1], targets, config.learning_rates, method, seed)
+    for epoch in range(1, max(config.epochs) + 1):
+        heads.train_epoch(data.train[fitted], config.batch_size, epoch)
+        if epoch in config.epochs:
+            yield epoch, Trained(heads, observed, held_out)
 
 
 class Heads:

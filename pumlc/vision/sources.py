@@ -140,7 +140,7 @@ def source(name: str) -> Source:
         ValueError: there is none; it says the nearest valid name.
     """
     if name not in SOURCES:
-        raise ValueError(f"unknown data set {name!r}; {closest(name, list(SOURCES))}")
+        raise ValueError(f"unknown data set {name!r}; {closest(name, [*SOURCES, 'csv', 'coco'])}")
     return SOURCES[name]
 
 

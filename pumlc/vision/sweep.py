@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pumlc.engine.config import require
+from pumlc.engine.config import check_seed, require
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.probe import Method, ProbeConfig
 
@@ -90,6 +90,8 @@ class SweepConfig:
             # proportions with the same first digits would share a file
             different = {f"{value:g}" if name == "proportions" else value for value in values}
             require(len(different) == len(values), name, values, "different values")
+        for seed in self.seeds:
+            check_seed("seeds", seed)
         require(
             all(0 < p <= 1 for p in self.proportions), "proportions", self.proportions, "in (0, 1]"
         )

@@ -16,7 +16,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
 from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.build import build_for_training
-from pumlc.vision.config import LossConfig, VisionConfig
+from pumlc.vision.config import VisionConfig
 from pumlc.vision.csv_file import warn_of_similar_classes
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
@@ -40,7 +40,7 @@ class VisionTask:
             warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._loss = LOSSES[config.loss.name]
-        try_loss(config.loss, len(self.classes))
+        try_loss(config.loss.name, config.loss.parameters, len(self.classes))
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
@@ -241,17 +241,19 @@ def sigmoid(scores: np.ndarray) -> np.ndarray:
     return expit(np.asarray(scores, np.float64))
 
 
-def try_loss(settings: LossConfig, num_classes: int) -> None:
+def try_loss(
+    name: str, parameters: dict[str, Any], num_classes: int, *, where: str = "loss."
+) -> None:
     """Refuse a value the loss does not take before there is a run folder, not in the first step.
 
     Raises:
-        ValueError: with the parameters and what the loss says of them.
+        ValueError: with the parameters, after ``where``, and what the loss says of them.
     """
     targets = torch.tensor([[POSITIVE], [NEGATIVE]]).expand(2, num_classes)
     try:
-        LOSSES[settings.name](torch.zeros(2, num_classes), targets, **settings.parameters)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"loss.parameters {settings.parameters}: {error}") from None
+        LOSSES[name](torch.zeros(2, num_classes), targets, **parameters)
+    except Exception as error:  # whatever a loss does with a value of a kind it does not expect
+        raise ValueError(f"{where}parameters {parameters}: {error}") from None
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:

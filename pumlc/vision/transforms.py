@@ -34,6 +34,10 @@ def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -
         return source
     if isinstance(source, Image.Image):
         return _upright_rgb(source)
+    if not isinstance(source, Path | str):
+        raise ValueError(
+            f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
+        )
     try:
         with Image.open(source) as image:
             return _upright_rgb(image)

@@ -77,6 +77,13 @@ def test_command_line_overrides_file():
         (["--loss.parameters.gama", "1"], "did you mean 'gamma'"),
         (["--data.csv", "labels.csv"], "data.csv"),
         (["--train.schedule_epochs", "3"], "at least train.epochs"),
+        (["--train.weight_decay", "-1"], "train.weight_decay must be at least 0"),
+        (["--train.seed", "-1"], r"train.seed must be in \[0, 2\*\*32\), got -1"),
+        (["--data.label_seed", "-1"], "data.label_seed must be in"),
+        (["--data.image_size", "0"], "data.image_size must be at least 1, got 0"),
+        (["--loss.name", "role"], "role needs the tensor estimate_logits, which no config can"),
+        (["--loss.name", "softmax"], "softmax is a loss of texts"),
+        (["--train.epochs", "two"], r'^[^\n]*"train.epochs"[^\n]*Got value: two[^\n]*$'),
     ],
 )
 def test_mistakes_on_the_command_line_name_what_is_valid(arguments, expected):
@@ -256,6 +263,14 @@ def test_every_setting_has_a_docstring(capsys):
     assert "the learning" not in closest("x", ["abc"])
     for text in ("largest learning rate of the schedule", "any timm name"):
         assert text in words
+
+
+@pytest.mark.parametrize("content", [b"train: [", b"\xff\xfe"])
+def test_a_file_that_is_not_yaml_is_one_line(tmp_path, content):
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^--config [^\n]*c\.yaml: not YAML: [^\n]*$"):
+        parse_vision("--config", str(file))
 
 
 def test_ranges_are_checked():

@@ -168,8 +168,18 @@ def test_a_run_killed_in_its_first_epoch_starts_again(tmp_path):
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     trainer_in(tmp_path, Line())
-    with pytest.raises(ValueError, match="already holds a run"):
+    with pytest.raises(ValueError, match="which has saved nothing.*delete the folder"):
         trainer_in(tmp_path, Line())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{}", "no config"), (b"[]", "no config"), (b"{", "not JSON"), (b"\xff", "not JSON")],
+)
+def test_what_is_no_run(tmp_path, content, message):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(ValueError, match=f"run.json.*{message}"):
+        RunFolder(tmp_path).read()
 
 
 def test_checkpoint_survives_a_kill_between_its_two_renames(tmp_path):

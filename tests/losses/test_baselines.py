@@ -338,3 +338,12 @@ def test_role():
     ours = role_loss(logits, targets, estimate_logits=estimates, expected_positives=1.5)
     assert_same(ours, naive, logits)
     assert_same(ours, naive, estimates)
+
+
+@pytest.mark.parametrize("percent", [29, 57, 58, 99])
+def test_a_share_of_a_hundred_labels_is_not_one_short(percent):
+    """0.29 * 100 is 28.999... in binary."""
+    logits, targets = torch.linspace(-1, 1, 100)[None], torch.zeros(1, 100, dtype=torch.int8)
+    assert large_loss_entries(logits, targets, rate=percent / 100).sum() == percent
+    changed = asymmetric_pseudo_labels(logits.sigmoid().T, targets.T, proportion=percent / 100)
+    assert (changed == -1).sum() == percent

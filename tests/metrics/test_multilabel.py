@@ -343,3 +343,9 @@ def test_errors_say_what_is_wrong(call, message):
 def test_an_unknown_definition_is_refused_with_the_valid_ones(definition):
     with pytest.raises(ValueError, match="valid: sklearn, asl, voc2007, voc2012"):
         mean_average_precision([[0.1]], [[1]], definition=definition)
+
+
+def test_a_threshold_is_compared_in_the_type_of_the_probabilities():
+    probabilities = np.array([[0.7], [0.1]], np.float32)
+    assert (probabilities >= 0.7).tolist() == [[True], [False]]
+    assert precision_recall_f1(probabilities, [[1], [-1]], threshold=0.7)["OR"] == 100

@@ -135,8 +135,11 @@ def test_csv_refusals(csv_root, text, expected):
 
 def test_csv_of_another_encoding_or_kind(csv_root):
     for content, expected in (
-        ("split,image,labels\ntrain,a.jpg,ch\u00eane\n".encode("latin-1"), "not UTF-8 .* save"),
-        ("split,image,labels\ntrain,a.jpg,cat\n".encode("utf-16"), "not UTF-8 .* save"),
+        (
+            "split,image,labels\ntrain,a.jpg,ch\u00eane\n".encode("latin-1"),
+            "line 2: not UTF-8 .* save",
+        ),
+        ("split,image,labels\ntrain,a.jpg,cat\n".encode("utf-16"), "line 1: not UTF-8 .* save"),
         (b"split,image,labels\ntrain,a.jpg," + b"x" * 200_000, "line 2: not CSV .*larger than"),
     ):
         (csv_root / "labels.csv").write_bytes(content)

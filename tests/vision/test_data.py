@@ -35,6 +35,13 @@ def test_coco_keeps_the_order_of_the_file(tmp_path):
     np.testing.assert_array_equal(images.labels, [[-1, 1], [1, -1], [-1, -1]])
     annotated = read_coco(tmp_path, "train", name="coco", unannotated="drop")
     assert len(annotated) == 2
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"]:  # of a file made at home
+        del annotation["id"]
+    file.write_text(json.dumps(content))
+    again = read_coco(tmp_path, "train", name="coco")
+    np.testing.assert_array_equal(again.labels, images.labels)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a download consists of: the checker's answers and its agreement with the documentation."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,6 +121,22 @@ def test_a_csv_file_of_ones_own(tmp_path, tool, capsys):
     for arguments in (["csv", "x"], ["voc2007", "x", "--csv", "y.csv"]):
         with pytest.raises(ValueError, match="--csv must be a file exactly when the name is csv"):
             main(arguments)
+
+
+def test_a_coco_folder_of_ones_own(squares_coco, tmp_path, tool, capsys):
+    main = tool("prepare").main
+    main(["coco", str(squares_coco)])
+    assert [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "train",
+        "test",
+    ]
+    shutil.copytree(squares_coco, tmp_path / "renamed")
+    file = tmp_path / "renamed" / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    content["categories"][0]["name"] = "another"
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="train lacks classes of the other splits: another"):
+        main(["coco", str(tmp_path / "renamed")])
 
 
 def test_prepare_warns_of_classes_spelled_twice(tmp_path, tool):

@@ -81,6 +81,8 @@ def test_grey_transparent_and_rotated_pictures_become_upright_rgb(tmp_path):
     assert read_image(tmp_path / "rotated.jpg").shape == (4, 6, 3)
     with pytest.raises(ValueError, match=r"\[H, W, 3\] of uint8, got \[4, 4\] float64"):
         read_image(np.zeros((4, 4)))
+    with pytest.raises(ValueError, match="a file, a PIL image or an RGB array .*, got int"):
+        read_image(3)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_picture_that_does_not_decode_names_file_and_row(squares_coco, tmp_path):
