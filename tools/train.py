@@ -97,8 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"{run.path}: its data are not those that the run started with")
     if accelerator.is_main_process and not resume:
         run.start(plain(config), facts, accelerator.num_processes)
-        task.write_manifest(run.path / "label_manifest.npz")
         print(", ".join(f"{name} {value}" for name, value in facts.items() if type(value) is int))
+    if accelerator.is_main_process:  # of a run that goes on too: it may have been killed before
+        task.write_manifest(run.path / "label_manifest.npz")
     accelerator.wait_for_everyone()
     if resume:
         trainer.resume()

@@ -233,6 +233,9 @@ def _reason(message: str) -> str:
         return _one_line(message)
     group = re.match(r'Parser key "[\w.]+":', message)
     lines = [line.strip(" -") for line in errors[1].splitlines() if "class_path" not in line]
+    given = re.search(r"\n *Given value: (?!Namespace)(.*)", message)
+    if given is not None and not any("Got value" in line for line in lines):
+        lines.append(f"Got value: {given[1]}")
     return " ".join([group[0], *lines] if group else lines)
 
 

@@ -92,7 +92,10 @@ def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accel
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # without ``cpu`` several processes on a machine without accelerator would not find each other
     no_device = not torch.accelerator.is_available()
-    return Accelerator(mixed_precision=precision, cpu=no_device, kwargs_handlers=[ddp])
+    accelerator = Accelerator(mixed_precision=precision, cpu=no_device, kwargs_handlers=[ddp])
+    if precision == "fp16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
+        warnings.warn("precision fp16 needs a GPU: without one float32 is used", stacklevel=2)
+    return accelerator
 
 
 def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -26,12 +26,14 @@ def _positives(matrix: Any, name: str = "positives") -> sparse.csr_array:
     """The same matrix in canonical form: sorted, without duplicates and explicit zeros."""
     if not sparse.issparse(matrix):
         raise ValueError(f"{name} are a {type(matrix).__name__}, not a scipy sparse matrix [N, L]")
-    canonical = sparse.csr_array(matrix, copy=True)
-    if (canonical.data < 0).any():
+    matrix = matrix.tocoo()
+    if (matrix.data < 0).any():
         raise ValueError(f"{name} hold negative entries; a nonzero entry is a positive")
+    # bool before duplicates are added up: small integers would wrap around, 256 ones to 0
+    canonical = sparse.csr_array(matrix.astype(bool), copy=True)
     canonical.sum_duplicates()
     canonical.eliminate_zeros()
-    return sparse.csr_array(canonical, dtype=bool)
+    return canonical
 
 
 def _contains(matrix: Any, ids: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 from pumlc.engine.config import TrainConfig, require
 from pumlc.losses import LOSSES
 from pumlc.text.data import Layout
@@ -66,6 +68,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         for name in ("document_chunk", "label_chunk"):
             require(getattr(self, name) >= 1, f"encoder.{name}", getattr(self, name), "at least 1")
+        wide = self.projection is None or self.projection >= 1
+        require(wide, "encoder.projection", self.projection, "at least 1, or null")
 
 
 @dataclass(kw_only=True)
@@ -106,6 +110,13 @@ class LossConfig:
                     f"loss.parameters: {self.name}: {name} takes "
                     f"{inspect.formatannotation(types[name])}, got {value!r}"
                 )
+        width = 2 + max(1, int(self.parameters.get("k", 1)))
+        positives = torch.zeros(2, width, dtype=torch.int8)
+        positives[:, 0] = 1
+        try:
+            LOSSES[self.name](torch.zeros(2, width), positives, **self.parameters)
+        except ValueError as error:
+            raise ValueError(f"loss.parameters: {self.name}: {error}") from None
 
 
 @dataclass(kw_only=True)

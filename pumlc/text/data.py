@@ -171,6 +171,8 @@ def read_jsonl(path: Path) -> Iterator[Record]:
                 f'{path}:{number}: expected {{"text": string, "labels": [strings]}}, '
                 f"got {line[:80]}"
             )
+        if not is_unicode(text):
+            raise ValueError(f"{path}:{number}: half of a surrogate pair is no character")
         yield Record(text, _stripped(labels, f"{path}:{number}"), number)
 
 
@@ -180,22 +182,29 @@ def read_csv(path: Path) -> Iterator[Record]:
     Labels are separated by a bar; an empty field means no label. The line is the last of the row.
 
     Raises:
-        ValueError: the file is missing or not UTF-8, a column is missing, or a label is empty.
+        ValueError: the file is missing, not UTF-8 or not CSV (a quote that is not closed), a column
+            is missing or there twice, or a label is empty or has a line break.
     """
-    reader = csv.DictReader(io.StringIO(_content(path), newline=""))
+    reader = csv.DictReader(io.StringIO(_content(path), newline=""), strict=True)
     limit = csv.field_size_limit(LONGEST_FIELD)
+    done = 0
     try:
-        missing = {"text", "labels"} - set(reader.fieldnames or ())
+        names = list(reader.fieldnames or ())
+        missing = {"text", "labels"} - set(names)
         if missing:
-            raise ValueError(f"{path}: no column {sorted(missing)}, got {reader.fieldnames}")
+            raise ValueError(f"{path}: no column {sorted(missing)}, got {names}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{path}: a column is there twice: {names}")
+        done = reader.line_num
         for row in reader:
             where = f"{path}:{reader.line_num}"
             if row["labels"] is None or None in row:
                 raise ValueError(f"{where}: wrong number of fields")
             labels = row["labels"].split("|") if row["labels"].strip() else []
             yield Record(row["text"], _stripped(labels, where), reader.line_num)
+            done = reader.line_num
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: {error}") from None
+        raise ValueError(f"{path}:{done + 1}: the row that begins here: {error}") from None
     finally:
         csv.field_size_limit(limit)
 
@@ -212,6 +221,15 @@ def _content(path: Path) -> str:
         raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a string has UTF-8; halves of surrogate pairs, which JSON can spell, have not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _stripped(labels: Sequence[object], where: str) -> list[str]:
     """The labels without space around them; ValueError if one is no string or blank."""
     found = []
@@ -220,6 +238,11 @@ def _stripped(labels: Sequence[object], where: str) -> list[str]:
             raise ValueError(f"{where}: a label is a string, got {label!r}")
         if not label.strip():
             raise ValueError(f"{where}: empty label")
+        if not is_unicode(label) or "\n" in label.strip():
+            raise ValueError(
+                f"{where}: a label with a line break or with half of a surrogate pair: "
+                f"{label[:80]!r}; is a quote not closed?"
+            )
         found.append(label.strip())
     return found
 
@@ -270,7 +293,7 @@ def _read_pairs(path: Path, shape: tuple[int, int]) -> SparseMatrix:
         fields = line.split()
         if not fields:
             continue
-        if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+        if len(fields) != 2 or not all(f.isdecimal() and len(f) < 20 for f in fields):
             raise ValueError(f"{path}:{number}: expected two numbers 'row column', got {line!r}")
         row, column = map(int, fields)
         if row >= shape[0] or column >= shape[1]:

@@ -82,7 +82,7 @@ class TextEncoder(nn.Module):
             weight = attention_mask.unsqueeze(-1).float()
             pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
         if self.projection is not None:
-            pooled = self.projection(pooled).float()
+            pooled = self.projection(pooled.to(self.projection.weight.dtype)).float()
         if self.head.activation == "tanh":
             pooled = pooled.tanh()
         return F.normalize(pooled, dim=-1) if self.head.normalize else pooled

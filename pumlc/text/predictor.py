@@ -11,6 +11,7 @@ from pumlc.engine.checkpoint import load_into
 from pumlc.engine.config import from_plain
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.text.config import TextConfig
+from pumlc.text.data import is_unicode
 from pumlc.text.embedding import embed
 from pumlc.text.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
 from pumlc.text.ranking import PRECISIONS, Precision
@@ -61,7 +62,10 @@ class TextPredictor:
         self.model = DualEncoder(encoder, shared=self.config.encoder.shared)
         load_into(self.model, self.run.weights_file(self.weights))
         self.model.to(self.device).eval()
-        self.use_labels(read_json(self.run.path / "labels.json"))
+        labels = read_json(self.run.path / "labels.json")
+        if not isinstance(labels, list):
+            raise ValueError(f"{self.run.path / 'labels.json'} is no list of labels")
+        self.use_labels(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
@@ -91,8 +95,8 @@ class TextPredictor:
                 single string.
         """
         texts = _strings(texts, "texts")
-        if top < 1:
-            raise ValueError(f"top must be at least 1, got {top}")
+        if not isinstance(top, int) or top < 1:
+            raise ValueError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
@@ -126,4 +130,6 @@ def _strings(texts: Iterable[str], name: str) -> list[str]:
     for number, text in enumerate(listed):
         if not isinstance(text, str):
             raise ValueError(f"{name} must be strings, got {text!r} as number {number}")
+        if not is_unicode(text):
+            raise ValueError(f"{name}: number {number} has half of a surrogate pair: {text[:80]!r}")
     return listed

@@ -144,6 +144,11 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     grouped = products.view(rows, -1, GROUP, LANES)
     maxima = grouped.amax(dim=2)
     reached, least = _reached(maxima, k, worst)
+    if 2 * int(torch.count_nonzero(reached)) > reached.numel():
+        # labels that score alike: their list would be longer than the products themselves
+        ids = torch.arange(first, first + width, device=products.device)
+        parts = products.split(64)
+        return torch.cat([_pack(part, ids).topk(min(k, width), dim=1).values for part in parts])
     row, number, lane = reached.nonzero(as_tuple=True)
     values = grouped[row, number, :, lane]
     found, member = (values >= least[row]).nonzero(as_tuple=True)

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pumlc.engine.config import require
 from pumlc.engine.data import EpochBatches
 from pumlc.engine.loop import Validation
 from pumlc.engine.run import write_json
@@ -85,8 +86,8 @@ class TextTask:
         )
         check_vocabulary(encoder, self.tokenizer)
         self.model = DualEncoder(encoder, shared=config.encoder.shared)
-        self.documents = self._tokens(self.corpus.source.texts, config.data.document_length)
-        self.labels = self._tokens(self.corpus.source.label_texts, config.data.label_length)
+        self.documents = self._tokens(self.corpus.source.texts, "document_length")
+        self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
         self.shortlists: np.ndarray | None = None
         if self._selected() >= len(self.labels):
             raise ValueError(
@@ -99,10 +100,15 @@ class TextTask:
         loss = self.config.loss
         return int(loss.parameters["k"]) if loss.name == "soft_topk" else 0
 
-    def _tokens(self, texts: Any, length: int) -> TokenizedTexts:
-        check_length(self.model.documents, self.tokenizer, length)
+    def _tokens(self, texts: Any, option: str) -> TokenizedTexts:
+        length = getattr(self.config.data, option)
         folder = Path(self.config.data.token_cache).expanduser()
-        return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
+        require(not folder.is_file(), "data.token_cache", str(folder), "a folder or a new one")
+        try:
+            check_length(self.model.documents, self.tokenizer, length)
+            return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
+        except ValueError as error:
+            raise ValueError(f"data.{option}: {error}") from None
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -213,3 +214,13 @@ def test_tied_weights_are_saved(tmp_path):
     save_weights(tmp_path / "w.safetensors", {"a": layer.weight, "b": layer.weight})
     state = load_weights(tmp_path / "w.safetensors")
     assert torch.equal(state["a"], state["b"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
+def test_fp16_without_a_gpu_is_said_to_be_none():
+    AcceleratorState._reset_state()
+    try:
+        with pytest.warns(UserWarning, match="fp16 needs a GPU"):
+            create_accelerator("fp16")
+    finally:
+        AcceleratorState._reset_state()

@@ -213,3 +213,8 @@ def test_errors_of_the_matrix():
 
 def test_duplicates_beyond_k_do_no_harm():
     assert precision_at_k([[1, 0, 0]], sparse.csr_array([[0, 1]]), 1) == 100.0
+
+
+def test_a_pair_listed_256_times_in_a_byte_is_one_positive():
+    entries = (np.array([128, 128], np.uint8), (np.zeros(2, int), np.ones(2, int)))
+    assert precision_at_k([[1]], sparse.coo_array(entries, shape=(1, 2)), 1) == 100

@@ -123,6 +123,16 @@ def test_a_run_goes_on_with_its_data_elsewhere(trained, tool, tmp_path):
         tool("train").main([*resume, "--data.csv", "x.csv"])
 
 
+def test_a_run_that_was_killed_before_its_labels_were_written_goes_on(trained, tool, tmp_path):
+    _, run, _ = trained
+    cut = shutil.copytree(run.path, tmp_path / "run")
+    (cut / "labels.json").unlink()
+    shutil.rmtree(cut / "encoder")
+    tool("train").main(["--out", str(cut), "--resume"])
+    assert (cut / "labels.json").read_text() == (run.path / "labels.json").read_text()
+    assert (cut / "encoder" / "config.json").is_file()
+
+
 def test_a_fingerprint_tells_where_a_text_ends(tmp_path):
     prints = set()
     for first, second in (("red", "apple"), ("red ", "apple"), ("re", "dapple"), ("apple", "red")):

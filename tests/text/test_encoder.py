@@ -69,6 +69,8 @@ def test_projection(bert_folder, batch):
         encoder.projection.weight.zero_()
         encoder.projection.bias.fill_(0.5)
     torch.testing.assert_close(encoder(**batch), torch.full((3, 5), 0.5).tanh())
+    for dtype in (torch.float64, torch.bfloat16):
+        assert encoder.to(dtype)(**batch).dtype == torch.float32
 
 
 def test_embeddings_are_float32_under_autocast(bert_folder, batch):

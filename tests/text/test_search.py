@@ -105,6 +105,19 @@ def test_zero_and_minus_zero_tie():
     assert search(torch.tensor([[1.0]]), labels, 3)[0].tolist() == [[0, 1, 2]]
 
 
+def test_many_labels_that_tie_are_not_listed(monkeypatch):
+    """A list of all that reach the k-th best would be longer than the products."""
+    packed = []
+    pack = search_module._pack
+    monkeypatch.setattr(
+        search_module, "_pack", lambda s, ids: packed.append(s.numel()) or pack(s, ids)
+    )
+    labels = torch.cat([torch.ones(60_000, 1), torch.rand(5_000, 1)])
+    ids, _ = search_module.search(torch.ones(512, 1), labels, 40)
+    assert (ids == np.arange(40)).all()
+    assert max(packed) <= 64 * search_module.LABEL_BLOCK
+
+
 def test_labels_in_rising_order(blocks):
     """Every label beats all before it, so that what was found earlier bounds nothing."""
     labels = torch.arange(500.0)[:, None]

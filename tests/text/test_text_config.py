@@ -54,6 +54,20 @@ def test_a_config_survives_run_json(tmp_path):
         ({"data__train_rows": "0"}, "data.train_rows must be at least 1"),
         ({"data__layout": "parquet"}, "layout"),
         ({"encoder__label_chunk": "0"}, "encoder.label_chunk must be at least 1"),
+        ({"encoder__projection": "0"}, "encoder.projection must be at least 1"),
+        ({"encoder__pooling": "max"}, "encoder.pooling.*Got value: max$"),
+        (
+            {"loss__name": "soft_topk", "loss.parameters": "{k: 2, alpha: -1.0}"},
+            "loss.parameters: soft_topk: alpha must be positive",
+        ),
+        (
+            {"loss__name": "soft_topk", "loss.parameters": "{k: 0, alpha: 1.0}"},
+            "loss.parameters: soft_topk: k must be in",
+        ),
+        (
+            {"loss__name": "pu", "loss.parameters": "{gamma: -1, alpha: 1}"},
+            "loss.parameters: pu: gamma must be",
+        ),
         ({"train__workers": "2"}, "train.workers must be 0 for texts"),
     ],
 )

