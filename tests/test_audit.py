@@ -5,8 +5,11 @@ import json
 
 import numpy as np
 import pytest
+import timm
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from pumlc.audit import GIVEN, rank_suspects, score_finding
 from pumlc.vision.data import read_coco
@@ -83,7 +86,7 @@ def test_refusals():
         score_finding(probabilities, labels, labels, given="unknown")
 
 
-def train(tool, run, root):
+def train(tool, run, root, *settings):
     tool("train").main(
         [
             *("--data.name", "coco", "--data.root", str(root), "--data.known", "0.7"),
@@ -99,8 +102,34 @@ def train(tool, run, root):
             *("--model.backbone", "test_resnet", "--loss.name", "bce"),
             *("--loss.parameters.unknown", "ignore", "--train.epochs", "6"),
             *("--train.batch_size", "16", "--train.learning_rate", "1e-2", "--out", str(run)),
+            *settings,
         ]
     )
+
+
+def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "start.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    run, root = tmp_path / "run", squares_coco
+    short = ["--train.epochs", "1", "--model.weights", str(weights)]
+    train(tool, run, root, *short)
+    capsys.readouterr()
+    tool("audit").main([str(run), "--folds", "4"])
+    output = capsys.readouterr().out.strip().splitlines()
+    assert any("never saw a picture's labels: 4 folds" in line for line in output)
+    assert not any("trained on these very labels" in line for line in output)
+    result = json.loads(output[-1])
+    assert (result["folds"], list(result["parts"])) == (4, ["validation", "train"])
+    for found in result["parts"]["train"].values():
+        assert found["AP"] > 100 * found["wrong"] / found["checked"] + 15
+    assert (run / "audit.csv").is_file()
+    for options in (["--folds", "1"], ["--folds", "3", "--split", "test"]):
+        with pytest.raises(ValueError, match="--folds must be at least 2, with --split train"):
+            tool("audit").main([str(run), *options])
+    train(tool, tmp_path / "random", root, "--train.epochs", "1")
+    with pytest.raises(ValueError, match="--folds: .* started from random weights"):
+        tool("audit").main([str(tmp_path / "random"), "--folds", "3"])
 
 
 def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path, capsys):

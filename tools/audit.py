@@ -3,9 +3,12 @@
 python tools/audit.py runs/x
 python tools/audit.py runs/x --split test --top 500 --out audit.csv
 python tools/audit.py runs/x --data.root ELSEWHERE --data.csv ELSEWHERE/labels.csv
+python tools/audit.py runs/x --folds 5
 
 Labels that are unknown or negative with a high probability, positive ones with a low probability:
-docs/audit.md. Pictures held out for validation are ranked apart from those trained on. Where the
+docs/audit.md. Pictures held out for validation are ranked apart from those trained on. With --folds
+neither the run's network nor any other that saw a picture's labels scores it: linear heads do, on
+features of the network that the run started from, trained without the picture's fold. Where the
 run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
 The last line is one JSON object.
 """
@@ -13,10 +16,15 @@ The last line is one JSON object.
 import argparse
 import csv
 import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from accelerate import Accelerator
 
 import pumlc
 from pumlc.audit import GIVEN, rank_suspects, score_finding
@@ -25,9 +33,12 @@ from pumlc.engine.config import require
 from pumlc.engine.loop import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
-from pumlc.vision.config import DataConfig
+from pumlc.vision.config import DataConfig, VisionConfig
+from pumlc.vision.cross_fit import out_of_fold_scores
 from pumlc.vision.evaluation import other_place
+from pumlc.vision.features import frozen_network, pooled_features
 from pumlc.vision.images import LabelledImages
+from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.seen import fingerprints
 from pumlc.vision.task import score_images, sigmoid
 from pumlc.vision.training_data import TrainingData, read_split, training_data
@@ -95,6 +106,54 @@ def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:
     return manifest.restore(observed)
 
 
+def scored_by_network(
+    parts: Sequence[Part], predictor: VisionPredictor, accelerator: Accelerator, options: Namespace
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Logits of each part by the run's network, and what the result says of them."""
+    logits = [
+        score_images(
+            predictor.model,
+            part.images,
+            accelerator,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
+        for part in parts
+    ]
+    return logits, {"weights": predictor.weights}
+
+
+def scored_out_of_fold(
+    parts: Sequence[Part], config: VisionConfig, options: Namespace
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """The same by heads on frozen features, cross-fitted over the pictures of all parts."""
+    network = frozen_network(config.data, config.model)
+    features = [
+        pooled_features(
+            network,
+            part.images,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            progress=partial(_progress, part.name),
+        )
+        for part in parts
+    ]
+    found = out_of_fold_scores(
+        np.concatenate(features),
+        np.concatenate([part.images.labels for part in parts]),
+        config.loss,
+        folds=options.folds,
+        seed=config.train.seed,
+    )
+    chosen = {name: getattr(found, name) for name in ("learning_rate", "epochs", "agreement")}
+    ends = np.cumsum([len(part.images) for part in parts])[:-1]
+    return np.split(found.scores, ends), {"folds": options.folds, **chosen}
+
+
+def _progress(part: str, done: int, total: int) -> None:
+    print(f"features of {part}: {done}/{total}", flush=True)
+
+
 def suspects_of(part: Part, probabilities: np.ndarray, top: int | None) -> list[list[Any]]:
     """Rows of the CSV file, kind by kind, the most suspicious first."""
     images, rows = part.images, []
@@ -146,6 +205,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--top", type=int, default=100, help="so many labels of each kind and part")
     parser.add_argument("--weights", help="saved weights; default: best on validation, else last")
+    parser.add_argument(
+        "--folds", type=int, help="score by heads that never saw a picture's labels; for example 5"
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -161,33 +223,44 @@ def main(arguments: list[str] | None = None) -> None:
         options.positive_list,
         f"left out with --split {options.split}, whose labels are those of the data set",
     )
+    apart = options.split == "train" and options.weights is None
+    require(
+        options.folds is None or (options.folds >= 2 and apart),
+        "--folds",
+        options.folds,
+        "at least 2, with --split train and without --weights",
+    )
     name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
     out = options.out or options.run / name
     console.check_out(out)
     accelerator = create_accelerator()
+    if options.folds is not None and accelerator.num_processes > 1:
+        raise ValueError(f"--folds runs in one process, not in {accelerator.num_processes}")
     predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
+    config = predictor.config
     data = other_place(
-        predictor.config.data,
+        config.data,
         options.root,
         options.csv,
         positive_list=options.positive_list,
     )
+    if options.folds is not None and config.model.weights is None:
+        raise ValueError(
+            f"--folds: {options.run} started from random weights, which have no features"
+        )
     if options.split == "train":
-        parts = training_parts(options.run, data, predictor.config.train.seed)
+        parts = training_parts(options.run, data, config.train.seed)
     else:
         images = read_split(data, options.split, classes=predictor.labels)
         parts = [Part(options.split, images, None)]
+    if options.folds is None:
+        logits, origin = scored_by_network(parts, predictor, accelerator, options)
+    else:
+        logits, origin = scored_out_of_fold(parts, replace(config, data=data), options)
     rows: list[list[Any]] = []
-    result: dict[str, Any] = {"run": str(options.run), "weights": predictor.weights, "parts": {}}
-    for part in parts:
-        logits = score_images(
-            predictor.model,
-            part.images,
-            accelerator,
-            batch_size=options.batch_size,
-            workers=options.workers,
-        )
-        probabilities = sigmoid(logits)
+    result: dict[str, Any] = {"run": str(options.run), **origin, "parts": {}}
+    for part, scores in zip(parts, logits, strict=True):
+        probabilities = sigmoid(scores)
         rows += suspects_of(part, probabilities, options.top)
         result["parts"][part.name] = figures_of(part, probabilities)
     if accelerator.is_main_process:
@@ -204,11 +277,17 @@ def report(result: dict[str, Any], out: Path, rows: list[list[Any]]) -> None:
     print(console.table(["part", "given", *names], filled))
     first = [row for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
     print(console.table(COLUMNS, first))
-    for part in result["parts"]:
-        if part in NOTES:
-            print(NOTES[part])
+    if "folds" in result:
+        print(
+            f"scored by linear heads that never saw a picture's labels: {result['folds']} folds, "
+            f"learning rate {result['learning_rate']:g}, {result['epochs']} epochs"
+        )
+    else:
+        for part in result["parts"]:
+            if part in NOTES:
+                print(NOTES[part])
+        print(f"weights: {result['weights']}")
     print(f"{len(rows)} labels, the most suspicious of each list first -> {out}")
-    print(f"weights: {result['weights']}")
     print(json.dumps(result), flush=True)
 
 

@@ -74,18 +74,12 @@ def frozen_features(
     if file.is_file():
         features = _read_cache(file, len(images))
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(
-                0
-            )  # without weights: the same random network for every split
-            classifier = create_classifier(
-                model.backbone, 1, local_global=False, head="linear", weights=model.weights
-            )
-        if data.image_size is not None:
-            size = data.image_size
-            classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}
         features = pooled_features(
-            classifier, images, batch_size=batch_size, workers=workers, progress=progress
+            frozen_network(data, model),
+            images,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
         )
         cache.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(f".{os.getpid()}.tmp")
@@ -93,6 +87,20 @@ def frozen_features(
             np.save(stream, features)
         os.replace(temporary, file)
     return SplitFeatures(features, images.labels, images.classes)
+
+
+def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
+    """The backbone with the weights it starts from, which have seen none of the data's labels."""
+    with torch.random.fork_rng(devices=[]):
+        # without weights: the same random network for every split
+        torch.default_generator.manual_seed(0)
+        classifier = create_classifier(
+            model.backbone, 1, local_global=False, head="linear", weights=model.weights
+        )
+    if data.image_size is not None:
+        size = data.image_size
+        classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}
+    return classifier
 
 
 def _version(weights: str | None) -> list[int]:
