@@ -414,6 +414,51 @@ def test_a_killed_run_resumes_to_the_same_weights(squares_coco, tool, tmp_path):
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
 
 
+def test_the_number_of_workers_changes_no_weight(squares_coco, tool, tmp_path):
+    """Mixtures are drawn from the global generator, which a DataLoader draws from too."""
+    arguments = ["--train.epochs", "3", "--loss.mixup_weight", "1", "--train.workers"]
+    for workers in ("0", "2"):
+        tool("train").main(coco_arguments(squares_coco, tmp_path / workers, *arguments, workers))
+    one, other = (load_file(tmp_path / w / "weights" / "last.safetensors") for w in ("0", "2"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_folder_that_is_trained_into_is_refused(squares_coco, tool, tmp_path):
+    run = tmp_path / "run"
+    start = coco_arguments(squares_coco, run, "--train.epochs", "1")
+    with RunFolder(run).held(), pytest.raises(ValueError, match="another process is training into"):
+        tool("train").main(start)
+    tool("train").main(start)
+    resume = ["--out", str(run), "--resume"]
+    with RunFolder(run).held(), pytest.raises(ValueError, match="another process is training into"):
+        tool("train").main(resume)
+    tool("train").main(resume)
+
+
+def test_what_two_processes_store_is_what_the_saved_weights_score(
+    squares_coco, tool, tmp_path, capsys
+):
+    """BatchNorm's statistics are of each process's own batches, and those of one are saved."""
+    run = tmp_path / "run"
+    settings = ["--train.epochs", "2", "--data.validation", "0.3", "--model.batch_norm", "train"]
+    arguments = coco_arguments(squares_coco, run, *settings, "--train.ema_decay", "0.5")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "--standalone", "tools/train.py", *arguments, "--train.batch_size", "8"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    capsys.readouterr()
+    tool("evaluate").main([str(run), "--split", "validation"])
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    for name, entry in json.loads((run / "weights" / "index.json").read_text()).items():
+        found = result["weights"][name]["mAP"]["sklearn"]
+        assert found == pytest.approx(entry["score"], abs=1e-4), name
+
+
 def test_two_processes_train_and_score_every_picture_once(squares_coco, tool, tmp_path, capsys):
     """Global statistics: two processes of 8 descend as one of 16 does."""
     settings = ["--train.epochs", "1", "--loss.mixup_weight", "0", "--model.batch_norm", "frozen"]

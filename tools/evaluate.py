@@ -130,9 +130,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if accelerator.is_main_process:
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
-        write_json(options.run / name, result)
         print(evaluation.report(result, **shown), flush=True)
         print(json.dumps(result), flush=True)
+        write_json(options.run / name, result)  # last: the folder may be read-only
     end_processes(accelerator)
 
 

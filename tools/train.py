@@ -10,6 +10,7 @@ Every setting of the YAML file can be overridden on the command line; --help lis
 
 import argparse
 import sys
+from contextlib import nullcontext
 
 from accelerate.utils import set_seed
 
@@ -95,15 +96,17 @@ def main(arguments: list[str] | None = None) -> None:
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):
         raise ValueError(f"{run.path}: its data are not those that the run started with")
-    if accelerator.is_main_process and not resume:
-        run.start(plain(config), facts, accelerator.num_processes)
-        print(", ".join(f"{name} {value}" for name, value in facts.items() if type(value) is int))
-    if accelerator.is_main_process:  # of a run that goes on too: it may have been killed before
-        task.write_manifest(run.path / "label_manifest.npz")
-    accelerator.wait_for_everyone()
-    if resume:
-        trainer.resume()
-    trainer.train()
+    with run.held() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process and not resume:
+            run.start(plain(config), facts, accelerator.num_processes)
+            shown = (f"{name} {value}" for name, value in facts.items() if type(value) is int)
+            print(", ".join(shown))
+        if accelerator.is_main_process:  # also if it goes on: it may have been killed before
+            task.write_manifest(run.path / "label_manifest.npz")
+        accelerator.wait_for_everyone()
+        if resume:
+            trainer.resume()
+        trainer.train()
     if accelerator.is_main_process:
         print(f"done: {run.path}; next: python tools/evaluate.py {run.path}")
     end_processes(accelerator)

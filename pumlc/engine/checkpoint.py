@@ -1,5 +1,6 @@
 """Files that survive a crash: weights as safetensors, and the state a run resumes from."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -21,7 +22,8 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
         if value.numel() and value.data_ptr() in seen:
             contiguous[name] = value.clone()
         seen.add(value.data_ptr())
-    safetensors.torch.save_file(contiguous, temporary)
+    # not save_file: its files are readable by their owner alone, and a full disk is no OSError
+    temporary.write_bytes(safetensors.torch.save(contiguous))
     os.replace(temporary, path)
 
 
@@ -82,9 +84,11 @@ class Checkpoint:
         temporary.mkdir()
         for name, tensors in weights.items():
             save_weights(temporary / f"{name}.safetensors", tensors)
-        torch.save(state, temporary / "state.pt")
-        shutil.rmtree(self._previous, ignore_errors=True)
-        if self.path.exists():
+        content = io.BytesIO()
+        torch.save(state, content)
+        (temporary / "state.pt").write_bytes(content.getbuffer())  # an OSError if the disk is full
+        if self.path.exists():  # if not, the previous one is the only one
+            shutil.rmtree(self._previous, ignore_errors=True)
             os.replace(self.path, self._previous)
         os.replace(temporary, self.path)
         shutil.rmtree(self._previous, ignore_errors=True)

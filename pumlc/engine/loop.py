@@ -83,8 +83,7 @@ def end_processes(accelerator: Accelerator) -> None:
 
 def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accelerator:
     """An accelerator for ``torchrun``, ``accelerate launch`` or a single process."""
-    # buffers are not broadcast: frozen BatchNorm has none that change, and a task may run several
-    # forward passes before one backward pass
+    # buffers are not broadcast in every step, only before they are used: `Trainer._share_buffers`
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     # every rank would print them: accelerate does not know the option's new name yet (torch 2.14),
     # and gradients of 1x1 kernels, whose strides have two spellings, are right in either
@@ -113,6 +112,8 @@ def create_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning-rate schedule over ``schedule_epochs`` (by default ``epochs``) epochs."""
     steps = (config.schedule_epochs or config.epochs) * steps_per_epoch
+    if config.schedule == "one-cycle" and steps == 1:  # PyTorch would take its last rate, nearly 0
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     if config.schedule == "one-cycle":
         # cycles the first Adam moment too, as the published run did (PyTorch's default)
         warmup = config.warmup
@@ -202,6 +203,9 @@ class Trainer:
             self._print("no epoch was finished: starting again")
             return
         state = self.checkpoint.load()
+        missing = sorted({"epoch", "seconds", "best", "metrics", "task"} - state.keys())
+        if missing:
+            raise ValueError(f"{folder}: a checkpoint of another version, without {missing[0]}")
         load_into(self.task.model, folder / "model.safetensors")
         if self.ema is not None:
             self.ema.load_state_dict(load_weights(folder / "ema.safetensors"), state["ema_step"])
@@ -236,7 +240,13 @@ class Trainer:
             if not sys.stderr.isatty() and number % self.config.log_every == 0:
                 shown = ", ".join(f"{name} {_short(value)}" for name, value in losses.items())
                 self._print(f"epoch {self.epoch + 1} step {number}/{self.steps_per_epoch}: {shown}")
-        return {name: total / self.steps_per_epoch for name, total in totals.items()}
+        means = {name: total / self.steps_per_epoch for name, total in totals.items()}
+        if self.accelerator.num_processes > 1:
+            values = torch.tensor(list(means.values()), device=self.accelerator.device)
+            torch.distributed.all_reduce(values)
+            shared = (values / self.accelerator.num_processes).tolist()
+            means = dict(zip(means, shared, strict=True))
+        return means
 
     def _progress(self) -> Iterator[Any]:
         return iter(
@@ -265,12 +275,27 @@ class Trainer:
     def _validate_and_select(self) -> dict[str, float]:
         """Validate raw and averaged weights; save ``last*`` and, if improved, ``best*``."""
         last_epoch = self.epoch == self.config.epochs
+        self._share_buffers()
         look = last_epoch or self.epoch % self.config.validate_every == 0
         row = self._validate("", look, last_epoch)
         if self.ema is not None:
             with self.ema.applied_to(self.task.model):
                 row.update(self._validate("-ema", look, last_epoch))
         return row
+
+    def _share_buffers(self) -> None:
+        """Let all processes score with the buffers that are saved: BatchNorm's statistics are of
+        each process's own batches."""
+        if self.accelerator.num_processes == 1:
+            return
+        buffers = dict(self.task.model.named_buffers())
+        averaged = (
+            []
+            if self.ema is None
+            else [self.ema.average[n] for n in buffers if n in self.ema.average]
+        )
+        for buffer in (*buffers.values(), *averaged):
+            torch.distributed.broadcast(buffer, 0)
 
     def _validate(self, suffix: str, look: bool, last_epoch: bool) -> dict[str, float]:
         validation = self.task.validate(self.accelerator) if look else None

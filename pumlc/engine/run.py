@@ -7,11 +7,13 @@ checkpoint/           what ``--resume`` continues from
 """
 
 import csv
+import fcntl
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,27 @@ class RunFolder:
             **facts,
         }
         write_json(self.path / "run.json", content)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Create the folder if need be and let no other process train into it meanwhile.
+
+        Raises:
+            ValueError: one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(folder)
+            raise ValueError(f"another process is training into {self.path}") from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            os.close(folder)
 
     def read(self) -> dict[str, Any]:
         """The content of run.json.

@@ -13,7 +13,7 @@ import torch
 from pumlc.engine.config import plain
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.images import LabelledImages
-from pumlc.vision.loader import Pictures, scoring_loader
+from pumlc.vision.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.model import Classifier, create_classifier
 from pumlc.vision.training_data import read_split
 from pumlc.vision.transforms import evaluation_transform
@@ -140,7 +140,7 @@ def pooled_features(
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(len(images)))
     parts, done = [], 0
     with torch.inference_mode():
-        for batch in scoring_loader(pictures, batch_size, workers):
+        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
             maps = classifier.backbone.forward_features(
                 batch.to(device, memory_format=torch.channels_last)
             )

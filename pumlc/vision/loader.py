@@ -1,6 +1,7 @@
 """Torch data sets and loaders over `LabelledImages`."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import albumentations as A
@@ -70,6 +71,7 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
     return DataLoader(
         pictures,
         batch_sampler=_AsSampler(batches),
+        generator=torch.Generator(),  # or the global one would be drawn from, by number of workers
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -86,6 +88,28 @@ def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoa
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_single_threaded,
     )
+
+
+def batches_of(loader: DataLoader) -> Iterator[Any]:
+    """The batches of a loader; what goes wrong in its processes is told as if it were in this one.
+
+    Raises:
+        ValueError: a picture cannot be decoded, or a process was killed.
+    """
+    try:
+        yield from loader
+    except ValueError as error:
+        # "Caught ValueError in DataLoader worker process 0", a traceback, and what it was
+        found = re.search(r"in DataLoader worker.*\nValueError: (.*)", str(error), re.DOTALL)
+        if found is None:
+            raise
+        raise ValueError(found[1].strip()) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ValueError(
+            f"a process that loads pictures ended ({error}): out of memory? fewer workers need less"
+        ) from None
 
 
 class _AsSampler(Sampler):

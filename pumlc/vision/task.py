@@ -19,7 +19,13 @@ from pumlc.vision.build import build_for_training
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.csv_file import warn_of_similar_classes
 from pumlc.vision.images import LabelledImages
-from pumlc.vision.loader import Pictures, TrainingPictures, scoring_loader, training_loader
+from pumlc.vision.loader import (
+    Pictures,
+    TrainingPictures,
+    batches_of,
+    scoring_loader,
+    training_loader,
+)
 from pumlc.vision.seen import fingerprints, write_seen
 from pumlc.vision.training_data import training_data
 from pumlc.vision.transforms import evaluation_transform, training_transform
@@ -90,7 +96,10 @@ class VisionTask:
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
         self._batches.epoch = epoch
-        return self._loader
+        # the number that a DataLoader without a generator takes of the global one in every epoch if
+        # it has no workers: runs keep the numbers that they had when it was such a one
+        torch.empty((), dtype=torch.int64).random_()
+        return batches_of(self._loader)
 
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
@@ -141,6 +150,11 @@ class VisionTask:
             batch_size=self.config.train.batch_size,
             workers=self.config.train.workers,
         )
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                "scores of the validation part are not finite: the training has diverged. Usual "
+                "causes: train.learning_rate too large, train.precision fp16"
+            )
         return validate_scores(scores, images.labels)
 
 
@@ -187,7 +201,7 @@ def score_images(
     model.eval()
     scores = []
     with torch.inference_mode(), accelerator.autocast():
-        for batch in scoring_loader(pictures, batch_size, workers):
+        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
             logits = model(to_device(batch, accelerator.device))
             scores.append(logits.float().cpu().numpy())
     model.train(was_training)

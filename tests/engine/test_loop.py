@@ -1,5 +1,7 @@
 """Schedules, order of rows, stopping on a loss that is not finite, checkpoints."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -224,3 +226,35 @@ def test_fp16_without_a_gpu_is_said_to_be_none():
             create_accelerator("fp16")
     finally:
         AcceleratorState._reset_state()
+
+
+def test_two_kills_leave_the_only_checkpoint(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.save({}, {"epoch": 1})
+    os.replace(checkpoint.path, tmp_path / "checkpoint.previous")  # killed between two renames
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            checkpoint.save({}, {"epoch": 2})
+    assert checkpoint.load() == {"epoch": 1}
+
+
+def test_a_checkpoint_of_another_version(tmp_path):
+    trainer = trainer_in(tmp_path, Line())
+    trainer.checkpoint.save({"model": trainer.task.model.state_dict()}, {"epoch": 1})
+    with pytest.raises(ValueError, match="a checkpoint of another version, without best"):
+        trainer.resume()
+
+
+def test_a_cycle_of_one_step_has_the_full_rate():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    config = TrainConfig(epochs=1, batch_size=1, learning_rate=0.3)
+    create_schedule(optimizer, config, 1)
+    assert optimizer.param_groups[0]["lr"] == 0.3
+
+
+def test_weights_are_readable_by_others(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": torch.ones(1)})
+    (tmp_path / "plain").write_text("")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
