@@ -124,6 +124,9 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
     for found in result["parts"]["train"].values():
         assert found["AP"] > 100 * found["wrong"] / found["checked"] + 15
     assert (run / "audit.csv").is_file()
+    kept = weights.rename(tmp_path / "elsewhere.safetensors")
+    tool("train").main(["--out", str(run), "--resume"])  # what it started from may be gone
+    kept.rename(weights)
     for options in (["--folds", "1"], ["--folds", "3", "--split", "test"]):
         with pytest.raises(ValueError, match="--folds must be at least 2, with --split train"):
             tool("audit").main([str(run), *options])

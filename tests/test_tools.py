@@ -218,6 +218,18 @@ def test_predict_and_load_agree(trained, squares_coco, tool, tmp_path):
     assert predictor.predict([]).scores.shape == (0, 3)
 
 
+def test_predict_takes_the_pictures_of_a_folder_alone(trained, squares_coco, tool, tmp_path):
+    folder = tmp_path / "album"
+    (folder / "inner.jpg").mkdir(parents=True)
+    shutil.copy(squares_coco / "val" / "0.png", folder / "inner.jpg" / "a.png")
+    (folder / "._a.png").write_bytes(b"what macOS writes beside a.png")
+    tool("predict").main([str(trained), str(folder), "--out", str(tmp_path / "p.csv")])
+    with (tmp_path / "p.csv").open() as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {
+            str(folder / "inner.jpg" / "a.png")
+        }
+
+
 def test_predict_refuses_what_is_no_picture(trained, tool, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")

@@ -33,7 +33,10 @@ def pictures(sources: list[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
+            # hidden ones are none of the user's own: macOS writes ._one.jpg beside one.jpg
+            inside = sorted(
+                p for p in source.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file()
+            )
             if not inside:
                 raise ValueError(
                     f"{source}: no picture in this folder ({', '.join(sorted(SUFFIXES))})"

@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--csv", type=Path, help="the CSV file, for name csv")
     parser.add_argument("--per-class", action="store_true", help="also a row per class and split")
     options = parser.parse_args(arguments)
+    if options.name not in OWN:
+        source(options.name)  # an unknown name first
     right = (options.csv is not None) == (options.name == "csv")
     require(right, "--csv", options.csv, "a file exactly when the name is csv")
     if options.name == "csv":

@@ -9,12 +9,14 @@ Every setting of the YAML file can be overridden on the command line; --help lis
 """
 
 import argparse
+import shlex
 import sys
 from contextlib import nullcontext
 
 from accelerate.utils import set_seed
 
 from pumlc.engine import console
+from pumlc.engine.checkpoint import Checkpoint
 from pumlc.engine.config import from_plain, parse, plain, task_of
 from pumlc.engine.loop import Trainer, create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
@@ -61,6 +63,8 @@ def resumed(arguments: list[str]) -> tuple:
         if name not in content["data"]:
             raise ValueError(f"{run.path} has another task: --data.{name} does not apply to it")
     content["data"].update(places)
+    if content["task"] == "vision" and Checkpoint(run.path).folder() is not None:
+        content["model"]["weights"] = None  # the checkpoint has them all; the file may be gone
     config_class, task_class = task_classes(content["task"])
     return from_plain(config_class, content), task_class, run, True
 
@@ -108,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             trainer.resume()
         trainer.train()
     if accelerator.is_main_process:
-        print(f"done: {run.path}; next: python tools/evaluate.py {run.path}")
+        print(f"done: {run.path}; next: python tools/evaluate.py {shlex.quote(str(run.path))}")
     end_processes(accelerator)
 
 

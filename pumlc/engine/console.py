@@ -18,6 +18,8 @@ def run(main: Callable[[], Any]) -> None:
     """
     try:
         main()
+    except BrokenPipeError:  # who read the output, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
@@ -53,6 +55,8 @@ def check_out(path: Path) -> None:
         raise ValueError(f"--out {path} is a folder; name a file, in it or elsewhere")
     if not path.parent.is_dir():
         raise ValueError(f"--out {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"--out {path}: the folder {path.parent} may not be written")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

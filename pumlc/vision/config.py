@@ -53,9 +53,10 @@ class DataConfig:
     """part of the training pictures held out for selection and thresholds, by its known labels;
     in a class without a negative among them unknown counts as negative there"""
     unlisted: Literal["unknown", "negative"] = "unknown"
-    """csv: what it means that a training row does not list a class"""
+    """csv: what it means that a training row does not list a class; of a file with one column per
+    class: what 0 or nothing means, in all splits"""
     unlisted_test: Literal["unknown", "negative"] = "negative"
-    """csv: the same for the test rows"""
+    """csv: the same for the test rows, where labels are listed"""
     difficult: Literal["negative", "unknown"] = "negative"
     """voc: label of a class with only difficult objects (HCP: negative; official: unknown)"""
     unannotated: Literal["keep", "drop"] = "keep"

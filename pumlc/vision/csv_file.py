@@ -31,19 +31,21 @@ def read_csv(
     split: str,
     *,
     unlisted: Literal["unknown", "negative"],
+    unlisted_wide: Literal["unknown", "negative"] = "unknown",
     classes: Sequence[str] | None = None,
 ) -> LabelledImages:
     """Read one split of a CSV file of labels.
 
     Two forms. Long: columns ``split,image,labels`` and optionally ``negatives``, several labels
     separated by ``|``; a class in neither column is ``unlisted``. Wide: columns ``split,image`` and
-    one column per class with 1 (present), -1 (absent), 0 or nothing (unknown).
+    one column per class with 1 (present), -1 (absent), 0 or nothing (``unlisted_wide``).
 
     Args:
         file: the CSV file.
         root: folder that ``image`` is relative to.
         split: "train", "test" or "val": rows of this value of the column ``split``.
         unlisted: what the long form's silence means.
+        unlisted_wide: what 0 or nothing means in the wide form.
         classes: the valid class names in their order; by default all that the file mentions, in
             any split, sorted (wide form: the columns).
 
@@ -59,7 +61,7 @@ def read_csv(
     names = tuple(classes or names)
     if not long_form:
         _require_columns(file, columns, names)
-    silent = NEGATIVE if long_form and unlisted == "negative" else UNKNOWN
+    silent = NEGATIVE if (unlisted if long_form else unlisted_wide) == "negative" else UNKNOWN
     labels = np.full((counts[split], len(names)), silent, np.int8)
     enter = _enter_long if long_form else _enter_wide
     column_of = {name: index for index, name in enumerate(names)}
@@ -144,7 +146,7 @@ def _undecodable_line(file: Path) -> int:
 def _columns(file: Path) -> dict[str, int]:
     """Name -> position of the columns."""
     require_file(file, "data.csv must name a CSV file")
-    header = next(read_cells(file), (1, []))[1]
+    header = [name.strip() for name in next(read_cells(file), (1, []))[1]]
     for needed in ("split", "image"):
         if needed not in header:
             raise ValueError(
@@ -304,7 +306,10 @@ def _enter_wide(
     for name, index in column_of.items():
         value = row[columns[name]].strip()
         label = _WIDE_VALUES.get(value)
-        labels[index] = _number(value, f"{where}, column {name!r}") if label is None else label
+        if label is None:
+            label = _number(value, f"{where}, column {name!r}")
+        if label != UNKNOWN:
+            labels[index] = label
 
 
 def _number(value: str, where: str) -> int:

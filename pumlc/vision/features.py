@@ -74,6 +74,7 @@ def frozen_features(
     if file.is_file():
         features = _read_cache(file, len(images))
     else:
+        cache.mkdir(parents=True, exist_ok=True)  # before the work, if it may not be written
         features = pooled_features(
             frozen_network(data, model),
             images,
@@ -81,7 +82,6 @@ def frozen_features(
             workers=workers,
             progress=progress,
         )
-        cache.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(f".{os.getpid()}.tmp")
         with temporary.open("wb") as stream:
             np.save(stream, features)

@@ -44,7 +44,14 @@ def read_split(
     if config.name == "csv":
         assert config.csv is not None
         unlisted = config.unlisted_test if split == "test" else config.unlisted
-        return read_csv(Path(config.csv), root, split, unlisted=unlisted, classes=classes)
+        return read_csv(
+            Path(config.csv),
+            root,
+            split,
+            unlisted=unlisted,
+            unlisted_wide=config.unlisted,
+            classes=classes,
+        )
     if config.name in ("voc2007", "voc2012"):
         images = read_voc(root, split, name=config.name, difficult=config.difficult)
     elif config.name in ("coco", "coco2014", "coco2017"):

@@ -8,7 +8,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it must not 
 
 import albumentations as A  # noqa: E402
 import numpy as np  # noqa: E402
-from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 
 
 def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -> np.ndarray:
@@ -43,13 +43,17 @@ def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -
             return _upright_rgb(image)
     except FileNotFoundError:
         raise ValueError(f"{source}{where}: no such picture") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{source}{where}: the picture cannot be decoded ({error})") from None
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:
+    # Pillow opens 16 bits of grey as I;16 or, of some formats, as 32 bits
+    sixteen = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
+    if image.mode in ("I", "F") and not sixteen:
+        raise ValueError(f"pixels of 32 bits (Pillow's mode {image.mode}) have no known range")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # convert would cut them off at 255: a white picture
+    if sixteen:  # convert would cut them off at 255: a white picture
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:  # convert would show the colour beneath, mostly black
         image = image.convert("RGBA")

@@ -211,3 +211,11 @@ def test_real_corel(shared):
     images = read_csv(root / "labels.csv", root, "test", unlisted="negative")
     assert len(images) == 499
     assert (images.labels == 1).sum(1).min() >= 1
+
+
+def test_what_is_not_said_in_a_column_per_class(csv_root):
+    file = long_csv(csv_root, "split,image,cat ,dog\ntrain,a.jpg,1,0\ntrain,b.jpg,-1,\n")
+    for meaning, silent in (("unknown", 0), ("negative", -1)):
+        images = read_csv(file, csv_root, "train", unlisted="negative", unlisted_wide=meaning)
+        assert images.classes == ("cat", "dog")
+        assert images.labels.tolist() == [[1, silent], [-1, silent]]

@@ -64,6 +64,8 @@ def test_grey_transparent_and_rotated_pictures_become_upright_rgb(tmp_path):
 
     Image.new("L", (4, 6), 7).save(tmp_path / "grey.png")
     Image.fromarray(np.full((6, 4), 0x80FF, np.uint16)).save(tmp_path / "grey16.png")
+    Image.fromarray(np.full((6, 4), 0x80FF, np.int32)).convert("I;16").save(tmp_path / "grey16.pgm")
+    Image.fromarray(np.zeros((6, 4), np.float32)).save(tmp_path / "float.tif")
     drawing = Image.new("RGBA", (4, 6))  # black, and nothing of it to be seen
     drawing.putpixel((1, 2), (10, 20, 30, 255))
     drawing.save(tmp_path / "transparent.png")
@@ -73,7 +75,10 @@ def test_grey_transparent_and_rotated_pictures_become_upright_rgb(tmp_path):
     exif[0x0112] = 6
     rotated.save(tmp_path / "rotated.jpg", exif=exif)
     assert read_image(tmp_path / "grey.png").shape == (6, 4, 3)
-    assert (read_image(tmp_path / "grey16.png") == np.full((6, 4, 3), 0x80)).all()
+    for name in ("grey16.png", "grey16.pgm"):
+        assert (read_image(tmp_path / name) == np.full((6, 4, 3), 0x80)).all()
+    with pytest.raises(ValueError, match=r"float\.tif: the picture cannot be decoded .*mode F"):
+        read_image(tmp_path / "float.tif")
     on_white = np.full((6, 4, 3), 255)
     on_white[2, 1] = 10, 20, 30
     for picture in (tmp_path / "transparent.png", tmp_path / "palette.png", drawing):
