@@ -288,14 +288,11 @@ class Trainer:
         each process's own batches."""
         if self.accelerator.num_processes == 1:
             return
-        buffers = dict(self.task.model.named_buffers())
-        averaged = (
-            []
-            if self.ema is None
-            else [self.ema.average[n] for n in buffers if n in self.ema.average]
-        )
-        for buffer in (*buffers.values(), *averaged):
+        averages = {} if self.ema is None else self.ema.average
+        for name, buffer in self.task.model.named_buffers():
             torch.distributed.broadcast(buffer, 0)
+            if name in averages:
+                torch.distributed.broadcast(averages[name], 0)
 
     def _validate(self, suffix: str, look: bool, last_epoch: bool) -> dict[str, float]:
         validation = self.task.validate(self.accelerator) if look else None

@@ -7,7 +7,6 @@ checkpoint/           what ``--resume`` continues from
 """
 
 import csv
-import fcntl
 import json
 import os
 import platform
@@ -68,6 +67,11 @@ class RunFolder:
             ValueError: one does.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            import fcntl
+        except ImportError:  # not on Windows, where folders cannot be locked
+            yield
+            return
         folder = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
