@@ -58,18 +58,34 @@ class EncoderConfig:
     """scale embeddings to length 1; none: as the directory says, true if it says nothing"""
     projection: int | None = None
     """width of a linear layer after pooling; none: as the directory says"""
+    dropout: float | None = None
+    """of all layers in training; none: as the model's configuration says"""
     gradient_cache: bool = True
     """encode in chunks, twice: less memory, more time, the same gradients; false: one graph"""
     document_chunk: int = 64
     """documents encoded at a time; texts of similar lengths go together"""
     label_chunk: int = 512
     """labels encoded at a time"""
+    label_vectors: bool = False
+    """a learned vector for each label that a training document has, instead of its text"""
+    label_vector_rate: float = 10.0
+    """they learn so many times faster than the encoder"""
 
     def __post_init__(self) -> None:
         for name in ("document_chunk", "label_chunk"):
             require(getattr(self, name) >= 1, f"encoder.{name}", getattr(self, name), "at least 1")
         wide = self.projection is None or self.projection >= 1
         require(wide, "encoder.projection", self.projection, "at least 1, or null")
+        drops = self.dropout is None or 0 <= self.dropout < 1
+        require(drops, "encoder.dropout", self.dropout, "in [0, 1), or null")
+        rate = self.label_vector_rate
+        require(rate > 0, "encoder.label_vector_rate", rate, "above 0")
+        require(
+            self.shared or not self.label_vectors,
+            "encoder.shared",
+            self.shared,
+            "true with label_vectors: nothing would train an encoder of labels",
+        )
 
 
 @dataclass(kw_only=True)

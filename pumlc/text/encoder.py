@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pumlc.text.label_vectors import LabelVectors
 from pumlc.text.model_folder import (
     Module,
     backbone_folder,
@@ -17,7 +18,7 @@ from pumlc.text.model_folder import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Pooling = Literal["mean", "cls"]
 Activation = Literal["identity", "tanh"]
@@ -94,11 +95,15 @@ class DualEncoder(nn.Module):
     Args:
         encoder: the encoder of documents.
         shared: whether it encodes the labels too.
+        label_vectors: stand in for the texts of some labels; None: every label is its text.
     """
 
-    def __init__(self, encoder: TextEncoder, *, shared: bool) -> None:
+    def __init__(
+        self, encoder: TextEncoder, *, shared: bool, label_vectors: LabelVectors | None = None
+    ) -> None:
         super().__init__()
         self.documents = encoder
+        self.label_vectors = label_vectors
         # registered once when shared: each weight is saved once and has one gradient
         self.separate_labels = None if shared else copy.deepcopy(encoder)
 
@@ -160,7 +165,9 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEncoder:
+def load_encoder(
+    source: str, head: Head, *, pretrained: bool = True, dropout: float | None = None
+) -> TextEncoder:
     """An encoder from a directory or repository of transformers or sentence-transformers.
 
     Args:
@@ -168,6 +175,7 @@ def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEnc
         head: what follows the backbone; `read_head` tells what the source asks for. Its projection
             takes the weights of a sentence-transformers ``Dense`` module of the same width.
         pretrained: False for random weights in the shape that the configuration asks for.
+        dropout: probability in all layers of the backbone; None for that of the configuration.
 
     Raises:
         ValueError: the source cannot be read, its weights do not fit its configuration, or it is an
@@ -180,9 +188,11 @@ def load_encoder(source: str, head: Head, *, pretrained: bool = True) -> TextEnc
         config = AutoConfig.from_pretrained(folder)
         if config.is_encoder_decoder:
             raise ValueError("an encoder-decoder model has no single sequence of hidden states")
+        if dropout is not None:
+            _set_dropout(config, dropout)
         # some checkpoints are stored in half precision; training starts from float32
         backbone = (
-            _pretrained_backbone(folder) if pretrained else AutoModel.from_config(config)
+            _pretrained_backbone(folder, config) if pretrained else AutoModel.from_config(config)
         ).float()
     except Exception as error:  # transformers, safetensors and torch each raise their own
         raise ValueError(f"no encoder in {folder}: {_one_line(error)}") from None
@@ -217,12 +227,19 @@ def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", len
         raise ValueError(f"max_length must be at most {longest} for this encoder, got {length}")
 
 
-def _pretrained_backbone(folder: str) -> "PreTrainedModel":
+def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
+    """Change all that the families call dropout: hidden_dropout_prob, attn_pdrop and so on."""
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+            setattr(config, name, probability)
+
+
+def _pretrained_backbone(folder: str, config: "PretrainedConfig") -> "PreTrainedModel":
     """ValueError if a weight is missing or has another shape: it would be drawn at random."""
     from transformers import AutoModel
 
     backbone, found = AutoModel.from_pretrained(
-        folder, output_loading_info=True, ignore_mismatched_sizes=True
+        folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True
     )
     for name, stored, wanted in sorted(found["mismatched_keys"]):
         raise ValueError(

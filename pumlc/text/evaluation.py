@@ -25,7 +25,7 @@ from pumlc.text.ranking import (
     retrieval_metrics,
 )
 from pumlc.text.search import Index
-from pumlc.text.tokens import cached_tokens
+from pumlc.text.tokens import TokenizedTexts, cached_tokens
 
 
 def evaluate_run(
@@ -169,21 +169,25 @@ def _embeddings(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D] of the documents and [L, D] of the labels, on every process."""
     data, encoder = predictor.config.data, predictor.config.encoder
-    embedded = []
-    for tower, texts, length, size in (
-        (
-            predictor.model.documents,
-            documents.texts,
-            data.document_length,
-            batch_size or encoder.document_chunk,
-        ),
-        (predictor.model.labels, documents.label_texts, data.label_length, encoder.label_chunk),
-    ):
-        folder = Path(data.token_cache).expanduser()
-        tokens = cached_tokens(texts, predictor.tokenizer, max_length=length, folder=folder)
-        rows = np.arange(len(tokens))
-        embedded.append(embed_shared_out(tower, tokens, rows, accelerator, chunk_size=size))
-    return embedded[0], embedded[1]
+    folder = Path(data.token_cache).expanduser()
+
+    def tokens(texts: Sequence[str], length: int) -> TokenizedTexts:
+        return cached_tokens(texts, predictor.tokenizer, max_length=length, folder=folder)
+
+    label_tokens = tokens(documents.label_texts, data.label_length)
+
+    def embed_labels(numbers: np.ndarray) -> np.ndarray:
+        tower, size = predictor.model.labels, encoder.label_chunk
+        return embed_shared_out(tower, label_tokens, numbers, accelerator, chunk_size=size)
+
+    queries = embed_shared_out(
+        predictor.model.documents,
+        tokens(documents.texts, data.document_length),
+        np.arange(len(documents)),
+        accelerator,
+        chunk_size=batch_size or encoder.document_chunk,
+    )
+    return queries, predictor.label_embeddings(documents.label_texts, embed_labels)
 
 
 def set_facts(documents: TextSplit, corpus: Corpus) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """A trained dual encoder, ready to name the labels of texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from pumlc.text.config import TextConfig
 from pumlc.text.data import is_unicode
 from pumlc.text.embedding import embed
 from pumlc.text.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
+from pumlc.text.label_vectors import LabelVectors, fill_in
 from pumlc.text.ranking import PRECISIONS, Precision
 from pumlc.text.search import search
 from pumlc.text.tokens import tokenize
@@ -59,16 +60,22 @@ class TextPredictor:
         folder = str(self.run.path / "encoder")
         self.tokenizer = load_tokenizer(folder)
         encoder = load_encoder(folder, Head(**content["head"]), pretrained=False)
-        self.model = DualEncoder(encoder, shared=self.config.encoder.shared)
+        vectors = None
+        if self.config.encoder.label_vectors:
+            vectors = LabelVectors(content["labels_seen_in_training"], encoder.dimension)
+        self.model = DualEncoder(encoder, shared=self.config.encoder.shared, label_vectors=vectors)
         load_into(self.model, self.run.weights_file(self.weights))
         self.model.to(self.device).eval()
         labels = read_json(self.run.path / "labels.json")
         if not isinstance(labels, list):
             raise ValueError(f"{self.run.path / 'labels.json'} is no list of labels")
+        self._trained_labels = tuple(labels)
         self.use_labels(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
+
+        A label for which the run has learned a vector keeps it.
 
         Raises:
             ValueError: a label is blank or no string, or all of it is a single string.
@@ -101,8 +108,14 @@ class TextPredictor:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
         if self._label_embeddings is None:
-            self._label_embeddings = self._embed(
-                self.model.labels, self.labels, data.label_length, encoder.label_chunk
+            self._label_embeddings = self.label_embeddings(
+                self.labels,
+                lambda numbers: self._embed(
+                    self.model.labels,
+                    [self.labels[number] for number in numbers],
+                    data.label_length,
+                    encoder.label_chunk,
+                ),
             )
         queries = self._embed(
             self.model.documents, texts, data.document_length, encoder.document_chunk
@@ -114,6 +127,21 @@ class TextPredictor:
         )
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])
+
+    def label_embeddings(
+        self, texts: Sequence[str], embed_texts: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Embeddings [L, D] of labels: learned vectors where the run has some.
+
+        Args:
+            texts: L labels.
+            embed_texts: embeds those of the others, whose numbers it is given.
+        """
+        vectors = self.model.label_vectors
+        rows = np.full(len(texts), -1)
+        if vectors is not None:
+            rows = vectors.rows_of(texts, self._trained_labels)
+        return fill_in(vectors, rows, embed_texts)
 
     def _embed(
         self, encoder: TextEncoder, texts: Sequence[str], length: int, chunk_size: int

@@ -16,10 +16,12 @@ from pumlc.engine.loop import Validation
 from pumlc.engine.run import write_json
 from pumlc.text.config import EncoderConfig, TextConfig
 from pumlc.text.corpus import fingerprint, load_corpus
-from pumlc.text.embedding import embed_shared_out, encode_rows, length_sorted_chunks
+from pumlc.text.data import SparseMatrix
+from pumlc.text.embedding import embed, embed_shared_out, encode_rows, length_sorted_chunks
 from pumlc.text.encoder import (
     DualEncoder,
     Head,
+    TextEncoder,
     check_length,
     check_vocabulary,
     load_encoder,
@@ -27,6 +29,7 @@ from pumlc.text.encoder import (
     read_head,
 )
 from pumlc.text.gradcache import Side, cached_backward
+from pumlc.text.label_vectors import LabelVectors, fill_in
 from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.objective import contrastive_loss
 from pumlc.text.ranking import DEPTH, rank_labels, retrieval_metrics
@@ -83,17 +86,43 @@ class TextTask:
             source,
             choose_head(config.encoder, source),
             pretrained=config.encoder.weights == "pretrained",
+            dropout=config.encoder.dropout,
         )
         check_vocabulary(encoder, self.tokenizer)
         self.model = DualEncoder(encoder, shared=config.encoder.shared)
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
+        # the labels that training scores; batches, shortlists and `truth` count these alone
+        self.scored = np.arange(len(self.labels))
+        if config.encoder.label_vectors:
+            self.scored = np.flatnonzero(self.corpus.labels_seen())
+            self.model.label_vectors = self._label_vectors(encoder)
+        self.truth = self._scored_columns(self.corpus.source.truth)
+        excluded = self.corpus.source.excluded
+        self.excluded = None if excluded is None else self._scored_columns(excluded)
         self.shortlists: np.ndarray | None = None
-        if self._selected() >= len(self.labels):
+        if self._selected() >= len(self.scored):
             raise ValueError(
-                f"loss.parameters: k must be below the {len(self.labels)} labels of "
+                f"loss.parameters: k must be below the {len(self.scored)} labels of "
                 f"{config.data.root}, got {self._selected()}"
             )
+
+    def _scored_columns(self, matrix: SparseMatrix) -> SparseMatrix:
+        if len(self.scored) == matrix.shape[1]:
+            return matrix
+        return matrix[:, self.scored]
+
+    def _label_vectors(self, encoder: TextEncoder) -> LabelVectors:
+        config = self.config.encoder
+        vectors = LabelVectors(len(self.scored), encoder.dimension, config.label_vector_rate)
+        # now, not in the first epoch: an average of the weights starts from these
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        device = found or torch.device("cpu")
+        texts = (encoder.to(device), self.labels, self.scored)
+        vectors.start(self.scored, embed(*texts, chunk_size=config.label_chunk, device=device))
+        return vectors
 
     def _selected(self) -> int:
         """Labels that soft top-k selects of those of a step; 0 for another loss."""
@@ -178,16 +207,17 @@ class TextTask:
         known = self.corpus.source.positives
         if self.corpus.source.excluded is not None:
             known = known + self.corpus.source.excluded
-        queries, labels = self._embeddings(rows, accelerator)
+        known = self._scored_columns(known)
+        queries, labels = self._embeddings(rows, self.scored, accelerator)
         k = self.config.negatives.shortlist
         ids = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
         return ids.astype(np.int32)
 
     def _embeddings(
-        self, rows: np.ndarray, accelerator: Accelerator
+        self, rows: np.ndarray, label_ids: np.ndarray, accelerator: Accelerator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of some documents and of all labels by the current weights."""
-        encoder, every = self.config.encoder, np.arange(len(self.labels))
+        """Embeddings of some documents and of some labels by the current weights."""
+        encoder = self.config.encoder
         documents = embed_shared_out(
             self.model.documents,
             self.documents,
@@ -195,10 +225,20 @@ class TextTask:
             accelerator,
             chunk_size=encoder.document_chunk,
         )
-        labels = embed_shared_out(
-            self.model.labels, self.labels, every, accelerator, chunk_size=encoder.label_chunk
-        )
-        return documents, labels
+
+        def embed_texts(numbers: np.ndarray) -> np.ndarray:
+            return embed_shared_out(
+                self.model.labels,
+                self.labels,
+                label_ids[numbers],
+                accelerator,
+                chunk_size=encoder.label_chunk,
+            )
+
+        # a row of the vectors is a place in `scored`
+        places = np.full(len(self.labels), -1)
+        places[self.scored] = np.arange(len(self.scored))
+        return documents, fill_in(self.model.label_vectors, places[label_ids], embed_texts)
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
@@ -207,14 +247,14 @@ class TextTask:
         rank, world_size = accelerator.process_index, accelerator.num_processes
         group = torch.distributed.group.WORLD if world_size > 1 else None
         rows = self.corpus.train[batch]
-        source = self.corpus.source
-        labels = self._step_labels(batch, source.truth[rows], step, world_size)
+        truth = self.truth[rows]
+        labels = self._step_labels(batch, truth, step, world_size)
         share = share_of(len(rows), rank, world_size)
         own_labels = labels[share_of(len(labels), rank, world_size)]
-        positives = entries_among(source.truth[rows], own_labels)
+        positives = entries_among(truth, own_labels)
         excluded = None
-        if source.excluded is not None:
-            excluded = entries_among(source.excluded[rows], own_labels)
+        if self.excluded is not None:
+            excluded = entries_among(self.excluded[rows], own_labels)
 
         def loss(documents: Tensor, label_embeddings: Tensor) -> Tensor:
             documents = gather_embeddings(documents, share, len(rows), group)
@@ -234,12 +274,12 @@ class TextTask:
     def _step_labels(
         self, batch: np.ndarray, positives: Any, step: int, world_size: int
     ) -> np.ndarray:
-        if len(self.labels) < world_size:
+        if len(self.scored) < world_size:
             raise ValueError(
-                f"{len(self.labels)} labels cannot be divided over {world_size} processes"
+                f"{len(self.scored)} labels cannot be divided over {world_size} processes"
             )
         if self.config.negatives.kind == "all":
-            return np.arange(len(self.labels))
+            return np.arange(len(self.scored))
         assert self.shortlists is not None
         random = np.random.default_rng([self.config.train.seed, step])
         drawn = draw_negatives(self.shortlists[batch], self.config.negatives.per_document, random)
@@ -253,12 +293,12 @@ class TextTask:
         accelerator: Accelerator,
     ) -> Tensor:
         """Run ``loss(document embeddings, label embeddings)`` and its backward pass."""
-        encoder = self.config.encoder
+        encoder, vectors = self.config.encoder, self.model.label_vectors
+        encoded = [(self.model.documents, self.documents, documents, encoder.document_chunk)]
+        if vectors is None:
+            encoded.append((self.model.labels, self.labels, labels, encoder.label_chunk))
         sides, inverses = [], []
-        for tower, tokens, rows, size in (
-            (self.model.documents, self.documents, documents, encoder.document_chunk),
-            (self.model.labels, self.labels, labels, encoder.label_chunk),
-        ):
+        for tower, tokens, rows, size in encoded:
 
             def encode(chunk: np.ndarray, tower=tower, tokens=tokens, rows=rows) -> Tensor:
                 with accelerator.autocast():
@@ -270,7 +310,8 @@ class TextTask:
             inverses.append(inverse.to(accelerator.device))
 
         def ordered(*embeddings: Tensor) -> Tensor:
-            return loss(*(e[inverse] for e, inverse in zip(embeddings, inverses, strict=True)))
+            sides = [e[inverse] for e, inverse in zip(embeddings, inverses, strict=True)]
+            return loss(*sides, *(() if vectors is None else (vectors(labels),)))
 
         if encoder.gradient_cache:
             return cached_backward(
@@ -286,7 +327,7 @@ class TextTask:
         if not len(rows):
             return None
         split = self.corpus.source.rows(rows)
-        queries, labels = self._embeddings(rows, accelerator)
+        queries, labels = self._embeddings(rows, np.arange(len(self.labels)), accelerator)
         ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
         metrics = retrieval_metrics(ids, split.truth)
         return Validation(metrics["nDCG@5"], metrics)
