@@ -41,12 +41,22 @@ class LabelVectors(nn.Module):
         self.ids.copy_(torch.from_numpy(ids))
         self.weight.copy_(torch.from_numpy(embeddings))
 
-    def forward(self, rows: np.ndarray) -> Tensor:
-        """The vectors [len(rows), D] of some rows, with gradient."""
-        return self.weight[torch.from_numpy(rows).to(self.weight.device)]
+    def forward(self, labels: np.ndarray, others: Tensor) -> Tensor:
+        """Embeddings [len(labels), D] of some labels, with gradient.
+
+        Args:
+            labels: their numbers.
+            others: [L - count, D], what the labels without a vector have, in their order.
+        """
+        wanted = torch.from_numpy(labels).to(self.ids.device)
+        before = torch.searchsorted(self.ids, wanted)  # labels with a vector before each
+        own = self.ids[before.clamp(max=len(self.ids) - 1)] == wanted
+        parts = self.weight[before[own]], others[(wanted - before)[~own]]
+        order = torch.cat([own.nonzero(), (~own).nonzero()])[:, 0].argsort()
+        return torch.cat(parts)[order]
 
     def rows_of(self, texts: Sequence[str], trained: Sequence[str]) -> np.ndarray:
-        """The row that each text has here, -1 for none.
+        """The row that each text has in ``weight``, -1 for none.
 
         Args:
             texts: the labels asked for.
@@ -62,23 +72,24 @@ class LabelVectors(nn.Module):
         return np.array([place.get(text, -1) for text in texts], np.int64)
 
 
-@torch.no_grad()
-def fill_in(
+def label_embeddings(
     vectors: LabelVectors | None,
-    rows: np.ndarray,
+    texts: Sequence[str],
+    trained: Sequence[str],
     embed_texts: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Label embeddings [L, D]: vectors where there are some, else the embedded texts.
+    """Embeddings [L, D] of labels to search among: a vector where there is one, else the text.
 
     Args:
         vectors: None where every label is its text.
-        rows: int64 [L], the row of each label among the vectors, -1 for none.
-        embed_texts: label numbers [n] to embeddings [n, D].
+        texts: L labels.
+        trained: the labels of the run, see `LabelVectors.rows_of`.
+        embed_texts: numbers of some of the labels [n] to the embeddings [n, D] of their texts.
     """
     if vectors is None:
-        return embed_texts(np.arange(len(rows)))
-    embeddings = np.empty((len(rows), vectors.weight.shape[1]), np.float32)
-    own = rows >= 0
-    embeddings[own] = vectors(rows[own]).cpu().numpy()
-    embeddings[~own] = embed_texts(np.flatnonzero(~own))
+        return embed_texts(np.arange(len(texts)))
+    rows = vectors.rows_of(texts, trained)
+    learned = vectors.weight.detach().cpu().numpy()
+    embeddings = learned[rows]
+    embeddings[rows < 0] = embed_texts(np.flatnonzero(rows < 0))
     return embeddings

@@ -14,7 +14,7 @@ from pumlc.text.config import TextConfig
 from pumlc.text.data import is_unicode
 from pumlc.text.embedding import embed
 from pumlc.text.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
-from pumlc.text.label_vectors import LabelVectors, fill_in
+from pumlc.text.label_vectors import LabelVectors, label_embeddings
 from pumlc.text.ranking import PRECISIONS, Precision
 from pumlc.text.search import search
 from pumlc.text.tokens import tokenize
@@ -137,11 +137,7 @@ class TextPredictor:
             texts: L labels.
             embed_texts: embeds those of the others, whose numbers it is given.
         """
-        vectors = self.model.label_vectors
-        rows = np.full(len(texts), -1)
-        if vectors is not None:
-            rows = vectors.rows_of(texts, self._trained_labels)
-        return fill_in(vectors, rows, embed_texts)
+        return label_embeddings(self.model.label_vectors, texts, self._trained_labels, embed_texts)
 
     def _embed(
         self, encoder: TextEncoder, texts: Sequence[str], length: int, chunk_size: int

@@ -16,7 +16,6 @@ from pumlc.engine.loop import Validation
 from pumlc.engine.run import write_json
 from pumlc.text.config import EncoderConfig, TextConfig
 from pumlc.text.corpus import fingerprint, load_corpus
-from pumlc.text.data import SparseMatrix
 from pumlc.text.embedding import embed, embed_shared_out, encode_rows, length_sorted_chunks
 from pumlc.text.encoder import (
     DualEncoder,
@@ -29,7 +28,7 @@ from pumlc.text.encoder import (
     read_head,
 )
 from pumlc.text.gradcache import Side, cached_backward
-from pumlc.text.label_vectors import LabelVectors, fill_in
+from pumlc.text.label_vectors import LabelVectors, label_embeddings
 from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.objective import contrastive_loss
 from pumlc.text.ranking import DEPTH, rank_labels, retrieval_metrics
@@ -92,36 +91,27 @@ class TextTask:
         self.model = DualEncoder(encoder, shared=config.encoder.shared)
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
-        # the labels that training scores; batches, shortlists and `truth` count these alone
-        self.scored = np.arange(len(self.labels))
         if config.encoder.label_vectors:
-            self.scored = np.flatnonzero(self.corpus.labels_seen())
             self.model.label_vectors = self._label_vectors(encoder)
-        self.truth = self._scored_columns(self.corpus.source.truth)
-        excluded = self.corpus.source.excluded
-        self.excluded = None if excluded is None else self._scored_columns(excluded)
         self.shortlists: np.ndarray | None = None
-        if self._selected() >= len(self.scored):
+        # of the labels without a vector where others have one: [.., D], see `_embed_unseen`
+        self.unseen_texts: Tensor | None = None
+        if self._selected() >= len(self.labels):
             raise ValueError(
-                f"loss.parameters: k must be below the {len(self.scored)} labels of "
+                f"loss.parameters: k must be below the {len(self.labels)} labels of "
                 f"{config.data.root}, got {self._selected()}"
             )
 
-    def _scored_columns(self, matrix: SparseMatrix) -> SparseMatrix:
-        if len(self.scored) == matrix.shape[1]:
-            return matrix
-        return matrix[:, self.scored]
-
     def _label_vectors(self, encoder: TextEncoder) -> LabelVectors:
-        config = self.config.encoder
-        vectors = LabelVectors(len(self.scored), encoder.dimension, config.label_vector_rate)
+        config, seen = self.config.encoder, np.flatnonzero(self.corpus.labels_seen())
+        vectors = LabelVectors(len(seen), encoder.dimension, config.label_vector_rate)
         # now, not in the first epoch: an average of the weights starts from these
         found = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         )
         device = found or torch.device("cpu")
-        texts = (encoder.to(device), self.labels, self.scored)
-        vectors.start(self.scored, embed(*texts, chunk_size=config.label_chunk, device=device))
+        texts = (encoder.to(device), self.labels, seen)
+        vectors.start(seen, embed(*texts, chunk_size=config.label_chunk, device=device))
         return vectors
 
     def _selected(self) -> int:
@@ -166,6 +156,8 @@ class TextTask:
         state = {"data": torch.frombuffer(data, dtype=torch.uint8)}
         if self.shortlists is not None:
             state["shortlists"] = torch.from_numpy(self.shortlists)
+        if self.unseen_texts is not None:
+            state["unseen_texts"] = self.unseen_texts
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -182,6 +174,7 @@ class TextTask:
             )
         shortlists = state.get("shortlists")
         self.shortlists = None if shortlists is None else shortlists.numpy()
+        self.unseen_texts = state.get("unseen_texts")
 
     def steps_per_epoch(self, world_size: int) -> int:
         return len(self._global_batches(world_size))
@@ -193,8 +186,10 @@ class TextTask:
 
     def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[np.ndarray]:
         negatives = self.config.negatives
-        due = epoch % negatives.refresh == 0 or self.shortlists is None
-        if negatives.kind == "mined" and due:
+        due = epoch % negatives.refresh == 0
+        if self.model.label_vectors is not None and (due or self.unseen_texts is None):
+            self.unseen_texts = self._embed_unseen(accelerator)
+        if negatives.kind == "mined" and (due or self.shortlists is None):
             self.shortlists = self._mine(accelerator)
         batches = self._global_batches(accelerator.num_processes)
         batches.epoch = epoch
@@ -207,38 +202,44 @@ class TextTask:
         known = self.corpus.source.positives
         if self.corpus.source.excluded is not None:
             known = known + self.corpus.source.excluded
-        known = self._scored_columns(known)
-        queries, labels = self._embeddings(rows, self.scored, accelerator)
+        queries, labels = self._embeddings(rows, accelerator)
         k = self.config.negatives.shortlist
         ids = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
         return ids.astype(np.int32)
 
     def _embeddings(
-        self, rows: np.ndarray, label_ids: np.ndarray, accelerator: Accelerator
+        self, rows: np.ndarray, accelerator: Accelerator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of some documents and of some labels by the current weights."""
-        encoder = self.config.encoder
+        """Embeddings of some documents and of all labels by the current weights."""
         documents = embed_shared_out(
             self.model.documents,
             self.documents,
             rows,
             accelerator,
-            chunk_size=encoder.document_chunk,
+            chunk_size=self.config.encoder.document_chunk,
         )
+        texts = self.corpus.source.label_texts
+        labels = label_embeddings(
+            self.model.label_vectors,
+            texts,
+            texts,
+            lambda numbers: self._embed_label_texts(numbers, accelerator),
+        )
+        return documents, labels
 
-        def embed_texts(numbers: np.ndarray) -> np.ndarray:
-            return embed_shared_out(
-                self.model.labels,
-                self.labels,
-                label_ids[numbers],
-                accelerator,
-                chunk_size=encoder.label_chunk,
-            )
+    def _embed_label_texts(self, numbers: np.ndarray, accelerator: Accelerator) -> np.ndarray:
+        size = self.config.encoder.label_chunk
+        tower = self.model.labels
+        return embed_shared_out(tower, self.labels, numbers, accelerator, chunk_size=size)
 
-        # a row of the vectors is a place in `scored`
-        places = np.full(len(self.labels), -1)
-        places[self.scored] = np.arange(len(self.scored))
-        return documents, fill_in(self.model.label_vectors, places[label_ids], embed_texts)
+    def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
+        """The texts of the labels without a vector, which are scored as they are now.
+
+        As negatives of every document they hold the scores of the vectors, which a softmax leaves
+        free to shift, to the level of theirs.
+        """
+        unseen = np.flatnonzero(~self.corpus.labels_seen())
+        return torch.from_numpy(self._embed_label_texts(unseen, accelerator))
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
@@ -247,14 +248,14 @@ class TextTask:
         rank, world_size = accelerator.process_index, accelerator.num_processes
         group = torch.distributed.group.WORLD if world_size > 1 else None
         rows = self.corpus.train[batch]
-        truth = self.truth[rows]
-        labels = self._step_labels(batch, truth, step, world_size)
+        source = self.corpus.source
+        labels = self._step_labels(batch, source.truth[rows], step, world_size)
         share = share_of(len(rows), rank, world_size)
         own_labels = labels[share_of(len(labels), rank, world_size)]
-        positives = entries_among(truth, own_labels)
+        positives = entries_among(source.truth[rows], own_labels)
         excluded = None
-        if self.excluded is not None:
-            excluded = entries_among(self.excluded[rows], own_labels)
+        if source.excluded is not None:
+            excluded = entries_among(source.excluded[rows], own_labels)
 
         def loss(documents: Tensor, label_embeddings: Tensor) -> Tensor:
             documents = gather_embeddings(documents, share, len(rows), group)
@@ -274,12 +275,12 @@ class TextTask:
     def _step_labels(
         self, batch: np.ndarray, positives: Any, step: int, world_size: int
     ) -> np.ndarray:
-        if len(self.scored) < world_size:
+        if len(self.labels) < world_size:
             raise ValueError(
-                f"{len(self.scored)} labels cannot be divided over {world_size} processes"
+                f"{len(self.labels)} labels cannot be divided over {world_size} processes"
             )
         if self.config.negatives.kind == "all":
-            return np.arange(len(self.scored))
+            return np.arange(len(self.labels))
         assert self.shortlists is not None
         random = np.random.default_rng([self.config.train.seed, step])
         drawn = draw_negatives(self.shortlists[batch], self.config.negatives.per_document, random)
@@ -311,7 +312,10 @@ class TextTask:
 
         def ordered(*embeddings: Tensor) -> Tensor:
             sides = [e[inverse] for e, inverse in zip(embeddings, inverses, strict=True)]
-            return loss(*sides, *(() if vectors is None else (vectors(labels),)))
+            if vectors is not None:
+                assert self.unseen_texts is not None
+                sides.append(vectors(labels, self.unseen_texts.to(accelerator.device)))
+            return loss(*sides)
 
         if encoder.gradient_cache:
             return cached_backward(
@@ -327,7 +331,7 @@ class TextTask:
         if not len(rows):
             return None
         split = self.corpus.source.rows(rows)
-        queries, labels = self._embeddings(rows, np.arange(len(self.labels)), accelerator)
+        queries, labels = self._embeddings(rows, accelerator)
         ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
         metrics = retrieval_metrics(ids, split.truth)
         return Validation(metrics["nDCG@5"], metrics)

@@ -8,9 +8,11 @@ import torch
 pytest.importorskip("transformers")
 
 from accelerate import Accelerator
-from small_texts import WORDS, fresh_accelerator, write_corpus
+from small_texts import WORDS, fresh_accelerator, text_config, write_corpus
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from pumlc.text.task import TextTask
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
@@ -75,3 +77,14 @@ def corpus_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def accelerator() -> Accelerator:
     return fresh_accelerator()
+
+
+@pytest.fixture
+def make(corpus_folder, bert_folder, tmp_path):
+    """A task with changed settings, from a fixed random state."""
+
+    def build(model=bert_folder, **changes):
+        torch.manual_seed(0)
+        return TextTask(text_config(corpus_folder, model, tmp_path / "cache", **changes))
+
+    return build

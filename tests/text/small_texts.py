@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pumlc.engine.config import parse
+from pumlc.engine.config import parse, plain
+from pumlc.engine.loop import Trainer
+from pumlc.engine.run import RunFolder
 from pumlc.text.config import TextConfig
+from pumlc.text.task import TextTask
 
 COLOURS = ["red", "green", "blue"]
 NOUNS = ["apple", "pear", "plum", "car", "boat", "bird", "fish", "fruit", "colour"]
@@ -82,3 +86,24 @@ def text_config(corpus: Path, model: Path, cache: Path, **changes: str) -> TextC
     settings |= {name.replace("__", "."): value for name, value in changes.items()}
     arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
     return parse(TextConfig, arguments, program="test")[0]
+
+
+def train(task: TextTask, folder: Path, accelerator: Accelerator) -> RunFolder:
+    """What tools/train.py does."""
+    run = RunFolder(folder)
+    run.start(plain(task.config), task.facts(), 1)
+    task.write_manifest(run.path / "label_manifest.npz")
+    trainer = Trainer(task, task.config.train, run, accelerator)
+    trainer.train()
+    return run
+
+
+def gradients(
+    task: TextTask, accelerator: Accelerator, batch: np.ndarray, step: int = 0
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Losses and the gradient of every weight after one step."""
+    task.model.zero_grad()
+    task.model.train()
+    torch.manual_seed(1)
+    losses = task.training_step(task.model, batch, accelerator, step)
+    return losses, {n: p.grad.clone() for n, p in task.model.named_parameters()}

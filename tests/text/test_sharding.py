@@ -37,6 +37,12 @@ STEPS = {
     },
     "mined": {"negatives__kind": "mined", "negatives__per_document": "2"},
     "one graph": {"encoder__gradient_cache": "false"},
+    "label vectors": {"encoder__label_vectors": "true"},
+    "mined label vectors": {
+        "encoder__label_vectors": "true",
+        "negatives__kind": "mined",
+        "negatives__per_document": "2",
+    },
 }
 # each with and without pairs that take no part
 FILTERED = ["", "filtered "]
@@ -52,7 +58,7 @@ def one_step(folders, accelerator, size, name) -> dict[str, torch.Tensor]:
         changes["data__root"] = str(folders[2] / "filtered")
     config = text_config(*folders, **changes)
     task = TextTask(config)
-    if config.negatives.kind == "mined":
+    if config.negatives.kind == "mined" or config.encoder.label_vectors:
         next(iter(task.batches(0, accelerator)))
     losses = task.training_step(task.model, BATCH, accelerator, 0)
     found = {n: p.grad for n, p in task.model.named_parameters() if p.grad is not None}

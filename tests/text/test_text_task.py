@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file
-from small_texts import LABELS, UNSEEN, fresh_accelerator, text_config
+from small_texts import LABELS, UNSEEN, fresh_accelerator, gradients, text_config, train
 
 import pumlc
 from pumlc.engine.loop import Trainer
@@ -16,37 +16,6 @@ from pumlc.text.corpus import load_corpus
 from pumlc.text.evaluation import evaluate_run, report
 from pumlc.text.task import TextTask
 from pumlc.text.tokens import tokenize
-
-
-@pytest.fixture
-def make(corpus_folder, bert_folder, tmp_path):
-    """A task with changed settings, from a fixed random state."""
-
-    def build(model=bert_folder, **changes):
-        torch.manual_seed(0)
-        return TextTask(text_config(corpus_folder, model, tmp_path / "cache", **changes))
-
-    return build
-
-
-def train(task, folder, accelerator):
-    """What tools/train.py does."""
-    from pumlc.engine.config import plain
-
-    run = RunFolder(folder)
-    run.start(plain(task.config), task.facts(), 1)
-    task.write_manifest(run.path / "label_manifest.npz")
-    trainer = Trainer(task, task.config.train, run, accelerator)
-    trainer.train()
-    return run
-
-
-def gradients(task, accelerator, batch, step=0):
-    task.model.zero_grad()
-    task.model.train()
-    torch.manual_seed(1)
-    losses = task.training_step(task.model, batch, accelerator, step)
-    return losses, {n: p.grad.clone() for n, p in task.model.named_parameters()}
 
 
 @pytest.mark.parametrize("shared", ["true", "false"])

@@ -1,0 +1,192 @@
+"""Learned vectors in place of label texts, from the step to the predictor."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from safetensors.torch import load_file
+from small_texts import LABELS, UNSEEN, fresh_accelerator, gradients, text_config, train
+
+import pumlc
+from pumlc.engine.loop import Trainer
+from pumlc.engine.run import RunFolder
+from pumlc.losses import decoupled_softmax_loss
+from pumlc.text.evaluation import evaluate_run
+from pumlc.text.label_vectors import LabelVectors
+from pumlc.text.task import TextTask
+from pumlc.text.tokens import tokenize
+
+SEEN = np.setdiff1d(np.arange(len(LABELS)), UNSEEN)
+BATCH = np.array([49, 3, 0, 77])
+
+
+def encoded(encoder, texts, tokenizer) -> torch.Tensor:
+    tokens = tokenize(texts, tokenizer, max_length=16)
+    return encoder(**tokens.batch(np.arange(len(tokens))))
+
+
+def test_they_start_at_the_texts_of_the_labels_that_training_has(make, accelerator):
+    task, texts_only = make(encoder__label_vectors="true"), make()
+    vectors = task.model.label_vectors
+    assert vectors.ids.tolist() == SEEN.tolist()
+    expected = texts_only._embeddings(BATCH, accelerator)
+    found = task._embeddings(BATCH, accelerator)
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("cached", ["true", "false"])
+def test_the_step_scores_documents_against_vectors_and_the_texts_of_other_labels(
+    make, steady_bert_folder, accelerator, cached
+):
+    changes = {"encoder__label_vectors": "true", "encoder__gradient_cache": cached}
+    task = make(steady_bert_folder, **changes)
+    next(iter(task.batches(0, accelerator)))
+    with torch.no_grad():
+        texts = encoded(task.model.labels, LABELS, task.tokenizer)
+        task.model.label_vectors.weight.add_(torch.randn(len(SEEN), 16))
+        for parameter in task.model.documents.parameters():  # the texts stay as they were
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    losses, found = gradients(task, accelerator, BATCH)
+    source = task.corpus.source
+    documents = encoded(task.model.documents, [source.texts[row] for row in BATCH], task.tokenizer)
+    vectors = task.model.label_vectors.weight
+    labels = texts.index_copy(0, torch.from_numpy(SEEN), vectors)
+    truth = torch.from_numpy(source.positives[BATCH].toarray())
+    loss = decoupled_softmax_loss(documents @ labels.T / 0.05, truth)
+    assert losses["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    task.model.zero_grad()
+    loss.backward()
+    assert vectors.grad.abs().max() > 1e-3
+    for name, parameter in task.model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_other_labels_are_embedded_anew_with_the_shortlists(make, accelerator):
+    changes = {"negatives__kind": "mined", "negatives__shortlist": "30", "negatives__refresh": "2"}
+    task = make(encoder__label_vectors="true", **changes)
+    next(iter(task.batches(0, accelerator)))
+    first, shortlists = task.unseen_texts, task.shortlists
+    assert set(UNSEEN) <= set(shortlists.flatten().tolist())
+    with torch.no_grad():
+        for parameter in task.model.documents.parameters():
+            parameter.add_(torch.randn_like(parameter))
+        expected = encoded(task.model.labels.eval(), [LABELS[i] for i in UNSEEN], task.tokenizer)
+    batch = next(iter(task.batches(1, accelerator)))[:3]
+    assert task.unseen_texts is first
+    assert np.isfinite(gradients(task, accelerator, batch)[0]["loss"])
+    next(iter(task.batches(2, accelerator)))
+    torch.testing.assert_close(task.unseen_texts, expected)
+    assert not np.array_equal(task.shortlists, shortlists)
+
+
+def test_they_learn_at_their_own_rate_and_without_decay(make, accelerator, tmp_path):
+    task = make(
+        encoder__label_vectors="true",
+        encoder__label_vector_rate="20",
+        train__schedule="one-cycle",
+        train__weight_decay="0.1",
+    )
+    trainer = Trainer(task, task.config.train, RunFolder(tmp_path), accelerator)
+    encoder, vectors = trainer.optimizer.param_groups
+    assert vectors["params"] == [task.model.label_vectors.weight]
+    assert {id(p) for p in encoder["params"]} == {id(p) for p in task.model.documents.parameters()}
+    assert vectors["lr"] == pytest.approx(20 * encoder["lr"])
+    assert vectors["max_lr"] == pytest.approx(20 * 3e-3)
+    assert (encoder["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+
+
+@pytest.fixture(scope="module")
+def finished(corpus_folder, bert_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    changes = {
+        "encoder__label_vectors": "true",
+        "train__epochs": "8",
+        "train__ema_decay": "0.5",
+        "data__validation": "0.2",
+    }
+    task = TextTask(text_config(corpus_folder, bert_folder, folder / "cache", **changes))
+    return train(task, folder / "run", fresh_accelerator()).path
+
+
+def test_evaluation_and_prediction_use_them(finished, corpus_folder, accelerator):
+    result = evaluate_run(finished, accelerator, weights=["last-ema"])
+    entry = result["weights"]["last-ema"]
+    assert entry["all"]["P@1"] > 60  # chance: about 7
+    predictor = pumlc.load(finished, "last-ema", "cpu")
+    texts = (corpus_folder / "raw" / "tst_X.txt").read_text().splitlines()
+    truth = sp.load_npz(corpus_folder / "Y.tst.npz").toarray()
+    scores, labels = predictor.predict(texts, top=len(LABELS))
+    hits = [truth[row, LABELS.index(names[0])] for row, names in enumerate(labels)]
+    assert 100 * np.mean(hits) == pytest.approx(entry["all"]["P@1"])
+
+    model = predictor.model
+    with torch.no_grad():
+        embedded = encoded(model.labels, LABELS, predictor.tokenizer)
+        embedded[SEEN] = model.label_vectors.weight
+        expected = encoded(model.documents, texts, predictor.tokenizer) @ embedded.T
+    places = np.array([[LABELS.index(name) for name in names] for names in labels])
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(expected.numpy(), places, axis=1), atol=1e-5
+    )
+
+
+def test_other_labels_are_texts_and_known_ones_keep_their_vectors(finished):
+    predictor = pumlc.load(finished, "last", "cpu")
+    text = ["red car and a blue bird"]
+    scores, labels = predictor.predict(text, top=len(LABELS))
+    known = dict(zip(labels[0], scores[0].tolist(), strict=True))
+    predictor.use_labels(["red bird", "red car", "purple car"])
+    scores, labels = predictor.predict(text, top=3)
+    found = dict(zip(labels[0], scores[0].tolist(), strict=True))
+    assert LABELS.index("red bird") in SEEN
+    assert LABELS.index("red car") in SEEN
+    for name in ("red bird", "red car"):
+        assert found[name] == pytest.approx(known[name], abs=1e-5)
+    assert abs(found["purple car"]) <= 1 + 1e-6  # a cosine
+
+
+def test_equal_texts_each_keep_their_own_vector():
+    vectors = LabelVectors(3, 2)
+    vectors.start(np.array([0, 2, 3]), np.eye(3, 2, dtype=np.float32))
+    trained = ["a", "b", "a", "c"]
+    assert vectors.rows_of(trained, trained).tolist() == [0, -1, 1, 2]
+    assert vectors.rows_of(["c", "a", "x", "b"], trained).tolist() == [2, 0, -1, -1]
+
+
+def test_a_run_with_them_resumes_to_the_same_weights(make, accelerator, tmp_path, monkeypatch):
+    settings = {"train__epochs": "3", "encoder__label_vectors": "true", "train__ema_decay": "0.9"}
+    whole = train(make(**settings), tmp_path / "whole", accelerator)
+    save = Trainer._save
+
+    def killed(self, row):
+        save(self, row)
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(make(**settings), tmp_path / "cut", accelerator)
+    task = make(**settings)
+    trainer = Trainer(task, task.config.train, RunFolder(tmp_path / "cut"), accelerator)
+    trainer.resume()
+    trainer.train()
+    for name in ("last", "last-ema"):
+        expected = load_file(whole.weights / f"{name}.safetensors")
+        found = load_file(tmp_path / "cut" / "weights" / f"{name}.safetensors")
+        assert "label_vectors.weight" in expected
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder__shared": "false"}, "encoder.shared must be true with label_vectors"),
+        ({"encoder__label_vector_rate": "0"}, "encoder.label_vector_rate must be above 0"),
+    ],
+)
+def test_settings_that_do_not_go_together(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(encoder__label_vectors="true", **changes)
