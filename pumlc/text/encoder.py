@@ -230,7 +230,8 @@ def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", len
 def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
     """Change all that the families call dropout: hidden_dropout_prob, attn_pdrop and so on."""
     for name, value in config.to_dict().items():
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and ("dropout" in name or name.endswith("pdrop")):
             setattr(config, name, probability)
 
 

@@ -135,6 +135,16 @@ def test_every_weight_of_any_family_is_used_and_saved(family, tmp_path):
     load_into(model, tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_of_any_family(family, tmp_path):
+    getattr(transformers, family)(**SMALL, **FAMILIES[family]).save_pretrained(tmp_path)
+    ids = torch.randint(3, 40, (2, 6), generator=torch.Generator().manual_seed(0))
+    for dropout in (0.0, 0.5):
+        encoder = load_encoder(str(tmp_path), Head(), pretrained=False, dropout=dropout).train()
+        first, second = (encoder(ids, torch.ones_like(ids)) for _ in range(2))
+        assert torch.equal(first, second) == (dropout == 0.0)
+
+
 def test_towers(bert_folder):
     encoder = load_encoder(str(bert_folder), Head())
     shared = DualEncoder(encoder, shared=True)

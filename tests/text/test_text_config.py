@@ -55,6 +55,7 @@ def test_a_config_survives_run_json(tmp_path):
         ({"data__layout": "parquet"}, "layout"),
         ({"encoder__label_chunk": "0"}, "encoder.label_chunk must be at least 1"),
         ({"encoder__projection": "0"}, "encoder.projection must be at least 1"),
+        ({"encoder__dropout": "1"}, r"encoder.dropout must be in \[0, 1\), or null"),
         ({"encoder__pooling": "max"}, "encoder.pooling.*Got value: max$"),
         (
             {"loss__name": "soft_topk", "loss.parameters": "{k: 2, alpha: -1.0}"},
