@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage
+from pumlc.engine.optimizer import create_optimizer, create_schedule
 from pumlc.engine.run import RunFolder
 
 
@@ -40,6 +41,10 @@ class Task(Protocol):
     """What is trained: a model, its data and its loss behind a few methods."""
 
     model: nn.Module
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Called once, with the model on its device: to set weights that need it there."""
+        ...
 
     def steps_per_epoch(self, world_size: int) -> int:
         """Number of optimiser steps in an epoch."""
@@ -97,62 +102,6 @@ def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accel
     return accelerator
 
 
-def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of the trainable parameters.
-
-    Those that a module with an attribute ``rate_factor`` holds itself learn so many times faster,
-    and without weight decay.
-    """
-    rate, decay = config.learning_rate, config.weight_decay
-    factors = {
-        parameter: float(module.rate_factor)  # type: ignore[reportArgumentType]
-        for module in model.modules()
-        if hasattr(module, "rate_factor")
-        for parameter in module.parameters(recurse=False)
-    }
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": [p for p in trainable if p not in factors]}]
-    groups += [
-        {"params": [p], "lr": rate * factors[p], "weight_decay": 0.0}
-        for p in trainable
-        if p in factors
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=decay)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=rate, weight_decay=decay)
-
-
-def create_schedule(
-    optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule over ``schedule_epochs`` (by default ``epochs``) epochs."""
-    steps = (config.schedule_epochs or config.epochs) * steps_per_epoch
-    if config.schedule == "one-cycle" and steps == 1:  # PyTorch would take its last rate, nearly 0
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    if config.schedule == "one-cycle":
-        # cycles the first Adam moment too, as the published run did (PyTorch's default)
-        warmup = config.warmup
-        if warmup * steps == 1:  # a warm-up of exactly one step, by whose end PyTorch divides: 0
-            warmup *= 1 + 1e-6
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=steps,
-            pct_start=warmup,
-        )
-    if config.schedule == "constant":
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    warmup = round(config.warmup * steps)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.0, (steps - step) / max(1, steps - warmup))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
 class Trainer:
     """Runs a task for ``config.epochs`` epochs, saving after each one.
 
@@ -171,6 +120,7 @@ class Trainer:
         optimizer = create_optimizer(task.model, config)
         self.network, self.optimizer = accelerator.prepare(task.model, optimizer)
         self.schedule = create_schedule(optimizer, config, self.steps_per_epoch)
+        task.start(accelerator)  # before an average starts from the weights
         self.ema = None
         if config.ema_decay is not None:
             self.ema = ExponentialMovingAverage(

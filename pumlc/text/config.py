@@ -146,7 +146,8 @@ class NegativesConfig:
     shortlist: int = 100
     """mined: they are drawn from so many best-scored labels that the document does not have"""
     refresh: int = 5
-    """mined: epochs between two searches for the shortlists; the first is before training"""
+    """mined: epochs between two searches for the shortlists; the first is before training; with
+    encoder.label_vectors also between two looks at the texts of the other labels"""
 
     def __post_init__(self) -> None:
         for name in ("per_document", "shortlist", "refresh"):

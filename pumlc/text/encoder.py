@@ -229,10 +229,17 @@ def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", len
 
 def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
     """Change all that the families call dropout: hidden_dropout_prob, attn_pdrop and so on."""
-    for name, value in config.to_dict().items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, probability)
+    names = [
+        name
+        for name, value in config.to_dict().items()
+        if ("dropout" in name or name.endswith("pdrop"))
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ]
+    if not names:
+        raise ValueError("its configuration names no dropout that could be set")
+    for name in names:
+        setattr(config, name, probability)
 
 
 def _pretrained_backbone(folder: str, config: "PretrainedConfig") -> "PreTrainedModel":

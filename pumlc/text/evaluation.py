@@ -15,6 +15,7 @@ from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.text.corpus import Corpus, load_corpus
 from pumlc.text.data import TextSplit
 from pumlc.text.embedding import embed_shared_out
+from pumlc.text.label_vectors import label_embeddings
 from pumlc.text.predictor import TextPredictor
 from pumlc.text.ranking import (
     DEPTH,
@@ -187,7 +188,8 @@ def _embeddings(
         accelerator,
         chunk_size=batch_size or encoder.document_chunk,
     )
-    return queries, predictor.label_embeddings(documents.label_texts, embed_labels)
+    vectors, trained = predictor.model.label_vectors, predictor.trained_labels
+    return queries, label_embeddings(vectors, documents.label_texts, trained, embed_labels)
 
 
 def set_facts(documents: TextSplit, corpus: Corpus) -> dict[str, int]:

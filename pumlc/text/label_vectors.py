@@ -17,7 +17,7 @@ class LabelVectors(nn.Module):
         count: number of labels that have one.
         dimension: D, that of the embeddings.
         rate_factor: they learn so many times faster than the encoder, see
-            `pumlc.engine.loop.create_optimizer`.
+            `pumlc.engine.optimizer.create_optimizer`.
 
     Attributes:
         ids: int64 [count], buffer: the label that each row belongs to, ascending.
@@ -28,7 +28,7 @@ class LabelVectors(nn.Module):
     et al., "Renee: End-to-end training of extreme classification models" (MLSys 2023).
     """
 
-    def __init__(self, count: int, dimension: int, rate_factor: float = 1.0) -> None:
+    def __init__(self, count: int, dimension: int, rate_factor: float) -> None:
         super().__init__()
         self.rate_factor = rate_factor
         self.ids: Tensor
@@ -48,6 +48,8 @@ class LabelVectors(nn.Module):
             labels: their numbers.
             others: [L - count, D], what the labels without a vector have, in their order.
         """
+        if len(others) == 0 and len(labels) == len(self.ids):
+            return self.weight
         wanted = torch.from_numpy(labels).to(self.ids.device)
         before = torch.searchsorted(self.ids, wanted)  # labels with a vector before each
         own = self.ids[before.clamp(max=len(self.ids) - 1)] == wanted
@@ -61,15 +63,16 @@ class LabelVectors(nn.Module):
         Args:
             texts: the labels asked for.
             trained: the labels that ``ids`` counts. Of equal texts among them each keeps its own
-                row if ``texts`` are these very labels; else the first one's counts.
+                row if ``texts`` are these very labels; else the first one's counts. Space around
+                a label is no part of it.
         """
         ids = self.ids.tolist()
         if tuple(texts) == tuple(trained):
             rows = np.full(len(texts), -1)
             rows[ids] = np.arange(len(ids))
             return rows
-        place = {trained[label]: row for row, label in reversed(list(enumerate(ids)))}
-        return np.array([place.get(text, -1) for text in texts], np.int64)
+        place = {trained[label].strip(): row for row, label in reversed(list(enumerate(ids)))}
+        return np.array([place.get(text.strip(), -1) for text in texts], np.int64)
 
 
 def label_embeddings(

@@ -1,6 +1,6 @@
 """A trained dual encoder, ready to name the labels of texts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ class TextPredictor:
 
     Attributes:
         labels: the label texts that texts are matched with; see `use_labels`.
+        trained_labels: those of the run.
         model: the `DualEncoder`.
 
     Raises:
@@ -62,20 +63,27 @@ class TextPredictor:
         encoder = load_encoder(folder, Head(**content["head"]), pretrained=False)
         vectors = None
         if self.config.encoder.label_vectors:
-            vectors = LabelVectors(content["labels_seen_in_training"], encoder.dimension)
+            count, rate = content["labels_seen_in_training"], self.config.encoder.label_vector_rate
+            vectors = LabelVectors(count, encoder.dimension, rate)
         self.model = DualEncoder(encoder, shared=self.config.encoder.shared, label_vectors=vectors)
         load_into(self.model, self.run.weights_file(self.weights))
         self.model.to(self.device).eval()
         labels = read_json(self.run.path / "labels.json")
         if not isinstance(labels, list):
             raise ValueError(f"{self.run.path / 'labels.json'} is no list of labels")
-        self._trained_labels = tuple(labels)
+        if vectors is not None and int(vectors.ids.max()) >= len(labels):
+            raise ValueError(
+                f"{self.run.path / 'labels.json'} has {len(labels)} labels, fewer than the weights"
+            )
+        self.trained_labels = tuple(labels)
         self.use_labels(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
 
-        A label for which the run has learned a vector keeps it.
+        A label for which the run has learned a vector (``encoder.label_vectors``) keeps it, if its
+        text is the same. These are of any length, so that beside them the scores of other labels,
+        which are cosines if the encoder normalises, may be low or high throughout.
 
         Raises:
             ValueError: a label is blank or no string, or all of it is a single string.
@@ -108,8 +116,10 @@ class TextPredictor:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
         if self._label_embeddings is None:
-            self._label_embeddings = self.label_embeddings(
+            self._label_embeddings = label_embeddings(
+                self.model.label_vectors,
                 self.labels,
+                self.trained_labels,
                 lambda numbers: self._embed(
                     self.model.labels,
                     [self.labels[number] for number in numbers],
@@ -127,17 +137,6 @@ class TextPredictor:
         )
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])
-
-    def label_embeddings(
-        self, texts: Sequence[str], embed_texts: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Embeddings [L, D] of labels: learned vectors where the run has some.
-
-        Args:
-            texts: L labels.
-            embed_texts: embeds those of the others, whose numbers it is given.
-        """
-        return label_embeddings(self.model.label_vectors, texts, self._trained_labels, embed_texts)
 
     def _embed(
         self, encoder: TextEncoder, texts: Sequence[str], length: int, chunk_size: int

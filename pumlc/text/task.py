@@ -16,11 +16,10 @@ from pumlc.engine.loop import Validation
 from pumlc.engine.run import write_json
 from pumlc.text.config import EncoderConfig, TextConfig
 from pumlc.text.corpus import fingerprint, load_corpus
-from pumlc.text.embedding import embed, embed_shared_out, encode_rows, length_sorted_chunks
+from pumlc.text.embedding import embed_shared_out, encode_rows, length_sorted_chunks
 from pumlc.text.encoder import (
     DualEncoder,
     Head,
-    TextEncoder,
     check_length,
     check_vocabulary,
     load_encoder,
@@ -88,13 +87,15 @@ class TextTask:
             dropout=config.encoder.dropout,
         )
         check_vocabulary(encoder, self.tokenizer)
-        self.model = DualEncoder(encoder, shared=config.encoder.shared)
+        vectors = None
+        if config.encoder.label_vectors:
+            count, rate = int(self.corpus.labels_seen().sum()), config.encoder.label_vector_rate
+            vectors = LabelVectors(count, encoder.dimension, rate)
+        self.model = DualEncoder(encoder, shared=config.encoder.shared, label_vectors=vectors)
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
-        if config.encoder.label_vectors:
-            self.model.label_vectors = self._label_vectors(encoder)
         self.shortlists: np.ndarray | None = None
-        # of the labels without a vector where others have one: [.., D], see `_embed_unseen`
+        # of the labels without a vector where others have one, [.., D]; see `_embed_unseen`
         self.unseen_texts: Tensor | None = None
         if self._selected() >= len(self.labels):
             raise ValueError(
@@ -102,17 +103,11 @@ class TextTask:
                 f"{config.data.root}, got {self._selected()}"
             )
 
-    def _label_vectors(self, encoder: TextEncoder) -> LabelVectors:
-        config, seen = self.config.encoder, np.flatnonzero(self.corpus.labels_seen())
-        vectors = LabelVectors(len(seen), encoder.dimension, config.label_vector_rate)
-        # now, not in the first epoch: an average of the weights starts from these
-        found = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
-        device = found or torch.device("cpu")
-        texts = (encoder.to(device), self.labels, seen)
-        vectors.start(seen, embed(*texts, chunk_size=config.label_chunk, device=device))
-        return vectors
+    def start(self, accelerator: Accelerator) -> None:
+        """Let the label vectors start at the texts of their labels."""
+        if self.model.label_vectors is not None:
+            seen = np.flatnonzero(self.corpus.labels_seen())
+            self.model.label_vectors.start(seen, self._embed_label_texts(seen, accelerator))
 
     def _selected(self) -> int:
         """Labels that soft top-k selects of those of a step; 0 for another loss."""
@@ -157,7 +152,7 @@ class TextTask:
         if self.shortlists is not None:
             state["shortlists"] = torch.from_numpy(self.shortlists)
         if self.unseen_texts is not None:
-            state["unseen_texts"] = self.unseen_texts
+            state["unseen_texts"] = self.unseen_texts.cpu()
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -174,7 +169,8 @@ class TextTask:
             )
         shortlists = state.get("shortlists")
         self.shortlists = None if shortlists is None else shortlists.numpy()
-        self.unseen_texts = state.get("unseen_texts")
+        unseen, device = state.get("unseen_texts"), next(self.model.parameters()).device
+        self.unseen_texts = None if unseen is None else unseen.to(device)
 
     def steps_per_epoch(self, world_size: int) -> int:
         return len(self._global_batches(world_size))
@@ -239,7 +235,8 @@ class TextTask:
         free to shift, to the level of theirs.
         """
         unseen = np.flatnonzero(~self.corpus.labels_seen())
-        return torch.from_numpy(self._embed_label_texts(unseen, accelerator))
+        embedded = self._embed_label_texts(unseen, accelerator)
+        return torch.from_numpy(embedded).to(accelerator.device)
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
@@ -314,7 +311,7 @@ class TextTask:
             sides = [e[inverse] for e, inverse in zip(embeddings, inverses, strict=True)]
             if vectors is not None:
                 assert self.unseen_texts is not None
-                sides.append(vectors(labels, self.unseen_texts.to(accelerator.device)))
+                sides.append(vectors(labels, self.unseen_texts))
             return loss(*sides)
 
         if encoder.gradient_cache:

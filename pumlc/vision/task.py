@@ -74,6 +74,9 @@ class VisionTask:
         if self.data.validation_manifest is not None:
             write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)
 
+    def start(self, accelerator: Accelerator) -> None:
+        """Nothing is left to set: the weights come from the configuration."""
+
     def steps_per_epoch(self, world_size: int) -> int:
         train = self.config.train
         return len(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.data import EpochBatches
-from pumlc.engine.loop import Trainer, create_accelerator, create_schedule
+from pumlc.engine.loop import Trainer, create_accelerator
+from pumlc.engine.optimizer import create_optimizer, create_schedule
 from pumlc.engine.run import RunFolder
 
 
@@ -98,6 +99,9 @@ class Line:
         self.model = torch.nn.Linear(1, 1)
         self.bad_step = bad_step
         self.seen = 0
+
+    def start(self, accelerator):
+        pass
 
     def steps_per_epoch(self, world_size):
         return 4
@@ -244,6 +248,22 @@ def test_a_checkpoint_of_another_version(tmp_path):
     trainer.checkpoint.save({"model": trainer.task.model.state_dict()}, {"epoch": 1})
     with pytest.raises(ValueError, match="a checkpoint of another version, without best"):
         trainer.resume()
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_module_may_have_its_own_rate(kind):
+    own = torch.nn.Linear(2, 1)
+    own.rate_factor = 5.0
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), own)
+    options = {"optimizer": kind, "learning_rate": 0.1, "weight_decay": 0.3}
+    config = TrainConfig(epochs=1, batch_size=1, **options)
+    groups = create_optimizer(model, config).param_groups
+    rates = {p: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert rates == {
+        **dict.fromkeys(model[0].parameters(), (0.1, 0.3)),
+        **dict.fromkeys(own.parameters(), (0.5, 0.0)),
+    }
+    assert len(create_optimizer(own, config).param_groups) == 2  # no empty one
 
 
 def test_a_cycle_of_one_step_has_the_full_rate():

@@ -1,5 +1,8 @@
 """Learned vectors in place of label texts, from the step to the predictor."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -25,28 +28,67 @@ def encoded(encoder, texts, tokenizer) -> torch.Tensor:
     return encoder(**tokens.batch(np.arange(len(tokens))))
 
 
-def test_they_start_at_the_texts_of_the_labels_that_training_has(make, accelerator):
-    task, texts_only = make(encoder__label_vectors="true"), make()
-    vectors = task.model.label_vectors
-    assert vectors.ids.tolist() == SEEN.tolist()
-    expected = texts_only._embeddings(BATCH, accelerator)
+@pytest.fixture
+def started(make, accelerator):
+    """A task with label vectors as it is before the first epoch."""
+
+    def build(*model, **changes):
+        task = make(*model, encoder__label_vectors="true", **changes)
+        task.start(accelerator)
+        return task
+
+    return build
+
+
+def disturb(module: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def label_matrix(task, texts_of: list[int] = UNSEEN) -> torch.Tensor:
+    """Vectors where training has the label, the texts as they are now where not."""
+    matrix = torch.empty(len(LABELS), 16)
+    matrix[SEEN] = task.model.label_vectors.weight.detach()
+    with torch.no_grad():
+        task.model.eval()
+        matrix[texts_of] = encoded(task.model.labels, [LABELS[i] for i in texts_of], task.tokenizer)
+    return matrix
+
+
+def test_they_start_at_the_texts_of_the_labels_that_training_has(started, make, accelerator):
+    task = started()
+    assert task.model.label_vectors.ids.tolist() == SEEN.tolist()
+    expected = make()._embeddings(BATCH, accelerator)
     found = task._embeddings(BATCH, accelerator)
     for own, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(own, other, atol=1e-6)
 
 
+def test_validation_and_mining_rank_by_vectors_and_the_texts_of_other_labels(started, accelerator):
+    task = started(negatives__kind="mined", negatives__per_document="2", negatives__shortlist="3")
+    disturb(task.model)
+    torch.testing.assert_close(
+        torch.from_numpy(task._embeddings(BATCH, accelerator)[1]), label_matrix(task)
+    )
+    list(task.batches(0, accelerator))
+    rows = task.corpus.train
+    texts = [task.corpus.source.texts[row] for row in rows]
+    with torch.no_grad():
+        scores = encoded(task.model.documents, texts, task.tokenizer) @ label_matrix(task).T
+    known = torch.from_numpy(task.corpus.source.positives[rows].toarray())
+    best = scores.masked_fill(known, -torch.inf).topk(3).indices
+    assert (best == torch.from_numpy(task.shortlists)).float().mean() > 0.98  # ties apart
+
+
 @pytest.mark.parametrize("cached", ["true", "false"])
 def test_the_step_scores_documents_against_vectors_and_the_texts_of_other_labels(
-    make, steady_bert_folder, accelerator, cached
+    started, steady_bert_folder, accelerator, cached
 ):
-    changes = {"encoder__label_vectors": "true", "encoder__gradient_cache": cached}
-    task = make(steady_bert_folder, **changes)
+    task = started(steady_bert_folder, encoder__gradient_cache=cached)
     next(iter(task.batches(0, accelerator)))
-    with torch.no_grad():
-        texts = encoded(task.model.labels, LABELS, task.tokenizer)
-        task.model.label_vectors.weight.add_(torch.randn(len(SEEN), 16))
-        for parameter in task.model.documents.parameters():  # the texts stay as they were
-            parameter.add_(0.1 * torch.randn_like(parameter))
+    texts = label_matrix(task)
+    disturb(task.model)  # the texts stay as they were
     losses, found = gradients(task, accelerator, BATCH)
     source = task.corpus.source
     documents = encoded(task.model.documents, [source.texts[row] for row in BATCH], task.tokenizer)
@@ -62,38 +104,39 @@ def test_the_step_scores_documents_against_vectors_and_the_texts_of_other_labels
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_other_labels_are_embedded_anew_with_the_shortlists(make, accelerator):
-    changes = {"negatives__kind": "mined", "negatives__shortlist": "30", "negatives__refresh": "2"}
-    task = make(encoder__label_vectors="true", **changes)
+def test_the_texts_of_other_labels_are_looked_at_with_the_shortlists(started, accelerator):
+    task = started(negatives__kind="mined", negatives__refresh="2")
     next(iter(task.batches(0, accelerator)))
     first, shortlists = task.unseen_texts, task.shortlists
-    assert set(UNSEEN) <= set(shortlists.flatten().tolist())
-    with torch.no_grad():
-        for parameter in task.model.documents.parameters():
-            parameter.add_(torch.randn_like(parameter))
-        expected = encoded(task.model.labels.eval(), [LABELS[i] for i in UNSEEN], task.tokenizer)
+    disturb(task.model)
     batch = next(iter(task.batches(1, accelerator)))[:3]
     assert task.unseen_texts is first
+    assert task.shortlists is shortlists
     assert np.isfinite(gradients(task, accelerator, batch)[0]["loss"])
     next(iter(task.batches(2, accelerator)))
-    torch.testing.assert_close(task.unseen_texts, expected)
+    torch.testing.assert_close(task.unseen_texts, label_matrix(task)[UNSEEN])
     assert not np.array_equal(task.shortlists, shortlists)
 
 
-def test_they_learn_at_their_own_rate_and_without_decay(make, accelerator, tmp_path):
+def test_all_labels_may_have_one(accelerator):
+    vectors = LabelVectors(3, 2, 1.0)
+    vectors.start(np.arange(3), np.arange(6, dtype=np.float32).reshape(3, 2))
+    none = torch.empty(0, 2)
+    assert vectors(np.arange(3), none).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert vectors(np.array([0, 2]), none).tolist() == [[0, 1], [4, 5]]
+
+
+def test_they_learn_at_their_own_rate(make, accelerator, tmp_path):
     task = make(
         encoder__label_vectors="true",
         encoder__label_vector_rate="20",
         train__schedule="one-cycle",
-        train__weight_decay="0.1",
     )
     trainer = Trainer(task, task.config.train, RunFolder(tmp_path), accelerator)
     encoder, vectors = trainer.optimizer.param_groups
     assert vectors["params"] == [task.model.label_vectors.weight]
-    assert {id(p) for p in encoder["params"]} == {id(p) for p in task.model.documents.parameters()}
     assert vectors["lr"] == pytest.approx(20 * encoder["lr"])
-    assert vectors["max_lr"] == pytest.approx(20 * 3e-3)
-    assert (encoder["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert (encoder["max_lr"], vectors["max_lr"]) == pytest.approx((3e-3, 20 * 3e-3))
 
 
 @pytest.fixture(scope="module")
@@ -137,22 +180,34 @@ def test_other_labels_are_texts_and_known_ones_keep_their_vectors(finished):
     text = ["red car and a blue bird"]
     scores, labels = predictor.predict(text, top=len(LABELS))
     known = dict(zip(labels[0], scores[0].tolist(), strict=True))
-    predictor.use_labels(["red bird", "red car", "purple car"])
+    predictor.use_labels(["red bird", " red car", "purple car"])
     scores, labels = predictor.predict(text, top=3)
-    found = dict(zip(labels[0], scores[0].tolist(), strict=True))
+    found = {name.strip(): score for name, score in zip(labels[0], scores[0], strict=True)}
     assert LABELS.index("red bird") in SEEN
     assert LABELS.index("red car") in SEEN
     for name in ("red bird", "red car"):
         assert found[name] == pytest.approx(known[name], abs=1e-5)
-    assert abs(found["purple car"]) <= 1 + 1e-6  # a cosine
+    with torch.no_grad():
+        embedded = [
+            encoded(predictor.model.documents, [x], predictor.tokenizer)
+            for x in (*text, "purple car")
+        ]
+    assert found["purple car"] == pytest.approx((embedded[0] @ embedded[1].T).item(), abs=1e-5)
+
+
+def test_fewer_labels_than_the_weights_know(finished, tmp_path):
+    copied = shutil.copytree(finished, tmp_path / "copy")
+    (copied / "labels.json").write_text(json.dumps(LABELS[:10]))
+    with pytest.raises(ValueError, match=r"labels\.json has 10 labels, fewer than the weights"):
+        pumlc.load(copied)
 
 
 def test_equal_texts_each_keep_their_own_vector():
-    vectors = LabelVectors(3, 2)
+    vectors = LabelVectors(3, 2, 1.0)
     vectors.start(np.array([0, 2, 3]), np.eye(3, 2, dtype=np.float32))
     trained = ["a", "b", "a", "c"]
     assert vectors.rows_of(trained, trained).tolist() == [0, -1, 1, 2]
-    assert vectors.rows_of(["c", "a", "x", "b"], trained).tolist() == [2, 0, -1, -1]
+    assert vectors.rows_of(["c", "a ", "x", "b"], trained).tolist() == [2, 0, -1, -1]
 
 
 def test_a_run_with_them_resumes_to_the_same_weights(make, accelerator, tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ STEPS = {
 # each with and without pairs that take no part
 FILTERED = ["", "filtered "]
 RUN = {"negatives__kind": "mined", "negatives__refresh": "1", "data__validation": "0.2"}
+RUNS = {"run": RUN, "run with label vectors": {**RUN, "encoder__label_vectors": "true"}}
 BATCH = np.arange(0, 110, 11)
 
 
@@ -58,6 +59,7 @@ def one_step(folders, accelerator, size, name) -> dict[str, torch.Tensor]:
         changes["data__root"] = str(folders[2] / "filtered")
     config = text_config(*folders, **changes)
     task = TextTask(config)
+    task.start(accelerator)
     if config.negatives.kind == "mined" or config.encoder.label_vectors:
         next(iter(task.batches(0, accelerator)))
     losses = task.training_step(task.model, BATCH, accelerator, 0)
@@ -65,10 +67,10 @@ def one_step(folders, accelerator, size, name) -> dict[str, torch.Tensor]:
     return {"loss": torch.tensor(losses["loss"]), **found}
 
 
-def whole_run(folders, accelerator, size, folder: Path) -> None:
+def whole_run(folders, accelerator, size, folder: Path, changes: dict[str, str]) -> None:
     """A run of two epochs; its weights and validation are in ``folder``."""
     torch.manual_seed(0)
-    task = TextTask(text_config(*folders, train__batch_size=str(size), **RUN))
+    task = TextTask(text_config(*folders, train__batch_size=str(size), **changes))
     run = RunFolder(folder)
     if accelerator.is_main_process:
         run.start(plain(task.config), task.facts(), accelerator.num_processes)
@@ -110,7 +112,8 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
     for name in (prefix + name for prefix in FILTERED for name in STEPS):
         found = one_step(folders, accelerator, len(BATCH) // 2, name)
         save_file(found, out / f"{name}-{rank}.safetensors")
-    whole_run(folders, accelerator, 12, out / "run")
+    for name, changes in RUNS.items():
+        whole_run(folders, accelerator, 12, out / name, changes)
     torch.distributed.destroy_process_group()
 
 
@@ -147,15 +150,18 @@ def test_two_ranks_take_the_step_of_one(two_ranks, folders, accelerator, step, p
     assert max(value.abs().max() for key, value in expected.items() if key != "loss") > 1e-2
 
 
-def test_a_run_on_two_ranks_ends_in_the_weights_of_one(two_ranks, folders, accelerator, tmp_path):
-    whole_run(folders, accelerator, 24, tmp_path / "one")
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_on_two_ranks_ends_in_the_weights_of_one(
+    two_ranks, folders, accelerator, tmp_path, name
+):
+    whole_run(folders, accelerator, 24, tmp_path / "one", RUNS[name])
     expected = load_file(tmp_path / "one" / "weights" / "last.safetensors")
-    found = load_file(two_ranks / "run" / "weights" / "last.safetensors")
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=2e-3, rtol=1e-2)
+    found = load_file(two_ranks / name / "weights" / "last.safetensors")
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=2e-3, rtol=1e-2)
     scores = [
         read_json(folder / "weights" / "index.json")["last"]["metrics"]["R@10"]
-        for folder in (tmp_path / "one", two_ranks / "run")
+        for folder in (tmp_path / "one", two_ranks / name)
     ]
     assert scores[0] == pytest.approx(scores[1], abs=3)
 

@@ -1,0 +1,65 @@
+"""Optimizer and learning-rate schedule of a run."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from pumlc.engine.config import TrainConfig
+
+
+def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of the trainable parameters.
+
+    Those that a module with an attribute ``rate_factor`` holds itself learn so many times faster,
+    and without weight decay.
+    """
+    rate, decay = config.learning_rate, config.weight_decay
+    factors = {
+        parameter: float(module.rate_factor)  # type: ignore[reportArgumentType]
+        for module in model.modules()
+        if hasattr(module, "rate_factor")
+        for parameter in module.parameters(recurse=False)
+    }
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    others = [p for p in trainable if p not in factors]
+    groups: list[dict[str, Any]] = [{"params": others}] if others else []
+    groups += [
+        {"params": [p], "lr": rate * factors[p], "weight_decay": 0.0}
+        for p in trainable
+        if p in factors
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=rate, weight_decay=decay)
+
+
+def create_schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning-rate schedule over ``schedule_epochs`` (by default ``epochs``) epochs."""
+    steps = (config.schedule_epochs or config.epochs) * steps_per_epoch
+    if config.schedule == "one-cycle" and steps == 1:  # PyTorch would take its last rate, nearly 0
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    if config.schedule == "one-cycle":
+        # cycles the first Adam moment too, as the published run did (PyTorch's default)
+        warmup = config.warmup
+        if warmup * steps == 1:  # a warm-up of exactly one step, by whose end PyTorch divides: 0
+            warmup *= 1 + 1e-6
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=steps,
+            pct_start=warmup,
+        )
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    warmup = round(config.warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.0, (steps - step) / max(1, steps - warmup))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
