@@ -66,7 +66,7 @@ class LabelVectors(nn.Module):
                 row if ``texts`` are these very labels; else the first one's counts. Space around
                 a label is no part of it.
         """
-        ids = self.ids.tolist()
+        ids: list[int] = self.ids.tolist()
         if tuple(texts) == tuple(trained):
             rows = np.full(len(texts), -1)
             rows[ids] = np.arange(len(ids))
