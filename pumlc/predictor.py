@@ -18,7 +18,7 @@ def load(run_dir: Path | str, weights: str | None = None, device: str | None = N
         a predictor: ``predictor.predict(images or texts)`` gives scores and label names.
 
     Raises:
-        ValueError: not a run folder, no such weights.
+        ValueError: not a run folder, no such weights or device.
     """
     task = RunFolder(run_dir).read()["config"]["task"]
     if task == "text":

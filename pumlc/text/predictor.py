@@ -9,6 +9,7 @@ import torch
 
 from pumlc.engine.checkpoint import load_into
 from pumlc.engine.config import from_plain
+from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder, read_json
 from pumlc.text.config import TextConfig
 from pumlc.text.data import is_unicode
@@ -47,7 +48,7 @@ class TextPredictor:
         model: the `DualEncoder`.
 
     Raises:
-        ValueError: not a run folder, no such weights, or weights of another model.
+        ValueError: not a run folder, no such weights, weights of another model, or no such device.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class TextPredictor:
         content = self.run.read()
         self.config: TextConfig = from_plain(TextConfig, content["config"])
         self.weights = weights or self.run.preferred_weights()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(device)
         folder = str(self.run.path / "encoder")
         self.tokenizer = load_tokenizer(folder)
         encoder = load_encoder(folder, Head(**content["head"]), pretrained=False)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pumlc.engine.config import plain
+from pumlc.engine.device import choose_device
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.images import LabelledImages
 from pumlc.vision.loader import Pictures, batches_of, scoring_loader
@@ -135,7 +136,7 @@ def pooled_features(
 
     On the GPU if there is one.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(None)
     classifier = classifier.eval().to(device).to(memory_format=torch.channels_last)
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(len(images)))
     parts, done = [], 0

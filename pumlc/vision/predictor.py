@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pumlc.engine.config import from_plain
+from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.vision.build import build_trained
 from pumlc.vision.config import VisionConfig
@@ -47,7 +48,7 @@ class VisionPredictor:
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
-        ValueError: not a run folder, no such weights, or weights of another model.
+        ValueError: not a run folder, no such weights, weights of another model, or no such device.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class VisionPredictor:
         self.labels = tuple(content["classes"])
         self.config = from_plain(VisionConfig, content["config"])
         self.weights = weights or self.run.preferred_weights()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(device)
         self.model = build_trained(
             self.config, len(self.labels), self.run.weights_file(self.weights)
         )

@@ -1,0 +1,18 @@
+"""Where a trained model runs."""
+
+import torch
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; by default a GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # the latter of a PyTorch without CUDA
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from None
