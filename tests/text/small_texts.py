@@ -1,7 +1,10 @@
 """What the tests of texts are made of."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -88,12 +91,38 @@ def text_config(corpus: Path, model: Path, cache: Path, **changes: str) -> TextC
     return parse(TextConfig, arguments, program="test")[0]
 
 
-def train(task: TextTask, folder: Path, accelerator: Accelerator) -> RunFolder:
+def train(
+    task: TextTask, folder: Path, accelerator: Accelerator, trainer: type[Trainer] = Trainer
+) -> RunFolder:
     """What tools/train.py does."""
     run = RunFolder(folder)
     run.start(plain(task.config), task.facts(), 1)
     task.write_manifest(run.path / "label_manifest.npz")
+    trainer(task, task.config.train, run, accelerator).train()
+    return run
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing of the package catches it."""
+
+
+def train_killed_and_resumed(
+    make: Callable[[], TextTask], folder: Path, accelerator: Accelerator
+) -> RunFolder:
+    """A run that is killed after its first epoch is saved, and goes on in a fresh task."""
+
+    class TrainerKilled(Trainer):
+        def _save(self, row: dict[str, Any]) -> None:
+            super()._save(row)
+            if self.epoch == 1:
+                raise Killed
+
+    with contextlib.suppress(Killed):
+        train(make(), folder, accelerator, TrainerKilled)
+    task, run = make(), RunFolder(folder)
     trainer = Trainer(task, task.config.train, run, accelerator)
+    trainer.resume()
+    assert trainer.epoch == 1
     trainer.train()
     return run
 

@@ -8,7 +8,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file
-from small_texts import LABELS, UNSEEN, fresh_accelerator, gradients, text_config, train
+from small_texts import (
+    LABELS,
+    UNSEEN,
+    fresh_accelerator,
+    gradients,
+    text_config,
+    train,
+    train_killed_and_resumed,
+)
 
 import pumlc
 from pumlc.engine.loop import Trainer
@@ -46,13 +54,13 @@ def disturb(module: torch.nn.Module) -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
 
 
-def label_matrix(task, texts_of: list[int] = UNSEEN) -> torch.Tensor:
+def label_matrix(task: TextTask) -> torch.Tensor:
     """Vectors where training has the label, the texts as they are now where not."""
     matrix = torch.empty(len(LABELS), 16)
     matrix[SEEN] = task.model.label_vectors.weight.detach()
     with torch.no_grad():
         task.model.eval()
-        matrix[texts_of] = encoded(task.model.labels, [LABELS[i] for i in texts_of], task.tokenizer)
+        matrix[UNSEEN] = encoded(task.model.labels, [LABELS[i] for i in UNSEEN], task.tokenizer)
     return matrix
 
 
@@ -118,7 +126,7 @@ def test_the_texts_of_other_labels_are_looked_at_with_the_shortlists(started, ac
     assert not np.array_equal(task.shortlists, shortlists)
 
 
-def test_all_labels_may_have_one(accelerator):
+def test_all_labels_may_have_one():
     vectors = LabelVectors(3, 2, 1.0)
     vectors.start(np.arange(3), np.arange(6, dtype=np.float32).reshape(3, 2))
     none = torch.empty(0, 2)
@@ -210,27 +218,13 @@ def test_equal_texts_each_keep_their_own_vector():
     assert vectors.rows_of(["c", "a ", "x", "b"], trained).tolist() == [2, 0, -1, -1]
 
 
-def test_a_run_with_them_resumes_to_the_same_weights(make, accelerator, tmp_path, monkeypatch):
+def test_a_run_with_them_resumes_to_the_same_weights(make, accelerator, tmp_path):
     settings = {"train__epochs": "3", "encoder__label_vectors": "true", "train__ema_decay": "0.9"}
     whole = train(make(**settings), tmp_path / "whole", accelerator)
-    save = Trainer._save
-
-    def killed(self, row):
-        save(self, row)
-        if self.epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(make(**settings), tmp_path / "cut", accelerator)
-    task = make(**settings)
-    trainer = Trainer(task, task.config.train, RunFolder(tmp_path / "cut"), accelerator)
-    trainer.resume()
-    trainer.train()
+    cut = train_killed_and_resumed(lambda: make(**settings), tmp_path / "cut", accelerator)
     for name in ("last", "last-ema"):
         expected = load_file(whole.weights / f"{name}.safetensors")
-        found = load_file(tmp_path / "cut" / "weights" / f"{name}.safetensors")
+        found = load_file(cut.weights / f"{name}.safetensors")
         assert "label_vectors.weight" in expected
         assert all(torch.equal(found[key], value) for key, value in expected.items())
 

@@ -7,10 +7,17 @@ import pytest
 import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file
-from small_texts import LABELS, UNSEEN, fresh_accelerator, gradients, text_config, train
+from small_texts import (
+    LABELS,
+    UNSEEN,
+    fresh_accelerator,
+    gradients,
+    text_config,
+    train,
+    train_killed_and_resumed,
+)
 
 import pumlc
-from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
 from pumlc.text.corpus import load_corpus
 from pumlc.text.evaluation import evaluate_run, report
@@ -306,25 +313,11 @@ def test_a_predictor_needs_nothing_but_the_run_folder(finished, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["all", "mined"])
-def test_a_run_resumes_to_the_same_weights(make, accelerator, tmp_path, monkeypatch, kind):
+def test_a_run_resumes_to_the_same_weights(make, accelerator, tmp_path, kind):
     """Also with shortlists that are older than the weights resumed from."""
     settings = {"train__epochs": "3", "negatives__kind": kind, "negatives__shortlist": "6"}
     whole = train(make(**settings), tmp_path / "whole", accelerator)
-    save = Trainer._save
-
-    def killed(self, row):
-        save(self, row)
-        if self.epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(make(**settings), tmp_path / "cut", accelerator)
-    task = make(**settings)
-    trainer = Trainer(task, task.config.train, RunFolder(tmp_path / "cut"), accelerator)
-    trainer.resume()
-    trainer.train()
+    cut = train_killed_and_resumed(lambda: make(**settings), tmp_path / "cut", accelerator)
     expected = load_file(whole.weights / "last.safetensors")
-    found = load_file(tmp_path / "cut" / "weights" / "last.safetensors")
+    found = load_file(cut.weights / "last.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
