@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pumlc.engine import console
+from pumlc.tables import table
 from pumlc.vision import LocalGlobalConv, add_local_global, fold_local_global
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "vision"))
@@ -125,7 +125,7 @@ def main() -> None:
             for layout in options.layouts:
                 rows += measure(name, size, layout, options.batch, options.rounds)
                 print(f"{name} {size} {layout}: done", file=sys.stderr)
-    print(console.table(["network", "", "plain", "published / plain", "ours / plain"], rows))
+    print(table(["network", "", "plain", "published / plain", "ours / plain"], rows))
 
 
 if __name__ == "__main__":

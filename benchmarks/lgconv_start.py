@@ -14,7 +14,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 
 from pumlc.vision import add_local_global
-from pumlc.vision.transforms import evaluation_transform, read_image
+from pumlc.vision.data.transforms import evaluation_transform, read_image
 
 
 def main() -> None:

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pumlc.engine import console
 from pumlc.labels import write_manifest
 from pumlc.vision.config import DataConfig
-from pumlc.vision.training_data import read_split, training_data
+from pumlc.vision.data.training_data import read_split, training_data
 
 IN_A_FOLDER = 10_000
 
@@ -89,7 +88,7 @@ def compare(rows: int, classes: int) -> None:
             pictures, labels, *figures = done.stdout.split()
             table.append([how, pictures, labels, *(round(float(figure)) for figure in figures)])
     header = ["opened", "pictures", "labels", "imports, MiB", "peak, MiB", "seconds"]
-    print(console.table(header, table))
+    print(table(header, table))
 
 
 if __name__ == "__main__":

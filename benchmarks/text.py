@@ -23,14 +23,14 @@ from losses import CLOCKS, MIB, interleaved, peak_bytes, seconds
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from pumlc.text import search as search_module
 from pumlc.text.config import LossConfig
-from pumlc.text.embedding import encode_rows
-from pumlc.text.encoder import DualEncoder, Head, TextEncoder
-from pumlc.text.gradcache import Side, cached_backward
-from pumlc.text.objective import contrastive_loss
-from pumlc.text.search import faiss_search, search
-from pumlc.text.tokens import TokenizedTexts
+from pumlc.text.data.tokens import TokenizedTexts
+from pumlc.text.models.embedding import encode_rows
+from pumlc.text.models.encoder import DualEncoder, Head, TextEncoder
+from pumlc.text.retrieval import search as search_module
+from pumlc.text.retrieval.search import faiss_search, search
+from pumlc.text.training.gradcache import Side, cached_backward
+from pumlc.text.training.objective import contrastive_loss
 
 QUERIES, LABELS, WIDTH = 7_000, 78_741, 384
 CPU = torch.device("cpu")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pumlc.branches import branch_of
 from pumlc.engine.run import RunFolder
 
 
@@ -18,13 +19,7 @@ def load(run_dir: Path | str, weights: str | None = None, device: str | None = N
         a predictor: ``predictor.predict(images or texts)`` gives scores and label names.
 
     Raises:
-        ValueError: not a run folder, no such weights or device.
+        UserError: not a run folder, no such weights or device.
     """
-    task = RunFolder(run_dir).read()["config"]["task"]
-    if task == "text":
-        from pumlc.text.predictor import TextPredictor
-
-        return TextPredictor(run_dir, weights, device)
-    from pumlc.vision.predictor import VisionPredictor
-
-    return VisionPredictor(run_dir, weights, device)
+    branch = branch_of(RunFolder(run_dir).read()["config"].get("task"))
+    return branch.predictor_class(run_dir, weights, device)

@@ -9,18 +9,26 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pumlc"
 NUMERIC = {"numpy", "scipy", "sklearn"}
+GROUND = {"errors", "files", "tables", "labels", "metrics", "audit"}
+EVERYTHING = {path.stem for path in PACKAGE.iterdir()}
 # part of the package -> (own parts it may import, third-party packages it may import; None: any)
 ALLOWED = {
     "version": (set(), set()),
-    "labels": (set(), NUMERIC),
-    "metrics": ({"labels"}, NUMERIC),
-    "losses": ({"labels"}, {"torch", "numpy"}),
-    "vision": ({"losses", "labels", "metrics", "engine"}, None),
-    "text": ({"losses", "labels", "metrics", "engine"}, None),
-    "engine": ({"version", "labels", "metrics"}, None),
-    "audit": ({"labels", "metrics"}, None),
-    "report": ({"labels", "metrics"}, None),
-    "predictor": ({"vision", "text", "engine"}, None),
+    "errors": (set(), set()),
+    "files": ({"errors"}, set()),
+    "tables": (set(), set()),
+    "labels": ({"errors", "files"}, NUMERIC),
+    "metrics": ({"labels", "errors"}, NUMERIC),
+    "audit": ({"labels", "metrics", "errors", "files"}, NUMERIC),
+    "losses": ({"labels", "errors"}, {"torch", "numpy"}),
+    "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
+    "sweep": ({"errors", "files", "tables"}, None),
+    "vision": (GROUND | {"engine", "losses", "sweep"}, None),
+    "text": (GROUND | {"engine", "losses"}, None),
+    "branches": ({"errors"}, set()),
+    "predictor": ({"branches", "engine", "errors"}, set()),
+    "cli": (EVERYTHING, None),
+    "__main__": ({"cli"}, set()),
     "__init__": ({"version"}, set()),
 }
 

@@ -14,10 +14,9 @@ import pytest
 import torch
 import yaml
 
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.config import parse
-from pumlc.engine.process import in_a_process
-from pumlc.engine.sweep import (
+from pumlc.sweep.grid import (
     Cell,
     FailedCells,
     choose,
@@ -30,10 +29,11 @@ from pumlc.engine.sweep import (
     stopped_early,
     summary,
 )
-from pumlc.vision.fine_tuned_cells import fine_tune_cells
-from pumlc.vision.sweep import SweepConfig
+from pumlc.sweep.process import in_a_process
+from pumlc.vision.sweep.config import SweepConfig
+from pumlc.vision.sweep.fine_tuned_cells import fine_tune_cells
 
-CELLS_MODULE = "pumlc.vision.feature_cells"
+CELLS_MODULE = "pumlc.vision.sweep.feature_cells"
 CELLS = grid(["a", "b"], [0.1, 1.0], [0, 1])
 
 
@@ -253,7 +253,7 @@ def write_pid(path):
 
 
 def test_a_sweep_that_is_killed_leaves_no_process(tmp_path):
-    command = "import test_sweep; from pathlib import Path; from pumlc.engine import process; "
+    command = "import test_sweep; from pathlib import Path; from pumlc.sweep import process; "
     command += (
         f"process.in_a_process(test_sweep.write_pid, Path({str(tmp_path / 'pid')!r}), preload='os')"
     )

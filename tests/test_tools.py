@@ -20,10 +20,10 @@ import pumlc
 from pumlc.engine.run import RunFolder
 from pumlc.labels import keep_proportion, read_manifest
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data import read_coco
+from pumlc.vision.data.readers.coco_voc import read_coco
+from pumlc.vision.data.training_data import training_data
 from pumlc.vision.evaluation import report
-from pumlc.vision.label_vectors import label_graph
-from pumlc.vision.training_data import training_data
+from pumlc.vision.models.class_vectors import label_graph
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

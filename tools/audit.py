@@ -27,21 +27,23 @@ import numpy as np
 from accelerate import Accelerator
 
 import pumlc
+from pumlc import tables
 from pumlc.audit import GIVEN, rank_suspects, score_finding
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.config import require
 from pumlc.engine.loop import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
 from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
+from pumlc.vision.audit.out_of_fold import out_of_fold_scores
 from pumlc.vision.config import DataConfig, VisionConfig
-from pumlc.vision.cross_fit import out_of_fold_scores
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.seen import fingerprints
+from pumlc.vision.data.training_data import TrainingData, read_split, training_data
 from pumlc.vision.evaluation import other_place
-from pumlc.vision.features import frozen_network, pooled_features
-from pumlc.vision.images import LabelledImages
+from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.seen import fingerprints
 from pumlc.vision.task import score_images, sigmoid
-from pumlc.vision.training_data import TrainingData, read_split, training_data
 
 SHOWN = 3  # of each list, on the screen
 COLUMNS = ["part", "given", "rank", "rank_in_class", "image", "class", "probability"]
@@ -68,18 +70,18 @@ def training_parts(run: Path, config: DataConfig, seed: int) -> list[Part]:
         seed: that of the run, which decided what was held out.
 
     Raises:
-        ValueError: the labels are not those of the run any more.
+        UserError: the labels are not those of the run any more.
     """
     data = training_data(config, seed=seed)
     manifest = read_manifest(run / "label_manifest.npz")
     if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
-        raise ValueError(
+        raise UserError(
             f"{data.train.source}: {data.manifest.shape} labels with mask "
             f"{data.manifest.mask_hash}; the run was trained on {manifest.shape} with mask "
             f"{manifest.mask_hash}: the files have changed since"
         )
     if RunFolder(run).read().get("data", fingerprints(data)) != fingerprints(data):
-        raise ValueError(
+        raise UserError(
             f"{data.train.source}: pictures or labels are not those that {run} was trained on"
         )
     truth = _true_labels(manifest, data) if manifest.changed().any() else None
@@ -212,11 +214,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args(arguments)
     if RunFolder(options.run).read()["config"]["task"] != "vision":
-        raise ValueError(f"{options.run} is a text run; an audit is of the labels of pictures")
+        raise UserError(f"{options.run} is a text run; an audit is of the labels of pictures")
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
+            raise UserError(f"{flag} must be at least 1, got {getattr(options, name)}")
     require(
         options.positive_list is None or options.split == "train",
         "--data.positive_list",
@@ -235,7 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
     console.check_out(out)
     accelerator = create_accelerator()
     if options.folds is not None and accelerator.num_processes > 1:
-        raise ValueError(f"--folds runs in one process, not in {accelerator.num_processes}")
+        raise UserError(f"--folds runs in one process, not in {accelerator.num_processes}")
     predictor = pumlc.load(options.run, options.weights, str(accelerator.device))
     config = predictor.config
     data = other_place(
@@ -245,7 +247,7 @@ def main(arguments: list[str] | None = None) -> None:
         positive_list=options.positive_list,
     )
     if options.folds is not None and config.model.weights is None:
-        raise ValueError(
+        raise UserError(
             f"--folds: {options.run} started from random weights, which have no features"
         )
     if options.split == "train":
@@ -274,9 +276,9 @@ def report(result: dict[str, Any], out: Path, rows: list[list[Any]]) -> None:
     table = [[part, g, *f.values()] for part, k in result["parts"].items() for g, f in k.items()]
     names = max((list(f) for k in result["parts"].values() for f in k.values()), key=len)
     filled = [row + [None] * (2 + len(names) - len(row)) for row in table]
-    print(console.table(["part", "given", *names], filled))
+    print(tables.table(["part", "given", *names], filled))
     first = [row for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
-    print(console.table(COLUMNS, first))
+    print(tables.table(COLUMNS, first))
     if "folds" in result:
         print(
             f"scored by linear heads that never saw a picture's labels: {result['folds']} folds, "

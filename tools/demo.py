@@ -18,7 +18,9 @@ import cv2
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pumlc.engine import console
+from pumlc.cli import console
+from pumlc.errors import UserError
+from pumlc.tables import table
 
 TOOLS = Path(__file__).parent
 CONFIGS = TOOLS.parent / "configs"
@@ -108,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_data"), help="folder to write into")
     out = parser.parse_args(arguments).out
     if out.exists() and not (out / "annotations").is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} exists and is not a folder of this demo; choose another --out")
+        raise UserError(f"{out} exists and is not a folder of this demo; choose another --out")
     shutil.rmtree(out, ignore_errors=True)
     write_coco(out)
     rows = []
@@ -127,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
         score = result["weights"]["last"]["mAP"]["sklearn"]
         rows.append([method, score, f"{100 * known:.0f} %", result["N"], f"{seconds:.0f}"])
     print()
-    print(console.table(["method", "mAP (last epoch)", "known labels", "N", "seconds"], rows))
+    print(table(["method", "mAP (last epoch)", "known labels", "N", "seconds"], rows))
 
 
 if __name__ == "__main__":

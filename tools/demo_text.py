@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from pumlc.engine import console
-from pumlc.text.data import read_corpus
-from pumlc.text.ranking import DEPTH, retrieval_metrics
+from pumlc.cli import console
+from pumlc.errors import UserError
+from pumlc.tables import table
+from pumlc.text.data.readers import read_corpus
+from pumlc.text.retrieval.ranking import DEPTH, retrieval_metrics
 
 TOOLS = Path(__file__).parent
 CONFIGS = TOOLS.parent / "configs"
@@ -116,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_text_data"), help="folder to write")
     out = parser.parse_args(arguments).out
     if out.exists() and not (out / "train.jsonl").is_file() and any(out.iterdir()):
-        raise ValueError(f"{out} exists and is not a folder of this demo; choose another --out")
+        raise UserError(f"{out} exists and is not a folder of this demo; choose another --out")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     write_encoder(out / "encoder", write_corpus(out))
@@ -139,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     if entry["zero_shot"] is not None:
         rows.append(["dual encoder", "unseen", *(entry["zero_shot"][name] for name in shown), None])
     print(f"\n{result['N']} documents, {result['labels']} labels")
-    print(console.table(["method", "true labels", *shown, "seconds"], rows))
+    print(table(["method", "true labels", *shown, "seconds"], rows))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.loop import create_accelerator, end_processes
-from pumlc.engine.run import RunFolder, write_json
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
+from pumlc.files import write_json
 
 OF_EVALUATION = {
     "index": "--index",
@@ -52,13 +54,13 @@ def own_options(
         options: the command line.
 
     Raises:
-        ValueError: this is not that branch.
+        UserError: this is not that branch.
     """
     given = {name: getattr(options, name) for name in flags}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in inspect.signature(function).parameters:
-            raise ValueError(f"{options.run} has another task: {flags[name]} does not apply to it")
+            raise UserError(f"{options.run} has another task: {flags[name]} does not apply to it")
     return given
 
 
@@ -107,7 +109,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     if options.batch_size is not None and options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
+        raise UserError(f"--batch-size must be at least 1, got {options.batch_size}")
     return options
 
 

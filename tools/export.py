@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 import pumlc
-from pumlc.engine import console
+from pumlc.cli import console
+from pumlc.errors import UserError
+from pumlc.vision.data.transforms import evaluation_transform, read_image
 from pumlc.vision.export import export_onnx, largest_difference
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.transforms import evaluation_transform, read_image
 
 TOLERANCE = 1e-4
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     console.check_out(options.out)
     predictor = pumlc.load(options.run, options.weights, "cpu")
     if not isinstance(predictor, VisionPredictor):
-        raise ValueError(f"{options.run} is a text run: only classifiers of pictures are exported")
+        raise UserError(f"{options.run} is a text run: only classifiers of pictures are exported")
     if options.check:
         pictures = [read_image(path) for path in options.check]
     else:
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:
         options.out.unlink()
-        raise ValueError(f"logits of the ONNX file differ by {difference:.1e}: it was removed")
+        raise UserError(f"logits of the ONNX file differ by {difference:.1e}: it was removed")
     what = f"{len(images)} pictures" if options.check else "noise (--check compares on pictures)"
     print(
         f"{options.out}: weights {predictor.weights}, {len(predictor.labels)} classes; "

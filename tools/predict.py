@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 import pumlc
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
 
 if TYPE_CHECKING:  # a text run needs no vision package
     from pumlc.vision.predictor import VisionPredictor
@@ -38,14 +39,14 @@ def pictures(sources: list[Path]) -> list[Path]:
                 p for p in source.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file()
             )
             if not inside:
-                raise ValueError(
+                raise UserError(
                     f"{source}: no picture in this folder ({', '.join(sorted(SUFFIXES))})"
                 )
             found += inside
         elif source.is_file():
             found.append(source)
         else:
-            raise ValueError(f"{source}: no such file or folder")
+            raise UserError(f"{source}: no such file or folder")
     return found
 
 
@@ -53,7 +54,7 @@ def thresholds_of(predictor: "VisionPredictor", given: str | None) -> np.ndarray
     """The score from which each label counts as present; prints which it is."""
     name = predictor.weights
     if given == "fitted" and not predictor.fitted:
-        raise ValueError(
+        raise UserError(
             f"--threshold fitted: {name} has no fitted thresholds, since the run held out no "
             "validation part; pass a number in [0, 1]"
         )
@@ -71,9 +72,9 @@ def thresholds_of(predictor: "VisionPredictor", given: str | None) -> np.ndarray
 def picture_rows(options: argparse.Namespace) -> Iterator[list[str]]:
     """A header, then for each picture its labels, best first."""
     if options.labels is not None:
-        raise ValueError("--labels is for text runs; an image run has the classes of its training")
+        raise UserError("--labels is for text runs; an image run has the classes of its training")
     if options.search_precision is not None:
-        raise ValueError("--search-precision is for text runs; an image run searches nothing")
+        raise UserError("--search-precision is for text runs; an image run searches nothing")
     predictor = pumlc.load(options.run, options.weights)
     paths = pictures(options.sources)
     thresholds = thresholds_of(predictor, options.threshold)
@@ -89,10 +90,10 @@ def picture_rows(options: argparse.Namespace) -> Iterator[list[str]]:
 
 def text_rows(options: argparse.Namespace) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
-    from pumlc.text.data import read_labels, read_lines
+    from pumlc.text.data.readers import read_labels, read_lines
 
     if options.threshold is not None:
-        raise ValueError("--threshold is for image runs; a text run ranks, see --top")
+        raise UserError("--threshold is for image runs; a text run ranks, see --top")
     predictor = pumlc.load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
@@ -123,16 +124,16 @@ def complete_file(path: Path | None) -> Iterator[TextIO]:
 def check(options: argparse.Namespace) -> None:
     """Refuse options that would fail after the work."""
     if options.top is not None and options.top < 1:
-        raise ValueError(f"--top must be at least 1, got {options.top}")
+        raise UserError(f"--top must be at least 1, got {options.top}")
     if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}")
+        raise UserError(f"--batch-size must be at least 1, got {options.batch_size}")
     if options.threshold not in (None, "fitted"):
         try:
             valid = 0 <= float(options.threshold) <= 1
         except ValueError:
             valid = False
         if not valid:
-            raise ValueError(
+            raise UserError(
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
     if options.out is not None:

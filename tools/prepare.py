@@ -17,12 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.config import require
-from pumlc.vision.csv_file import SPLITS, has_split, read_csv, warn_of_similar_classes
-from pumlc.vision.data import read_coco
-from pumlc.vision.images import LabelledImages
-from pumlc.vision.sources import SOURCES, absent_splits, missing_parts, source
+from pumlc.errors import UserError
+from pumlc.tables import table
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.readers.coco_voc import read_coco
+from pumlc.vision.data.readers.csv_file import SPLITS, has_split, read_csv, warn_of_similar_classes
+from pumlc.vision.data.sources import SOURCES, absent_splits, missing_parts, source
 
 OWN = ("csv", "coco")
 
@@ -57,7 +59,7 @@ def check_download(name: str, root: Path, per_class: bool) -> None:
             f"  {part}\n      {address if address.startswith('on request') else 'from ' + address}"
             for part, address in missing.items()
         ]
-        raise ValueError(
+        raise UserError(
             f"{name} in {root} is incomplete; missing:\n"
             + "\n".join(lines)
             + f"\nTerms of use: {chosen.page}"
@@ -107,15 +109,15 @@ def report(
         if lacking:
             errors.append(f"{split} lacks classes of the other splits: {', '.join(lacking)}")
     if errors:
-        raise ValueError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
+        raise UserError("\n".join(dict.fromkeys(errors)))  # one of the whole file comes once
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
-    print(console.table(header, rows))
+    print(table(header, rows))
     if parts:
         print("\nA part of the data set: figures on it are not those of the whole.")
         print("\n".join(parts))
     if per_class:
         header = ["class", "split", "positive", "negative", "unknown"]
-        print("\n" + console.table(header, [row for each in of_class.values() for row in each]))
+        print("\n" + table(header, [row for each in of_class.values() for row in each]))
     return list(of_class)
 
 

@@ -11,9 +11,10 @@ that of the finished ones, the end names the failed ones, exit status 2.
 
 from pathlib import Path
 
-from pumlc.engine import console
+from pumlc.cli import console
 from pumlc.engine.config import parse
-from pumlc.engine.sweep import (
+from pumlc.errors import UserError
+from pumlc.sweep.grid import (
     FailedCells,
     Row,
     choose,
@@ -26,9 +27,9 @@ from pumlc.engine.sweep import (
     stopped_early,
     validation_column,
 )
-from pumlc.vision.feature_cells import feature_cells
-from pumlc.vision.fine_tuned_cells import fine_tune_cells
-from pumlc.vision.sweep import SweepConfig
+from pumlc.vision.sweep.config import SweepConfig
+from pumlc.vision.sweep.feature_cells import feature_cells
+from pumlc.vision.sweep.fine_tuned_cells import fine_tune_cells
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)  # before features are extracted for nothing
     except OSError as error:
-        raise ValueError(f"--out {out} must be a folder or a new one: {error}") from None
+        raise UserError(f"--out {out} must be a folder or a new one: {error}") from None
     if config.features is not None:
         settings, run = feature_cells(config, out)
     else:

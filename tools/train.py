@@ -11,32 +11,17 @@ Every setting of the YAML file can be overridden on the command line; --help lis
 import argparse
 import shlex
 import sys
-from contextlib import nullcontext
 
-from accelerate.utils import set_seed
-
-from pumlc.engine import console
+from pumlc.branches import branch_of
+from pumlc.cli import console
 from pumlc.engine.checkpoint import Checkpoint
-from pumlc.engine.config import from_plain, parse, plain, task_of
-from pumlc.engine.loop import Trainer, create_accelerator, end_processes
+from pumlc.engine.config import from_plain, parse, task_of
+from pumlc.engine.loop import end_processes
 from pumlc.engine.run import RunFolder
+from pumlc.engine.training import train_run
+from pumlc.errors import UserError
 
 PLACES = ("root", "csv", "positive_list")
-
-
-def task_classes(name: str) -> tuple[type, type]:
-    """The config and the task of a branch of the package."""
-    if name == "vision":
-        from pumlc.vision.config import VisionConfig
-        from pumlc.vision.task import VisionTask
-
-        return VisionConfig, VisionTask
-    if name == "text":
-        from pumlc.text.config import TextConfig
-        from pumlc.text.task import TextTask
-
-        return TextConfig, TextTask
-    raise ValueError(f"task must be vision or text, got {name!r}")
 
 
 def resumed(arguments: list[str]) -> tuple:
@@ -49,10 +34,10 @@ def resumed(arguments: list[str]) -> tuple:
     try:
         options, rest = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from None
+        raise UserError(str(error)) from None
     if rest or options.out is None:
         valid = ", ".join(["--out RUN", *(f"--data.{name}" for name in PLACES)])
-        raise ValueError(
+        raise UserError(
             f"--resume takes its settings from the run: only {valid} go with it (--out is needed), "
             f"got {rest or arguments}"
         )
@@ -61,19 +46,19 @@ def resumed(arguments: list[str]) -> tuple:
     places = {name: getattr(options, name) for name in PLACES if getattr(options, name) is not None}
     for name in places:
         if name not in content["data"]:
-            raise ValueError(f"{run.path} has another task: --data.{name} does not apply to it")
+            raise UserError(f"{run.path} has another task: --data.{name} does not apply to it")
     content["data"].update(places)
     if content["task"] == "vision" and Checkpoint(run.path).folder() is not None:
         content["model"]["weights"] = None  # the checkpoint has them all; the file may be gone
-    config_class, task_class = task_classes(content["task"])
-    return from_plain(config_class, content), task_class, run, True
+    branch = branch_of(content["task"])
+    return from_plain(branch.config_class, content), branch.task_class, run, True
 
 
 def settings(arguments: list[str]) -> tuple:
     """Config, task class, run folder and whether to resume, from the command line."""
     if "--resume" in arguments:
         return resumed(arguments)
-    config_class, task_class = task_classes(task_of(arguments))
+    branch = branch_of(task_of(arguments))
     out = ("--out", {"type": str, "required": True, "help": "run folder to create"})
     resume = (
         "--resume",
@@ -82,35 +67,15 @@ def settings(arguments: list[str]) -> tuple:
             "help": "continue the run in --out; else only where its data are now",
         },
     )
-    config, extra = parse(config_class, arguments, program="tools/train.py", extra=(out, resume))
-    return config, task_class, RunFolder(extra["out"]), False
+    config, extra = parse(
+        branch.config_class, arguments, program="tools/train.py", extra=(out, resume)
+    )
+    return config, branch.task_class, RunFolder(extra["out"]), False
 
 
 def main(arguments: list[str] | None = None) -> None:
     config, task_class, run, resume = settings(sys.argv[1:] if arguments is None else arguments)
-    accelerator = create_accelerator(config.train.precision)
-    if resume and run.read()["world_size"] != accelerator.num_processes:
-        raise ValueError(
-            f"{run.path} ran on {run.read()['world_size']} process(es), this is "
-            f"{accelerator.num_processes}; resume on as many"
-        )
-    set_seed(config.train.seed)
-    task = task_class(config)
-    trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
-    facts = task.facts()
-    if resume and facts.get("data") != run.read().get("data", facts.get("data")):
-        raise ValueError(f"{run.path}: its data are not those that the run started with")
-    with run.held() if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process and not resume:
-            run.start(plain(config), facts, accelerator.num_processes)
-            shown = (f"{name} {value}" for name, value in facts.items() if type(value) is int)
-            print(", ".join(shown))
-        if accelerator.is_main_process:  # also if it goes on: it may have been killed before
-            task.write_manifest(run.path / "label_manifest.npz")
-        accelerator.wait_for_everyone()
-        if resume:
-            trainer.resume()
-        trainer.train()
+    accelerator = train_run(config, task_class, run, resume=resume)
     if accelerator.is_main_process:
         print(f"done: {run.path}; next: python tools/evaluate.py {shlex.quote(str(run.path))}")
     end_processes(accelerator)

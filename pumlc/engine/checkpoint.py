@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pumlc.errors import UserError
+
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     """Write weights to ``path`` (safetensors): under another name first, then renamed."""
@@ -31,21 +33,21 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        ValueError: the file is missing or is not a complete safetensors file.
+        UserError: the file is missing or is not a complete safetensors file.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such weights file")
+        raise UserError(f"{path}: no such weights file")
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def load_into(model: nn.Module, path: Path) -> None:
     """Load weights of exactly this model.
 
     Raises:
-        ValueError: names or shapes differ; the first few of each are listed.
+        UserError: names or shapes differ; the first few of each are listed.
     """
     state = load_weights(path)
     own = model.state_dict()
@@ -60,7 +62,7 @@ def load_into(model: nn.Module, path: Path) -> None:
     ]
     if problems:
         listed = "\n  ".join(sorted(problems)[:10])
-        raise ValueError(
+        raise UserError(
             f"{path}: weights of another model, {len(problems)} differences:\n  {listed}"
         )
     model.load_state_dict(state)
@@ -101,12 +103,12 @@ class Checkpoint:
         """The state saved last (weights are read from `folder` by name).
 
         Raises:
-            ValueError: there is none, or it cannot be read.
+            UserError: there is none, or it cannot be read.
         """
         folder = self.folder()
         if folder is None:
-            raise ValueError(f"{self.path.parent}: no checkpoint to resume from")
+            raise UserError(f"{self.path.parent}: no checkpoint to resume from")
         try:
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises several kinds for a damaged file
-            raise ValueError(f"{folder / 'state.pt'}: cannot be read ({error})") from None
+            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from None

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 import jsonargparse
 import yaml
 
+from pumlc.errors import UserError
+
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
@@ -76,9 +78,9 @@ class TrainConfig:
 
 
 def require(holds: bool, option: str, got: Any, valid: str) -> None:
-    """Raise ValueError in the one form every option of a config uses."""
+    """Raise UserError in the one form every option of a config uses."""
     if not holds:
-        raise ValueError(f"{option} must be {valid}, got {got!r}")
+        raise UserError(f"{option} must be {valid}, got {got!r}")
 
 
 def check_seed(option: str, seed: int) -> None:
@@ -107,7 +109,7 @@ def parse(config_class: type, arguments: Sequence[str] | None, *, program: str, 
         the instance of ``config_class`` and a dict of the extra options.
 
     Raises:
-        ValueError: an unknown key (with the nearest valid one), a missing or wrongly typed value.
+        UserError: an unknown key (with the nearest valid one), a missing or wrongly typed value.
     """
     parser = jsonargparse.ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with the settings")
@@ -121,7 +123,7 @@ def parse(config_class: type, arguments: Sequence[str] | None, *, program: str, 
         message = str(getattr(error, "message", error))
         no_settings = {"--config", *(flag for flag, _ in extra)}
         unknown = _unknown_setting(given, config_class, no_settings)
-        raise ValueError(unknown or _reason(message)) from None
+        raise UserError(unknown or _reason(message)) from None
     fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
     built.pop("config")
     return config_class(**fields), built
@@ -131,7 +133,7 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
     """The inverse of `plain`: the config that run.json records.
 
     Raises:
-        ValueError: a setting is unknown to this version of the package, or has another type.
+        UserError: a setting is unknown to this version of the package, or has another type.
     """
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(config_class, None)
@@ -139,7 +141,7 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
         built = parser.instantiate(parser.parse_object(content))
     except jsonargparse.ArgumentError as error:
         reason = _one_line(error)
-        raise ValueError(f"run.json: a setting this version does not take: {reason}") from None
+        raise UserError(f"run.json: a setting this version does not take: {reason}") from None
     return config_class(**vars(built))
 
 
@@ -258,7 +260,7 @@ def task_of(arguments: Sequence[str]) -> str:
     """``task`` of the YAML file named by ``--config`` (or of ``--task``): which dataclass to parse.
 
     Raises:
-        ValueError: the file cannot be read or is not a mapping.
+        UserError: the file cannot be read or is not a mapping.
     """
     values = dict(zip(arguments, arguments[1:], strict=False))
     for argument in arguments:
@@ -274,11 +276,11 @@ def task_of(arguments: Sequence[str]) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"--config {path}: no such file")
+        raise UserError(f"--config {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path}: not YAML: {_one_line(error)}") from None
+        raise UserError(f"--config {path}: not YAML: {_one_line(error)}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"--config {path}: expected a mapping of settings, got {content!r}")
+        raise UserError(f"--config {path}: expected a mapping of settings, got {content!r}")
     return content

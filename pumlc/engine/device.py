@@ -2,12 +2,14 @@
 
 import torch
 
+from pumlc.errors import UserError
+
 
 def choose_device(name: str | None) -> torch.device:
     """The device of this name; by default a GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no such device.
+        UserError: there is no such device.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -15,4 +17,4 @@ def choose_device(name: str | None) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # the latter of a PyTorch without CUDA
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"device {name!r} cannot be used: {reason}") from None
+        raise UserError(f"device {name!r} cannot be used: {reason}") from None

@@ -1,18 +1,16 @@
-"""The training loop. It knows a task by the `Task` protocol alone."""
+"""The training loop. It knows a task by the protocol `pumlc.engine.task.Task` alone."""
 
 import math
 import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
@@ -20,62 +18,8 @@ from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage
 from pumlc.engine.optimizer import create_optimizer, create_schedule
 from pumlc.engine.run import RunFolder
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What a look at the validation part gave.
-
-    Attributes:
-        score: larger is better; weights are selected by it.
-        metrics: named numbers for metrics.csv.
-        extras: stored with the weights (thresholds).
-    """
-
-    score: float
-    metrics: dict[str, float]
-    extras: dict[str, Any] = field(default_factory=dict)
-
-
-class Task(Protocol):
-    """What is trained: a model, its data and its loss behind a few methods."""
-
-    model: nn.Module
-
-    def start(self, accelerator: Accelerator) -> None:
-        """Called once, with the model on its device: to set weights that need it there."""
-        ...
-
-    def steps_per_epoch(self, world_size: int) -> int:
-        """Number of optimiser steps in an epoch."""
-        ...
-
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[Any]:
-        """The batches of this process in ``epoch``, a function of seed, epoch and rank alone."""
-        ...
-
-    def training_step(
-        self, network: nn.Module, batch: Any, accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
-        """Forward and backward: leaves gradients behind and returns named losses.
-
-        ``network`` is `model`, wrapped for several processes. The returned ``loss`` is what the
-        loop checks for being finite. The task owns the backward pass: mixup needs a second forward
-        pass, gradient caching two.
-        """
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights; empty for most tasks."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over the state of an interrupted run."""
-        ...
-
-    def validate(self, accelerator: Accelerator) -> Validation | None:
-        """Score the held-out part of the training data; None if nothing is held out."""
-        ...
+from pumlc.engine.task import Task
+from pumlc.errors import UserError
 
 
 def end_processes(accelerator: Accelerator) -> None:
@@ -135,7 +79,7 @@ class Trainer:
         """Train from the current epoch (0, or where `resume` left off) to the end.
 
         Raises:
-            ValueError: the loss is not finite; the weights are those before that step.
+            UserError: the loss is not finite; the weights are those before that step.
         """
         tracker = self._tensorboard()
         while self.epoch < self.config.epochs:
@@ -165,7 +109,7 @@ class Trainer:
         A run that was killed in its first epoch has none and starts again, which ends in the same.
 
         Raises:
-            ValueError: the checkpoint is damaged.
+            UserError: the checkpoint is damaged.
         """
         folder = self.checkpoint.folder()
         if folder is None:
@@ -174,7 +118,7 @@ class Trainer:
         state = self.checkpoint.load()
         missing = sorted({"epoch", "seconds", "best", "metrics", "task"} - state.keys())
         if missing:
-            raise ValueError(f"{folder}: a checkpoint of another version, without {missing[0]}")
+            raise UserError(f"{folder}: a checkpoint of another version, without {missing[0]}")
         load_into(self.task.model, folder / "model.safetensors")
         if self.ema is not None:
             self.ema.load_state_dict(load_weights(folder / "ema.safetensors"), state["ema_step"])
@@ -234,7 +178,7 @@ class Trainer:
             # every process must stop, or the others wait for this one for ever
             torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
         if not finite.item():
-            raise ValueError(
+            raise UserError(
                 f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {losses} on "
                 f"process {self.accelerator.process_index}. No step was taken with it; the last "
                 f"checkpoint is that of epoch {self.epoch}. Usual causes: train.learning_rate too "
@@ -313,7 +257,7 @@ class Trainer:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise ValueError("train.tensorboard needs: pip install pumlc[track]") from None
+            raise UserError("train.tensorboard needs: pip install pumlc[track]") from None
         return SummaryWriter(str(self.run.path / "tensorboard"))
 
     def _print(self, text: str) -> None:

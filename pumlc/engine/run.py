@@ -7,7 +7,6 @@ checkpoint/           what ``--resume`` continues from
 """
 
 import csv
-import json
 import os
 import platform
 import subprocess
@@ -17,6 +16,8 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+from pumlc.errors import UserError
+from pumlc.files import complete_file, read_json, write_json
 from pumlc.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "transformers")
@@ -38,11 +39,11 @@ class RunFolder:
         """Create the folder and write run.json.
 
         Raises:
-            ValueError: the folder already holds a run.
+            UserError: the folder already holds a run.
         """
         if (self.path / "run.json").exists():
             saved = any(self.weights.glob("*.safetensors"))
-            raise ValueError(
+            raise UserError(
                 f"{self.path} already holds a run; continue it with --resume or choose another "
                 "--out"
                 if saved
@@ -64,7 +65,7 @@ class RunFolder:
         """Create the folder if need be and let no other process train into it meanwhile.
 
         Raises:
-            ValueError: one does.
+            UserError: one does.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,7 +78,7 @@ class RunFolder:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(folder)
-            raise ValueError(f"another process is training into {self.path}") from None
+            raise UserError(f"another process is training into {self.path}") from None
         except OSError:
             pass  # a file system without locks
         try:
@@ -89,26 +90,24 @@ class RunFolder:
         """The content of run.json.
 
         Raises:
-            ValueError: the folder holds no run, or its run.json is not that of one.
+            UserError: the folder holds no run, or its run.json is not that of one.
         """
         path = self.path / "run.json"
         if not path.is_file():
-            raise ValueError(f"{self.path} is not a run folder: it has no run.json")
+            raise UserError(f"{self.path} is not a run folder: it has no run.json")
         content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-            raise ValueError(f"{path} is not that of a run: it has no config")
+            raise UserError(f"{path} is not that of a run: it has no config")
         return content
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.csv; columns may differ from row to row."""
         self._rows.append(row)
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        temporary = self.path / "metrics.csv.tmp"
-        with temporary.open("w", newline="") as file:
+        with complete_file(self.path / "metrics.csv") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)
-        os.replace(temporary, self.path / "metrics.csv")
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -132,12 +131,12 @@ class RunFolder:
         """The file of saved weights.
 
         Raises:
-            ValueError: there are none of this name; those that exist are listed.
+            UserError: there are none of this name; those that exist are listed.
         """
         path = self.weights / f"{name}.safetensors"
         if not path.is_file():
             saved = sorted(file.stem for file in self.weights.glob("*.safetensors"))
-            raise ValueError(
+            raise UserError(
                 f"{self.path} has no weights {name!r}; saved: {', '.join(saved) or 'none'}"
             )
         return path
@@ -172,25 +171,6 @@ def preferred_line(result: dict[str, Any], name: str, value: float) -> str:
         "last epoch": "no validation part, last epoch",
     }[result["preferred_by"]]
     return f"{reason}: {result['preferred']}, {name} {value:.2f}"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON under another name first, then rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        ValueError: the file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def versions() -> dict[str, str]:

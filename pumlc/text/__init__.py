@@ -1,1 +1,1 @@
-""""""
+"""Dual encoders for tagging texts, from a thousand to a million labels."""

@@ -8,9 +8,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 
 from pumlc.engine.config import TrainConfig, require
+from pumlc.errors import UserError
 from pumlc.losses import LOSSES
-from pumlc.text.data import Layout
-from pumlc.text.encoder import Pooling
+from pumlc.text.data.readers import Layout
+from pumlc.text.models.encoder import Pooling
 
 
 @dataclass(kw_only=True)
@@ -20,7 +21,7 @@ class DataConfig:
     root: str
     """folder of the data set"""
     layout: Layout = "xmc"
-    """xmc, jsonl or csv; see pumlc/text/data.py"""
+    """xmc, jsonl or csv; see pumlc/text/data/readers.py"""
     train_rows: int | None = None
     """train on so many documents, drawn with train.seed; none: on all"""
     validation: float = 0.0
@@ -116,13 +117,13 @@ class LossConfig:
         try:
             inspect.signature(LOSSES[self.name]).bind(None, None, **self.parameters)
         except TypeError as error:
-            raise ValueError(f"loss.parameters: {self.name}: {error}") from None
+            raise UserError(f"loss.parameters: {self.name}: {error}") from None
         if "process_group" in self.parameters:
-            raise ValueError("loss.parameters: process_group is set by the run, not by a setting")
+            raise UserError("loss.parameters: process_group is set by the run, not by a setting")
         types = get_type_hints(LOSSES[self.name])
         for name, value in self.parameters.items():
             if not _accepts(types[name], value):
-                raise ValueError(
+                raise UserError(
                     f"loss.parameters: {self.name}: {name} takes "
                     f"{inspect.formatannotation(types[name])}, got {value!r}"
                 )
@@ -132,7 +133,7 @@ class LossConfig:
         try:
             LOSSES[self.name](torch.zeros(2, width), positives, **self.parameters)
         except ValueError as error:
-            raise ValueError(f"loss.parameters: {self.name}: {error}") from None
+            raise UserError(f"loss.parameters: {self.name}: {error}") from None
 
 
 @dataclass(kw_only=True)

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
-from pumlc.engine import console
 from pumlc.engine.run import RunFolder, preferred_line
+from pumlc.errors import UserError
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
-from pumlc.text.corpus import Corpus, load_corpus
-from pumlc.text.data import TextSplit
-from pumlc.text.embedding import embed_shared_out
-from pumlc.text.label_vectors import label_embeddings
+from pumlc.tables import table
+from pumlc.text.data.corpus import Corpus, load_corpus
+from pumlc.text.data.readers import TextSplit
+from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
+from pumlc.text.models.embedding import embed_shared_out
+from pumlc.text.models.label_vectors import label_embeddings
 from pumlc.text.predictor import TextPredictor
-from pumlc.text.ranking import (
+from pumlc.text.retrieval.ranking import (
     DEPTH,
     PRECISIONS,
     Precision,
@@ -25,8 +27,7 @@ from pumlc.text.ranking import (
     rank_labels,
     retrieval_metrics,
 )
-from pumlc.text.search import Index
-from pumlc.text.tokens import TokenizedTexts, cached_tokens
+from pumlc.text.retrieval.search import Index
 
 
 def evaluate_run(
@@ -64,16 +65,16 @@ def evaluate_run(
         those.
 
     Raises:
-        ValueError: no such run, weights or split; an option of image runs; or the split validation
+        UserError: no such run, weights or split; an option of image runs; or the split validation
             of data that are not those of the run. Other splits of such data only warn.
     """
     if csv is not None or classes is not None:
-        raise ValueError("a CSV file or classes can be named for image runs only")
+        raise UserError("a CSV file or classes can be named for image runs only")
     _check_search(index, search_precision)
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
-        raise ValueError(f"{run.path} has no saved weights yet; finish it with --resume")
+        raise UserError(f"{run.path} has no saved weights yet; finish it with --resume")
     predictor = TextPredictor(run.path, names[0], str(accelerator.device))
     config = predictor.config
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
@@ -102,9 +103,9 @@ def evaluate_run(
 
 def _check_search(index: str, precision: str) -> None:
     if index not in ("exact", "faiss"):
-        raise ValueError(f"index must be exact or faiss, got {index!r}")
+        raise UserError(f"index must be exact or faiss, got {index!r}")
     if precision not in PRECISIONS:
-        raise ValueError(f"search_precision must be fp32 or bf16, got {precision!r}")
+        raise UserError(f"search_precision must be fp32 or bf16, got {precision!r}")
 
 
 def report(result: dict[str, Any]) -> str:
@@ -128,11 +129,11 @@ def report(result: dict[str, Any]) -> str:
         f"{result['labels_unseen_in_training']} of them unseen in training "
         f"({result['zero_shot_rows']} documents have one)"
     )
-    table = console.table(["weights", "epoch", "true labels", *columns], rows)
+    ranked = table(["weights", "epoch", "true labels", *columns], rows)
     if "preferred" in result:
         value = result["weights"][result["preferred"]]["all"]["nDCG@5"]  # what validation goes by
-        table += "\n" + preferred_line(result, "nDCG@5", value)
-    return f"{title}\n\n{table}"
+        ranked += "\n" + preferred_line(result, "nDCG@5", value)
+    return f"{title}\n\n{ranked}"
 
 
 def _split(corpus: Corpus, split: str) -> TextSplit:
@@ -141,7 +142,7 @@ def _split(corpus: Corpus, split: str) -> TextSplit:
     rows = {"validation": corpus.validation, "train": corpus.train}.get(split)
     if rows is None or not len(rows):
         available = "test, train" + (", validation" if len(corpus.validation) else "")
-        raise ValueError(f"no split {split!r}; this run has: {available}")
+        raise UserError(f"no split {split!r}; this run has: {available}")
     return corpus.source.rows(rows)
 
 
@@ -158,7 +159,7 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
         f"{root}: texts, labels or pairs of {' and '.join(changed)} are not those of {run.path}"
     )
     if split == "validation" and "train" in changed:
-        raise ValueError(f"{message}; which documents it held out cannot be told")
+        raise UserError(f"{message}; which documents it held out cannot be told")
     warnings.warn(message, stacklevel=3)
 
 

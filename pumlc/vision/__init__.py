@@ -4,17 +4,17 @@ The names here are imported when they are first used: ``import pumlc.vision`` do
 """
 
 _LAZY = {
-    "LocalGlobalConv": "pumlc.vision.lgconv",
-    "add_local_global": "pumlc.vision.conversion",
-    "fold_local_global": "pumlc.vision.conversion",
-    "Classifier": "pumlc.vision.model",
-    "create_classifier": "pumlc.vision.model",
-    "MLDecoder": "pumlc.vision.ml_decoder",
-    "SSGRL": "pumlc.vision.ssgrl",
-    "read_word_vectors": "pumlc.vision.label_vectors",
-    "encode_class_names": "pumlc.vision.label_vectors",
-    "label_graph": "pumlc.vision.label_vectors",
-    "freeze": "pumlc.vision.model",
+    "LocalGlobalConv": "pumlc.vision.models.lgconv",
+    "add_local_global": "pumlc.vision.models.conversion",
+    "fold_local_global": "pumlc.vision.models.conversion",
+    "Classifier": "pumlc.vision.models.classifier",
+    "create_classifier": "pumlc.vision.models.classifier",
+    "MLDecoder": "pumlc.vision.models.ml_decoder",
+    "SSGRL": "pumlc.vision.models.ssgrl",
+    "read_word_vectors": "pumlc.vision.models.class_vectors",
+    "encode_class_names": "pumlc.vision.models.class_vectors",
+    "label_graph": "pumlc.vision.models.class_vectors",
+    "freeze": "pumlc.vision.models.classifier",
 }
 
 __all__ = [*_LAZY]  # pyright: ignore

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from pumlc.engine.config import TrainConfig, check_seed, closest, require
+from pumlc.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -64,7 +65,7 @@ class DataConfig:
     image_size: int | None = None
     """side of the input square in pixels; none: that of the backbone's weights"""
     augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
-    """see pumlc/vision/transforms.py"""
+    """see pumlc/vision/data/transforms.py"""
 
     def __post_init__(self) -> None:
         require(0 < self.known <= 1, "data.known", self.known, "in (0, 1]")
@@ -183,15 +184,15 @@ def check_loss_parameters(name: str, parameters: dict[str, float | str | bool | 
     """Check a loss's name and keywords before anything is loaded.
 
     Raises:
-        ValueError: unknown name or keyword (with the nearest valid one), or a missing keyword.
+        UserError: unknown name or keyword (with the nearest valid one), or a missing keyword.
     """
     from pumlc.losses import LOSSES
 
     if name not in LOSSES:
-        raise ValueError(f"loss.name: unknown loss {name!r}; {closest(name, list(LOSSES))}")
+        raise UserError(f"loss.name: unknown loss {name!r}; {closest(name, list(LOSSES))}")
     signature = inspect.signature(LOSSES[name]).parameters
     if "logits" not in signature:
-        raise ValueError(f"loss.name: {name} is a loss of texts (task: text), not of pictures")
+        raise UserError(f"loss.name: {name} is a loss of texts (task: text), not of pictures")
     keywords = {
         parameter.name: parameter
         for parameter in signature.values()
@@ -199,17 +200,17 @@ def check_loss_parameters(name: str, parameters: dict[str, float | str | bool | 
     }
     tensors = [n for n, p in keywords.items() if p.annotation is Tensor and p.default is p.empty]
     if tensors:
-        raise ValueError(
+        raise UserError(
             f"loss.name: {name} needs the tensor {tensors[0]}, which no config can give; it is for "
             "training loops of your own"
         )
     for given in parameters:
         if given not in keywords:
-            raise ValueError(
+            raise UserError(
                 f"loss.parameters: {name} has no parameter {given!r}; "
                 f"{closest(given, list(keywords))}; to drop those that a config file has for "
                 "another loss: --loss.parameters '{}'"
             )
     missing = [k for k, p in keywords.items() if p.default is p.empty and k not in parameters]
     if missing:
-        raise ValueError(f"loss.parameters: {name} needs {', '.join(missing)}")
+        raise UserError(f"loss.parameters: {name} needs {', '.join(missing)}")

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from accelerate import Accelerator
 
-from pumlc.engine import console
 from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder, preferred_line
+from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.metrics import (
     average_precision,
@@ -19,12 +19,13 @@ from pumlc.metrics import (
     oracle_thresholds,
     precision_recall_f1,
 )
+from pumlc.tables import table
 from pumlc.vision.config import DataConfig
-from pumlc.vision.images import LabelledImages
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.seen import count_seen, fingerprints
+from pumlc.vision.data.training_data import read_split, training_data
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.seen import count_seen, fingerprints
 from pumlc.vision.task import as_validated, score_images, sigmoid
-from pumlc.vision.training_data import read_split, training_data
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 
@@ -69,7 +70,7 @@ def evaluate_run(
         those.
 
     Raises:
-        ValueError: no such run, weights, split or class; ``positive_list`` with another split than
+        UserError: no such run, weights, split or class; ``positive_list`` with another split than
             "validation"; or the split has no known positive or no known negative label, without
             which nothing can be ranked or decided wrongly.
     """
@@ -82,7 +83,7 @@ def evaluate_run(
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
-        raise ValueError(f"{run.path} has no saved weights yet; finish it with --resume")
+        raise UserError(f"{run.path} has no saved weights yet; finish it with --resume")
     results: dict[str, Any] = {"run": str(run.path), "split": split, **run.preference(names)}
     images = None
     for name in names:
@@ -119,15 +120,15 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
     parts = training_data(data, seed=predictor.config.train.seed)
     held_out = parts.validation
     if held_out is None:
-        raise ValueError(f"no split 'validation': {predictor.run.path} held nothing out")
+        raise UserError(f"no split 'validation': {predictor.run.path} held nothing out")
     found = fingerprints(parts)
     if predictor.run.read().get("data", found) != found:
-        raise ValueError(
+        raise UserError(
             f"{held_out.source}: pictures or labels are not those that {predictor.run.path} was "
             "trained and validated on"
         )
     if held_out.classes != predictor.labels:
-        raise ValueError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
+        raise UserError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
     return held_out
 
 
@@ -229,11 +230,11 @@ def report(result: dict[str, Any], *, per_class: bool = False) -> str:
             f"\n{result['classes_without_negative']} classes have no known negative: there every "
             "ranking is perfect, and AP is 100 or, without a positive, none"
         )
-    overview = console.table(header, rows)
+    overview = table(header, rows)
     if "preferred" in result:
         value = result["weights"][result["preferred"]]["mAP"]["sklearn"]
         overview += "\n" + preferred_line(result, "mAP sklearn", value)
-    tables = [title, overview, console.table(["weights", "decision", *measures], decisions)]
+    tables = [title, overview, table(["weights", "decision", *measures], decisions)]
     if per_class:
         tables.append(_class_table(result))
     return "\n\n".join(tables)
@@ -245,8 +246,8 @@ def _class_table(result: dict[str, Any]) -> str:
     each = result["weights"][weights]["AP"]
     names = sorted(each, key=lambda name: math.inf if each[name] is None else each[name])
     rows = [[name, *result["known_labels"][name].values(), each[name]] for name in names]
-    table = console.table(["class", "positive", "negative", "AP"], rows)
-    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{table}"
+    of_classes = table(["class", "positive", "negative", "AP"], rows)
+    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{of_classes}"
 
 
 def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
@@ -269,13 +270,13 @@ def other_place(
     """The data of a run where they are now: another folder, another CSV file.
 
     Raises:
-        ValueError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
+        UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
             that was not trained with one or together with ``csv``.
     """
     changes: dict[str, Any] = {}
     if positive_list is not None:
         if data.protocol != "positive-list":
-            raise ValueError(
+            raise UserError(
                 f"data.positive_list {positive_list}: the run was trained with data.protocol "
                 f"{data.protocol}, not with a list"
             )
@@ -296,7 +297,7 @@ def other_place(
     if unlisted is None:
         return data
     if data.name != "csv":
-        raise ValueError(
+        raise UserError(
             f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
             "is defined"
         )
@@ -313,18 +314,18 @@ def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, nam
         name: that of the data set.
 
     Raises:
-        ValueError: no label is positive, or none is negative.
+        UserError: no label is positive, or none is negative.
     """
     where = f"{images.source}, split {split}: {images.counts()}"
     if not (labels == POSITIVE).any():
-        raise ValueError(f"{where}: without a positive label there is nothing to measure")
+        raise UserError(f"{where}: without a positive label there is nothing to measure")
     if not (labels == NEGATIVE).any():
         advice = (
             ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
             "of the settings for the split test); else list the absent labels in the column "
             "negatives (one column per class: as -1)"
         )
-        raise ValueError(
+        raise UserError(
             f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
             f"so neither AP nor precision can be measured{advice if name == 'csv' else ''}"
         )
@@ -332,5 +333,5 @@ def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, nam
 
 def _column(name: str, class_names: Sequence[str]) -> int:
     if name not in class_names:
-        raise ValueError(f"unknown class {name!r}; valid: {', '.join(class_names)}")
+        raise UserError(f"unknown class {name!r}; valid: {', '.join(class_names)}")
     return list(class_names).index(name)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pumlc.vision.conversion import fold_local_global
-from pumlc.vision.model import Classifier
+from pumlc.errors import UserError
+from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.models.conversion import fold_local_global
 
 
 def export_onnx(
@@ -40,7 +41,7 @@ def export_onnx(
         thresholds: C numbers in [0, 1].
 
     Raises:
-        ValueError: another number of names or thresholds than logits; the extra [export] is not
+        UserError: another number of names or thresholds than logits; the extra [export] is not
             installed.
     """
     onnx = _require("onnx")
@@ -52,7 +53,7 @@ def export_onnx(
         classes = model(images).shape[1]
     for what, given in (("class_names", class_names), ("thresholds", thresholds)):
         if given is not None and len(given) != classes:
-            raise ValueError(f"{len(given)} {what} for a classifier of {classes} classes")
+            raise UserError(f"{len(given)} {what} for a classifier of {classes} classes")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of itself
         program = torch.onnx.export(
@@ -84,7 +85,7 @@ def largest_difference(path: Path | str, classifier: Classifier, images: Tensor)
         images: [B,3,H,W], prepared as ``classifier.data_config`` says.
 
     Raises:
-        ValueError: the extra [export] is not installed.
+        UserError: the extra [export] is not installed.
     """
     session = _require("onnxruntime").InferenceSession(str(path))
     (logits,) = session.run(["logits"], {"images": images.numpy()})
@@ -112,4 +113,4 @@ def _require(module: str):
     try:
         return import_module(module)
     except ImportError:
-        raise ValueError(f"no {module}: pip install -e '.[export]'") from None
+        raise UserError(f"no {module}: pip install -e '.[export]'") from None

@@ -12,10 +12,11 @@ from PIL import Image
 from pumlc.engine.config import from_plain
 from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
-from pumlc.vision.build import build_trained
+from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.models.build import build_trained
 from pumlc.vision.task import sigmoid, to_device
-from pumlc.vision.transforms import evaluation_transform, read_image
 
 Picture = Path | str | Image.Image | np.ndarray
 
@@ -48,7 +49,7 @@ class VisionPredictor:
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
-        ValueError: not a run folder, no such weights, weights of another model, or no such device.
+        UserError: not a run folder, no such weights, weights of another model, or no such device.
     """
 
     def __init__(
@@ -79,12 +80,12 @@ class VisionPredictor:
             batch_size: pictures at a time.
 
         Raises:
-            ValueError: one picture in the place of several, a picture is missing or does not
+            UserError: one picture in the place of several, a picture is missing or does not
                 decode, or ``batch_size`` is below 1.
         """
         _refuse_single(images)
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
         transform = evaluation_transform(self.model.data_config)
         scores = [np.empty((0, len(self.labels)), np.float32)]
         pictures = iter(images)
@@ -102,4 +103,4 @@ def _refuse_single(images: Iterable[Picture]) -> None:
     array = isinstance(images, np.ndarray)
     if isinstance(images, Path | str | Image.Image) or (array and images.ndim == 3):
         got = f"an array {list(images.shape)}" if array else repr(images)
-        raise ValueError(f"images must be a list of pictures, for one [picture], got {got}")
+        raise UserError(f"images must be a list of pictures, for one [picture], got {got}")

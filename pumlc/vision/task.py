@@ -10,29 +10,30 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pumlc.engine.data import EpochBatches, gather_rows, own_rows
-from pumlc.engine.loop import Validation
+from pumlc.engine.batches import EpochBatches, gather_rows, own_rows
+from pumlc.engine.task import Validation
+from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
 from pumlc.losses import LOSSES, pu_mixup_loss
 from pumlc.metrics import fit_thresholds, mean_average_precision
-from pumlc.vision.build import build_for_training
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.csv_file import warn_of_similar_classes
-from pumlc.vision.images import LabelledImages
-from pumlc.vision.loader import (
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.loader import (
     Pictures,
     TrainingPictures,
     batches_of,
     scoring_loader,
     training_loader,
 )
-from pumlc.vision.seen import fingerprints, write_seen
-from pumlc.vision.training_data import training_data
-from pumlc.vision.transforms import evaluation_transform, training_transform
+from pumlc.vision.data.readers.csv_file import warn_of_similar_classes
+from pumlc.vision.data.seen import fingerprints, write_seen
+from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.transforms import evaluation_transform, training_transform
+from pumlc.vision.models.build import build_for_training
 
 
 class VisionTask:
-    """Model, data and loss of an image run; satisfies `pumlc.engine.loop.Task`.
+    """Model, data and loss of an image run; satisfies `pumlc.engine.task.Task`.
 
     Args:
         config: the settings of the run.
@@ -67,9 +68,10 @@ class VisionTask:
             "local_global": list(self.model.converted),
         }
 
-    def write_manifest(self, path: Path) -> None:
+    def write_files(self, folder: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
-        write_seen(path.with_name("pictures.npz"), self.data, self.config.data.root)
+        path = folder / "label_manifest.npz"
+        write_seen(folder / "pictures.npz", self.data, self.config.data.root)
         write_manifest(path, self.data.manifest)
         if self.data.validation_manifest is not None:
             write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)
@@ -154,7 +156,7 @@ class VisionTask:
             workers=self.config.train.workers,
         )
         if not np.isfinite(scores).all():
-            raise ValueError(
+            raise UserError(
                 "scores of the validation part are not finite: the training has diverged. Usual "
                 "causes: train.learning_rate too large, train.precision fp16"
             )
@@ -218,7 +220,7 @@ def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
     Unknown counts as negative where `as_validated` says so, and the metric says so in its name.
 
     Raises:
-        ValueError: no class has a known positive.
+        UserError: no class has a known positive.
     """
     _refuse_empty_validation(labels)
     labels, changed = as_validated(labels)
@@ -264,18 +266,18 @@ def try_loss(
     """Refuse a value the loss does not take before there is a run folder, not in the first step.
 
     Raises:
-        ValueError: with the parameters, after ``where``, and what the loss says of them.
+        UserError: with the parameters, after ``where``, and what the loss says of them.
     """
     targets = torch.tensor([[POSITIVE], [NEGATIVE]]).expand(2, num_classes)
     try:
         LOSSES[name](torch.zeros(2, num_classes), targets, **parameters)
     except Exception as error:  # whatever a loss does with a value of a kind it does not expect
-        raise ValueError(f"{where}parameters {parameters}: {error}") from None
+        raise UserError(f"{where}parameters {parameters}: {error}") from None
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
     if train.labels.max() != POSITIVE:
-        raise ValueError(
+        raise UserError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
         )
@@ -283,7 +285,7 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
 
 def _refuse_empty_validation(labels: np.ndarray) -> None:
     if not (labels == POSITIVE).any():
-        raise ValueError(
+        raise UserError(
             f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
             "more with data.validation, or select nothing with data.validation 0"
         )

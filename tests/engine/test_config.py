@@ -15,7 +15,7 @@ from pumlc.engine.config import (
     task_of,
 )
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.sweep import SweepConfig
+from pumlc.vision.sweep.config import SweepConfig
 
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 DEMO = str(Path(__file__).parent.parent.parent / "configs" / "demo_pumlc.yaml")

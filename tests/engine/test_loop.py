@@ -9,9 +9,9 @@ from accelerate.state import AcceleratorState
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.data import EpochBatches
 from pumlc.engine.loop import Trainer, create_accelerator
 from pumlc.engine.optimizer import create_optimizer, create_schedule
 from pumlc.engine.run import RunFolder
@@ -181,7 +181,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{}", "no config"), (b"[]", "no config"), (b"{", "not JSON"), (b"\xff", "not JSON")],
+    [(b"{}", "no config"), (b"[]", "no config"), (b"{", "not JSON"), (b"\xff", "not UTF-8")],
 )
 def test_what_is_no_run(tmp_path, content, message):
     (tmp_path / "run.json").write_bytes(content)

@@ -97,7 +97,7 @@ def train(
     """What tools/train.py does."""
     run = RunFolder(folder)
     run.start(plain(task.config), task.facts(), 1)
-    task.write_manifest(run.path / "label_manifest.npz")
+    task.write_files(run.path)
     trainer(task, task.config.train, run, accelerator).train()
     return run
 

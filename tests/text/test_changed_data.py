@@ -11,8 +11,8 @@ from small_texts import fresh_accelerator, text_config
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder, read_json, write_json
-from pumlc.text.corpus import fingerprint
-from pumlc.text.data import read_corpus
+from pumlc.text.data.corpus import fingerprint
+from pumlc.text.data.readers import read_corpus
 from pumlc.text.evaluation import evaluate_run
 from pumlc.text.task import TextTask
 
@@ -28,7 +28,7 @@ def trained(corpus_folder, bert_folder, tmp_path_factory):
     torch.manual_seed(0)
     task, run = TextTask(config), RunFolder(folder / "run")
     run.start(plain(config), task.facts(), 1)
-    task.write_manifest(run.path / "label_manifest.npz")
+    task.write_files(run.path)
     Trainer(task, config.train, run, fresh_accelerator()).train()
     return data, run, config
 

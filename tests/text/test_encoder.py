@@ -12,7 +12,8 @@ from torch import nn
 from transformers import AutoModel
 
 from pumlc.engine.checkpoint import load_into, save_weights
-from pumlc.text.encoder import (
+from pumlc.text.data.tokens import tokenize
+from pumlc.text.models.encoder import (
     DualEncoder,
     Head,
     TextEncoder,
@@ -21,7 +22,6 @@ from pumlc.text.encoder import (
     load_tokenizer,
     read_head,
 )
-from pumlc.text.tokens import tokenize
 
 TEXTS = ["red apple", "blue bird flies fruit colour", "fish"]
 

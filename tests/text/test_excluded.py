@@ -11,9 +11,9 @@ from small_texts import LABELS, text_config, write_filter
 
 from pumlc.losses import LOSSES, pu_loss
 from pumlc.text.config import LossConfig
-from pumlc.text.objective import contrastive_loss
+from pumlc.text.data.tokens import tokenize
 from pumlc.text.task import TextTask
-from pumlc.text.tokens import tokenize
+from pumlc.text.training.objective import contrastive_loss
 
 CASES = {
     "softmax": ("softmax", {}, None),

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from small_texts import WORDS
 from torch import nn
 
-from pumlc.text import gradcache
-from pumlc.text.embedding import encode_rows, length_sorted_chunks
-from pumlc.text.encoder import DualEncoder, Head, load_encoder
-from pumlc.text.gradcache import Side, cached_backward
-from pumlc.text.tokens import tokenize
+from pumlc.text.data.tokens import tokenize
+from pumlc.text.models.embedding import encode_rows, length_sorted_chunks
+from pumlc.text.models.encoder import DualEncoder, Head, load_encoder
+from pumlc.text.training import gradcache
+from pumlc.text.training.gradcache import Side, cached_backward
 
 CPU = torch.device("cpu")
 

@@ -22,10 +22,10 @@ import pumlc
 from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
 from pumlc.losses import decoupled_softmax_loss
+from pumlc.text.data.tokens import tokenize
 from pumlc.text.evaluation import evaluate_run
-from pumlc.text.label_vectors import LabelVectors
+from pumlc.text.models.label_vectors import LabelVectors
 from pumlc.text.task import TextTask
-from pumlc.text.tokens import tokenize
 
 SEEN = np.setdiff1d(np.arange(len(LABELS)), UNSEEN)
 BATCH = np.array([49, 3, 0, 77])

@@ -11,7 +11,13 @@ from safetensors.torch import save_file
 from small_texts import write_sentence_transformers
 from transformers import AutoModel
 
-from pumlc.text.encoder import Head, check_vocabulary, load_encoder, load_tokenizer, read_head
+from pumlc.text.models.encoder import (
+    Head,
+    check_vocabulary,
+    load_encoder,
+    load_tokenizer,
+    read_head,
+)
 
 
 @pytest.fixture

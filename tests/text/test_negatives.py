@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pumlc.losses import LOSSES, decoupled_softmax_loss
 from pumlc.text.config import LossConfig
-from pumlc.text.negatives import candidate_labels, draw_negatives, entries_among
-from pumlc.text.objective import COUPLE_LABELS, contrastive_loss
+from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
+from pumlc.text.training.objective import COUPLE_LABELS, contrastive_loss
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 8))

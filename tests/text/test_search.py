@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumlc.text import search as search_module
-from pumlc.text.search import faiss_search, search
+from pumlc.text.retrieval import search as search_module
+from pumlc.text.retrieval.search import faiss_search, search
 
 
 def oracle(queries, labels, k, excluded=None):

@@ -15,9 +15,10 @@ from small_texts import text_config, write_filter
 
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
-from pumlc.engine.run import RunFolder, read_json
-from pumlc.text.sharding import gather_embeddings, share_of, sum_gradients
+from pumlc.engine.run import RunFolder
+from pumlc.files import read_json
 from pumlc.text.task import TextTask
+from pumlc.text.training.sharding import gather_embeddings, share_of, sum_gradients
 
 STEPS = {
     "softmax": {"loss__name": "softmax"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from pumlc.text.data import TextSplit, read_corpus, read_lines
+from pumlc.text.data.readers import TextSplit, read_corpus, read_lines
 
 TRAIN = np.array([[1, 0, 0], [0, 2, 1]])
 TEST = np.array([[0, 0, 3]])

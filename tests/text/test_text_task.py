@@ -19,10 +19,10 @@ from small_texts import (
 
 import pumlc
 from pumlc.engine.run import RunFolder
-from pumlc.text.corpus import load_corpus
+from pumlc.text.data.corpus import load_corpus
+from pumlc.text.data.tokens import tokenize
 from pumlc.text.evaluation import evaluate_run, report
 from pumlc.text.task import TextTask
-from pumlc.text.tokens import tokenize
 
 
 @pytest.mark.parametrize("shared", ["true", "false"])

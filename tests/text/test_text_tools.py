@@ -77,7 +77,7 @@ def test_search_of_rounded_embeddings(trained, texts, tool, capsys, index, monke
     """The embeddings that are compared are bfloat16, and nearly the same comes out."""
     if index == "faiss":
         pytest.importorskip("faiss")
-    from pumlc.text import ranking
+    from pumlc.text.retrieval import ranking
 
     name = {"exact": "search", "faiss": "faiss_search"}[index]
     seen, find = [], getattr(ranking, name)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pumlc.text import tokens as tokens_module
-from pumlc.text.tokens import TokenizedTexts, cached_tokens, tokenize
+from pumlc.text.data import tokens as tokens_module
+from pumlc.text.data.tokens import TokenizedTexts, cached_tokens, tokenize
 
 TEXTS = ["red apple", "", "blue bird flies fruit colour", "unheard words", "fish"]
 
@@ -190,7 +190,7 @@ def test_damaged_offsets_are_refused(tokenizer, tmp_path, damage):
 def test_the_key_is_the_same_in_another_process(bert_folder):
     code = f"""
 from transformers import AutoTokenizer
-from pumlc.text.tokens import _fingerprint
+from pumlc.text.data.tokens import _fingerprint
 print(_fingerprint({TEXTS!r}, AutoTokenizer.from_pretrained({str(bert_folder)!r}), 8))
 """
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

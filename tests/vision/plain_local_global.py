@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pumlc.vision.lgconv import LocalGlobalConv
+from pumlc.vision.models.lgconv import LocalGlobalConv
 
 
 def plain_local_global(layer: LocalGlobalConv, x: Tensor) -> Tensor:

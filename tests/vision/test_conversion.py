@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pumlc.vision import LocalGlobalConv, add_local_global, fold_local_global
-from pumlc.vision.lgconv import FoldedLocalGlobalConv
+from pumlc.vision.models.lgconv import FoldedLocalGlobalConv
 
 # family -> number of converted convolutions, one of them; otherwise the smallest of each family
 FAMILIES = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pumlc.metrics import average_precision
+from pumlc.vision.audit.out_of_fold import out_of_fold_scores
 from pumlc.vision.config import LossConfig
-from pumlc.vision.cross_fit import out_of_fold_scores
 
 BCE = LossConfig(name="bce", parameters={"unknown": "ignore"})
 PNU = LossConfig(name="pnu", mixup_weight=1.0)

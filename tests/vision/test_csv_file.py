@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pumlc.vision import csv_file
 from pumlc.vision.config import DataConfig
-from pumlc.vision.csv_file import read_csv
-from pumlc.vision.loader import decode
-from pumlc.vision.training_data import training_data
-from pumlc.vision.transforms import evaluation_transform
+from pumlc.vision.data.loader import decode
+from pumlc.vision.data.readers import csv_file
+from pumlc.vision.data.readers.csv_file import read_csv
+from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.transforms import evaluation_transform
 
 
 @pytest.fixture

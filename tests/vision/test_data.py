@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pumlc.vision.data import VOC_CLASSES, read_coco, read_voc
+from pumlc.vision.data.readers.coco_voc import VOC_CLASSES, read_coco, read_voc
 
 
 def write_pictures(folder, names):

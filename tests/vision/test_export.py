@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from pumlc.vision import create_classifier, fold_local_global
+from pumlc.vision.data.transforms import evaluation_transform, read_image
 from pumlc.vision.export import export_onnx, largest_difference
-from pumlc.vision.transforms import evaluation_transform, read_image
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -9,10 +9,10 @@ import torch
 
 from pumlc.labels import keep_proportion
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
-from pumlc.vision.features import SplitFeatures, frozen_features, pooled_features
-from pumlc.vision.model import create_classifier
-from pumlc.vision.probe import Heads, Method, ProbeConfig, probe_cell, probe_data
-from pumlc.vision.training_data import read_split
+from pumlc.vision.data.training_data import read_split
+from pumlc.vision.frozen.features import SplitFeatures, frozen_features, pooled_features
+from pumlc.vision.frozen.heads import Heads, Method, ProbeConfig, probe_cell, probe_data
+from pumlc.vision.models.classifier import create_classifier
 
 BCE = Method(loss=LossConfig(name="bce", parameters={"unknown": "ignore"}))
 CONFIG = ProbeConfig(learning_rates=[1e-2, 1e-1], epochs=[5, 20], batch_size=32)
@@ -46,8 +46,8 @@ def test_features_are_what_the_linear_head_is_given(squares_coco):
     assert given == []
     assert features.shape[0] == len(images)
     assert features.dtype == np.float32
-    from pumlc.vision.loader import Pictures
-    from pumlc.vision.transforms import evaluation_transform
+    from pumlc.vision.data.loader import Pictures
+    from pumlc.vision.data.transforms import evaluation_transform
 
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(5))
     with torch.no_grad():

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pumlc.vision import SSGRL, MLDecoder, encode_class_names, label_graph, read_word_vectors
-from pumlc.vision import ssgrl as ssgrl_module
-from pumlc.vision.ssgrl import GatedGraph, SemanticDecoupling
+from pumlc.vision.models import ssgrl as ssgrl_module
+from pumlc.vision.models.ssgrl import GatedGraph, SemanticDecoupling
 
 
 def small_decoder(num_classes: int, queries: int | None) -> MLDecoder:

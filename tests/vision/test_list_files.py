@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pumlc.vision.list_files import read_nus_wide, read_open_images, read_visual_genome
-from pumlc.vision.sources import source
+from pumlc.vision.data.readers.list_files import read_nus_wide, read_open_images, read_visual_genome
+from pumlc.vision.data.sources import source
 
 
 def write(file, text):

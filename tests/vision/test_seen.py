@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from pumlc.labels import PackedLabels, compare
-from pumlc.vision.images import LabelledImages
-from pumlc.vision.seen import count_seen, write_seen
-from pumlc.vision.training_data import TrainingData
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.seen import count_seen, write_seen
+from pumlc.vision.data.training_data import TrainingData
 
 SETTINGS = [
     *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),

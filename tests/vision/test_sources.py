@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pumlc.vision.sources import SOURCES, missing_parts, source
+from pumlc.vision.data.sources import SOURCES, missing_parts, source
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,15 +11,15 @@ from pumlc.engine.config import TrainConfig
 from pumlc.engine.run import RunFolder
 from pumlc.losses import LOSSES
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
-from pumlc.vision.loader import Pictures, TrainingPictures, decode
+from pumlc.vision.data.loader import Pictures, TrainingPictures, decode
+from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
 from pumlc.vision.task import (
     VisionTask,
     mix_halves,
     score_images,
     validate_scores,
 )
-from pumlc.vision.training_data import training_data
-from pumlc.vision.transforms import evaluation_transform, read_image, training_transform
 
 STANDARD = {"input_size": (3, 28, 28), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
@@ -329,7 +329,7 @@ def test_run_folder_prefers_the_best_validation(tmp_path):
 
 def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
     from pumlc.engine.checkpoint import save_weights
-    from pumlc.vision.build import build_trained
+    from pumlc.vision.models.build import build_trained
 
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("red 1 0 0 2\ngreen 0 1 0 2\nblue 0 0 1 2\n")
@@ -362,7 +362,7 @@ def test_a_transformer_trains_by_config_without_branches(squares_coco):
 
 
 def test_the_label_graph_counts_what_training_may_see(squares_coco, tmp_path):
-    from pumlc.vision.label_vectors import label_graph
+    from pumlc.vision.models.class_vectors import label_graph
 
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("red 1 0 0 2\ngreen 0 1 0 2\nblue 0 0 1 2\n")

@@ -17,8 +17,8 @@ from pumlc.labels import (
     keep_single_positive,
 )
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data import VOC_CLASSES
-from pumlc.vision.training_data import observe, training_data
+from pumlc.vision.data.readers.coco_voc import VOC_CLASSES
+from pumlc.vision.data.training_data import observe, training_data
 
 LABELS = np.random.RandomState(0).choice([1, -1], size=(40, 6)).astype(np.int8)
 PROTOCOLS = {

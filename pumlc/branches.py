@@ -1,0 +1,75 @@
+"""The two branches of the package, chosen in one place by the ``task`` of a run."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pumlc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a branch offers to the commands; its modules are imported when they are first used.
+
+    Attributes:
+        name: the value of ``task`` in settings.
+        config: names of module and dataclass of the settings of a run.
+        task: of the class that the training loop drives, `pumlc.engine.task.Task`.
+        predictor: of the class behind `pumlc.load`.
+        evaluation: of the module with ``evaluate_run``, ``report`` and ``OPTIONS``, the names of
+            the options of ``evaluate_run`` and ``report`` that this branch alone has.
+    """
+
+    name: str
+    config: tuple[str, str]
+    task: tuple[str, str]
+    predictor: tuple[str, str]
+    evaluation: str
+
+    @property
+    def config_class(self) -> Any:
+        return getattr(import_module(self.config[0]), self.config[1])
+
+    @property
+    def task_class(self) -> Any:
+        return getattr(import_module(self.task[0]), self.task[1])
+
+    @property
+    def predictor_class(self) -> Any:
+        return getattr(import_module(self.predictor[0]), self.predictor[1])
+
+    @property
+    def evaluation_module(self) -> Any:
+        return import_module(self.evaluation)
+
+
+BRANCHES = {
+    branch.name: branch
+    for branch in (
+        Branch(
+            "vision",
+            config=("pumlc.vision.config", "VisionConfig"),
+            task=("pumlc.vision.task", "VisionTask"),
+            predictor=("pumlc.vision.predictor", "VisionPredictor"),
+            evaluation="pumlc.vision.evaluation",
+        ),
+        Branch(
+            "text",
+            config=("pumlc.text.config", "TextConfig"),
+            task=("pumlc.text.task", "TextTask"),
+            predictor=("pumlc.text.predictor", "TextPredictor"),
+            evaluation="pumlc.text.evaluation",
+        ),
+    )
+}
+
+
+def branch_of(task: Any) -> Branch:
+    """The branch of a value of ``task``.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if not isinstance(task, str) or task not in BRANCHES:
+        raise UserError(f"task must be {' or '.join(BRANCHES)}, got {task!r}")
+    return BRANCHES[task]

@@ -1,0 +1,1 @@
+"""The commands: one file each, one parser for all. Imports everything, is imported by nothing."""

@@ -1,0 +1,79 @@
+"""What the training loop knows of what it trains."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a look at the validation part gave.
+
+    Attributes:
+        score: larger is better; weights are selected by it.
+        metrics: named numbers for metrics.csv.
+        extras: stored with the weights (thresholds).
+    """
+
+    score: float
+    metrics: dict[str, float]
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """What is trained: a model, its data and its loss behind a few methods."""
+
+    model: nn.Module
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json records of data and model, as plain JSON.
+
+        ``data`` is the fingerprint that a resumed run must find again.
+        """
+        ...
+
+    def write_files(self, folder: Path) -> None:
+        """Write into the run folder what predicting, evaluating and auditing need.
+
+        Called before the first epoch, and again when a run goes on.
+        """
+        ...
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Called once, with the model on its device: to set weights that need it there."""
+        ...
+
+    def steps_per_epoch(self, world_size: int) -> int:
+        """Number of optimizer steps in an epoch."""
+        ...
+
+    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[Any]:
+        """The batches of this process in ``epoch``, a function of seed, epoch and rank alone."""
+        ...
+
+    def training_step(
+        self, network: nn.Module, batch: Any, accelerator: Accelerator, step: int
+    ) -> dict[str, float]:
+        """Forward and backward: leaves gradients behind and returns named losses.
+
+        ``network`` is `model`, wrapped for several processes. The returned ``loss`` is what the
+        loop checks for being finite. The task owns the backward pass: mixup needs a second forward
+        pass, gradient caching two.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What resuming needs beside the weights; empty for most tasks."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the state of an interrupted run."""
+        ...
+
+    def validate(self, accelerator: Accelerator) -> Validation | None:
+        """Score the held-out part of the training data; None if nothing is held out."""
+        ...

@@ -1,0 +1,54 @@
+"""A training run from its settings to its folder."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from accelerate.utils import set_seed
+
+from pumlc.engine.config import plain
+from pumlc.engine.loop import Trainer, create_accelerator
+from pumlc.engine.run import RunFolder
+from pumlc.engine.task import Task
+from pumlc.errors import UserError
+
+
+def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = False) -> Any:
+    """Train what a config describes into a run folder, or go on with it.
+
+    Args:
+        config: settings of a branch: a dataclass with ``train``.
+        task_class: makes the task from the config.
+        run: the folder; created, unless the run goes on.
+        resume: continue from the checkpoint of the folder.
+
+    Returns:
+        the accelerator, whose processes the caller ends (`pumlc.engine.loop.end_processes`).
+
+    Raises:
+        UserError: see the task; the folder holds a run already; or the run that goes on had other
+            data or another number of processes.
+    """
+    accelerator = create_accelerator(config.train.precision)
+    if resume and run.read()["world_size"] != accelerator.num_processes:
+        raise UserError(
+            f"{run.path} ran on {run.read()['world_size']} process(es), this is "
+            f"{accelerator.num_processes}; resume on as many"
+        )
+    set_seed(config.train.seed)
+    task: Task = task_class(config)
+    trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
+    facts = task.facts()
+    if resume and facts.get("data") != run.read().get("data", facts.get("data")):
+        raise UserError(f"{run.path}: its data are not those that the run started with")
+    with run.held() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process and not resume:
+            run.start(plain(config), facts, accelerator.num_processes)
+            shown = (f"{name} {value}" for name, value in facts.items() if type(value) is int)
+            print(", ".join(shown))
+        if accelerator.is_main_process:  # also if it goes on: it may have been killed before
+            task.write_files(run.path)
+        accelerator.wait_for_everyone()
+        if resume:
+            trainer.resume()
+        trainer.train()
+    return accelerator

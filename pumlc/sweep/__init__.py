@@ -1,0 +1,1 @@
+"""Grids of runs: run what is missing, choose by validation, tabulate, plot."""

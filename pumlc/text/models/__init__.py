@@ -1,0 +1,1 @@
+"""The dual encoder and what it is made of."""

@@ -1,0 +1,94 @@
+"""Labels ranked for documents, and the metrics of that."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.metrics import (
+    ndcg_at_k,
+    precision_at_k,
+    propensity_precision_at_k,
+    recall_at_k,
+)
+from pumlc.text.data.readers import SparseMatrix
+from pumlc.text.retrieval.search import Index, faiss_search, search
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+TOP = (1, 3, 5)
+DEEP = (10, 100)
+DEPTH = max(DEEP)
+
+
+def rank_labels(
+    queries: np.ndarray,
+    labels: np.ndarray,
+    k: int,
+    accelerator: Accelerator,
+    *,
+    excluded: SparseMatrix | None = None,
+    index: Index = "exact",
+    precision: Precision = "fp32",
+) -> np.ndarray:
+    """The k best labels of each document, each process ranking a share of the documents.
+
+    Args:
+        queries: float32 [N, D], the same on every process.
+        labels: float32 [L, D], the same on every process.
+        k: labels wanted.
+        excluded: sparse [N, L]: pairs left out.
+        index: exact, or faiss.
+        precision: bf16 rounds the embeddings to bfloat16 before the search.
+
+    Returns:
+        int64 [N, k] on every process; see `pumlc.text.retrieval.search.search`.
+    """
+    own = np.array(own_rows(len(queries), accelerator), np.int64)
+    find = search if index == "exact" else faiss_search
+    ids, _ = find(
+        torch.from_numpy(queries[own]).to(accelerator.device, PRECISIONS[precision]),
+        torch.from_numpy(labels).to(PRECISIONS[precision]),
+        k,
+        excluded=None if excluded is None else excluded[own],
+    )
+    return gather_rows(ids, len(queries), accelerator)
+
+
+def retrieval_metrics(
+    ids: np.ndarray, truth: SparseMatrix, inverse_propensities: np.ndarray | None = None
+) -> dict[str, float]:
+    """P@1/3/5, nDCG@1/3/5, R@10/100 and, with propensities, PSP@1/3/5, in percent.
+
+    Every row counts: one without a true label adds 0 to a mean.
+
+    Args:
+        ids: [N, 100], best first; -1 where there is none.
+        truth: bool CSR [N, L].
+        inverse_propensities: [L] or None.
+    """
+    metrics = {f"P@{k}": precision_at_k(ids, truth, k) for k in TOP}
+    metrics |= {f"nDCG@{k}": ndcg_at_k(ids, truth, k) for k in TOP}
+    if inverse_propensities is not None:
+        for k in TOP:
+            metrics[f"PSP@{k}"] = propensity_precision_at_k(ids, truth, k, inverse_propensities)
+    return metrics | {f"R@{k}": recall_at_k(ids, truth, k) for k in DEEP}
+
+
+def only_labels(truth: SparseMatrix, kept: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Rows with a true label among ``kept``, and their truth with the other labels taken out.
+
+    Args:
+        truth: bool CSR [N, L].
+        kept: bool [L].
+
+    Returns:
+        row numbers [n] and bool CSR [n, L].
+    """
+    part = truth.copy()
+    part.data = kept[part.indices]
+    part.eliminate_zeros()
+    rows = np.flatnonzero(np.diff(part.indptr))
+    return rows, part[rows]

@@ -1,0 +1,1 @@
+"""The loss of a step, its negatives, its gradients, its division over processes."""

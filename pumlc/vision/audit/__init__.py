@@ -1,0 +1,1 @@
+"""Suspected label errors of a run on pictures."""

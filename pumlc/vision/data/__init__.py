@@ -1,0 +1,1 @@
+"""Pictures and labels: readers, hiding, splitting, transforms, loaders."""

@@ -1,0 +1,89 @@
+"""A positive-only list as the labels of a training split."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pumlc.errors import UserError
+from pumlc.labels import POSITIVE, UNKNOWN
+from pumlc.labels.lists import positive_list
+from pumlc.vision.data.images import LabelledImages, require_file
+
+
+def keep_listed(images: LabelledImages, file: Path, root: Path) -> np.ndarray:
+    """Leave of the true labels the positives that a list has for each picture, in place.
+
+    A name of the list is a picture's path below ``root`` or, where no picture has that path, its
+    file name, if no other picture has the same. A positive of the list that is truly negative is
+    kept: it is an error of the annotator. A picture that is not listed loses all of its labels.
+
+    Args:
+        images: pictures with all of their labels, overwritten.
+        file: the list, see `pumlc.labels.read_positive_list`.
+        root: folder of the data set.
+
+    Returns:
+        ascending rows of the pictures that are listed.
+
+    Raises:
+        UserError: the list is missing or malformed, a name is that of no picture or of several, a
+            picture is listed twice, or a class is listed whose true label is unknown.
+    """
+    require_file(file, "data.positive_list must name a list of pictures")
+    labels, find = images.labels, _finder(images, file, root)
+    lines = np.zeros(len(images), np.int64)  # where a row is listed; 0: it is not
+    strange: list[str] = []
+    for line, name, columns in positive_list(file, len(images.classes)):
+        row = find(line, name)
+        if row is None:
+            strange.append(f"{name!r} in line {line}")
+            continue
+        if lines[row]:
+            raise UserError(
+                f"{file}, line {line}: picture {name!r} is listed already, in line {lines[row]}"
+            )
+        for column in columns:
+            if labels[row, column] == UNKNOWN:
+                raise UserError(
+                    f"{file}, line {line}: picture {name!r} is listed with class {column} "
+                    f"({images.classes[column]}), of which {images.source} does not say whether "
+                    "it is there; valid: classes with a known label (voc: all, with data.difficult "
+                    "negative)"
+                )
+        labels[row] = UNKNOWN
+        labels[row, columns] = POSITIVE
+        lines[row] = line
+    if strange:
+        first = images.path(0)
+        raise UserError(
+            f"{file}: {len(strange)} of its names are no picture of the training split of "
+            f"{images.source}, the first is {strange[0]}; valid: names like "
+            f"{os.path.relpath(first, root)!r} or {first.name!r}"
+        )
+    labels[lines == 0] = UNKNOWN
+    return np.flatnonzero(lines)
+
+
+def _finder(images: LabelledImages, file: Path, root: Path) -> Callable[[int, str], int | None]:
+    """Row of the picture that a line of the list means, None without one."""
+    folder = os.path.relpath(images.root, root)
+    paths = [os.path.normpath(os.path.join(folder, path.decode())) for path in images.paths]
+    row_of = {path: row for row, path in enumerate(paths)}
+    first: dict[str, int] = {}
+    second: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        name = os.path.basename(path)
+        (second if name in first else first)[name] = row
+
+    def find(line: int, name: str) -> int | None:
+        row = row_of.get(os.path.normpath(name))
+        if row is None and name in second:
+            raise UserError(
+                f"{file}, line {line}: several pictures have the file name {name!r}, so it must be "
+                f"a path below {root}, as {paths[first[name]]!r} or {paths[second[name]]!r}"
+            )
+        return first.get(name) if row is None else row
+
+    return find

@@ -1,0 +1,324 @@
+"""Reader of a CSV file of labels, streaming: a million rows are never a million dicts."""
+
+import contextlib
+import csv
+import os
+import re
+import unicodedata
+import warnings
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pumlc.engine.config import closest
+from pumlc.errors import UserError
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.vision.data.images import LabelledImages, checked_images, refuse_duplicates, require_file
+
+SPLITS = ("train", "test", "val")
+_LONG_FORM = ("split", "image", "labels", "negatives")
+_WIDE_VALUES = {"1": POSITIVE, "0": UNKNOWN, "": UNKNOWN, "-1": NEGATIVE}
+
+
+def read_csv(
+    file: Path,
+    root: Path,
+    split: str,
+    *,
+    unlisted: Literal["unknown", "negative"],
+    unlisted_wide: Literal["unknown", "negative"] = "unknown",
+    classes: Sequence[str] | None = None,
+) -> LabelledImages:
+    """Read one split of a CSV file of labels.
+
+    Two forms. Long: columns ``split,image,labels`` and optionally ``negatives``, several labels
+    separated by ``|``; a class in neither column is ``unlisted``. Wide: columns ``split,image`` and
+    one column per class with 1 (present), -1 (absent), 0 or nothing (``unlisted_wide``).
+
+    Args:
+        file: the CSV file.
+        root: folder that ``image`` is relative to.
+        split: "train", "test" or "val": rows of this value of the column ``split``.
+        unlisted: what the long form's silence means.
+        unlisted_wide: what 0 or nothing means in the wide form.
+        classes: the valid class names in their order; by default all that the file mentions, in
+            any split, sorted (wide form: the columns).
+
+    Raises:
+        UserError: a column, picture, split or class that is missing or unknown, a picture listed
+            twice in whatever spelling, a label that is none; with the line and what is valid.
+    """
+    columns = _columns(file)
+    long_form = "labels" in columns
+    names, counts, width = _survey(file, columns, long_form)
+    if not counts[split]:
+        raise UserError(f"{file}: no row of split {split!r}; the file has {sorted(counts)}")
+    names = tuple(classes or names)
+    if not long_form:
+        _require_columns(file, columns, names)
+    silent = NEGATIVE if (unlisted if long_form else unlisted_wide) == "negative" else UNKNOWN
+    labels = np.full((counts[split], len(names)), silent, np.int8)
+    enter = _enter_long if long_form else _enter_wide
+    column_of = {name: index for index, name in enumerate(names)}
+    paths = np.empty(counts.total(), f"S{width}")
+    lines = np.empty(len(paths), np.int32)
+    own = array("q")
+    for place, (line, row) in enumerate(_rows(file, columns)):
+        paths[place], lines[place] = row[columns["image"]].encode(), line
+        if row[columns["split"]] == split:
+            enter(labels[len(own)], row, columns, column_of, f"{file}, line {line}")
+            own.append(place)
+    _refuse_repeated(file, root, paths, lines)
+    places = np.array(own)
+    images = checked_images(file, root, paths[places], labels, names, lines[places])
+    return replace(images, line_of=partial(_line_of, file))
+
+
+def has_split(file: Path, split: str) -> bool:
+    """Whether the CSV file has rows of ``split``."""
+    columns = _columns(file)
+    return any(row[columns["split"]] == split for _, row in _rows(file, columns))
+
+
+def warn_of_similar_classes(file: Path, classes: Sequence[str]) -> None:
+    """Warn, in the name of the caller's caller, of classes that are probably one, spelled twice.
+
+    Names are similar that differ only in case, blanks, underscores, hyphens and in how Unicode
+    composes a letter.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        plain = unicodedata.normalize("NFC", name).casefold()
+        alike.setdefault(re.sub(r"[\s_-]", "", plain), []).append(name)
+    found = ", ".join(" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1)
+    if found:
+        warnings.warn(
+            f"{file}: {found} differ only in case, blanks, '_', '-' or Unicode form and are "
+            "separate classes; if one is meant, spell it one way",
+            stacklevel=3,
+        )
+
+
+def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not empty; blanks after a comma do not count.
+
+    Raises:
+        UserError: not UTF-8 (with a byte order mark or without), not CSV, or a cell with a line
+            break, which a quote that nobody closed makes of the lines below it, or with a NUL.
+    """
+    done = 0
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, skipinitialspace=True, strict=True)
+        try:
+            for row in reader:
+                if reader.line_num > done + 1:
+                    raise csv.Error("a cell has a line break")
+                if "\0" in "".join(row):
+                    raise UserError(
+                        f"{file}, line {done + 1}: a NUL character; save the table as CSV in UTF-8"
+                    )
+                done = reader.line_num
+                if row:
+                    yield done, row
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{file}, line {_undecodable_line(file)}: not UTF-8 ({error.reason}); save the "
+                "table as CSV in UTF-8"
+            ) from None
+        except csv.Error as error:
+            raise UserError(
+                f"{file}, line {done + 1}: not CSV ({error}); is a quote not closed?"
+            ) from None
+
+
+def _undecodable_line(file: Path) -> int:
+    """The first line that is not UTF-8; the reader decodes many at once."""
+    with file.open("rb") as stream:
+        lines = enumerate(stream, 1)
+        return next(n for n, line in lines if line.decode(errors="ignore").encode() != line)
+
+
+def _columns(file: Path) -> dict[str, int]:
+    """Name -> position of the columns."""
+    require_file(file, "data.csv must name a CSV file")
+    header = [name.strip() for name in next(read_cells(file), (1, []))[1]]
+    for needed in ("split", "image"):
+        if needed not in header:
+            raise UserError(
+                f"{file}: no column {needed!r} in the first line; got {header}, expected the "
+                "header split,image,labels or split,image and one column per class"
+            )
+    refuse_duplicates(header, f"{file}: column")
+    if "" in header:
+        raise UserError(
+            f"{file}: column {header.index('') + 1} has no name; is it an index (pandas: "
+            "to_csv(index=False))?"
+        )
+    if "labels" in header:
+        for name in header:
+            if name not in _LONG_FORM:
+                raise UserError(
+                    f"{file}: unknown column {name!r} beside the column 'labels'; "
+                    f"{closest(name, _LONG_FORM)}"
+                )
+    return {name: position for position, name in enumerate(header)}
+
+
+def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row below the header."""
+    lines = read_cells(file)
+    next(lines)
+    for line, row in lines:
+        if len(row) != len(columns):
+            raise UserError(
+                f"{file}, line {line}: {len(row)} cells, the header has {len(columns)}; a cell "
+                "with a comma needs quotes"
+            )
+        yield line, row
+
+
+def _survey(
+    file: Path, columns: dict[str, int], long_form: bool
+) -> tuple[tuple[str, ...], Counter[str], int]:
+    """All classes of the file, the rows of each split and the bytes of the longest path.
+
+    Raises:
+        UserError: a row has another split than `SPLITS` or names no picture, or a class looks like
+            several.
+    """
+    mentioned: set[str] = set()
+    counts: Counter[str] = Counter()
+    width = 1
+    for line, row in _rows(file, columns):
+        if not row[columns["image"]]:
+            raise UserError(f"{file}, line {line}: the cell image is empty")
+        split = row[columns["split"]]
+        if split not in SPLITS:
+            raise UserError(
+                f"{file}, line {line}: unknown split {split!r}; valid: {', '.join(SPLITS)}"
+            )
+        counts[split] += 1
+        width = max(width, len(row[columns["image"]].encode()))
+        if long_form:
+            mentioned.update(_listed(row, columns, "labels"), _listed(row, columns, "negatives"))
+    if not long_form:
+        return tuple(name for name in columns if name not in ("split", "image")), counts, width
+    for name in sorted(mentioned):
+        parts = [part.strip() for part in name.replace(";", ",").split(",")]
+        if len(parts) > 1 and mentioned.issuperset(parts):
+            raise UserError(
+                f"{file}: the class {name!r} looks like the classes {parts}; several labels are "
+                "separated by |"
+            )
+    return tuple(sorted(mentioned)), counts, width
+
+
+def _require_columns(file: Path, columns: dict[str, int], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in columns:
+            raise UserError(
+                f"{file}: no column for class {name!r}; {closest(name, sorted(columns))}"
+            )
+
+
+def _refuse_repeated(file: Path, root: Path, paths: np.ndarray, lines: np.ndarray) -> None:
+    """Raise UserError if a picture is listed twice, in whatever splits; names both lines.
+
+    Two spellings of a path are one picture. Paths are compared by hash, since a million of them in
+    full would be the largest thing in memory; those of equal hash are looked at.
+    """
+    full = _full_path(root)
+    names = (path.decode() for path in paths)
+    hashes = np.fromiter((hash(full(name)) for name in names), np.int64, len(paths))
+    order = np.argsort(hashes, kind="stable")
+    repeated = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    pairs = zip(order[repeated].tolist(), order[repeated + 1].tolist(), strict=True)
+    for first, second in sorted(pairs, key=lambda pair: pair[1]):
+        name, again = bytes(paths[first]).decode(), bytes(paths[second]).decode()
+        if full(name) == full(again):
+            raise UserError(
+                f"{file}: image {name!r} is in line {lines[first]} and again in line "
+                f"{lines[second]}{'' if name == again else f' as {again!r}'}; a picture has one "
+                "row, in one split"
+            )
+
+
+def _full_path(root: Path) -> Callable[[str], str]:
+    """What all spellings of a picture's path have in common; asks the disk once per folder."""
+    folder_of = lru_cache(maxsize=10_000)(lambda folder: os.path.realpath(root / folder))
+
+    def full(image: str) -> str:
+        folder, name = os.path.split(image)
+        return os.path.join(folder_of(folder), name)
+
+    return full
+
+
+def _line_of(file: Path, image: str) -> int | None:
+    """Line of a picture's row; None if the file was changed since and has it no more."""
+    with contextlib.suppress(ValueError, OSError):
+        columns = _columns(file)
+        for line, row in _rows(file, columns):
+            if row[columns["image"]] == image:
+                return line
+    return None
+
+
+def _listed(row: list[str], columns: dict[str, int], column: str) -> list[str]:
+    """The labels in a cell of the long form."""
+    if column not in columns:
+        return []
+    return [name.strip() for name in row[columns[column]].split("|") if name.strip()]
+
+
+def _enter_long(
+    labels: np.ndarray,
+    row: list[str],
+    columns: dict[str, int],
+    column_of: dict[str, int],
+    where: str,
+) -> None:
+    """Write a row of the long form into ``labels`` [C]."""
+    positives, negatives = _listed(row, columns, "labels"), _listed(row, columns, "negatives")
+    for name in positives + negatives:
+        if name not in column_of:
+            raise UserError(f"{where}: unknown class {name!r}; {closest(name, list(column_of))}")
+    both = set(positives) & set(negatives)
+    if both:
+        raise UserError(f"{where}: {sorted(both)} in labels and in negatives")
+    labels[[column_of[name] for name in positives]] = POSITIVE
+    labels[[column_of[name] for name in negatives]] = NEGATIVE
+
+
+def _enter_wide(
+    labels: np.ndarray,
+    row: list[str],
+    columns: dict[str, int],
+    column_of: dict[str, int],
+    where: str,
+) -> None:
+    """Write a row of the wide form into ``labels`` [C]."""
+    for name, index in column_of.items():
+        value = row[columns[name]].strip()
+        label = _WIDE_VALUES.get(value)
+        if label is None:
+            label = _number(value, f"{where}, column {name!r}")
+        if label != UNKNOWN:
+            labels[index] = label
+
+
+def _number(value: str, where: str) -> int:
+    """A label in another spelling: pandas writes 1.0 as soon as a cell of the column is empty."""
+    with contextlib.suppress(ValueError):
+        if float(value) in (POSITIVE, UNKNOWN, NEGATIVE):
+            return int(float(value))
+    raise UserError(
+        f"{where}: label {value!r}; valid: 1, 0 or nothing, -1 (names of classes go into a column "
+        "'labels')"
+    )

@@ -1,0 +1,100 @@
+"""From a picture on disk to the tensor a backbone takes."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it must not ask the network
+
+import albumentations as A  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
+
+from pumlc.errors import UserError
+
+
+def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -> np.ndarray:
+    """Decode a picture to RGB, upright by its EXIF orientation.
+
+    What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
+
+    Args:
+        source: a file, a PIL image or an RGB array [H, W, 3] of uint8.
+        where: what an error adds to the name (the row of the file that lists it).
+
+    Returns:
+        [H, W, 3] uint8.
+
+    Raises:
+        UserError: the file is missing or does not decode, or the array has another form.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            raise UserError(
+                f"expected an RGB array [H, W, 3] of uint8, got {list(source.shape)} {source.dtype}"
+            )
+        return source
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source)
+    if not isinstance(source, Path | str):
+        raise UserError(
+            f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
+        )
+    try:
+        with Image.open(source) as image:
+            return _upright_rgb(image)
+    except FileNotFoundError:
+        raise UserError(f"{source}{where}: no such picture") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from None
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    # Pillow opens 16 bits of grey as I;16 or, of some formats, as 32 bits
+    sixteen = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
+    if image.mode in ("I", "F") and not sixteen:
+        raise UserError(f"pixels of 32 bits (Pillow's mode {image.mode}) have no known range")
+    image = ImageOps.exif_transpose(image)
+    if sixteen:  # convert would cut them off at 255: a white picture
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # convert would show the colour beneath, mostly black
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def training_transform(
+    data_config: dict[str, Any], augmentation: Literal["multi-scale-crop", "flip", "none"]
+) -> A.Compose:
+    """Augmentation, size and normalisation for training.
+
+    ``multi-scale-crop`` is the published one: squash to 8/7 of the size S (512 at 448), crop a
+    random square of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
+    of the time.
+
+    Args:
+        data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
+        augmentation: which of the three.
+    """
+    size = data_config["input_size"][-1]
+    if augmentation == "none":
+        return evaluation_transform(data_config)
+    steps: list[Any] = [_resize(size), A.HorizontalFlip(p=0.5)]
+    if augmentation == "multi-scale-crop":
+        sides = [round(size * sevenths / 7) for sevenths in (8, 7, 6, 5, 4)]
+        crops = A.OneOf([A.RandomCrop(side, side) for side in sides], p=1.0)
+        steps = [_resize(sides[0]), crops, *steps]
+    return A.Compose([*steps, *_to_tensor(data_config)])
+
+
+def evaluation_transform(data_config: dict[str, Any]) -> A.Compose:
+    """Size (squashed to a square, as published) and normalisation, nothing random."""
+    return A.Compose([_resize(data_config["input_size"][-1]), *_to_tensor(data_config)])
+
+
+def _resize(size: int) -> A.Resize:
+    return A.Resize(size, size, area_for_downscale="image")
+
+
+def _to_tensor(data_config: dict[str, Any]) -> list[Any]:
+    return [A.Normalize(mean=data_config["mean"], std=data_config["std"]), A.ToTensorV2()]

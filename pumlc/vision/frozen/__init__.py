@@ -1,0 +1,1 @@
+"""Features of a frozen backbone, and heads on them."""

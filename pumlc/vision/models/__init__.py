@@ -1,0 +1,1 @@
+"""Classifiers: backbones, local-global convolutions, heads."""

@@ -1,0 +1,113 @@
+"""What a class's name means, as a vector, and which classes appear together, as a graph."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pumlc.errors import UserError
+from pumlc.labels import POSITIVE
+from pumlc.labels.convention import row_blocks
+
+
+def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
+    """Vectors of class names from a word vector file in GloVe's text format.
+
+    A line of the file is a word and its numbers, separated by spaces. A name is split into lower
+    case words ("traffic light") and gets the mean of their vectors.
+
+    Returns:
+        [C,V] float32, in the order of ``class_names``.
+
+    Raises:
+        UserError: words without a vector, all of them named; a line whose length or numbers are
+            wrong; no class names.
+    """
+    if not class_names:
+        raise UserError("class_names is empty")
+    words = {name: re.findall(r"[a-z0-9]+", name.lower()) for name in class_names}
+    wanted = {word for parts in words.values() for word in parts}
+    vectors: dict[str, np.ndarray] = {}
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            word, _, rest = line.partition(" ")
+            if word in wanted and word not in vectors:
+                vectors[word] = _numbers(rest, f"{path}, line {number}")
+    missing = [n for n, parts in words.items() if not parts or not vectors.keys() >= set(parts)]
+    if missing:
+        raise UserError(f"{path} has no vector for a word of: {', '.join(missing)}")
+    if len({len(vector) for vector in vectors.values()}) > 1:
+        raise UserError(f"{path}: the vectors of {', '.join(sorted(vectors))} differ in length")
+    rows = [np.mean([vectors[word] for word in words[name]], axis=0) for name in class_names]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Tensor:
+    """Vectors of class names from a text encoder: mean of its token states, L2-normalised.
+
+    Args:
+        directory: a Hugging Face model with its tokenizer, read from disk.
+        class_names: C names.
+
+    Returns:
+        [C,V] float32, in the order of ``class_names``.
+
+    Raises:
+        UserError: transformers is not installed; the directory does not exist; no class names.
+    """
+    if not class_names:
+        raise UserError("class_names is empty")
+    if not Path(directory).is_dir():
+        raise UserError(f"{directory}: no such directory with a text encoder")
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError:
+        raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from None
+    tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    encoder = AutoModel.from_pretrained(str(directory), local_files_only=True).float().eval()
+    tokens = tokenizer(list(class_names), padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        states = encoder(**tokens).last_hidden_state
+    weight = tokens["attention_mask"][:, :, None].to(states.dtype)
+    return torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1), dim=1)
+
+
+def label_graph(labels: np.ndarray) -> Tensor:
+    """How often class j is marked positive where class i is: [C,C], ``n_ij / n_i``.
+
+    ``n_ij`` counts the rows in which i and j are both POSITIVE, ``n_i = n_ii``. Unknown labels
+    count for nothing, so the graph can be built from what training may see. The row of a class
+    without positives is zero.
+
+    Args:
+        labels: [N,C], POSITIVE, UNKNOWN or NEGATIVE: the observed labels of the training part.
+
+    Raises:
+        UserError: ``labels`` is not [N,C].
+
+    Source: arXiv 1908.07325, section 3.4; the released PU-MLC code divides by zero there.
+
+    >>> label_graph(np.array([[1, 1, 0], [1, -1, 0]]))
+    tensor([[1.0000, 0.5000, 0.0000],
+            [1.0000, 1.0000, 0.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    if labels.ndim != 2:
+        raise UserError(f"labels must be [N,C], got {list(labels.shape)}")
+    together = np.zeros((labels.shape[1], labels.shape[1]))
+    for rows in row_blocks(labels.shape):  # a matrix of floats per block, not of the data set
+        positive = (labels[rows] == POSITIVE).astype(np.float32)
+        together += positive.T @ positive
+    own = np.diagonal(together)[:, None]
+    graph = np.divide(together, own, out=np.zeros_like(together), where=own > 0)
+    return torch.from_numpy(graph.astype(np.float32))
+
+
+def _numbers(text: str, where: str) -> np.ndarray:
+    try:
+        return np.array([float(number) for number in text.split()])
+    except ValueError:
+        raise UserError(f"{where}: not a word and its numbers") from None

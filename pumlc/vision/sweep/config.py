@@ -1,0 +1,166 @@
+"""The settings of a sweep over image methods."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pumlc.engine.config import check_seed, require
+from pumlc.vision.config import DataConfig, ModelConfig
+from pumlc.vision.frozen.heads import Method, ProbeConfig
+
+# what the sweep or the extraction of features itself decides about data and model
+_SWEPT = (
+    "known",
+    "protocol",
+    "known_per_class",
+    "positive_list",
+    "false_negative",
+    "false_positive",
+    "label_seed",
+)
+_UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
+_USED_MODEL = ("backbone", "weights")
+# the options of tools/train.py that a cell of the fine-tuning mode is made of
+_CELL_OPTIONS = ("--config", "--out", "--resume", "--data", "--loss", "--train")
+_CELL_SETTINGS = ("--data.known", "--data.label_seed", "--data.validation", "--train.seed")
+
+
+@dataclass(kw_only=True)
+class FeatureMode:
+    """Linear heads on features that are extracted once; one process per cell."""
+
+    data: DataConfig
+    """the data set"""
+    model: ModelConfig
+    """backbone and weights"""
+    probe: ProbeConfig
+    """how the heads are trained"""
+    cache: str = "features"
+    """folder of the extracted features"""
+    workers: int = 0
+    """processes that read pictures while features are extracted"""
+
+
+@dataclass(kw_only=True)
+class FineTuneMode:
+    """One tools/train.py and one tools/evaluate.py process per cell."""
+
+    base: str
+    """config of tools/train.py; its loss, known proportion and seeds are replaced"""
+    validation: float = 0.2
+    """part of the training pictures held out; it chooses among the saved weights"""
+    classes: list[str] = field(default_factory=list)
+    """also average over these classes"""
+    options: list[str] = field(default_factory=list)
+    """further options of tools/train.py, as on its command line"""
+
+
+@dataclass(kw_only=True)
+class SweepConfig:
+    """A sweep; exactly one of features and fine_tune."""
+
+    methods: dict[str, Method]
+    """name -> loss"""
+    proportions: list[float]
+    """proportions of known labels"""
+    seeds: list[int]
+    """each decides mask, held-out part, order and mixtures"""
+    families: dict[str, list[str]] = field(default_factory=dict)
+    """name -> methods that validation chooses among, for one more line of the tables"""
+    features: FeatureMode | None = None
+    """settings of the frozen-feature mode"""
+    fine_tune: FineTuneMode | None = None
+    """settings of the fine-tuning mode"""
+    metric: Literal["all", "frequent", "listed"] = "all"
+    """classes whose mAP the plot shows"""
+    workers: int = 1
+    """cells at a time"""
+
+    def __post_init__(self) -> None:
+        one = (self.features is None) != (self.fine_tune is None)
+        require(one, "features, fine_tune", (self.features, self.fine_tune), "one of the two given")
+        for name in self.methods:
+            # a part of file names; YAML reads some keys as numbers
+            fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
+            fits = fits and not set(name) & set("/\\")
+            require(fits, "methods", name, "names of files, in quotes if numbers, without / and \\")
+        for name in ("methods", "proportions", "seeds"):
+            values = list(getattr(self, name))
+            require(len(values) > 0, name, values, "at least one")
+            # proportions with the same first digits would share a file
+            different = {f"{value:g}" if name == "proportions" else value for value in values}
+            require(len(different) == len(values), name, values, "different values")
+        for seed in self.seeds:
+            check_seed("seeds", seed)
+        require(
+            all(0 < p <= 1 for p in self.proportions), "proportions", self.proportions, "in (0, 1]"
+        )
+        for name, members in self.families.items():
+            require(name not in self.methods, "families", name, "names that no method has")
+            require(len(members) > 0, f"families.{name}", members, "at least one method")
+            unknown = sorted(set(members) - set(self.methods))
+            require(not unknown, f"families.{name}", unknown, f"among {', '.join(self.methods)}")
+        require(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.features is not None:
+            _check_features(self.features)
+            self._check_metric("features.probe.classes", self.features.probe.classes)
+        if self.fine_tune is not None:
+            _check_fine_tune(self.fine_tune, self.methods)
+            require(
+                self.fine_tune.validation > 0 or not self.families,
+                "families",
+                list(self.families),
+                "left out with fine_tune.validation 0, which chooses nothing",
+            )
+            require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
+            self._check_metric("fine_tune.classes", self.fine_tune.classes)
+
+    def _check_metric(self, option: str, classes: list[str]) -> None:
+        require(
+            self.metric != "listed" or len(classes) > 0,
+            option,
+            classes,
+            "at least one class for metric: listed",
+        )
+
+
+def _check_features(mode: FeatureMode) -> None:
+    """Refuse settings that would be ignored."""
+    require(mode.workers >= 0, "features.workers", mode.workers, "at least 0")
+    unused_model = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _USED_MODEL]
+    for group, names in (("data", _UNUSED_DATA), ("model", unused_model)):
+        config = getattr(mode, group)
+        defaults = {f.name: f.default for f in dataclasses.fields(config)}
+        for name in names:
+            value, default = getattr(config, name), defaults[name]
+            valid = f"left at {default!r}: the sweep decides it, or it plays no part here"
+            require(value == default, f"features.{group}.{name}", value, valid)
+
+
+def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
+    """Refuse what tools/train.py cannot do, and options that would replace a part of the grid."""
+    require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
+    for name in mode.classes:
+        valid = "names without a comma, which separates them in tools/evaluate.py"
+        require("," not in name, "fine_tune.classes", name, valid)
+    for option in mode.options:
+        name = option.partition("=")[0]
+        fixed = name in (*_CELL_OPTIONS, *_CELL_SETTINGS) or name.startswith("--loss.")
+        require(
+            not fixed,
+            "fine_tune.options",
+            option,
+            "options that the sweep does not set itself; it sets the loss, --config, --out, "
+            + ", ".join(_CELL_SETTINGS),
+        )
+    for method_name, method in methods.items():
+        for group in ("first_epoch", "per_epoch"):
+            values = getattr(method, group)
+            require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")
+        for parameter, value in method.loss.parameters.items():
+            require(
+                value != "known",
+                f"methods.{method_name}.loss.parameters.{parameter}",
+                value,
+                "a value of the loss in fine_tune ('known' is for features)",
+            )

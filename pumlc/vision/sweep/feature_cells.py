@@ -1,0 +1,102 @@
+"""Cells of a sweep that train linear heads on frozen features.
+
+OUT/probe_data.pt    what the processes of the cells read
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pumlc.engine.config import plain
+from pumlc.errors import UserError
+from pumlc.sweep.grid import Cell, Row, Run, Settings
+from pumlc.sweep.process import in_a_process
+from pumlc.vision.data.training_data import read_split
+from pumlc.vision.evaluation import refuse_one_sided
+from pumlc.vision.frozen.features import SplitFeatures, frozen_features
+from pumlc.vision.frozen.heads import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.sweep.config import FeatureMode, SweepConfig
+from pumlc.vision.task import try_loss
+
+
+def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
+    """What decides a cell of the feature mode, and the function that runs it.
+
+    Raises:
+        UserError: features.probe.classes has a name that is not scored, a split has no positive or
+            no negative label, or a loss does not take its parameters; see also the readers.
+    """
+    mode = config.features
+    assert mode is not None
+    _check(mode, config.methods)
+    train, test = [
+        frozen_features(
+            mode.data,
+            mode.model,
+            split,
+            Path(mode.cache),
+            workers=mode.workers,
+            progress=_progress(split),
+        )
+        for split in ("train", "test")
+    ]
+    file = out / "probe_data.pt"
+    probe_data(train, test, mode.probe).save(file)
+    common = {"data": plain(mode.data), "model": plain(mode.model), "probe": plain(mode.probe)}
+    # labels are read anew in every sweep: cells of others must not stand beside them
+    common["labels"] = [_digest(split) for split in (train, test)]
+    threads = max(1, torch.get_num_threads() // config.workers)
+    return (
+        lambda cell: {**common, "method": plain(config.methods[cell.method])},
+        lambda cell: in_a_process(
+            _probe,
+            file,
+            config.methods[cell.method],
+            mode.probe,
+            cell,
+            threads,
+            preload=__name__,
+        ),
+    )
+
+
+def _digest(split: SplitFeatures) -> str:
+    digest = hashlib.sha256("\n".join(split.classes).encode())
+    digest.update(split.labels.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads: int) -> list[Row]:
+    torch.set_num_threads(threads)
+    return probe_cell(ProbeData.load(file), method, config, cell.proportion, cell.seed)
+
+
+def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
+    """Refuse now what would be refused after minutes of extraction, or in every cell."""
+    train, test = [read_split(mode.data, split) for split in ("train", "test")]
+    for split, images in (("train", train), ("test", test)):
+        refuse_one_sided(images, images.labels, split, mode.data.name)
+    for name, method in methods.items():
+        prior = torch.full((len(train.classes),), 0.5)  # in the place of what will be known
+        values = method.loss.parameters.items()
+        parameters = {key: prior if value == "known" else value for key, value in values}
+        where = f"methods.{name}.loss."
+        try_loss(method.loss.name, parameters, len(train.classes), where=where)
+    unknown = sorted(set(mode.probe.classes) - set(train.classes))
+    if unknown:
+        raise UserError(
+            f"features.probe.classes: {train.source} has no {', '.join(map(repr, unknown))}; "
+            f"valid: {', '.join(train.classes)}"
+        )
+    # without features it only chooses the classes, by features.probe.trained
+    without = [
+        SplitFeatures(np.empty((len(part), 0), np.float32), part.labels, part.classes)
+        for part in (train, test)
+    ]
+    probe_data(without[0], without[1], mode.probe)
+
+
+def _progress(split: str):
+    return lambda done, total: print(f"features of {split}: {done}/{total}", flush=True)
