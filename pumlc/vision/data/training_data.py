@@ -88,7 +88,7 @@ def observe(
         UserError: a rate for a class that is not among ``classes``.
     """
     assert config.protocol != "positive-list"
-    true = PackedLabels.of(labels)
+    true = PackedLabels.pack(labels)
     seed = config.label_seed
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     if any(rates.values()):
@@ -114,7 +114,7 @@ def observe(
 def _observe_list(images: LabelledImages, config: DataConfig) -> tuple[np.ndarray, LabelManifest]:
     """What `observe` is for labels alone, by ``positive_list``; also the rows that it lists."""
     assert config.positive_list is not None
-    true = PackedLabels.of(images.labels)
+    true = PackedLabels.pack(images.labels)
     file, root = Path(config.positive_list), Path(config.root)
     try:
         rows = keep_listed(images, file, root)
