@@ -39,7 +39,7 @@ from pumlc.vision.audit.out_of_fold import out_of_fold_scores
 from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import fingerprints
-from pumlc.vision.data.training_data import TrainingData, read_split, training_data
+from pumlc.vision.data.split import TrainingData, read_split, training_data
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.predictor import VisionPredictor
