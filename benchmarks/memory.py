@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.labels import write_manifest
+from pumlc.tables import table
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.split import read_split, training_data
 
@@ -79,16 +80,16 @@ def main() -> None:
 
 
 def compare(rows: int, classes: int) -> None:
-    table = []
+    lines = []
     with tempfile.TemporaryDirectory() as root:
         generate(Path(root), rows, classes)
         for how in ("split", "training"):
             command = [sys.executable, __file__, "--opened", root, how]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             pictures, labels, *figures = done.stdout.split()
-            table.append([how, pictures, labels, *(round(float(figure)) for figure in figures)])
+            lines.append([how, pictures, labels, *(round(float(figure)) for figure in figures)])
     header = ["opened", "pictures", "labels", "imports, MiB", "peak, MiB", "seconds"]
-    print(table(header, table))
+    print(table(header, lines))
 
 
 if __name__ == "__main__":
