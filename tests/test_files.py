@@ -37,7 +37,7 @@ def test_long_cells_are_read_and_the_limit_of_the_process_stays(tmp_path):
     assert csv.field_size_limit() == limit
     other = read_cells(file)
     next(other)
-    rows.close()
+    del rows
     assert len(next(other)[1][0]) == limit + 1
     assert csv.field_size_limit() == limit
 

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -166,7 +167,7 @@ def test_csv_cells_of_any_length(csv_root):
 
 
 def test_csv_class_with_a_comma_beside_its_parts(csv_root):
-    """With a bar somewhere in the file it is a warning, otherwise an error that says how to insist."""
+    """With a bar somewhere in the file a warning, otherwise an error that says how to insist."""
     head = "split,image,labels\n"
     rows = 'train,a.jpg,"Bags, belts"\ntrain,b.jpg,Bags\ntrain,c.jpg,belts\n'
     with pytest.raises(UserError, match=r"write a bar after it: 'Bags, belts\|'"):
@@ -243,7 +244,8 @@ def test_real_corel(shared):
 
 def test_what_is_not_said_in_a_column_per_class(csv_root):
     file = long_csv(csv_root, "split,image,cat ,dog\ntrain,a.jpg,1,0\ntrain,b.jpg,-1,\n")
-    for meaning, silent in (("unknown", 0), ("negative", -1)):
+    meanings: list[tuple[Literal["unknown", "negative"], int]] = [("unknown", 0), ("negative", -1)]
+    for meaning, silent in meanings:
         images = read_csv(file, csv_root, "train", unlisted="negative", unlisted_wide=meaning)
         assert images.classes == ("cat", "dog")
         assert images.labels.tolist() == [[1, silent], [-1, silent]]

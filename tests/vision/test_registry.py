@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ class LetterOptions:
 class LetterReader:
     """Two pictures for every letter; whoever writes a reader has this much to write."""
 
-    options = LetterOptions
+    options: ClassVar[type] = LetterOptions
 
     def splits(self, root, options):
         return ("train", "val")

@@ -52,7 +52,8 @@ def test_postscript_is_never_run_whatever_its_name(tmp_path, monkeypatch):
 def test_every_raster_format_is_read(tmp_path):
     picture = Image.new("RGB", (6, 4), (250, 250, 250))
     suffixes = ["jpg", "png", "webp", "gif", "bmp", "tif", "ppm"]
-    suffixes += ["jp2"] * features.check("jpg_2000") + ["avif"] * features.check("avif")
+    optional = {"jp2": "jpg_2000", "avif": "avif"}
+    suffixes += [suffix for suffix, codec in optional.items() if features.check(codec)]
     for suffix in suffixes:
         picture.save(tmp_path / f"a.{suffix}")
     picture.save(tmp_path / "a.mpo", save_all=True, append_images=[picture])
