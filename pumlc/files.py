@@ -81,11 +81,31 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file row by row, complete or not at all."""
+    """Write a CSV file for people and spreadsheets, row by row, complete or not at all."""
     with complete_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([spreadsheet_cell(value) for value in row] for row in rows)
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: text that looks like a formula gets a '.
+
+    Numbers stay numbers, also as text. A half of a surrogate pair, which stands for a byte of a
+    file name that is no UTF-8, is written as an escape.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_text(path: Path | str) -> str:

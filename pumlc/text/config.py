@@ -163,6 +163,10 @@ class NegativesConfig:
         )
 
 
+PLACES = ("data.root",)
+"""Settings that say where the data are: a run may go on after they were moved."""
+
+
 @dataclass(kw_only=True)
 class TextConfig:
     """A text run."""

@@ -168,6 +168,10 @@ class LossConfig:
         check_loss_parameters(self.name, self.parameters)
 
 
+PLACES = ("data.root", "data.csv", "data.positive_list")
+"""Settings that say where the data are: a run may go on after they were moved."""
+
+
 @dataclass(kw_only=True)
 class VisionConfig:
     """An image run."""
