@@ -32,14 +32,19 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     # O_EXCL: a file or link that is already there is an error, not a target
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(temporary, flags, 0o666)
     try:
+        descriptor = os.open(temporary, flags, 0o666)
         encoding, newline = (None, None) if binary else ("utf-8", "")
         with open(descriptor, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename in (None, temporary, str(temporary)):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -109,5 +114,5 @@ def read_json(path: Path | str) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(f"{path}: not JSON ({error})") from error

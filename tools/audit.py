@@ -43,7 +43,7 @@ from pumlc.vision.data.training_data import TrainingData, read_split, training_d
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.task import score_images, sigmoid
+from pumlc.vision.scoring import probabilities_of, score_images
 
 SHOWN = 3  # of each list, on the screen
 COLUMNS = ["part", "given", "rank", "rank_in_class", "image", "class", "probability"]
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[list[Any]] = []
     result: dict[str, Any] = {"run": str(options.run), **origin, "parts": {}}
     for part, scores in zip(parts, logits, strict=True):
-        probabilities = sigmoid(scores)
+        probabilities = probabilities_of(scores)
         rows += suspects_of(part, probabilities, options.top)
         result["parts"][part.name] = figures_of(part, probabilities)
     if accelerator.is_main_process:
