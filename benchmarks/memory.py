@@ -20,7 +20,7 @@ import numpy as np
 
 from pumlc.labels import write_manifest
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 
 IN_A_FOLDER = 10_000
 
