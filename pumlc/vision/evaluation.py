@@ -34,6 +34,8 @@ from pumlc.vision.scoring import (
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 
+OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
+
 
 def evaluate_run(
     run_dir: Path | str,
