@@ -35,14 +35,19 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     # O_EXCL: a file or link that is already there is an error, not a target
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(temporary, flags, 0o666)
     try:
+        descriptor = os.open(temporary, flags, 0o666)
         encoding, newline = (None, None) if binary else ("utf-8", "")
         with open(descriptor, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename in (None, temporary, str(temporary)):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -79,11 +84,31 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file row by row, complete or not at all."""
+    """Write a CSV file for people and spreadsheets, row by row, complete or not at all."""
     with complete_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([spreadsheet_cell(value) for value in row] for row in rows)
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: text that looks like a formula gets a '.
+
+    Numbers stay numbers, also as text. A half of a surrogate pair, which stands for a byte of a
+    file name that is no UTF-8, is written as an escape.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_text(path: Path | str) -> str:
@@ -114,7 +139,7 @@ def read_json(path: Path | str) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
