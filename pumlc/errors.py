@@ -1,4 +1,7 @@
-"""The one kind of error that a person can mend."""
+"""The one kind of error that a person can mend, and the advice in its messages."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -8,3 +11,18 @@ class UserError(ValueError):
     what is valid, and which file, row or option it is about. Every other exception keeps its type,
     cause and traceback: it is a fault of the program.
     """
+
+
+def closest(name: str, valid: Iterable[str]) -> str:
+    """``did you mean ...?`` for the nearest valid name, or the list of all when none is near.
+
+    >>> closest("gama", ["alpha", "gamma"])
+    "did you mean 'gamma'?"
+    >>> closest("x", ["alpha", "gamma"])
+    'valid: alpha, gamma'
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "valid: " + (", ".join(names) or "none")
