@@ -1,5 +1,6 @@
 """Settings from the command line and from YAML files: one parser, messages in one line."""
 
+import argparse
 import dataclasses
 import re
 import sys
@@ -17,15 +18,39 @@ from pumlc.errors import UserError
 _OF_THE_PARSER = {"--config", "--help", "--print_config"}
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+    """Help with the description as it is written."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return re.sub(r"<class '([\w.]+)'>", r"\1", super()._expand_help(action))
+
+
+def create_parser(program: str, about: str | None) -> jsonargparse.ArgumentParser:
+    """The parser of a command, without options yet; its errors are exceptions."""
+    return jsonargparse.ArgumentParser(
+        prog=program,
+        description=about,
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+
+
 def parse(
-    config_class: type, arguments: Sequence[str] | None, *, program: str, extra: Sequence = ()
+    config_class: type,
+    arguments: Sequence[str] | None,
+    *,
+    program: str,
+    about: str | None = None,
+    extra: Sequence[tuple[str, dict[str, Any]]] = (),
 ) -> tuple[Any, dict[str, Any]]:
     """Parse ``--config FILE`` and ``--group.field value`` into ``config_class``.
 
     Args:
         config_class: a dataclass of dataclasses; attribute docstrings become ``--help``.
         arguments: the command line without the program, None for ``sys.argv``.
-        program: the name shown in help and errors.
+        program: the name shown in help.
+        about: what help says above the options.
         extra: ``(flag, keywords of add_argument)`` pairs of options that are not settings.
 
     Returns:
@@ -35,10 +60,10 @@ def parse(
         UserError: an unknown key (with the nearest valid one), a missing or wrongly typed value.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    given = underscored(typed, [f"--{name}" for name in field_names(config_class)])
+    given = with_known_flags(typed, [f"--{name}" for name in field_names(config_class)])
     if not {"--help", "-h"} & set(given):
         _check_names(given, config_class, _OF_THE_PARSER | {flag for flag, _ in extra})
-    parser = jsonargparse.ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+    parser = create_parser(program, about)
     parser.add_argument("--config", action="config", help="YAML file with the settings, or recipe")
     with _attribute_docstrings():
         parser.add_class_arguments(config_class, None)
@@ -51,15 +76,16 @@ def parse(
     return config_class(**fields), built
 
 
-def underscored(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The command line with ``--batch-size`` written ``--batch_size`` where that is the option."""
-    written = []
+def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The command line with ``--batch-size`` and ``--batch_size`` spelled as in ``flags``."""
+    known = {flag.replace("-", "_"): flag for flag in flags}
+    spelled = []
     for argument in arguments:
         flag, equals, value = argument.partition("=")
-        other = "--" + flag[2:].replace("-", "_")
-        known = flag.startswith("--") and flag not in flags and other in flags
-        written.append(f"{other}{equals}{value}" if known else argument)
-    return written
+        if flag.startswith("--"):
+            flag = known.get(flag.replace("-", "_"), flag)
+        spelled.append(f"{flag}{equals}{value}")
+    return spelled
 
 
 @contextmanager
@@ -129,6 +155,7 @@ def _reason(message: str) -> str:
 def _with_typed_option(message: str, arguments: Sequence[str]) -> str:
     """``Parser key "a.b": ...`` with the option or the file that gave it."""
     message = re.sub(r"Expected an? (?:<class '([\w.]+)'>)?", r"expected \1", message)
+    message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
     key = re.match(r'Parser key "([\w.]+)": *', message)
     if key is None:
         return message.removeprefix("argument ")

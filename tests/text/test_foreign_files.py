@@ -1,4 +1,4 @@
-"""Files of others: matrices that claim more than they hold, run folders that are not what they say."""
+"""Files of others: matrices that claim more than they hold, run folders that are damaged."""
 
 import io
 import json
@@ -17,8 +17,8 @@ from small_texts import fresh_accelerator, text_config, train, write_corpus
 import pumlc
 from pumlc.errors import UserError
 from pumlc.text.data.readers import read_corpus
-from pumlc.text.models.pretrained import load_encoder, load_tokenizer
 from pumlc.text.models.head import Head
+from pumlc.text.models.pretrained import load_encoder, load_tokenizer
 from pumlc.text.task import TextTask
 
 

@@ -19,13 +19,14 @@ from typing import Any
 import torch
 import yaml
 
-from pumlc.engine.config import closest, parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import closest, plain
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.files import read_json
 from pumlc.sweep.grid import Cell, Row, Run, Settings
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import SweepConfig
 from pumlc.vision.task import try_loss
