@@ -18,6 +18,7 @@ from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
+from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.seen import fingerprints, write_seen
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
@@ -168,25 +169,6 @@ class VisionTask:
             workers=self.config.train.workers,
         )
         return validate_logits(logits, images.labels)
-
-
-def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
-    """Mixtures of the first half of a batch, permuted, with its second half.
-
-    The middle picture of an odd batch is in no mixture.
-
-    Args:
-        images: [B, 3, H, W].
-        beta: the coefficient is drawn from Beta(beta, beta).
-
-    Returns:
-        mixtures [B // 2, 3, H, W], the permutation [B // 2] of the first half, the coefficient.
-    """
-    half = len(images) // 2
-    permutation = torch.randperm(half)
-    lam = float(torch.distributions.Beta(beta, beta).sample())
-    permutation = permutation.to(images.device)
-    return lam * images[:half][permutation] + (1 - lam) * images[-half:], permutation, lam
 
 
 def _check_value(loss: Any, name: str) -> None:

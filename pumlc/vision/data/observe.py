@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pumlc.engine.config import closest
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.labels import (
     LabelManifest,
     PackedLabels,
