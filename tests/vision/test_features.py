@@ -11,7 +11,7 @@ import torch
 from pumlc.errors import UserError
 from pumlc.labels import keep_proportion
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import (
     SplitFeatures,

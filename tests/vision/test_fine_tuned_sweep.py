@@ -8,7 +8,8 @@ import torch
 import yaml
 from sweep_cases import feature_config, run_tool
 
-from pumlc.engine.config import parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import plain
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run

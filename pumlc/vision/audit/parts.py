@@ -11,7 +11,7 @@ from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import fingerprints
-from pumlc.vision.data.training_data import TrainingData, training_data
+from pumlc.vision.data.split import TrainingData, training_data
 
 
 class Part(NamedTuple):

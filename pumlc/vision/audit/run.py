@@ -18,7 +18,7 @@ from pumlc.vision.audit.out_of_fold import out_of_fold_logits
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import finding_figures, suspect_rows
 from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.predictor import VisionPredictor

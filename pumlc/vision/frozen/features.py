@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 
 from pumlc.engine.config import plain
 from pumlc.engine.device import choose_device
+from pumlc.errors import warn_user
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.classifier import Classifier, create_classifier
@@ -93,10 +93,9 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
     Warns of random weights, whose features say little of the pictures.
     """
     if model.weights is None:
-        warnings.warn(
+        warn_user(
             f"features of {model.backbone} with random weights (model.weights is not given): they "
-            "say little of the pictures; valid: 'pip', 'pretrained' or a weights file",
-            stacklevel=2,
+            "say little of the pictures; valid: 'pip', 'pretrained' or a weights file"
         )
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split

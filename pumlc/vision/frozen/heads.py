@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.losses import LOSSES, pu_mixup_loss
+from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.frozen.config import KNOWN, Method
 
 
@@ -86,10 +87,9 @@ class Heads:
         settings, total = self.method.loss, torch.zeros(())
         mixed, permutation, lam = features, torch.empty(0), 0.0
         if settings.mixup_weight:
-            half = len(features) // 2
-            permutation = torch.randperm(half, generator=self.generator)
-            lam = self.random.beta(settings.mixup_beta, settings.mixup_beta)
-            mixed = lam * features[:half][permutation] + (1 - lam) * features[-half:]
+            mixed, permutation, lam = mix_halves(
+                features, settings.mixup_beta, generator=self.generator, random=self.random
+            )
         for head in self.heads:
             logits = head(features)
             total = total + self.loss(logits, labels, **parameters)

@@ -13,7 +13,7 @@ from pumlc.engine.config import plain
 from pumlc.errors import UserError
 from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures, frozen_features
 from pumlc.vision.frozen.probe import ProbeData, probe_cell, probe_data

@@ -17,16 +17,18 @@ from typing import Any
 import torch
 import yaml
 
-from pumlc.engine.config import closest, parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import closest, plain
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run
 from pumlc.errors import UserError
 from pumlc.files import read_text, write_json
+from pumlc.recipes import recipe_file
 from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.evaluation import evaluate_run
 from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import SweepConfig
@@ -87,8 +89,11 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
 
 
 def _base_file(base: str) -> Path:
-    """The file that fine_tune.base names."""
-    return Path(base)
+    """The file or the recipe that fine_tune.base names."""
+    try:
+        return recipe_file(base)
+    except UserError as error:
+        raise UserError(f"fine_tune.base {error}") from error
 
 
 def _read_base(file: Path) -> dict[str, Any]:
