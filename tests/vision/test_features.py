@@ -198,7 +198,10 @@ def test_numbers_that_move_with_the_epoch(data):
     ("change", "message"),
     [
         ({"first_epoch": {"rat": 1.0}}, "first_epoch.*no parameter 'rat'; did you mean 'rate'"),
-        ({"per_epoch": {"gamma": 1.0}}, "per_epoch.*large_loss has no parameter 'gamma'"),
+        (
+            {"per_epoch": {"gamma": 1.0}},
+            r"loss\.parameters\.gamma of large_loss must be a number to start from",
+        ),
         ({"per_epoch": {"mode": 1.0}}, "loss.parameters.mode of large_loss must be a number"),
     ],
 )

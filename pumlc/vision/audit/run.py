@@ -21,6 +21,7 @@ from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
+from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import probabilities_of, score_images
 
@@ -90,7 +91,8 @@ def audit_run(
             of texts, or its data have changed since; see also `VisionPredictor` and the readers.
     """
     run_dir = Path(run_dir)
-    if RunFolder(run_dir).read()["config"].get("task") != "vision":
+    facts = RunFolder(run_dir).read()
+    if facts["config"].get("task") != "vision":
         raise UserError(f"{run_dir} is a run of texts; an audit is one of labels of pictures")
     for name, value in (("top", top), ("batch_size", batch_size)):
         require(value >= 1, name, value, "at least 1")
@@ -106,7 +108,8 @@ def audit_run(
     config = predictor.config
     data = other_place(config.data, root, csv, positive_list=positive_list)
     config = replace(config, data=data)
-    if folds is not None and config.model.weights is None:
+    random = RANDOM if config.model.weights is None else None
+    if folds is not None and facts.get("starting_weights", random) == RANDOM:
         raise UserError(f"folds: {run_dir} started from random weights, which have no features")
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}

@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pumlc.engine.config import require
-from pumlc.vision.config import LossConfig, check_loss_parameters
-
-KNOWN = "known"
-"""The value of a loss parameter that stands for the share of positives among the known labels."""
+from pumlc.vision.config import LossConfig, check_loss
 
 
 @dataclass(kw_only=True)
@@ -24,7 +21,6 @@ class Method:
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters
-        check_loss_parameters(name, {**start, **self.first_epoch, **self.per_epoch})
         for parameter in self.per_epoch:
             require(
                 type(start.get(parameter)) in (int, float),
@@ -32,9 +28,10 @@ class Method:
                 start.get(parameter),
                 "a number to start from, since per_epoch lets it grow",
             )
+        check_loss(name, self.parameters(1), where="first_epoch: loss.")
 
     def parameters(self, epoch: int) -> dict[str, Any]:
-        """The loss's keyword arguments in an epoch, counted from 1; `KNOWN` is left as it is."""
+        """The loss's keyword arguments in an epoch, counted from 1; "known" is left as it is."""
         values: dict[str, Any] = dict(self.loss.parameters)
         for name, growth in self.per_epoch.items():
             values[name] = float(values[name]) + growth * (epoch - 1)

@@ -1,5 +1,6 @@
 """Frozen features: every picture through the backbone once, kept in a file."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -67,16 +68,19 @@ def frozen_features(
         UserError: a damaged or changed cache file; see also the readers and ``create_classifier``.
     """
     images = read_split(data, split)
+    network = functools.cache(lambda: frozen_network(data, model))
+    # what "auto" stands for the network says, the other weights need none for their name
+    weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv, data.image_size, split],
-        "model": [model.backbone, model.weights, *_version(model.weights)],
+        "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
     digest = hashlib.sha256(json.dumps(plain(key)).encode()).hexdigest()[:16]
 
     def compute() -> np.ndarray:
         return pooled_features(
-            frozen_network(data, model),
+            network(),
             images,
             batch_size=batch_size,
             workers=workers,
@@ -100,13 +104,14 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split
         torch.default_generator.manual_seed(0)
-        classifier = create_classifier(
-            model.backbone, 1, local_global=False, head="linear", weights=model.weights
+        return create_classifier(
+            model.backbone,
+            1,
+            local_global=False,
+            head="linear",
+            weights=model.weights,
+            image_size=data.image_size,
         )
-    if data.image_size is not None:
-        size = data.image_size
-        classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}
-    return classifier
 
 
 def _version(weights: str | None) -> list[int]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pumlc.labels import NEGATIVE, POSITIVE
-from pumlc.losses import LOSSES, pu_mixup_loss
+from pumlc.losses import find_loss, pu_mixup_loss
+from pumlc.vision.config import KNOWN
 from pumlc.vision.data.mixup import mix_halves
-from pumlc.vision.frozen.config import KNOWN, Method
+from pumlc.vision.frozen.config import Method
 
 
 class Heads:
@@ -22,13 +23,16 @@ class Heads:
         rates: learning rates of Adam.
         method: the loss.
         seed: decides order and mixtures; the global random state is neither read nor changed.
+
+    Raises:
+        UserError: the method names a loss of one's own that cannot be imported.
     """
 
     def __init__(
         self, width: int, labels: Tensor, rates: list[float], method: Method, seed: int
     ) -> None:
         self.labels, self.method = labels, method
-        self.loss: Callable[..., Tensor] = LOSSES[method.loss.name]
+        self.loss = find_loss(method.loss.name, imports=True)
         # not initialised by torch, which would draw from the global random state
         self.heads = [nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in rates]
         for head in self.heads:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pumlc.engine.config import check_seed, require
-from pumlc.vision.config import DataConfig, ModelConfig
-from pumlc.vision.frozen.config import KNOWN, Method, ProbeConfig
+from pumlc.vision.config import KNOWN, DataConfig, ModelConfig
+from pumlc.vision.frozen.config import Method, ProbeConfig
 
 # what the sweep or the extraction of features itself decides about data and model
 _SWEPT = (

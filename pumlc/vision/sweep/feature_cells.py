@@ -80,7 +80,7 @@ def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
     for split, images in (("train", train), ("test", test)):
         refuse_one_sided(images, images.labels, split, mode.data.name)
     for name, method in methods.items():
-        check_method(name, method, epochs=mode.probe.epochs)
+        check_method(name, method, epochs=mode.probe.epochs, num_classes=len(train.classes))
     unknown = sorted(set(mode.probe.classes) - set(train.classes))
     if unknown:
         raise UserError(

@@ -18,11 +18,11 @@ import torch
 import yaml
 
 from pumlc.engine.command_line import parse
-from pumlc.engine.config import closest, plain
+from pumlc.engine.config import plain
 from pumlc.engine.loop import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.files import read_text, write_json
 from pumlc.recipes import recipe_file
 from pumlc.sweep.cells import Cell, Row, Run, Settings
@@ -66,12 +66,10 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
 
     for proportion in config.proportions:  # a protocol may go with some of them alone
         config_of(Cell(next(iter(config.methods)), proportion, config.seeds[0]))
+    first = config_of(Cell(next(iter(config.methods)), config.proportions[0], config.seeds[0]))
+    num_classes = _check_data(first, mode.classes)
     for name, method in config.methods.items():
-        check_method(name, method, epochs=[1])
-    _check_data(
-        config_of(Cell(next(iter(config.methods)), config.proportions[0], config.seeds[0])),
-        mode.classes,
-    )
+        check_method(name, method, epochs=[1], num_classes=num_classes)
 
     def run(cell: Cell) -> list[Row]:
         # a name of its own: a process of a sweep that was killed may still write to its folder
@@ -125,12 +123,15 @@ def _parsed(content: dict[str, Any], options: Sequence[str]) -> VisionConfig:
         raise UserError(f"fine_tune, base with options: {error}") from error
 
 
-def _check_data(config: VisionConfig, classes: Sequence[str]) -> None:
+def _check_data(config: VisionConfig, classes: Sequence[str]) -> int:
     """Open the data once: minutes of training should not end with a class that is misspelled.
 
     Args:
         config: settings of one of the cells; the data of all are the same.
         classes: fine_tune.classes.
+
+    Returns:
+        the number of classes.
     """
     train = training_data(config.data, seed=config.train.seed).train
     test = read_split(config.data, "test", classes=train.classes)
@@ -141,6 +142,7 @@ def _check_data(config: VisionConfig, classes: Sequence[str]) -> None:
             f"{closest(unknown[0], test.classes)}"
         )
     refuse_one_sided(test, test.labels, "test", config.data.name)
+    return len(test.classes)
 
 
 def _run_cell(
