@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import pytest
 import yaml
@@ -41,17 +42,63 @@ def test_the_tool_on_features(squares_coco, tmp_path, tool, capsys):
     assert [path.read_text() for path in cells] == before  # bitwise what it was
 
 
-def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, capsys):
+OWN_LOSSES = """
+from pumlc.errors import UserError
+from pumlc.losses import binary_cross_entropy_loss
+
+
+def bce(logits, targets):
+    return binary_cross_entropy_loss(logits, targets, unknown="ignore")
+
+
+def broken(logits, targets):
+    return {}["oops"]
+
+
+def refusing(logits, targets):
+    raise UserError("no label for me")
+"""
+LESS = {"gamma": -1.0}
+
+
+def own_losses(tmp_path, monkeypatch, name):
+    """Losses in the current folder, from where workers import them too."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{name}.py").write_text(OWN_LOSSES)
+
+
+def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, monkeypatch, capsys):
+    own_losses(tmp_path, monkeypatch, "failing_head_losses")
     config = feature_config(squares_coco, tmp_path)
-    loss = {"name": "pu", "parameters": {"gamma": 0, "alpha": 2}}
-    config["methods"]["bad"] = {"loss": loss, "per_epoch": {"gamma": -1}}
+    for name in ("broken", "refusing"):
+        config["methods"][name] = {"loss": {"name": f"failing_head_losses:{name}"}}
     with pytest.raises(SystemExit) as end:
         console.run(lambda: run_tool(tool("sweep"), tmp_path, config, "--workers", "2"))
     assert end.value.code == 2
-    assert "2 of 6 cells failed:\n  bad-0.5-0: gamma" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "4 of 8 cells failed:" in error
+    assert "\n  refusing-0.5-0: no label for me\n" in error
+    assert "\n  broken-0.5-0: KeyError: 'oops' (its traceback is shown above)\n" in error
+    assert error.count('return {}["oops"]') == 2
     report = (tmp_path / "out" / "table.md").read_text()
-    assert "2 cells failed" in report
+    assert "4 cells failed" in report
     assert "pnu" in report
+
+
+def test_heads_are_trained_with_a_loss_of_ones_own(squares_coco, tmp_path, tool, monkeypatch):
+    own_losses(tmp_path, monkeypatch, "head_losses")
+    config = feature_config(squares_coco, tmp_path)
+    config["methods"]["own"] = {"loss": {"name": "head_losses:bce"}}
+    run_tool(tool("sweep"), tmp_path, config)
+    with (tmp_path / "out" / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    own, shipped = (
+        [{**row, "method": None} for row in rows if row["method"] == name]
+        for name in ("own", "bce")
+    )
+    assert len(own) == 8
+    assert own == shipped
 
 
 @pytest.mark.parametrize(
@@ -61,7 +108,17 @@ def test_the_table_of_a_sweep_with_failed_cells(squares_coco, tmp_path, tool, ca
         (
             "methods.bad",
             {"loss": {"name": "pu", "parameters": {"gamma": "known", "alpha": 2}}},
-            r"methods\.bad\.loss\.parameters",
+            r"loss\.parameters\.gamma must be a number of at least 0 for pu, got 'known'",
+        ),
+        (
+            "methods.bad",
+            {"loss": {"name": "pu", "parameters": {"gamma": 1, "alpha": 2}}, "per_epoch": LESS},
+            r"methods\.bad\.loss\.parameters\.gamma must be .*got -1.0",
+        ),
+        (
+            "methods.bad",
+            {"loss": {"name": "no_such_module_at_all:loss"}},
+            r"methods\.bad\.loss\.name: .*no module 'no_such_module_at_all'",
         ),
         ("methods.bad", {"loss": {"name": "softmax"}}, "softmax is a loss of texts"),
         ("seeds", [0, -1], r"seeds must be in \[0, 2\*\*32\), got -1"),

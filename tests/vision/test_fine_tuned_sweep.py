@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -203,9 +204,42 @@ def test_every_proportion_is_checked_before_the_first_cell(fine_tune, tmp_path):
 def test_every_loss_is_checked_before_the_first_cell(fine_tune, tmp_path):
     sweep, config = fine_tune
     config["methods"]["bad"] = {"loss": {"name": "bce", "parameters": {"unknown": "ignor"}}}
-    with pytest.raises(ValueError, match=r"methods\.bad\.loss.parameters .*'ignor'.*unknown must"):
+    with pytest.raises(
+        ValueError, match=r"loss\.parameters\.unknown must be .* for bce, got 'ignor'"
+    ):
         run_tool(sweep, tmp_path, config)
     assert not (tmp_path / "out" / "runs").exists()
+    # what depends on the data
+    parameters = {"mode": "selective", "likelihood_top_k": 4, "margin": 0.05}
+    parameters |= {f"gamma_{name}": 1.0 for name in ("positive", "negative", "unknown")}
+    config["methods"]["bad"] = {"loss": {"name": "partial_asl", "parameters": parameters}}
+    with pytest.raises(ValueError, match=r"methods\.bad\.loss\.parameters\.likelihood_top_k must"):
+        run_tool(sweep, tmp_path, config)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+OWN_LOSS = """
+def absolute(logits, targets, *, weight):
+    return weight * ((logits - targets).abs() * (targets != 0)).sum() / len(logits)
+"""
+
+
+def test_a_loss_of_ones_own_trains_the_networks_of_a_sweep(fine_tune, tmp_path, monkeypatch):
+    sweep, config = fine_tune
+    monkeypatch.setattr(fine_tuned_cells, "in_a_process", in_a_process)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_network_loss.py").write_text(OWN_LOSS)
+    loss = {"name": "own_network_loss:absolute", "parameters": {"weight": 0.5}}
+    config["methods"] = {"own": {"loss": loss}}
+    config["fine_tune"]["options"] = ["--data.image_size", "32"]
+    run_tool(sweep, tmp_path, config)
+    run = RunFolder(tmp_path / "out" / "runs" / "own-0.5-0")
+    assert run.read()["config"]["loss"]["name"] == "own_network_loss:absolute"
+    assert (run.path / "metrics.json").is_file()
+    config["methods"]["own"]["loss"]["name"] = "own_network_loss:abolute"
+    with pytest.raises(UserError, match=r"methods\.own\.loss\.name: .*did you mean 'absolute'"):
+        run_tool(sweep, tmp_path, config)
 
 
 def test_a_test_split_that_measures_nothing_is_refused_before_the_first_cell(
