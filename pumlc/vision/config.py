@@ -120,5 +120,5 @@ def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss")
     loss = find_loss(name)
     if loss.takes != "targets":
         raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
-    tensors = [parameter for parameter, value in parameters.items() if value == "known"]
+    tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
     loss.check(parameters, where=f"{where}.parameters", tensors=tensors)
