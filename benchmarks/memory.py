@@ -21,7 +21,7 @@ import numpy as np
 from pumlc.labels import write_manifest
 from pumlc.tables import table
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 
 PICTURES_PER_FOLDER = 10_000
 

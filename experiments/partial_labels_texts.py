@@ -26,7 +26,8 @@ from pumlc.sweep.grid import (
     run_cells,
     stopped_early,
 )
-from pumlc.text.data.readers import TextSplit, read_corpus
+from pumlc.text.data.readers import read_corpus
+from pumlc.text.data.text_split import TextSplit
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.models.embedding import embed
 from pumlc.text.models.encoder import load_encoder, load_tokenizer, read_head

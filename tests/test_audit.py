@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from pumlc.audit import GIVEN, rank_suspects, score_finding
-from pumlc.vision.data.readers.coco_voc import read_coco
+from pumlc.vision.data.readers.coco import read_coco
 
 
 def example(seed, rows=30, classes=4):

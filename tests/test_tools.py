@@ -20,8 +20,8 @@ import pumlc
 from pumlc.engine.run import RunFolder
 from pumlc.labels import keep_proportion, read_manifest
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data.readers.coco_voc import read_coco
-from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.readers.coco import read_coco
+from pumlc.vision.data.split import training_data
 from pumlc.vision.evaluation import report
 from pumlc.vision.models.class_vectors import label_graph
 

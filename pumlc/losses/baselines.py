@@ -10,6 +10,7 @@ from torch.distributed import ProcessGroup
 
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.losses.checks import check_choice, check_number, check_targets
+from pumlc.losses.excluded import check_excluded
 from pumlc.losses.numerics import at_least_float32, mean_over_rows
 
 Unknown = Literal["ignore", "negative"]
@@ -27,6 +28,7 @@ def binary_cross_entropy_loss(
     *,
     unknown: Unknown,
     smoothing: float = 0.0,
+    excluded: Tensor | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Binary cross entropy over the known labels, or with every unknown one taken as negative.
@@ -47,6 +49,7 @@ def binary_cross_entropy_loss(
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         unknown: what an UNKNOWN label is.
         smoothing: label smoothing, in [0, 0.5]; epsilon / 2 of Cole et al.
+        excluded: bool [B, C] or None, pairs that take no part, positive or not; B stays.
         process_group: ranks that hold different rows.
 
     Returns:
@@ -68,11 +71,15 @@ def binary_cross_entropy_loss(
     """
     check_targets(logits, targets)
     check_number("smoothing", smoothing, 0, 0.5)
+    check_excluded(excluded, *logits.shape)
     logits = at_least_float32(logits)
     positive, negative = targets == POSITIVE, negative_mask(targets, unknown)
+    known = positive | negative
+    if excluded is not None:
+        known, logits = known & ~excluded, logits.masked_fill(excluded, 0.0)
     z = positive.to(logits.dtype) * (1.0 - 2.0 * smoothing) + smoothing
     losses = F.binary_cross_entropy_with_logits(logits, z, reduction="none")
-    return mean_over_rows(losses.masked_fill(~(positive | negative), 0.0), process_group)
+    return mean_over_rows(losses.masked_fill(~known, 0.0), process_group)
 
 
 def focal_loss(

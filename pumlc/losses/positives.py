@@ -12,11 +12,13 @@ from pumlc.losses.checks import values_can_be_checked
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-def check_positives(positives: Tensor, num_rows: int, num_labels: int) -> None:
+def check_positives(
+    positives: Tensor, num_rows: int, num_labels: int, *, name: str = "positives"
+) -> None:
     """Raise ``ValueError`` unless ``positives`` is [num_rows, num_labels] in one of the forms."""
     if tuple(positives.shape) != (num_rows, num_labels):
         raise ValueError(
-            f"positives must have the shape [rows, labels] = {[num_rows, num_labels]}; "
+            f"{name} must have the shape [rows, labels] = {[num_rows, num_labels]}; "
             f"got {list(positives.shape)}"
         )
     if positives.layout == torch.sparse_csr:
@@ -25,19 +27,19 @@ def check_positives(positives: Tensor, num_rows: int, num_labels: int) -> None:
             lowest, highest = (bound.item() for bound in torch.aminmax(columns))
             if lowest < 0 or highest >= num_labels:
                 raise ValueError(
-                    f"column indices of positives must be in [0, {num_labels - 1}]; "
+                    f"column indices of {name} must be in [0, {num_labels - 1}]; "
                     f"got {lowest} to {highest}"
                 )
         return
     if positives.layout != torch.strided or positives.dtype not in (torch.bool, *INTEGERS):
         raise ValueError(
-            "positives must be a dense tensor of bool or 0/1 integers, or a torch sparse CSR "
+            f"{name} must be a dense tensor of bool or 0/1 integers, or a torch sparse CSR "
             f"tensor; got {positives.dtype}, {positives.layout}"
         )
     if positives.dtype != torch.bool and values_can_be_checked(positives):
         lowest, highest = (bound.item() for bound in torch.aminmax(positives))
         if lowest < UNKNOWN or highest > POSITIVE:
-            raise ValueError(f"integer positives must be 0 or 1; got {lowest} to {highest}")
+            raise ValueError(f"integer {name} must be 0 or 1; got {lowest} to {highest}")
 
 
 def positive_mask(positives: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
 """Positive-unlabeled learning: the variational loss of PU-MLC and its mixup term."""
 
 import math
-from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from pumlc.labels import POSITIVE, UNKNOWN
+from pumlc.labels import POSITIVE
 from pumlc.losses.checks import check_choice, check_logits, check_number, check_targets
-from pumlc.losses.numerics import at_least_float32, group_count, group_max, group_sum
+from pumlc.losses.excluded import check_excluded
+from pumlc.losses.numerics import at_least_float32, group_count, group_sum
+from pumlc.losses.variational import variational_loss
+from pumlc.losses.variational_fast import fast_variational_loss
 
 
 def pu_loss(
@@ -23,6 +25,7 @@ def pu_loss(
     absent: Literal["keep", "skip"] = "keep",
     temperature_floor: float = 0.1,
     epsilon: float = 0.0,
+    excluded: Tensor | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Variational positive-unlabeled loss with adaptive temperature and re-balance factor.
@@ -60,6 +63,8 @@ def pu_loss(
             and never come down. 0 is the published loss. One row has no spread: there t_c = 1.
         epsilon: added to q inside both logarithms; 2e-10 is what the released code adds. It fades
             the gradient of confidently wrong positives.
+        excluded: bool [B, C] or None, pairs that take no part, positive or not: B, n_c, t_c and
+            the means of a class are those of the other rows. Given on all ranks or on none.
         process_group: ranks that hold different rows, the same classes.
 
     Returns:
@@ -82,116 +87,19 @@ def pu_loss(
     check_number("temperature_floor", temperature_floor, 0, 1)
     check_number("epsilon", epsilon, 0, 1)
     check_choice("absent", absent, ("keep", "skip"))
-    return _VariationalLoss.apply(
-        at_least_float32(logits),
-        targets,
-        gamma,
-        alpha,
-        absent == "skip",
-        temperature_floor,
-        epsilon,
-        process_group,
-    )
-
-
-class _VariationalLoss(torch.autograd.Function):
-    """The value and, in the same pass, the gradient, a block of classes at a time.
-
-    The loss is a sum over classes and its gradient is known in closed form. So nothing but the
-    gradient has the shape [B, C], and a block is small enough to stay in a processor's cache.
-    """
-
-    @staticmethod
-    def forward(ctx, logits, targets, *options):
-        gradient = torch.empty_like(logits)
-        ctx.save_for_backward(gradient)
-        width = _classes_of_a_block(logits, process_group=options[-1])
-        scratch = [logits.new_empty(len(logits), width) for _ in range(2)]
-        if width == logits.shape[1]:
-            return _variational_terms(logits, targets, gradient, scratch, *options)
-        blocks = zip(*(x.split(width, dim=1) for x in (logits, targets, gradient)), strict=True)
-        terms = [_variational_terms(s, y, g, scratch, *options) for s, y, g in blocks]
-        return reduce(torch.add, terms)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *gradients):
-        (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0], None, None, None, None, None, None, None
-
-
-def _classes_of_a_block(logits: Tensor, process_group: ProcessGroup | None) -> int:
-    """A megabyte a thread; all where launching costs more than memory traffic."""
-    num_rows, num_classes = logits.shape
-    if not logits.is_cpu or process_group is not None or torch.compiler.is_compiling():
-        return num_classes
-    return min(num_classes, max(1, 2**18 * torch.get_num_threads() // num_rows))
-
-
-def _variational_terms(
-    logits,
-    targets,
-    gradient,
-    scratch,
-    gamma,
-    alpha,
-    skip_absent,
-    temperature_floor,
-    epsilon,
-    process_group,
-) -> Tensor:
-    """Loss of some classes, scalar; its gradient by their logits is written to ``gradient``."""
-    if logits.shape != scratch[0].shape:
-        scratch = [matrix[:, : logits.shape[1]] for matrix in scratch]
-    num_rows = group_count(len(logits), logits, process_group)
-    mean = group_sum(logits.sum(0), process_group) / num_rows
-    squares = torch.sub(logits, mean, out=gradient).square_()
-    deviation = (group_sum(squares.sum(0), process_group) / num_rows).sqrt_()
-    temperature = _temperature(mean, deviation, num_rows, alpha, temperature_floor)
-    scaled = torch.div(logits, temperature, out=scratch[0])
-    # Where every q of a class would underflow, the scores are lifted until the largest is -40:
-    # there sigmoid is exp to 1e-17 and the logarithm of the mean only shifts.
-    sunk = group_max(scaled.amax(0), process_group).add(40.0).clamp_(max=0.0)
-    q = torch.sub(scaled, sunk, out=gradient).sigmoid_()
-    log_q = torch.neg(q, out=scratch[1]).add_(1.0)
-    torch.minimum(q, log_q, out=log_q).neg_().log1p_().add_(scaled.clamp_(max=0.0))
-    total = group_sum(q.sum(0), process_group)
-    log_mean_q = (total / num_rows).log_().add_(sunk)
-    if epsilon:
-        log_q, kept = _add_epsilon(log_q, epsilon)
-        log_mean_q, mean_kept = _add_epsilon(log_mean_q, epsilon)
-
-    positive = scratch[0].copy_(targets.clamp(min=UNKNOWN))  # POSITIVE is the one label above
-    num_positives = group_sum(positive.sum(0), process_group)
-    per_positive = num_positives.clamp(min=1).reciprocal_()
-    sum_positives = group_sum(log_q.mul_(positive).sum(0), process_group)
-    rebalance = (gamma * log_mean_q).exp_()
-    if skip_absent:
-        rebalance = rebalance.masked_fill(num_positives == 0, 0.0)
-    loss = (rebalance * log_mean_q - per_positive * sum_positives).sum()
-
-    # d loss / d log q = rebalance * q / total - positive / num_positives,
-    # d log q / d scaled = 1 - q
-    if epsilon:
-        positive.mul_(kept)
-        rebalance.mul_(mean_kept)
-    slope = torch.mul(q, rebalance / (total * temperature), out=scratch[1])
-    slope.addcmul_(positive, per_positive / temperature, value=-1)
-    torch.addcmul(slope, slope, q, value=-1, out=gradient)
-    return loss
-
-
-def _add_epsilon(log_q, epsilon) -> tuple[Tensor, Tensor]:
-    """log(q + epsilon), and q / (q + epsilon), by which its derivative is smaller."""
-    log_sum = torch.logaddexp(log_q, log_q.new_full((), math.log(epsilon)))
-    return log_sum, (log_q - log_sum).exp_()
-
-
-def _temperature(mean, deviation, num_rows, alpha, floor) -> Tensor:
-    """Temperature of each class, [C]: ``alpha`` standard deviations, between the floor and 1."""
-    floor = floor + (num_rows == 1)  # one row has no spread to go by
-    lowest = mean.clamp(min=0.0).mul_(floor).add_(floor)
-    return deviation.mul(alpha).maximum(lowest).clamp_(max=1.0)
+    check_excluded(excluded, *logits.shape)
+    logits = at_least_float32(logits)
+    options: dict[str, Any] = {
+        "gamma": gamma,
+        "alpha": alpha,
+        "skip_absent": absent == "skip",
+        "temperature_floor": temperature_floor,
+        "epsilon": epsilon,
+        "process_group": process_group,
+    }
+    if excluded is None:
+        return fast_variational_loss(logits, targets, **options)
+    return variational_loss(logits, targets, excluded=excluded, **options)
 
 
 def pu_mixup_loss(

@@ -1,6 +1,7 @@
 """Contrastive losses over a label set: softmax and decoupled softmax, dense and in chunks."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from pumlc.losses.checks import check_logits
+from pumlc.losses.excluded import check_excluded, excluded_pairs, without_excluded
 from pumlc.losses.numerics import (
     at_least_float32,
     group_max,
@@ -20,7 +22,11 @@ from pumlc.losses.positives import check_positives, positive_entries, positive_m
 
 
 def softmax_loss(
-    scores: Tensor, positives: Tensor, *, process_group: ProcessGroup | None = None
+    scores: Tensor,
+    positives: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Softmax cross entropy with several positives to a row.
 
@@ -38,6 +44,8 @@ def softmax_loss(
         scores: s, already divided by a temperature, [B, L], any floating dtype.
         positives: [B, L], bool, 0/1 integers or torch sparse CSR. A label listed twice counts once;
             a row without positives contributes 0 to the mean over all B rows.
+        excluded: bool [B, L] or None, pairs that take no part, as if the row did not have this
+            label at all; a positive that is excluded is no positive. Given on all ranks or on none.
         process_group: ranks that hold different labels (L may differ) of the same rows.
 
     Returns:
@@ -54,8 +62,7 @@ def softmax_loss(
     """
     check_logits(scores, "scores")
     check_positives(positives, *scores.shape)
-    scores = at_least_float32(scores)
-    mask = positive_mask(positives)
+    scores, mask = _without_excluded_scores(scores, positives, excluded)
     # Relative to the row's largest score, lest two large numbers be subtracted below.
     scores = scores - group_max(scores.amax(1), process_group).unsqueeze(1)
     log_total = log_sum_exp(scores, 1, process_group)
@@ -65,7 +72,11 @@ def softmax_loss(
 
 
 def decoupled_softmax_loss(
-    scores: Tensor, positives: Tensor, *, process_group: ProcessGroup | None = None
+    scores: Tensor,
+    positives: Tensor,
+    *,
+    excluded: Tensor | None = None,
+    process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Softmax of each positive against the negatives alone.
 
@@ -83,6 +94,8 @@ def decoupled_softmax_loss(
         scores: s, already divided by a temperature, [B, L], any floating dtype.
         positives: [B, L], bool, 0/1 integers or torch sparse CSR. A label listed twice counts once;
             a row without positives, or without negatives, contributes 0 to the mean over B rows.
+        excluded: bool [B, L] or None, pairs that take no part, as if the row did not have this
+            label at all; a positive that is excluded is no positive. Given on all ranks or on none.
         process_group: ranks that hold different labels (L may differ) of the same rows.
 
     Returns:
@@ -99,14 +112,22 @@ def decoupled_softmax_loss(
     """
     check_logits(scores, "scores")
     check_positives(positives, *scores.shape)
-    scores = at_least_float32(scores)
-    mask = positive_mask(positives)
+    scores, mask = _without_excluded_scores(scores, positives, excluded)
     negatives = scores.masked_fill(mask, lowest(scores.dtype))
     log_negatives = log_sum_exp(negatives, 1, process_group)
     log_negatives = group_share(log_negatives, process_group).unsqueeze(1)
     log_p = F.logsigmoid(scores - log_negatives).masked_fill(~mask, 0.0)
     num_positives = group_sum(mask.sum(1), process_group).clamp(min=1)
     return -(group_sum(log_p.sum(1), process_group) / num_positives).mean()
+
+
+def _without_excluded_scores(scores, positives, excluded) -> tuple[Tensor, Tensor]:
+    """Scores [B, L], those of excluded pairs too low to count, and the mask of the positives."""
+    check_excluded(excluded, *scores.shape)
+    scores, mask = at_least_float32(scores), positive_mask(positives)
+    if excluded is None:
+        return scores, mask
+    return scores.masked_fill(excluded, lowest(scores.dtype)), mask & ~excluded
 
 
 def chunked_decoupled_softmax_loss(
@@ -116,6 +137,7 @@ def chunked_decoupled_softmax_loss(
     *,
     temperature: float,
     chunk_size: int,
+    excluded: Any = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""``decoupled_softmax_loss(queries @ labels.T / temperature, positives)`` in little memory.
@@ -131,6 +153,8 @@ def chunked_decoupled_softmax_loss(
         positives: [B, L], torch sparse CSR, bool or 0/1 integers; see ``decoupled_softmax_loss``.
         temperature: divides the scores, > 0.
         chunk_size: labels to a chunk, >= 1.
+        excluded: pairs that take no part, see ``decoupled_softmax_loss``: bool [B, L], torch sparse
+            CSR or a matrix of scipy.sparse. A sparse one is never made dense.
         process_group: ranks that hold different labels (L may differ) and the same queries. The
             gradient of the queries on a rank is the part that comes from its labels.
 
@@ -163,18 +187,26 @@ def chunked_decoupled_softmax_loss(
         raise ValueError(f"temperature must be positive and finite; got {temperature}")
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    pairs = excluded_pairs(excluded, len(queries), len(labels), queries.device)
     rows, columns = positive_entries(positives)
+    columns = without_excluded(rows, columns, len(labels), *pairs)
     scaled = at_least_float32(queries) / temperature
-    return _ChunkedDecoupledSoftmax.apply(scaled, labels, rows, columns, chunk_size, process_group)
+    return _ChunkedDecoupledSoftmax.apply(
+        scaled, labels, chunk_size, process_group, rows, columns, *pairs
+    )
 
 
 class _ChunkedDecoupledSoftmax(torch.autograd.Function):
-    """Two passes over the labels; between them only numbers per row and per positive are kept."""
+    """Two passes over the labels; between them only numbers per row and per positive are kept.
+
+    ``pairs`` are rows and columns of the positives, then the three of `excluded_pairs`.
+    """
 
     @staticmethod
-    def forward(ctx, queries, labels, rows, columns, chunk_size, process_group):
+    def forward(ctx, queries, labels, chunk_size, process_group, *pairs):
+        rows, columns = pairs[:2]
         with torch.autocast(queries.device.type, enabled=False):
-            chunks = _chunks(queries, labels, rows, columns, chunk_size)
+            chunks = _chunks(queries, labels, chunk_size, *pairs)
             log_negatives, positive_scores = _first_pass(queries, rows, chunks)
         log_negatives = log_sum_exp(log_negatives.unsqueeze(0), 0, process_group)
 
@@ -188,38 +220,54 @@ class _ChunkedDecoupledSoftmax(torch.autograd.Function):
         push = group_sum(per_row.index_add(0, rows, pull), process_group)
 
         ctx.chunk_size = chunk_size
-        ctx.save_for_backward(queries, labels, rows, columns, log_negatives, pull, push)
+        ctx.save_for_backward(queries, labels, log_negatives, pull, push, *pairs)
         return group_sum(losses, process_group).sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
-        queries, labels, rows, columns, log_negatives, pull, push = ctx.saved_tensors
+        queries, labels, log_negatives, pull, push, *pairs = ctx.saved_tensors
         with torch.autocast(queries.device.type, enabled=False):
-            chunks = _chunks(queries, labels, rows, columns, ctx.chunk_size)
+            chunks = _chunks(queries, labels, ctx.chunk_size, *pairs)
             pull, push = pull * gradients[0], push * gradients[0]
             by_queries, by_labels = _second_pass(queries, labels, chunks, log_negatives, pull, push)
-        return by_queries, by_labels, None, None, None, None
+        return by_queries, by_labels, *[None] * 7
 
 
-def _chunks(queries, labels, rows, columns, chunk_size):
+def _chunks(queries, labels, chunk_size, rows, columns, excluded, excluded_rows, excluded_columns):
     """For each chunk: slice, embeddings, flat positions and validity of positives, their scores.
 
-    The scores are [B, chunk], the positives at the lowest number. Every positive goes through every
-    chunk, with a position even where it is not of that chunk: so no shape depends on values.
+    The scores are [B, chunk], positives and excluded pairs at the lowest number. Every pair goes
+    through every chunk, with a position even where it is not of that chunk: so no shape depends on
+    values.
     """
     for start in range(0, len(labels), chunk_size):
         chunk = slice(start, min(start + chunk_size, len(labels)))
         embeddings = labels[chunk].to(queries.dtype)
         scores = queries @ embeddings.T
-        local = columns - start
-        inside = (local >= 0) & (local < len(embeddings))
-        positions = rows * len(embeddings) + local.clamp(0, len(embeddings) - 1)
+        positions, inside = _positions(rows, columns, chunk)
         positive_scores = scores.view(-1)[positions]
-        left_out = torch.full_like(positive_scores, math.inf)
-        left_out.masked_fill_(inside, lowest(scores.dtype))
-        scores.view(-1).scatter_reduce_(0, positions, left_out, "amin")
+        _leave_out(scores, positions, inside)
+        if excluded is not None:
+            scores.masked_fill_(excluded[:, chunk], lowest(scores.dtype))
+        elif excluded_rows is not None:
+            _leave_out(scores, *_positions(excluded_rows, excluded_columns, chunk))
         yield chunk, embeddings, scores, positions, inside, positive_scores
+
+
+def _positions(rows, columns, chunk) -> tuple[Tensor, Tensor]:
+    """Where pairs are in the flattened scores of a chunk, and whether they are in it at all."""
+    width = chunk.stop - chunk.start
+    local = columns - chunk.start
+    inside = (local >= 0) & (local < width)
+    return rows * width + local.clamp(0, width - 1), inside
+
+
+def _leave_out(scores, positions, inside) -> None:
+    """Set the scores of the pairs of a chunk to the lowest number."""
+    values = scores.new_full(positions.shape, math.inf)
+    values.masked_fill_(inside, lowest(scores.dtype))
+    scores.view(-1).scatter_reduce_(0, positions, values, "amin")
 
 
 def _first_pass(queries, rows, chunks) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from pumlc.losses.checks import check_logits, values_can_be_checked
+from pumlc.losses.excluded import check_excluded
 from pumlc.losses.numerics import (
     at_least_float32,
     group_count,
@@ -67,6 +68,7 @@ def soft_topk_loss(
     *,
     k: int | Tensor,
     alpha: float,
+    excluded: Tensor | None = None,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
     r"""Log-loss of the positives under the soft top-k operator.
@@ -85,6 +87,9 @@ def soft_topk_loss(
             a row without positives contributes 0 to the mean over all B rows.
         k: 1 <= k < L; or integers [B], one per row; a row with k >= L contributes 0.
         alpha: sharpness, > 0.
+        excluded: bool [B, L] or None, pairs that take no part, as if the row did not have this
+            label at all; a positive that is excluded is no positive, and a row with k or fewer
+            labels left contributes 0. Given on all ranks or on none.
         process_group: ranks that hold different labels (L may differ) of the same rows.
 
     Returns:
@@ -101,8 +106,13 @@ def soft_topk_loss(
     """
     scores = _checked_scores(scores, k, alpha, process_group)
     check_positives(positives, *scores.shape)
+    check_excluded(excluded, *scores.shape)
     mask = positive_mask(positives)
-    log_p = F.logsigmoid(alpha * (scores + _threshold(scores, k, alpha, process_group)))
+    if excluded is not None:
+        mask = mask & ~excluded
+        scores = scores.masked_fill(excluded, 0.0)
+    threshold = _threshold(scores, k, alpha, process_group, excluded)
+    log_p = F.logsigmoid(alpha * (scores + threshold))
     num_positives = group_sum(mask.sum(1), process_group).clamp(min=1)
     sum_positives = group_sum(log_p.masked_fill(~mask, 0.0).sum(1), process_group)
     return -(sum_positives / num_positives).mean()
@@ -128,11 +138,11 @@ def _checked_scores(scores, k, alpha, process_group) -> Tensor:
     return at_least_float32(scores)
 
 
-def _threshold(scores, k, alpha, process_group) -> Tensor:
+def _threshold(scores, k, alpha, process_group, excluded=None) -> Tensor:
     """t of each row, [B, 1], ready to be used with the labels of this rank."""
     if not isinstance(k, Tensor):
         k = torch.full(scores.shape[:1], k, device=scores.device)
-    threshold = _Threshold.apply(scores, k.to(scores.dtype), alpha, process_group)
+    threshold = _Threshold.apply(scores, k.to(scores.dtype), alpha, process_group, excluded)
     return group_share(threshold, process_group).unsqueeze(1)
 
 
@@ -140,19 +150,27 @@ class _Threshold(torch.autograd.Function):
     """The root t of ``sum sigmoid(alpha * (s + t)) = k``; its gradient by implicit differentiation:
 
     dt/ds_l = -p_l (1 - p_l) / sum p (1 - p), taken as a softmax of logarithms because the sum
-    underflows where every p is near 0 or 1.
+    underflows where every p is near 0 or 1. The sums are over the labels that are not excluded.
     """
 
     @staticmethod
-    def forward(ctx, scores, k, alpha, process_group):
+    def forward(ctx, scores, k, alpha, process_group, excluded):
         num_labels = group_count(scores.shape[1], scores, process_group)
+        num_kept = num_labels
+        if excluded is not None:
+            num_kept = group_sum((~excluded).sum(1), process_group).to(scores.dtype)
+            # with no label left any threshold will do: that of all labels
+            excluded = excluded & (num_kept > 0).unsqueeze(1)
+            num_labels = torch.where(num_kept > 0, num_kept, num_labels)
         solvable = k.clamp(min=0.5).minimum(k.new_zeros(()) + num_labels - 0.5)
-        threshold = _solve(scores, solvable, num_labels, alpha, process_group)
+        bounds = _bounds(scores, excluded, num_labels, process_group)
+        scores = _lowered(scores, excluded, alpha)
+        threshold = _solve(scores, solvable, num_labels, bounds, alpha, process_group)
         threshold = _centre(scores, solvable, threshold, alpha, process_group)
         ctx.alpha, ctx.process_group = alpha, process_group
         ctx.save_for_backward(scores, threshold)
         threshold = threshold.masked_fill(k <= 0, -math.inf)
-        return threshold.masked_fill(k >= num_labels, math.inf)
+        return threshold.masked_fill(k >= num_kept, math.inf)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -162,19 +180,38 @@ class _Threshold(torch.autograd.Function):
         log_slope = F.logsigmoid(scaled).add_(F.logsigmoid(scaled.neg_()))
         log_total = log_sum_exp(log_slope, 1, ctx.process_group)
         weights = log_slope.sub_(log_total.unsqueeze(1)).exp_()
-        return weights.mul_(-gradients[0].unsqueeze(1)), None, None, None
+        return weights.mul_(-gradients[0].unsqueeze(1)), None, None, None, None
 
 
-def _solve(scores, k, num_labels, alpha, process_group) -> Tensor:
+def _bounds(scores, excluded, num_labels, process_group) -> tuple[Tensor, Tensor, Tensor]:
+    """Largest, smallest and mean score of the labels of each row that are not excluded, [B]."""
+    high = low = total = scores
+    if excluded is not None:
+        high = scores.masked_fill(excluded, lowest(scores.dtype))
+        low = scores.masked_fill(excluded, -lowest(scores.dtype))
+        total = scores.masked_fill(excluded, 0.0)
+    largest = group_max(high.amax(1), process_group)
+    smallest = -group_max(-low.amin(1), process_group)
+    return largest, smallest, group_sum(total.sum(1), process_group) / num_labels
+
+
+def _lowered(scores, excluded, alpha) -> Tensor:
+    """Scores, those of excluded pairs so low that alpha times them is finite and p is 0."""
+    if excluded is None:
+        return scores
+    return scores.masked_fill(excluded, lowest(scores.dtype) / max(alpha, 1.0))
+
+
+def _solve(scores, k, num_labels, bounds, alpha, process_group) -> Tensor:
     """Newton steps on logit(mean p), which is linear for equal scores, kept inside a bracket.
 
     With every score at the largest (smallest) of the row the root would be at the left (right) end
     of the bracket; a step that leaves it, or that is not a number, is replaced by bisection.
     """
+    largest, smallest, mean = bounds
     logit = (k / (num_labels - k)).log()
-    left = logit / alpha - group_max(scores.amax(1), process_group)
-    right = logit / alpha + group_max(-scores.amin(1), process_group)
-    threshold = logit / alpha - group_sum(scores.sum(1), process_group) / num_labels
+    left, right = logit / alpha - largest, logit / alpha - smallest
+    threshold = logit / alpha - mean
     best, smallest_error = threshold, torch.full_like(k, math.inf)
     for _ in range(MAX_STEPS):
         p = (scores + threshold.unsqueeze(1)).mul_(alpha).sigmoid_()

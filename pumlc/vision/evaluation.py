@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE, POSITIVE
+from pumlc.labels import NEGATIVE
 from pumlc.metrics import (
     average_precision,
     mean_average_precision,
@@ -23,9 +23,14 @@ from pumlc.tables import table
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.task import as_validated, score_images, sigmoid
+from pumlc.vision.scoring import (
+    labels_as_validated,
+    probabilities_of,
+    refuse_one_sided,
+    score_images,
+)
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 
@@ -50,7 +55,7 @@ def evaluate_run(
     Args:
         split: split of the data set; its labels are used as they are, none is hidden. Also
             "validation": the part that the run held out, with the labels it saw; measured as in
-            training (`as_validated`).
+            training (`labels_as_validated`).
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
@@ -92,7 +97,7 @@ def evaluate_run(
             data = other_place(predictor.config.data, root, csv, unlisted, positive_list)
             images = _images(data, split, predictor)
             labels, changed = (
-                as_validated(images.labels) if split == "validation" else (images.labels, 0)
+                labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
             )
             refuse_one_sided(images, labels, split, data.name)
             results.update(
@@ -170,7 +175,7 @@ def measure(
                 scores[:, columns], labels[:, columns], definition="sklearn"
             ),
         }
-    probabilities = sigmoid(scores)
+    probabilities = probabilities_of(scores)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
         rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
@@ -302,33 +307,6 @@ def other_place(
             "is defined"
         )
     return dataclasses.replace(data, unlisted=unlisted, unlisted_test=unlisted)
-
-
-def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
-    """Refuse labels by which nothing can be ranked or decided wrongly.
-
-    Args:
-        images: the split.
-        labels: those it is measured by.
-        split: its name.
-        name: that of the data set.
-
-    Raises:
-        UserError: no label is positive, or none is negative.
-    """
-    where = f"{images.source}, split {split}: {images.counts()}"
-    if not (labels == POSITIVE).any():
-        raise UserError(f"{where}: without a positive label there is nothing to measure")
-    if not (labels == NEGATIVE).any():
-        advice = (
-            ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
-            "of the settings for the split test); else list the absent labels in the column "
-            "negatives (one column per class: as -1)"
-        )
-        raise UserError(
-            f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
-            f"so neither AP nor precision can be measured{advice if name == 'csv' else ''}"
-        )
 
 
 def _column(name: str, class_names: Sequence[str]) -> int:

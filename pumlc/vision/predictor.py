@@ -16,7 +16,7 @@ from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.transforms import evaluation_transform, read_image
 from pumlc.vision.models.build import build_trained
-from pumlc.vision.task import sigmoid, to_device
+from pumlc.vision.scoring import probabilities_of, to_device
 
 Picture = Path | str | Image.Image | np.ndarray
 
@@ -94,7 +94,7 @@ class VisionPredictor:
         ]:
             with torch.inference_mode():
                 logits = self.model(to_device(torch.stack(batch), self.device))
-            scores.append(sigmoid(logits.float().cpu().numpy()).astype(np.float32))
+            scores.append(probabilities_of(logits.float().cpu().numpy()).astype(np.float32))
         return Prediction(np.concatenate(scores), self.labels)
 
 

@@ -5,31 +5,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pumlc.engine.batches import EpochBatches, gather_rows, own_rows
+from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
 from pumlc.losses import LOSSES, pu_mixup_loss
-from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.loader import (
-    Pictures,
-    TrainingPictures,
-    batches_of,
-    scoring_loader,
-    training_loader,
-)
-from pumlc.vision.data.readers.csv_file import warn_of_similar_classes
+from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
 from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.training_data import training_data
-from pumlc.vision.data.transforms import evaluation_transform, training_transform
+from pumlc.vision.data.split import training_data
+from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.scoring import (
+    refuse_without_positives,
+    score_images,
+    to_device,
+    validate_logits,
+)
 
 
 class VisionTask:
@@ -52,8 +50,9 @@ class VisionTask:
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
-            _refuse_empty_validation(self.data.validation.labels)
+            refuse_without_positives(self.data.validation.labels)
         _warn_of_positives_alone(self.data.train, config)
+        warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model."""
@@ -110,7 +109,7 @@ class VisionTask:
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
     ) -> dict[str, float]:
         images = to_device(batch["image"], accelerator.device)
-        targets = batch["targets"].to(accelerator.device, non_blocking=True)
+        targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
         mix = settings.mixup_weight > 0
         if mix:
@@ -148,24 +147,14 @@ class VisionTask:
         images = self.data.validation
         if images is None:
             return None
-        scores = score_images(
+        logits = score_images(
             self.model,
             images,
             accelerator,
             batch_size=self.config.train.batch_size,
             workers=self.config.train.workers,
         )
-        if not np.isfinite(scores).all():
-            raise UserError(
-                "scores of the validation part are not finite: the training has diverged. Usual "
-                "causes: train.learning_rate too large, train.precision fp16"
-            )
-        return validate_scores(scores, images.labels)
-
-
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """[B, 3, H, W] on the device, in the memory layout of the model."""
-    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return validate_logits(logits, images.labels)
 
 
 def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
@@ -185,79 +174,6 @@ def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
     lam = float(torch.distributions.Beta(beta, beta).sample())
     permutation = permutation.to(images.device)
     return lam * images[:half][permutation] + (1 - lam) * images[-half:], permutation, lam
-
-
-def score_images(
-    model: Any,
-    images: LabelledImages,
-    accelerator: Accelerator,
-    *,
-    batch_size: int,
-    workers: int,
-) -> np.ndarray:
-    """Logits of every picture, each scored exactly once on any number of processes.
-
-    Returns:
-        [N, C] float32 in the order of ``images``, on every process.
-    """
-    rows = own_rows(len(images), accelerator)
-    pictures = Pictures(images, evaluation_transform(model.data_config), rows)
-    was_training = model.training
-    model.eval()
-    scores = []
-    with torch.inference_mode(), accelerator.autocast():
-        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
-            logits = model(to_device(batch, accelerator.device))
-            scores.append(logits.float().cpu().numpy())
-    model.train(was_training)
-    own = np.concatenate(scores) if scores else np.empty((0, len(images.classes)), np.float32)
-    return gather_rows(own, len(images), accelerator)
-
-
-def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
-    """mAP and thresholds from the known labels of the validation part.
-
-    Unknown counts as negative where `as_validated` says so, and the metric says so in its name.
-
-    Raises:
-        UserError: no class has a known positive.
-    """
-    _refuse_empty_validation(labels)
-    labels, changed = as_validated(labels)
-    name = "mAP_unknown_as_negative" if changed else "mAP"
-    score = mean_average_precision(scores, labels, definition="sklearn")
-    probabilities = sigmoid(scores)
-    thresholds = {
-        "global": float(fit_thresholds(probabilities, labels, per_class=False)),
-        "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
-    }
-    return Validation(score, {name: score}, {"thresholds": thresholds})
-
-
-def as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """The labels that a validation part is measured by.
-
-    In a class with known positives alone average precision over known labels is 1 whatever the
-    scores: unknown counts as negative there.
-
-    Args:
-        labels: [N, C] in {1, 0, -1}.
-
-    Returns:
-        the labels, and the number of classes with known positives alone.
-    """
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
-    if not positives_only.any():
-        return labels, 0
-    changed = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
-    return changed, int(positives_only.sum())
-
-
-def sigmoid(scores: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, in float64 so that few of them tie at 1."""
-    from scipy.special import expit
-
-    return expit(np.asarray(scores, np.float64))
 
 
 def try_loss(
@@ -280,14 +196,6 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         raise UserError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
-        )
-
-
-def _refuse_empty_validation(labels: np.ndarray) -> None:
-    if not (labels == POSITIVE).any():
-        raise UserError(
-            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
-            "more with data.validation, or select nothing with data.validation 0"
         )
 
 

@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+import scipy.sparse as sp
 import torch
 import torch.distributed as dist
-from loss_cases import CASES, LossCase, make_inputs
+from loss_cases import (
+    CASES,
+    EXCLUDING,
+    ExcludingCase,
+    LossCase,
+    make_excluded_inputs,
+    make_inputs,
+)
 from torch import Tensor
 
 from pumlc.losses import chunked_decoupled_softmax_loss, pu_mixup_loss
@@ -76,6 +84,43 @@ def one_case(case: LossCase, part: tuple[slice, slice], group) -> list[Tensor]:
     return [value.detach(), *torch.autograd.grad(value, own)]
 
 
+EXCLUDED_ROW_SHARES = {2: [5, 3], 3: [1, 4, 3]}
+EXCLUDED_LABEL_SHARES = {2: [4, 9], 3: [5, 1, 7]}  # the one label of a share is nobody's
+
+
+def excluded_parts(case: ExcludingCase, num_ranks: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of each rank."""
+    by_rows, everything = case.takes == "labels", slice(None)
+    sizes = (EXCLUDED_ROW_SHARES if by_rows else EXCLUDED_LABEL_SHARES)[num_ranks]
+    parts = [slice(sum(sizes[:r]), sum(sizes[: r + 1])) for r in range(num_ranks)]
+    return [(part, everything) if by_rows else (everything, part) for part in parts]
+
+
+def one_excluding_case(case: ExcludingCase, part: tuple[slice, slice], group) -> list[Tensor]:
+    logits, second, excluded = make_excluded_inputs(case)
+    own = logits[part].clone().requires_grad_()
+    value = case.loss(own, second[part], excluded=excluded[part], process_group=group)
+    return [value.detach(), *torch.autograd.grad(value, own)]
+
+
+def excluding_chunked(part: slice, sparse: bool, group) -> list[Tensor]:
+    queries, labels, positives = embeddings()
+    excluded = torch.zeros_like(positives)
+    excluded[0, :4] = excluded[1, 1:] = excluded[2, 3:6] = True
+    queries, own = queries.clone().requires_grad_(), labels[part].clone().requires_grad_()
+    mask = excluded[:, part]
+    value = chunked_decoupled_softmax_loss(
+        queries,
+        own,
+        positives[:, part],
+        temperature=0.5,
+        chunk_size=2,
+        excluded=sp.csr_array(mask.numpy()) if sparse else mask,
+        process_group=group,
+    )
+    return [value.detach(), *torch.autograd.grad(value, (queries, own))]
+
+
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -92,6 +137,11 @@ def work(rank: int, folder: str) -> None:
         sizes = LABEL_SHARES[num_ranks]
         own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
         found["chunked", num_ranks] = chunked(queries, labels[own], positives[:, own], group)
+        for case in EXCLUDING:
+            part = excluded_parts(case, num_ranks)[rank]
+            found["excluding", case.name, num_ranks] = one_excluding_case(case, part, group)
+        for sparse in (True, False):
+            found["excluding chunked", sparse, num_ranks] = excluding_chunked(own, sparse, group)
         found["mixup", num_ranks] = mixup(rank, num_ranks, group)
     torch.save(found, Path(folder) / f"rank{rank}.pt")
     dist.destroy_process_group()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -242,3 +243,54 @@ def make_inputs(
         assert set(targets.unique().tolist()) == {-1, 0, 1}
     logits = logits.to(dtype)
     return logits, targets if case.takes == "labels" else targets == 1
+
+
+@dataclass(frozen=True)
+class ExcludingCase:
+    """A loss that takes ``excluded``, called as ``case.loss(logits, second, excluded=...)``."""
+
+    name: str
+    parameters: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def takes(self) -> str:
+        return "labels" if self.name.split("/")[0] in ("pu", "bce") else "positives"
+
+    def loss(self, logits: Tensor, second: Tensor, **options) -> Tensor:
+        return losses.LOSSES[self.name.split("/")[0]](logits, second, **self.parameters, **options)
+
+
+EXCLUDING = [
+    ExcludingCase("pu/coco", {"gamma": 0.55, "alpha": 1.0}),
+    ExcludingCase("pu/skip", {"gamma": 0.5, "alpha": 2.0, "absent": "skip"}),
+    ExcludingCase("pu/epsilon", {"gamma": 0.5, "alpha": 0.2, "epsilon": 1e-2}),
+    ExcludingCase("pu/no floor", {"gamma": 0.85, "alpha": 0.3, "temperature_floor": 0.0}),
+    ExcludingCase("bce/negative", {"unknown": "negative"}),
+    ExcludingCase("bce/ignore", {"unknown": "ignore"}),
+    ExcludingCase("bce/smoothed", {"unknown": "negative", "smoothing": 0.2}),
+    ExcludingCase("softmax", {}),
+    ExcludingCase("decoupled_softmax", {}),
+    ExcludingCase("soft_topk/plain", {"k": 3, "alpha": 2.0}),
+    ExcludingCase("soft_topk/sharp", {"k": 5, "alpha": 50.0}),
+    ExcludingCase("soft_topk/flat", {"k": 1, "alpha": 0.01}),
+]
+
+
+def make_excluded_inputs(case: ExcludingCase) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [8, 13] with spread, labels of every kind and a mask; some are excluded positives.
+
+    Row 2 and column 5 keep nothing, column 4 one row, row 3 two labels, row 4 and column 6
+    (almost) everything; row 6 keeps positives alone and row 7 has none.
+    """
+    generator = torch.Generator().manual_seed(3)
+    logits = 2.0 * torch.randn(8, 13, generator=generator, dtype=torch.float64) - 0.5
+    targets = torch.randint(-1, 2, (8, 13), generator=generator, dtype=torch.int8)
+    excluded = torch.rand(8, 13, generator=generator) < 0.2
+    excluded[:7, 4] = excluded[2] = excluded[:, 5] = excluded[3, 2:] = True
+    excluded[4, :4] = excluded[:2, 6] = excluded[4:, 6] = False
+    targets[6], targets[7] = 1, targets[7].clamp(max=0)
+    assert (targets[excluded] == 1).sum() > 3
+    return logits, targets if case.takes == "labels" else targets == 1, excluded

@@ -8,12 +8,15 @@ from gloo_worker import (
     case_inputs,
     chunked,
     embeddings,
+    excluded_parts,
+    excluding_chunked,
     mixup,
     one_case,
+    one_excluding_case,
     shares,
     work,
 )
-from loss_cases import CASES
+from loss_cases import CASES, EXCLUDING
 from torch.multiprocessing.spawn import spawn
 
 either_number_of_ranks = pytest.mark.parametrize("num_ranks", [2, 3])
@@ -78,3 +81,24 @@ def test_mixup_is_a_mean_over_all_pairs(found, num_ranks):
         torch.testing.assert_close(own_value, value)
         for gradient, of_rank in zip(gradients, alone[rank][1:], strict=True):
             torch.testing.assert_close(gradient, of_rank * (n / sum(pairs)))
+
+
+@pytest.mark.parametrize("case", EXCLUDING, ids=str)
+@either_number_of_ranks
+def test_excluded_pairs_over_shares(found, case, num_ranks):
+    value, gradient = one_excluding_case(case, EVERYTHING, None)
+    for rank, part in enumerate(excluded_parts(case, num_ranks)):
+        own_value, own_gradient = found[rank]["excluding", case.name, num_ranks]
+        torch.testing.assert_close(own_value, value)
+        torch.testing.assert_close(own_gradient, gradient[part])
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@either_number_of_ranks
+def test_chunked_softmax_with_excluded_pairs_over_label_shares(found, sparse, num_ranks):
+    value, by_queries, by_labels = excluding_chunked(slice(None), sparse, None)
+    ranks = [found[rank]["excluding chunked", sparse, num_ranks] for rank in range(num_ranks)]
+    for own_value, _, _ in ranks:
+        torch.testing.assert_close(own_value, value)
+    torch.testing.assert_close(torch.cat([own for _, _, own in ranks]), by_labels)
+    torch.testing.assert_close(sum(part for _, part, _ in ranks), by_queries)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pumlc.losses import pu_loss, pu_mixup_loss
+from pumlc.losses.variational import variational_loss
+from pumlc.losses.variational_fast import fast_variational_loss
 
 
 def golden_tensors(golden, case) -> dict[str, Any]:
@@ -120,6 +122,42 @@ def test_equals_the_naive_loop(rows, scale, shift, options, absent):
     wrong = naive_pu_loss(logits, targets, **{**options, "gamma": options["gamma"] + 0.1})
     by_wrong = torch.autograd.grad(wrong, logits)[0]
     assert not torch.allclose(by_wrong, gradient, rtol=1e-4, atol=0)
+
+
+OPTIONS = {"gamma": 0.55, "alpha": 1.0, "temperature_floor": 0.1, "epsilon": 0.0}
+
+
+@pytest.mark.parametrize("skip_absent", [True, False])
+@pytest.mark.parametrize("shape", [(1, 5), (9, 6), (512, 100)])
+@pytest.mark.parametrize(
+    "changes", [{}, {"gamma": 0.0, "alpha": 0.3}, {"epsilon": 1e-3}, {"temperature_floor": 0.7}]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fast_form_is_the_definition(shape, changes, skip_absent, dtype):
+    logits, targets = random_batch(*shape)
+    logits = logits.to(dtype).requires_grad_()
+    options: dict[str, Any] = {**OPTIONS, **changes, "skip_absent": skip_absent}
+    fast = fast_variational_loss(logits, targets, **options)
+    definition = variational_loss(logits, targets, **options)
+    torch.testing.assert_close(fast, definition)
+    by_fast, by_definition = (torch.autograd.grad(v, logits)[0] for v in (fast, definition))
+    torch.testing.assert_close(by_fast, by_definition)
+    other = variational_loss(logits, targets, **{**options, "alpha": 0.0})
+    by_other = torch.autograd.grad(other, logits)[0]
+    assert shape[0] == 1 or not torch.allclose(by_other, by_fast, rtol=1e-3)
+
+
+@pytest.mark.parametrize("level", [1e4, -1e4, 0.0, -300.0])
+def test_the_fast_form_is_the_definition_at_huge_logits(level):
+    logits = torch.full((6, 3), level)
+    logits[::2, 1] *= -1
+    logits.requires_grad_()
+    targets = torch.zeros(6, 3, dtype=torch.int8)
+    targets[0], targets[3, 1] = 1, 1
+    options: dict[str, Any] = {**OPTIONS, "skip_absent": False}
+    values = [f(logits, targets, **options) for f in (fast_variational_loss, variational_loss)]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*(torch.autograd.grad(value, logits) for value in values))
 
 
 def test_blocks_of_classes_add_up():

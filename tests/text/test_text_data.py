@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from pumlc.text.data.readers import TextSplit, read_corpus, read_lines
+from pumlc.text.data.readers import read_corpus
+from pumlc.text.data.text_split import TextSplit, read_lines
 
 TRAIN = np.array([[1, 0, 0], [0, 2, 1]])
 TEST = np.array([[0, 0, 3]])

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pumlc.vision.data.readers.coco_voc import VOC_CLASSES, read_coco, read_voc
+from pumlc.vision.data.readers.coco import read_coco
+from pumlc.vision.data.readers.voc import VOC_CLASSES, read_voc
 
 
 def write_pictures(folder, names):
@@ -168,7 +169,7 @@ def test_voc_refusals(voc, tmp_path):
     with pytest.raises(ValueError, match=r"cat_trainval\.txt, line 3: image '000002' is listed al"):
         read_voc(voc, "train")
     (sets / "cat_trainval.txt").write_bytes("000002 1\n000001 1\nch\u00eane 1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"cat_trainval\.txt: not UTF-8"):
+    with pytest.raises(ValueError, match=r"cat_trainval\.txt, line 3: not UTF-8"):
         read_voc(voc, "train")
     class_files(voc, ("1", "1"))
     (sets / "trainval.txt").write_text("\ufeff000002\n000001\n")

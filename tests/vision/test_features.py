@@ -9,7 +9,7 @@ import torch
 
 from pumlc.labels import keep_proportion
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen.features import SplitFeatures, frozen_features, pooled_features
 from pumlc.vision.frozen.heads import Heads, Method, ProbeConfig, probe_cell, probe_data
 from pumlc.vision.models.classifier import create_classifier

@@ -12,14 +12,10 @@ from pumlc.engine.run import RunFolder
 from pumlc.losses import LOSSES
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.loader import Pictures, TrainingPictures, decode
-from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
-from pumlc.vision.task import (
-    VisionTask,
-    mix_halves,
-    score_images,
-    validate_scores,
-)
+from pumlc.vision.scoring import score_images, validate_logits
+from pumlc.vision.task import VisionTask, mix_halves
 
 STANDARD = {"input_size": (3, 28, 28), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
@@ -94,7 +90,6 @@ def test_a_picture_that_does_not_decode_names_file_and_row(squares_coco, tmp_pat
     images = training_data(DataConfig(name="coco", root=str(squares_coco)), seed=0).train
     broken = tmp_path / "0.png"
     broken.write_bytes(images.path(3).read_bytes()[:40])
-    images.paths[3] = str(broken).encode()[: images.paths.dtype.itemsize]
     moved = type(images)(
         images.source, tmp_path, np.array([b"0.png"]), images.labels[:1], images.classes
     )
@@ -175,17 +170,17 @@ def test_scores_come_in_data_set_order_whatever_the_batch(squares_coco):
 def test_validation_uses_known_labels_only():
     scores = np.array([[3.0], [2.0], [1.0], [0.0]])
     labels = np.array([[1], [0], [-1], [1]], np.int8)
-    validation = validate_scores(scores, labels)
+    validation = validate_logits(scores, labels)
     assert validation.metrics == {"mAP": pytest.approx(100 * (1 + 2 / 3) / 2)}
     assert validation.score == validation.metrics["mAP"]
 
 
 def test_validation_without_negatives_says_so_in_the_name():
     labels = np.array([[1], [0], [0], [1]], np.int8)
-    validation = validate_scores(np.array([[3.0], [2.0], [1.0], [0.0]]), labels)
+    validation = validate_logits(np.array([[3.0], [2.0], [1.0], [0.0]]), labels)
     assert validation.metrics == {"mAP_unknown_as_negative": pytest.approx(75.0)}
     with pytest.raises(ValueError, match="no known positive label"):
-        validate_scores(np.zeros((3, 1)), np.zeros((3, 1), np.int8))
+        validate_logits(np.zeros((3, 1)), np.zeros((3, 1), np.int8))
 
 
 def test_one_known_negative_does_not_blind_the_other_classes():
@@ -194,7 +189,7 @@ def test_one_known_negative_does_not_blind_the_other_classes():
     labels[:10] = 1
     labels[-1, 0] = -1
     scores = np.arange(80.0).reshape(40, 2)  # the worst order: positives last
-    validation = validate_scores(scores, labels)
+    validation = validate_logits(scores, labels)
     assert validation.score < 50
     assert list(validation.metrics) == ["mAP_unknown_as_negative"]
 

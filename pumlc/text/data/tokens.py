@@ -1,6 +1,7 @@
 """Token ids of many texts: a flat array on disk, made once per tokenizer, length and text."""
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.files import complete_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -109,27 +111,40 @@ def cached_tokens(
 
 def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
     lengths = []
-    with (folder / "ids.bin").open("wb") as file:
+    with complete_file(folder / "ids.bin", binary=True) as file:
         for ids, length in chunks:
-            ids.tofile(file)
+            file.write(ids.tobytes())
             lengths.append(length)
-    np.save(folder / "offsets.npy", _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
+    with complete_file(folder / "offsets.npy", binary=True) as file:
+        np.save(file, _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
 
 
 def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase", count: int) -> TokenizedTexts:
     path, dtype = entry / "ids.bin", _smallest_type(tokenizer)
-    try:
-        offsets = np.load(entry / "offsets.npy")
-        whole = offsets.shape == (count + 1,) and offsets.dtype == np.int64 and offsets[0] == 0
-        whole = whole and path.stat().st_size == offsets[-1] * dtype.itemsize
-        whole = whole and (np.diff(offsets) >= 0).all()
-    except Exception:  # a damaged file raises whatever numpy stumbles over
-        whole = False
-    if not whole:
+    offsets = _read_offsets(entry / "offsets.npy", count)
+    if (
+        offsets is None
+        or not path.is_file()
+        or path.stat().st_size != offsets[-1] * dtype.itemsize
+    ):
         raise UserError(f"{entry}: damaged token cache entry; delete it to build it again")
     # an empty file cannot be mapped
     ids = np.memmap(path, dtype, mode="r") if offsets[-1] else np.empty(0, dtype)
     return TokenizedTexts(ids, offsets, _pad_id(tokenizer))
+
+
+def _read_offsets(path: Path, count: int) -> np.ndarray | None:
+    """Offsets of ``count`` texts; None if the file is missing or holds anything else."""
+    header = np.lib.format.header_data_from_array_1_0(np.empty(count + 1, np.int64))
+    written = io.BytesIO()
+    np.lib.format.write_array_header_1_0(written, header)
+    if not path.is_file() or path.stat().st_size != written.tell() + 8 * (count + 1):
+        return None
+    with path.open("rb") as file:
+        if file.read(written.tell()) != written.getvalue():
+            return None
+        offsets = np.frombuffer(file.read(), "<i8").astype(np.int64)
+    return offsets if offsets[0] == 0 and (np.diff(offsets) >= 0).all() else None
 
 
 def _token_chunks(

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from pumlc.text.data.readers import SparseMatrix
+from pumlc.text.data.matrix import SparseMatrix
 
 
 def draw_negatives(shortlists: np.ndarray, per_row: int, random: np.random.Generator) -> np.ndarray:

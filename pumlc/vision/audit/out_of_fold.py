@@ -11,7 +11,7 @@ from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.metrics import average_precision
 from pumlc.vision.config import LossConfig
 from pumlc.vision.frozen.heads import Heads, Method
-from pumlc.vision.task import as_validated
+from pumlc.vision.scoring import labels_as_validated
 
 
 class OutOfFold(NamedTuple):
@@ -66,7 +66,7 @@ def out_of_fold_scores(
         raise UserError(f"{len(features)} features, but {len(labels)} rows of labels")
     if not 2 <= folds <= len(labels):
         raise UserError(f"folds must be between 2 and the {len(labels)} pictures, got {folds}")
-    judged, _ = as_validated(labels)
+    judged, _ = labels_as_validated(labels)
     inputs = torch.from_numpy((features - features.mean(0)) / (features.std(0) + 1e-6)).float()
     order = np.random.RandomState(seed).permutation(len(labels))
     found = {

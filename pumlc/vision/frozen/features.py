@@ -16,7 +16,7 @@ from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
-from pumlc.vision.data.training_data import read_split
+from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.classifier import Classifier, create_classifier
 

@@ -13,10 +13,10 @@ from pumlc.engine.config import plain
 from pumlc.errors import UserError
 from pumlc.sweep.grid import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
-from pumlc.vision.data.training_data import read_split
-from pumlc.vision.evaluation import refuse_one_sided
+from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen.features import SplitFeatures, frozen_features
 from pumlc.vision.frozen.heads import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import FeatureMode, SweepConfig
 from pumlc.vision.task import try_loss
 

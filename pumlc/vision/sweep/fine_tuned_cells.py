@@ -25,8 +25,8 @@ from pumlc.errors import UserError
 from pumlc.files import read_json
 from pumlc.sweep.grid import Cell, Row, Run, Settings
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.training_data import read_split, training_data
-from pumlc.vision.evaluation import refuse_one_sided
+from pumlc.vision.data.split import read_split, training_data
+from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import SweepConfig
 from pumlc.vision.task import try_loss
 
