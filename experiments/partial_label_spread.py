@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pumlc.cli import console
-from pumlc.engine.config import parse
+from pumlc.engine.command_line import parse
 from pumlc.sweep.grid import choose, validation_column
 from pumlc.tables import table
 from pumlc.vision.frozen.features import frozen_features

@@ -27,7 +27,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from pumlc.cli import console
-from pumlc.engine.config import parse
+from pumlc.engine.command_line import parse
 from pumlc.engine.loop import create_accelerator
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, load_corpus

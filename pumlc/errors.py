@@ -1,7 +1,9 @@
-"""What a person can mend, as an error or as a warning."""
+"""What a person can mend, as an error or as a warning, and the advice in messages."""
 
+import difflib
 import sys
 import warnings
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -23,3 +25,18 @@ def warn_user(message: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pumlc":
         level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def closest(name: str, valid: Iterable[str]) -> str:
+    """``did you mean ...?`` for the nearest valid name, or the list of all when none is near.
+
+    >>> closest("gama", ["alpha", "gamma"])
+    "did you mean 'gamma'?"
+    >>> closest("x", ["alpha", "gamma"])
+    'valid: alpha, gamma'
+    """
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "valid: " + (", ".join(names) or "none")

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from pumlc.cli import console
-from pumlc.engine.config import parse
+from pumlc.engine.command_line import parse
 from pumlc.sweep.grid import (
     Cell,
     FailedCells,

@@ -12,6 +12,8 @@ Conventions
     Precision   Computed in float32 at least (float64 stays float64), whatever autocast says.
     Purity      Nothing of the caller changes: no tensor, no random state, no grad mode.
     Numbers     Keyword-only; none that a paper tunes per data set has a default.
+    Excluded    ``excluded``: bool, True where a pair of row and label takes no part, as if the row
+                did not have the label. Which losses take it: ``Loss.supports_excluded``.
     Errors      ``ValueError`` with what was got and what is valid. Label values are checked for
                 tensors in main memory; on an accelerator the loader's check stands, because a look
                 at the values would make the host wait.
@@ -26,9 +28,11 @@ Conventions
 from pumlc.losses.asymmetric import asymmetric_loss, partial_asymmetric_loss
 from pumlc.losses.baselines import binary_cross_entropy_loss, focal_loss, hill_loss
 from pumlc.losses.correction import large_loss_entries, large_loss_loss, splc_loss
+from pumlc.losses.find import find_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
 from pumlc.losses.pu import pu_loss, pu_mixup_loss
+from pumlc.losses.registry import LOSSES
 from pumlc.losses.single_positive import (
     asymmetric_pseudo_labels,
     entropy_maximization_loss,
@@ -39,24 +43,33 @@ from pumlc.losses.softmax import (
     decoupled_softmax_loss,
     softmax_loss,
 )
+from pumlc.losses.spec import REQUIRED, Loss, Parameter
 from pumlc.losses.topk import soft_topk, soft_topk_loss
 
-# Called as loss(logits, targets, *, ..., process_group=None), the last three with scores and
-# positives.
-LOSSES = {
-    "pu": pu_loss,
-    "pnu": pnu_loss,
-    "nnpu": non_negative_pu_loss,
-    "bce": binary_cross_entropy_loss,
-    "focal": focal_loss,
-    "asl": asymmetric_loss,
-    "partial_asl": partial_asymmetric_loss,
-    "hill": hill_loss,
-    "splc": splc_loss,
-    "large_loss": large_loss_loss,
-    "em": entropy_maximization_loss,
-    "role": role_loss,
-    "softmax": softmax_loss,
-    "decoupled_softmax": decoupled_softmax_loss,
-    "soft_topk": soft_topk_loss,
-}
+__all__ = [
+    "LOSSES",
+    "REQUIRED",
+    "Loss",
+    "Parameter",
+    "asymmetric_loss",
+    "asymmetric_pseudo_labels",
+    "binary_cross_entropy_loss",
+    "chunked_decoupled_softmax_loss",
+    "decoupled_softmax_loss",
+    "entropy_maximization_loss",
+    "find_loss",
+    "focal_loss",
+    "hill_loss",
+    "large_loss_entries",
+    "large_loss_loss",
+    "non_negative_pu_loss",
+    "partial_asymmetric_loss",
+    "pnu_loss",
+    "pu_loss",
+    "pu_mixup_loss",
+    "role_loss",
+    "soft_topk",
+    "soft_topk_loss",
+    "softmax_loss",
+    "splc_loss",
+]

@@ -115,7 +115,7 @@ def partial_asymmetric_loss(
         margin: m, probability below which a negative counts nothing, in [0, 1].
         likelihood_top_k: for "selective", in [0, C].
         prior: for "selective", share of the positives of each class, [C].
-        prior_threshold: for "selective" with ``prior``.
+        prior_threshold: for "selective" with ``prior``, in [0, 1].
         detach_weight: True sends no gradient through the powers.
         process_group: ranks that hold different rows.
 
@@ -138,6 +138,7 @@ def partial_asymmetric_loss(
     """
     check_targets(logits, targets)
     check_choice("mode", mode, ("negative", "ignore", "selective"))
+    check_number("gamma_unknown", gamma_unknown, 0, math.inf)
     _check_selection(logits, mode, likelihood_top_k, prior, prior_threshold)
     logits = at_least_float32(logits)
     losses = torch.where(
@@ -190,6 +191,8 @@ def _likely(logits, unknown, top_k) -> Tensor:
 def _check_selection(logits, mode, likelihood_top_k, prior, prior_threshold) -> None:
     num_classes = logits.shape[1]
     check_number("likelihood_top_k", likelihood_top_k, 0, num_classes)
+    if prior_threshold is not None:
+        check_number("prior_threshold", prior_threshold, 0, 1)
     if (prior is None) != (prior_threshold is None):
         raise ValueError("prior and prior_threshold must be given together; got one of them")
     selects = likelihood_top_k > 0 or prior is not None

@@ -28,7 +28,6 @@ from pumlc.text.retrieval.ranking import (
 )
 from pumlc.text.retrieval.search import Index
 
-
 # keyword options of `evaluate_run` and `report` that runs of texts alone have
 OPTIONS: frozenset[str] = frozenset({"index", "search_precision"})
 

@@ -230,9 +230,7 @@ class TextTask:
             TextSide(self.model.documents, self.documents, rows[shard], encoder.document_chunk)
         ]
         if self.model.label_vectors is None:
-            sides.append(
-                TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk)
-            )
+            sides.append(TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk))
         value = backward_through(sides, loss, accelerator, gradient_cache=encoder.gradient_cache)
         sum_gradients(self.model.parameters(), group)
         return {"loss": value.item()}

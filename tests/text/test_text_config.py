@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from small_texts import text_config
 
-from pumlc.engine.config import from_plain, parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import from_plain, plain
 from pumlc.text.config import TextConfig
 
 

@@ -122,11 +122,7 @@ def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) 
 def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase", count: int) -> TokenizedTexts:
     path, dtype = entry / "ids.bin", _smallest_type(tokenizer)
     offsets = _read_offsets(entry / "offsets.npy", count)
-    if (
-        offsets is None
-        or not path.is_file()
-        or path.stat().st_size != offsets[-1] * dtype.itemsize
-    ):
+    if offsets is None or not path.is_file() or path.stat().st_size != offsets[-1] * dtype.itemsize:
         raise UserError(f"{entry}: damaged token cache entry; delete it to build it again")
     # an empty file cannot be mapped
     ids = np.memmap(path, dtype, mode="r") if offsets[-1] else np.empty(0, dtype)

@@ -224,6 +224,4 @@ def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | Non
         sums = embeddings.detach().sum(dim=1, dtype=torch.float32)
         for row in (~sums.isfinite()).nonzero()[:, 0].tolist():
             if not embeddings[row].isfinite().all():
-                raise UserError(
-                    f"{name}: row {row} is not finite; did the training diverge?"
-                )
+                raise UserError(f"{name}: row {row} is not finite; did the training diverge?")

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import yaml
 
-from pumlc.engine.config import closest, parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import closest, plain
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.files import read_json

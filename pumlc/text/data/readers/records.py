@@ -59,9 +59,7 @@ def _split_of(
     for row, record in enumerate(records):
         for label in record.labels:
             if label not in column_of:
-                raise UserError(
-                    f"{path}, line {record.line}: label {label!r} is not in labels.txt"
-                )
+                raise UserError(f"{path}, line {record.line}: label {label!r} is not in labels.txt")
             pairs.append((row, column_of[label]))
     positives = pairs_to_matrix(pairs, (len(records), len(label_texts)))
     return TextSplit([record.text for record in records], label_texts, positives)
