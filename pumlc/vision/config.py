@@ -52,6 +52,10 @@ class ModelConfig:
             require(value is None or value >= 0, f"model.{name}", value, "at least 0, or none")
 
 
+KNOWN = "known"
+"""The value of a loss's parameter that heads on features take from the known labels."""
+
+
 @dataclass(kw_only=True)
 class LossConfig:
     """The loss and its regulariser."""
@@ -60,7 +64,8 @@ class LossConfig:
     """a name of pumlc.losses.LOSSES, or package.module:function, called as function(logits [B, C],
     targets [B, C] in {1, 0, -1}, **parameters); training alone imports it"""
     parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
-    """its keyword arguments"""
+    """its keyword arguments; "known", for heads on features alone: the share of positives among the
+    known labels of each class, in the place of a number"""
     mixup_weight: float = 0.0
     """weight of the PU mixup term (published: 1); 0 leaves it out"""
     mixup_beta: float = 0.3
@@ -115,5 +120,5 @@ def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss")
     loss = find_loss(name)
     if loss.takes != "targets":
         raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
-    tensors = [parameter for parameter, value in parameters.items() if value == "known"]
+    tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
     loss.check(parameters, where=f"{where}.parameters", tensors=tensors)
