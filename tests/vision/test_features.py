@@ -197,7 +197,6 @@ def test_numbers_that_move_with_the_epoch(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"first_epoch": {"rat": 1.0}}, "first_epoch.*no parameter 'rat'; did you mean 'rate'"),
         (
             {"per_epoch": {"gamma": 1.0}},
             r"loss\.parameters\.gamma of large_loss must be a number to start from",
