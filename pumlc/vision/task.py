@@ -5,31 +5,32 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pumlc.engine.batches import EpochBatches, gather_rows, own_rows
+from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
-from pumlc.losses import LOSSES, pu_mixup_loss
-from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.labels import POSITIVE, write_manifest
+from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.loader import (
-    Pictures,
-    TrainingPictures,
-    batches_of,
-    scoring_loader,
-    training_loader,
-)
-from pumlc.vision.data.readers.csv_file import warn_of_similar_classes
+from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
+from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.training_data import training_data
-from pumlc.vision.data.transforms import evaluation_transform, training_transform
+from pumlc.vision.data.split import training_data
+from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.scoring import (
+    labels_as_validated,
+    refuse_one_sided,
+    refuse_without_positives,
+    score_images,
+    to_device,
+    validate_logits,
+)
 
 
 class VisionTask:
@@ -41,22 +42,23 @@ class VisionTask:
 
     def __init__(self, config: VisionConfig) -> None:
         self.config = config
+        self._loss = find_loss(config.loss.name, imports=True)
         self.data = training_data(config.data, seed=config.train.seed)
         self.classes = self.data.train.classes
+        self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         if config.data.csv is not None:
             warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
-        self._loss = LOSSES[config.loss.name]
-        try_loss(config.loss.name, config.loss.parameters, len(self.classes))
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
-            _refuse_empty_validation(self.data.validation.labels)
-        _warn_of_positives_alone(self.data.train, config)
+            _check_validation(self.data.validation, config.data.name)
+        _warn_of_positives_alone(self.data.train, self._loss, config)
+        warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says about data and model."""
+        """What run.json says about data and model: plain JSON."""
         train, validation = self.data.train, self.data.validation
         return {
             "classes": list(self.classes),
@@ -65,7 +67,17 @@ class VisionTask:
             "train_labels": train.counts(),
             "label_mask": self.data.manifest.mask_hash,
             "data": fingerprints(self.data),
+            "untrained_classes": [
+                name
+                for name, count in zip(self.classes, train.class_counts()["positive"], strict=True)
+                if not count
+            ],
+            "starting_weights": self.model.starting_weights,
             "local_global": list(self.model.converted),
+            "local_global_convolutions": len(self.model.converted),
+            "trained_parameters": sum(
+                p.numel() for p in self.model.parameters() if p.requires_grad
+            ),
         }
 
     def write_files(self, folder: Path) -> None:
@@ -110,7 +122,7 @@ class VisionTask:
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
     ) -> dict[str, float]:
         images = to_device(batch["image"], accelerator.device)
-        targets = batch["targets"].to(accelerator.device, non_blocking=True)
+        targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
         mix = settings.mixup_weight > 0
         if mix:
@@ -124,6 +136,7 @@ class VisionTask:
         if settings.statistics == "global" and accelerator.num_processes > 1:
             extra["process_group"] = torch.distributed.group.WORLD
         loss = self._loss(logits, targets, **settings.parameters, **extra)
+        _check_value(loss, settings.name)
         # with a process group every process holds its slice of the gradient of the global loss,
         # which DDP averages where it should add
         total = loss * accelerator.num_processes if extra else loss
@@ -148,131 +161,21 @@ class VisionTask:
         images = self.data.validation
         if images is None:
             return None
-        scores = score_images(
+        logits = score_images(
             self.model,
             images,
             accelerator,
             batch_size=self.config.train.batch_size,
             workers=self.config.train.workers,
         )
-        if not np.isfinite(scores).all():
-            raise UserError(
-                "scores of the validation part are not finite: the training has diverged. Usual "
-                "causes: train.learning_rate too large, train.precision fp16"
-            )
-        return validate_scores(scores, images.labels)
+        return validate_logits(logits, images.labels)
 
 
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """[B, 3, H, W] on the device, in the memory layout of the model."""
-    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
-
-
-def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
-    """Mixtures of the first half of a batch, permuted, with its second half.
-
-    The middle picture of an odd batch is in no mixture.
-
-    Args:
-        images: [B, 3, H, W].
-        beta: the coefficient is drawn from Beta(beta, beta).
-
-    Returns:
-        mixtures [B // 2, 3, H, W], the permutation [B // 2] of the first half, the coefficient.
-    """
-    half = len(images) // 2
-    permutation = torch.randperm(half)
-    lam = float(torch.distributions.Beta(beta, beta).sample())
-    permutation = permutation.to(images.device)
-    return lam * images[:half][permutation] + (1 - lam) * images[-half:], permutation, lam
-
-
-def score_images(
-    model: Any,
-    images: LabelledImages,
-    accelerator: Accelerator,
-    *,
-    batch_size: int,
-    workers: int,
-) -> np.ndarray:
-    """Logits of every picture, each scored exactly once on any number of processes.
-
-    Returns:
-        [N, C] float32 in the order of ``images``, on every process.
-    """
-    rows = own_rows(len(images), accelerator)
-    pictures = Pictures(images, evaluation_transform(model.data_config), rows)
-    was_training = model.training
-    model.eval()
-    scores = []
-    with torch.inference_mode(), accelerator.autocast():
-        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
-            logits = model(to_device(batch, accelerator.device))
-            scores.append(logits.float().cpu().numpy())
-    model.train(was_training)
-    own = np.concatenate(scores) if scores else np.empty((0, len(images.classes)), np.float32)
-    return gather_rows(own, len(images), accelerator)
-
-
-def validate_scores(scores: np.ndarray, labels: np.ndarray) -> Validation:
-    """mAP and thresholds from the known labels of the validation part.
-
-    Unknown counts as negative where `as_validated` says so, and the metric says so in its name.
-
-    Raises:
-        UserError: no class has a known positive.
-    """
-    _refuse_empty_validation(labels)
-    labels, changed = as_validated(labels)
-    name = "mAP_unknown_as_negative" if changed else "mAP"
-    score = mean_average_precision(scores, labels, definition="sklearn")
-    probabilities = sigmoid(scores)
-    thresholds = {
-        "global": float(fit_thresholds(probabilities, labels, per_class=False)),
-        "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
-    }
-    return Validation(score, {name: score}, {"thresholds": thresholds})
-
-
-def as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """The labels that a validation part is measured by.
-
-    In a class with known positives alone average precision over known labels is 1 whatever the
-    scores: unknown counts as negative there.
-
-    Args:
-        labels: [N, C] in {1, 0, -1}.
-
-    Returns:
-        the labels, and the number of classes with known positives alone.
-    """
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
-    if not positives_only.any():
-        return labels, 0
-    changed = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
-    return changed, int(positives_only.sum())
-
-
-def sigmoid(scores: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, in float64 so that few of them tie at 1."""
-    from scipy.special import expit
-
-    return expit(np.asarray(scores, np.float64))
-
-
-def try_loss(
-    name: str, parameters: dict[str, Any], num_classes: int, *, where: str = "loss."
-) -> None:
-    """Refuse a value the loss does not take before there is a run folder, not in the first step.
-
-    Raises:
-        UserError: with the parameters, after ``where``, and what the loss says of them.
-    """
-    targets = torch.tensor([[POSITIVE], [NEGATIVE]]).expand(2, num_classes)
-    try:
-        LOSSES[name](torch.zeros(2, num_classes), targets, **parameters)
-    except Exception as error:  # whatever a loss does with a value of a kind it does not expect
-        raise UserError(f"{where}parameters {parameters}: {error}") from None
+def _check_value(loss: Any, name: str) -> None:
+    """Refuse what only one's own loss may return, before the backward pass fails on it."""
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+        got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise UserError(f"loss.name {name}: its value must be one floating-point number, got {got}")
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
@@ -283,38 +186,27 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         )
 
 
-def _refuse_empty_validation(labels: np.ndarray) -> None:
-    if not (labels == POSITIVE).any():
-        raise UserError(
-            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
-            "more with data.validation, or select nothing with data.validation 0"
-        )
+def _check_validation(validation: LabelledImages, name: str) -> None:
+    """Refuse a held-out part that cannot choose anything before an epoch is spent on it."""
+    refuse_without_positives(validation.labels)
+    labels, _ = labels_as_validated(validation.labels)
+    refuse_one_sided(validation, labels, "validation", name)
 
 
-def _warn_of_positives_alone(train: LabelledImages, config: VisionConfig) -> None:
-    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer.
-
-    Whether a loss looks at unknown labels its gradient says. It is taken in as many classes as
-    there are: a loss may leave out the unknown labels of the highest scores alone.
-    """
-    if train.counts()["negative"]:
+def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:
+    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer."""
+    settings = config.loss
+    if train.counts()["negative"] or loss.uses_unknown(settings.parameters) is not False:
         return
-    settings, num_classes = config.loss, len(train.classes)
-    logits = torch.linspace(-3, 3, 2 * num_classes).reshape(2, num_classes).requires_grad_()
-    targets = torch.full((2, num_classes), UNKNOWN)
-    targets[0, 0] = POSITIVE
-    LOSSES[settings.name](logits, targets, **settings.parameters).backward()
-    assert logits.grad is not None
-    if not logits.grad[targets == UNKNOWN].any():
-        advice = (
-            ". If what a row does not list is absent: data.unlisted negative"
-            if config.data.name == "csv"
-            else ""
-        )
-        warnings.warn(
-            f"{train.source}: no label is known to be negative, and {settings.name} with "
-            f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
-            "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
-            f"negative{advice}",
-            stacklevel=3,
-        )
+    advice = (
+        ". If what a row does not list is absent: data.unlisted negative"
+        if config.data.name == "csv"
+        else ""
+    )
+    warnings.warn(
+        f"{train.source}: no label is known to be negative, and {settings.name} with "
+        f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
+        "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
+        f"negative{advice}",
+        stacklevel=3,
+    )

@@ -412,7 +412,7 @@ def _():
 
 @target("coco", 10000)
 def _():
-    from pumlc.vision.data.readers.coco_voc import read_coco
+    from pumlc.vision.data.readers.coco import read_coco
 
     content = {
         "images": [
@@ -497,7 +497,7 @@ VOC = "VOC2007/ImageSets/Main/"
 
 @target("voc_lists", 4000)
 def _():
-    from pumlc.vision.data.readers.coco_voc import VOC_CLASSES, read_voc
+    from pumlc.vision.data.readers.voc import VOC_CLASSES, read_voc
 
     files = {
         VOC + "trainval.txt": b"000001\n000002\n000003\n",
@@ -538,7 +538,7 @@ def _():
 
 @target("voc_xml", 4000)
 def _():
-    from pumlc.vision.data.readers.coco_voc import read_voc
+    from pumlc.vision.data.readers.voc import read_voc
 
     xml = b"""<?xml version="1.0" encoding="utf-8"?><!DOCTYPE a [<!ENTITY x "cat">]><annotation><object><name>&x;</name><difficult>0</difficult></object><object><name>dog</name><difficult>1</difficult></object></annotation>"""
     bomb = (
@@ -613,7 +613,7 @@ def _():
 
 @target("nuswide", 3000)
 def _():
-    from pumlc.vision.data.readers.list_files import read_nus_wide
+    from pumlc.vision.data.readers.nuswide import read_nus_wide
 
     L = "Groundtruth/TrainTestLabels/Labels_{}_Train.txt"
     files = {
@@ -646,7 +646,7 @@ def _():
 
 @target("visual_genome", 3000)
 def _():
-    from pumlc.vision.data.readers.list_files import read_visual_genome
+    from pumlc.vision.data.readers.visual_genome import read_visual_genome
 
     index = {"1.jpg": [0, 3, 250], "2.jpg": [], "3.jpg": [499]}
     files = {
@@ -669,7 +669,7 @@ def _():
 
 @target("open_images", 3000)
 def _():
-    from pumlc.vision.data.readers.list_files import read_open_images
+    from pumlc.vision.data.readers.openimages import read_open_images
 
     files = {
         "oidv6-classes-trainable.txt": b"/m/1\n/m/2\n",

@@ -10,7 +10,7 @@ from PIL import Image
 from pumlc.labels import PackedLabels, compare
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, write_seen
-from pumlc.vision.data.training_data import TrainingData
+from pumlc.vision.data.split import TrainingData
 
 SETTINGS = [
     *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),

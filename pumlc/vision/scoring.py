@@ -1,0 +1,157 @@
+"""Logits of pictures, and what they are worth by the labels that are known."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.engine.task import Validation
+from pumlc.errors import UserError
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
+from pumlc.vision.data.transforms import evaluation_transform
+
+
+def to_device(images: Tensor, device: torch.device) -> Tensor:
+    """Pictures [B, 3, H, W] on the device, in the memory layout of the model."""
+    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def score_images(
+    model: Any,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int,
+) -> np.ndarray:
+    """Logits of every picture, each scored exactly once on any number of processes.
+
+    Args:
+        model: a `pumlc.vision.Classifier` on the device of ``accelerator``; scored in eval mode.
+        images: the pictures; their labels play no part.
+        accelerator: devices and processes.
+        batch_size: pictures at a time, per process.
+        workers: processes that read pictures; 0: this one.
+
+    Returns:
+        [N, C] float32 in the order of ``images``, on every process.
+
+    Raises:
+        UserError: a picture is missing or cannot be decoded.
+    """
+    rows = own_rows(len(images), accelerator)
+    pictures = Pictures(images, evaluation_transform(model.data_config), rows)
+    was_training = model.training
+    model.eval()
+    parts = [np.empty((0, len(images.classes)), np.float32)]
+    with torch.inference_mode(), accelerator.autocast():
+        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
+            logits = model(to_device(batch, accelerator.device))
+            parts.append(logits.float().cpu().numpy())
+    model.train(was_training)
+    return gather_rows(np.concatenate(parts), len(images), accelerator)
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid of logits, in float64: in float32 large logits would tie at 1."""
+    from scipy.special import expit
+
+    return expit(np.asarray(logits, np.float64))
+
+
+def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """The labels that a validation part is measured by.
+
+    In a class whose known labels are all positive, average precision over known labels is 1
+    whatever the ranking. In such a class unknown counts as negative.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; left as they are.
+
+    Returns:
+        the labels, and the number of classes in which unknown became negative.
+    """
+    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
+    if not positives_only.any():
+        return labels, 0
+    changed = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
+    return changed, int(positives_only.sum())
+
+
+def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
+    """Mean average precision and thresholds, from the known labels of a validation part.
+
+    The metric is named ``mAP``, or ``mAP_unknown_as_negative`` where `labels_as_validated` counts
+    unknown labels as negative.
+
+    Args:
+        logits: [N, C].
+        labels: [N, C] in {1, 0, -1}.
+
+    Raises:
+        UserError: no class has a known positive, or a logit is not finite.
+    """
+    refuse_without_positives(labels)
+    if not np.isfinite(logits).all():
+        raise UserError(
+            "logits of the validation part are not finite: the training has diverged. Usual "
+            "causes: train.learning_rate too large, train.precision fp16"
+        )
+    labels, changed = labels_as_validated(labels)
+    name = "mAP_unknown_as_negative" if changed else "mAP"
+    score = mean_average_precision(logits, labels, definition="sklearn")
+    probabilities = probabilities_of(logits)
+    thresholds = {
+        "global": float(fit_thresholds(probabilities, labels, per_class=False)),
+        "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
+    }
+    return Validation(score, {name: score}, {"thresholds": thresholds})
+
+
+def refuse_without_positives(labels: np.ndarray) -> None:
+    """Refuse a validation part by which nothing can be selected.
+
+    Args:
+        labels: [N, C] of the validation part.
+
+    Raises:
+        UserError: no label is positive.
+    """
+    if not (labels == POSITIVE).any():
+        raise UserError(
+            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
+            "more with data.validation, or select nothing with data.validation 0"
+        )
+
+
+def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+    """Refuse labels by which no ranking and no decision can be wrong.
+
+    Args:
+        images: the split.
+        labels: those it is measured by, [N, C].
+        split: its name.
+        name: that of the data set.
+
+    Raises:
+        UserError: no label is positive, or none is negative.
+    """
+    where = f"{images.source}, split {split}: {images.counts()}"
+    if not (labels == POSITIVE).any():
+        raise UserError(f"{where}: without a positive label there is nothing to measure")
+    if not (labels == NEGATIVE).any():
+        advice = (
+            ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
+            "of the settings for the split test); else list the absent labels in the column "
+            "negatives (one column per class: as -1)"
+        )
+        raise UserError(
+            f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
+            f"so neither AP nor precision can be measured{advice if name == 'csv' else ''}"
+        )
