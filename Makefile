@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test clean
+.PHONY: help install demo demo-text lint format test coverage wheel hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,5 +44,15 @@ format: .venv/.installed-dev  ## rewrite the files in the house format
 test: .venv/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest
 
-clean:  ## remove .venv, runs and caches
-	rm -rf .venv runs demo_data demo_text_data .pytest_cache .ruff_cache .hypothesis *.egg-info
+coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it does not reach
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+wheel: .venv/bin/python  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
+
+hooks: .venv/.installed-dev  ## run `make lint` before every commit
+	$(BIN)/pre-commit install
+
+clean:  ## remove .venv, builds, runs and caches
+	rm -rf .venv build dist runs demo_data demo_text_data *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

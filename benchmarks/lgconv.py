@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pumlc.tables import table
-from pumlc.vision import LocalGlobalConv, add_local_global, fold_local_global
+from pumlc.vision import add_local_global, fold_local_global
+from pumlc.vision.models.lgconv import LocalGlobalConv
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "vision"))
 from plain_local_global import PlainLocalGlobalConv  # noqa: E402
@@ -76,7 +77,7 @@ def flops(model: nn.Module, images: Tensor) -> float:
 
 
 def measure(name: str, size: int, layout: str, batch: int, rounds: int) -> list[list[object]]:
-    """Rows of the table: what, plain in milliseconds, published and ours as ratios to it."""
+    """Rows of the table: network, quantity, plain network, published and ours as ratios to it."""
     torch.manual_seed(0)
     plain = timm.create_model(name, num_classes=80)
     ours = copy.deepcopy(plain)
@@ -94,9 +95,9 @@ def measure(name: str, size: int, layout: str, batch: int, rounds: int) -> list[
         + [counts[n] / counts["plain"] for n in ("published", "ours")]
     ]
 
-    def add(what: str, step: Callable[[nn.Module, Tensor], None], chosen: dict) -> None:
+    def add(measured: str, step: Callable[[nn.Module, Tensor], None], chosen: dict) -> None:
         seconds, others = ratios(step, chosen, images, rounds)
-        rows.append([case, what, 1e3 * seconds, others["published"], others["ours"]])
+        rows.append([case, measured, 1e3 * seconds, others["published"], others["ours"]])
 
     add("inference ms", infer, folded)
     add("training step ms", train, models)

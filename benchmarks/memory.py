@@ -3,9 +3,9 @@
     python benchmarks/memory.py                  1,000,000 pictures x 500 labels, some minutes
     python benchmarks/memory.py --rows 100000
 
-Generates a CSV file of about three labels a row and as many empty picture files in a temporary
-folder, and opens it in a new process each time: the split alone; then as a training run does, 10 %
-of the labels known and a tenth of the pictures held out, with the label manifest and the counts.
+Writes a CSV file with about three labels a row, and an empty picture file for each row, into a
+temporary folder. Two new processes open it: the first reads the split alone, the second reads it as
+a training run does (10 % of the labels known, a tenth of the pictures held out, label manifest).
 """
 
 import argparse
@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.labels import write_manifest
+from pumlc.tables import table
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 
-IN_A_FOLDER = 10_000
+PICTURES_PER_FOLDER = 10_000
 
 
 def generate(root: Path, rows: int, classes: int) -> None:
@@ -31,8 +32,8 @@ def generate(root: Path, rows: int, classes: int) -> None:
     with (root / "labels.csv").open("w") as file:
         file.write("split,image,labels\n")
         for row in range(rows):
-            folder = root / f"{row // IN_A_FOLDER:04d}"
-            if row % IN_A_FOLDER == 0:
+            folder = root / f"{row // PICTURES_PER_FOLDER:04d}"
+            if row % PICTURES_PER_FOLDER == 0:
                 folder.mkdir()
             picture = folder / f"{row:07d}.jpg"
             picture.touch()
@@ -45,8 +46,8 @@ def peak_mebibytes() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def opened(root: Path, how: str) -> None:
-    """Open the generated data and print imports' peak, peak and seconds."""
+def open_data(root: Path, part: str) -> None:
+    """Open the generated data; print pictures, labels, MiB after imports, peak MiB, seconds."""
     imports, start = peak_mebibytes(), time.perf_counter()
     config = DataConfig(
         name="csv",
@@ -56,7 +57,7 @@ def opened(root: Path, how: str) -> None:
         known=0.1,
         validation=0.1,
     )
-    if how == "split":
+    if part == "split":
         images = read_split(config, "train")
     else:
         data = training_data(config, seed=0)
@@ -70,25 +71,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="memory and time of opening a large data set")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=500)
-    parser.add_argument("--opened", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--open", nargs=2, help=argparse.SUPPRESS)  # the new process
     options = parser.parse_args()
-    if options.opened:
-        opened(Path(options.opened[0]), options.opened[1])
+    if options.open:
+        open_data(Path(options.open[0]), options.open[1])
     else:
         compare(options.rows, options.classes)
 
 
 def compare(rows: int, classes: int) -> None:
-    table = []
+    lines = []
     with tempfile.TemporaryDirectory() as root:
         generate(Path(root), rows, classes)
-        for how in ("split", "training"):
-            command = [sys.executable, __file__, "--opened", root, how]
+        for part in ("split", "training"):
+            command = [sys.executable, __file__, "--open", root, part]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             pictures, labels, *figures = done.stdout.split()
-            table.append([how, pictures, labels, *(round(float(figure)) for figure in figures)])
-    header = ["opened", "pictures", "labels", "imports, MiB", "peak, MiB", "seconds"]
-    print(table(header, table))
+            lines.append([part, pictures, labels, *(round(float(figure)) for figure in figures)])
+    header = ["opened as", "pictures", "labels", "imports, MiB", "peak, MiB", "seconds"]
+    print(table(header, lines))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ class Branch:
         return getattr(import_module(self.config[0]), self.config[1])
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Settings that say where the data are: a run may go on after they were moved."""
+        return import_module(self.config[0]).PLACES
+
+    @property
     def task_class(self) -> Any:
         return getattr(import_module(self.task[0]), self.task[1])
 

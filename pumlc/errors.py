@@ -1,6 +1,8 @@
-"""The one kind of error that a person can mend, and the advice in its messages."""
+"""What a person can mend, as an error or as a warning, and the advice in messages."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -11,6 +13,18 @@ class UserError(ValueError):
     what is valid, and which file, row or option it is about. Every other exception keeps its type,
     cause and traceback: it is a fault of the program.
     """
+
+
+def warn_user(message: str) -> None:
+    """Warn of what is probably a mistake in settings or files, in the name of who calls pumlc.
+
+    Args:
+        message: what was found, in which file or setting, and what to do about it.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pumlc":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def closest(name: str, valid: Iterable[str]) -> str:

@@ -9,12 +9,15 @@ import csv
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from pumlc.errors import UserError
+
+_CELL_LIMIT = threading.Lock()  # held while the limit of the csv module is raised
 
 
 @contextmanager
@@ -32,14 +35,19 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     # O_EXCL: a file or link that is already there is an error, not a target
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(temporary, flags, 0o666)
     try:
+        descriptor = os.open(temporary, flags, 0o666)
         encoding, newline = (None, None) if binary else ("utf-8", "")
         with open(descriptor, "wb" if binary else "w", encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.filename in (None, temporary, str(temporary)):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -76,11 +84,31 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file row by row, complete or not at all."""
+    """Write a CSV file for people and spreadsheets, row by row, complete or not at all."""
     with complete_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([spreadsheet_cell(value) for value in row] for row in rows)
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: text that looks like a formula gets a '.
+
+    Numbers stay numbers, also as text. A half of a surrogate pair, which stands for a byte of a
+    file name that is no UTF-8, is written as an escape.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_text(path: Path | str) -> str:
@@ -96,8 +124,10 @@ def read_text(path: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 ({error.reason})") from error
+        line = error.object.count(b"\n", 0, error.start) + 1  # the object has no byte order mark
+        raise UserError(
+            f"{path}, line {line}: not UTF-8 ({error.reason}); save it in UTF-8"
+        ) from error
 
 
 def read_json(path: Path | str) -> Any:
@@ -109,5 +139,85 @@ def read_json(path: Path | str) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line of a UTF-8 file, without the line's end.
+
+    A byte order mark is no part of the first line. The file is never in memory as a whole.
+
+    Raises:
+        UserError: the file does not exist, is no regular file, or is not UTF-8 (with the line).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    with path.open(encoding="utf-8-sig") as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                yield number, line.removesuffix("\n")
+        except UnicodeDecodeError as error:
+            line = _undecodable_line(path)
+            raise UserError(
+                f"{path}, line {line}: not UTF-8 ({error.reason}); save it in UTF-8"
+            ) from error
+
+
+def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row of a CSV file in UTF-8; empty lines are left out.
+
+    Blanks after a comma are dropped. A cell may be of any length.
+
+    Raises:
+        UserError: see `read_lines`; or the file is not CSV; or a cell has a line break (a quote
+            that is not closed makes one of the lines below it) or a NUL.
+    """
+    reader = csv.reader(
+        (f"{line}\n" for _, line in read_lines(path)), skipinitialspace=True, strict=True
+    )
+    done = 0
+    try:
+        while (row := _next_row(reader)) is not None:
+            if reader.line_num > done + 1:
+                raise csv.Error("a cell has a line break")
+            done = reader.line_num
+            if "\0" in "".join(row):
+                raise UserError(
+                    f"{path}, line {done}: a NUL character; save the table as CSV in UTF-8"
+                )
+            if row:
+                yield done, row
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {done + 1}: not CSV ({error}); is a quote not closed?"
+        ) from error
+
+
+def _undecodable_line(path: Path) -> int:
+    """The first line that is not UTF-8; a stream decodes many at once."""
+    with path.open("rb") as stream:
+        lines = enumerate(stream, 1)
+        return next(n for n, line in lines if line.decode(errors="ignore").encode() != line)
+
+
+def _next_row(reader: Iterator[list[str]]) -> list[str] | None:
+    """The next row, however long its cells are; None at the end."""
+    with long_cells():
+        return next(reader, None)
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Inside, a cell of a CSV file may be of any length.
+
+    The limit of Python's csv module belongs to the process: hold it for as short as possible, and
+    never across a ``yield``.
+    """
+    with _CELL_LIMIT:
+        limit = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)

@@ -1,50 +1,119 @@
-"""What the entry points in tools/ share: how errors leave, how tables look."""
+"""What the commands share: how errors leave, what a person sees, what a program reads."""
 
+import codecs
+import errno
+import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pumlc.errors import UserError
+from pumlc.tables import printable
+
+INTERRUPTED = 130  # what a shell gives Ctrl-C
+_PACKAGE = Path(__file__).parent.parent
+# what a person can mend: a folder that is not there or may not be written, a full disk
+_MENDABLE = {
+    getattr(errno, name)
+    for name in (
+        *("ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "EEXIST", "ENAMETOOLONG", "ELOOP"),
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO"),
+    )
+    if hasattr(errno, name)
+}
+
+
+class SomeFailedError(UserError):
+    """Some inputs were bad; the results of the others are written. The exit status is 1."""
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run an entry point; an error of the user's becomes one line and exit status 2.
+    """Run a command; an error that a person can mend becomes one line and exit status 2.
 
-    These are UserError, and OSError: a folder that is missing or may not be written, a full disk.
-    Ctrl-C becomes one line and exit status 130, which is what a shell gives it.
-
-    ``PUMLC_TRACEBACK=1`` in the environment shows where it came from.
+    These are `UserError`, and `OSError` of a folder or a disk. Where some inputs were bad and the
+    others are done the status is 1. Ctrl-C becomes one line and status 130. Every other exception
+    is a fault of the program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment
+    shows the traceback of all of them.
     """
     try:
-        main()
+        with _streams_that_write_anything(), _warnings_in_one_line():
+            main()
+            sys.stdout.flush()
     except BrokenPipeError:  # who read the output, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (UserError, OSError) as error:
-        if os.environ.get("PUMLC_TRACEBACK"):
+    except SomeFailedError as error:
+        _end(error, 1)
+    except UserError as error:
+        _end(error, 2)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        _end(error, 2)
     except KeyboardInterrupt:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
         print("interrupted", file=sys.stderr, flush=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
-def output_of(tool: Path, *arguments: str) -> str:
-    """Show the command of another entry point, run it, return what it printed.
+def _end(error: Exception, status: int) -> None:
+    if os.environ.get("PUMLC_TRACEBACK"):
+        raise error
+    print(f"error: {printable(str(error), keep_lines=True)}", file=sys.stderr, flush=True)
+    sys.exit(status)
 
-    Raises:
-        UserError: it failed.
-    """
-    print("$ python", os.path.relpath(tool), *arguments, flush=True)
-    done = subprocess.run([sys.executable, tool, *arguments], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise UserError(f"{tool.name} failed:\n{done.stdout}")
-    return done.stdout
+
+@contextmanager
+def _streams_that_write_anything() -> Iterator[None]:
+    """Replace what standard output cannot encode, and say so once, instead of ending the work."""
+    replaced = []
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        replaced.append(error.encoding)
+        return "?" * (error.end - error.start), error.end
+
+    codecs.register_error("pumlc-replace", replace)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None and sys.stdout.errors == "strict":
+        reconfigure(errors="pumlc-replace")
+    try:
+        yield
+    finally:
+        if replaced:
+            print(
+                f"note: standard output is {replaced[0]}; each character that it does not have was "
+                "written as ?. PYTHONIOENCODING=utf-8 in the environment keeps them",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Show a warning of this package without the place in its code."""
+    with warnings.catch_warnings():
+        plain = warnings.showwarning
+
+        def show(message: Any, category: type, filename: str, *place: Any) -> None:
+            if issubclass(category, UserWarning) and _PACKAGE in Path(filename).parents:
+                text = printable(str(message), keep_lines=True)
+                print(f"warning: {text}", file=sys.stderr, flush=True)
+            else:
+                plain(message, category, filename, *place)
+
+        warnings.showwarning = show
+        yield
+
+
+def print_result(result: dict[str, Any], *, always: bool) -> None:
+    """Print a result as one line of JSON: for a program, so not on a terminal unless asked for."""
+    if always or not sys.stdout.isatty():
+        print(json.dumps(result, allow_nan=False), flush=True)
 
 
 def check_out(path: Path) -> None:

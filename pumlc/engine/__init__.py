@@ -1,6 +1,7 @@
 """The training loop and everything around it that does not care what is trained.
 
-`config` typed settings from YAML and the command line; `loop` the loop and the `Task` protocol it
-drives; `run` the run folder; `checkpoint` what resuming needs; `ema` averaged weights; `data` which
-rows a step sees.
+`config` settings and their checks; `settings` their names; `command_line` how files and options
+become them; `training` a run from its settings to its folder; `loop` the loop, which drives a
+`task` through its protocol; `run` the run folder; `checkpoint` what resuming needs; `ema` averaged
+weights; `batches` which rows a step sees.
 """

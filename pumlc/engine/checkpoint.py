@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pumlc.errors import UserError
+from pumlc.files import complete_file, sync_folder
 
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Write weights to ``path`` (safetensors): under another name first, then renamed."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write weights to ``path`` (safetensors), complete or not at all."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     # tied parameters share storage, which safetensors refuses: the later names get a copy
     seen: set[int] = set()
@@ -25,8 +25,8 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
             contiguous[name] = value.clone()
         seen.add(value.data_ptr())
     # not save_file: its files are readable by their owner alone, and a full disk is no OSError
-    temporary.write_bytes(safetensors.torch.save(contiguous))
-    os.replace(temporary, path)
+    with complete_file(path, binary=True) as file:
+        file.write(safetensors.torch.save(contiguous))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def load_into(model: nn.Module, path: Path) -> None:
@@ -88,11 +88,13 @@ class Checkpoint:
             save_weights(temporary / f"{name}.safetensors", tensors)
         content = io.BytesIO()
         torch.save(state, content)
-        (temporary / "state.pt").write_bytes(content.getbuffer())  # an OSError if the disk is full
+        with complete_file(temporary / "state.pt", binary=True) as file:
+            file.write(content.getbuffer())  # not torch.save: a full disk is to be an OSError
         if self.path.exists():  # if not, the previous one is the only one
             shutil.rmtree(self._previous, ignore_errors=True)
             os.replace(self.path, self._previous)
         os.replace(temporary, self.path)
+        sync_folder(self.path.parent)
         shutil.rmtree(self._previous, ignore_errors=True)
 
     def folder(self) -> Path | None:
@@ -111,4 +113,4 @@ class Checkpoint:
         try:
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises several kinds for a damaged file
-            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from None
+            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from error

@@ -7,6 +7,19 @@ import torch
 from torch import Tensor, nn
 
 
+def start_share(decay: float, warmup: bool, steps: int) -> float:
+    r"""Share of the weights it started from in an average after ``steps`` updates.
+
+    :math:`\prod_t d_t`, with the decays :math:`d_t` of `ExponentialMovingAverage`.
+    """
+    share = 1.0
+    for step in range(steps if warmup else 0):
+        if (1 + step) / (10 + step) >= decay:
+            return share * decay ** (steps - step)
+        share *= (1 + step) / (10 + step)
+    return share if warmup else decay**steps
+
+
 class ExponentialMovingAverage:
     r"""Average of the weights over the steps of a run.
 

@@ -4,20 +4,24 @@ import math
 import sys
 import time
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
+from torch import Tensor
 from tqdm import tqdm
 
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.ema import ExponentialMovingAverage
+from pumlc.engine.ema import ExponentialMovingAverage, start_share
+from pumlc.engine.means import Means
 from pumlc.engine.optimizer import create_optimizer, create_schedule
-from pumlc.engine.run import RunFolder
+from pumlc.engine.run import LARGEST_START_SHARE, RunFolder
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
 
@@ -30,20 +34,57 @@ def end_processes(accelerator: Accelerator) -> None:
         torch.distributed.destroy_process_group()
 
 
-def create_accelerator(precision: Literal["no", "fp16", "bf16"] = "no") -> Accelerator:
-    """An accelerator for ``torchrun``, ``accelerate launch`` or a single process."""
+def tracker_name(config: TrainConfig) -> str | None:
+    """Where the rows of metrics.csv go too, None for nowhere."""
+    name = "tensorboard" if config.tensorboard else config.tracker
+    return None if name == "none" else name
+
+
+def create_accelerator(
+    precision: Literal["no", "fp16", "bf16"] = "no",
+    *,
+    tracker: str | None = None,
+    folder: Path | None = None,
+) -> Accelerator:
+    """An accelerator for ``torchrun``, ``accelerate launch`` or a single process.
+
+    Args:
+        precision: automatic mixed precision.
+        tracker: tensorboard, wandb or mlflow, see `tracker_name`.
+        folder: the run folder, for what a tracker writes.
+
+    Raises:
+        UserError: the tracker is not installed.
+    """
+    if tracker is not None and find_spec(tracker) is None:
+        raise UserError(f"train.tracker {tracker} needs the package {tracker} (pumlc[track])")
     # buffers are not broadcast in every step, only before they are used: `Trainer._share_buffers`
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    # every rank would print them: accelerate does not know the option's new name yet (torch 2.14),
-    # and gradients of 1x1 kernels, whose strides have two spellings, are right in either
-    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # without ``cpu`` several processes on a machine without accelerator would not find each other
     no_device = not torch.accelerator.is_available()
-    accelerator = Accelerator(mixed_precision=precision, cpu=no_device, kwargs_handlers=[ddp])
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=no_device,
+        kwargs_handlers=[ddp],
+        log_with=tracker,
+        project_dir=folder,
+    )
     if precision == "fp16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
         warnings.warn("precision fp16 needs a GPU: without one float32 is used", stacklevel=2)
     return accelerator
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Leave out two warnings that every process would print and that nobody can act on.
+
+    accelerate does not know the option's new name yet (torch 2.14), and gradients of 1x1 kernels,
+    whose strides have two spellings, are right in either.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        yield
 
 
 class Trainer:
@@ -62,14 +103,18 @@ class Trainer:
         self.task, self.config, self.run, self.accelerator = task, config, run, accelerator
         self.steps_per_epoch = task.steps_per_epoch(accelerator.num_processes)
         optimizer = create_optimizer(task.model, config)
-        self.network, self.optimizer = accelerator.prepare(task.model, optimizer)
+        with _without_known_warnings():
+            self.network, self.optimizer = accelerator.prepare(task.model, optimizer)
         self.schedule = create_schedule(optimizer, config, self.steps_per_epoch)
         task.start(accelerator)  # before an average starts from the weights
         self.ema = None
+        self.start_share = 0.0  # of the first weights in the average at the end
         if config.ema_decay is not None:
             self.ema = ExponentialMovingAverage(
                 task.model, config.ema_decay, warmup=config.ema_warmup
             )
+            steps = config.epochs * self.steps_per_epoch
+            self.start_share = start_share(config.ema_decay, config.ema_warmup, steps)
         self.checkpoint = Checkpoint(run.path)
         self.epoch = 0
         self.seconds = 0.0
@@ -81,11 +126,14 @@ class Trainer:
         Raises:
             UserError: the loss is not finite; the weights are those before that step.
         """
-        tracker = self._tensorboard()
+        self._warn_of_a_long_average()
+        self._start_tracker()
         while self.epoch < self.config.epochs:
             started = time.perf_counter()
-            means = self._run_epoch()
-            self.seconds += time.perf_counter() - started
+            with _without_known_warnings():
+                means = self._run_epoch()
+            seconds = time.perf_counter() - started
+            self.seconds += seconds
             self.epoch += 1
             row = {
                 "epoch": self.epoch,
@@ -96,12 +144,14 @@ class Trainer:
                 **self._validate_and_select(),
             }
             self._save(row)
-            self._print(", ".join(f"{name} {_short(value)}" for name, value in row.items()))
-            if tracker is not None:
-                for name, value in row.items():
-                    tracker.add_scalar(name, value, self.epoch)
-        if tracker is not None:
-            tracker.close()
+            global_batch = self.config.batch_size * self.accelerator.num_processes
+            shown = {**row, "rows per second": self.steps_per_epoch * global_batch / seconds}
+            self._print(", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
+            if self.accelerator.trackers:
+                self.accelerator.log(shown, step=self.epoch)
+        if self.accelerator.trackers:
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
 
     def resume(self) -> None:
         """Continue from the checkpoint: the run ends in the weights it would have ended in.
@@ -135,25 +185,37 @@ class Trainer:
         # all randomness of an epoch follows from seed, epoch and rank: no state of it is saved
         set_seed((1_000_003 * self.config.seed + self.epoch) % 2**31, device_specific=True)
         self.network.train()
-        totals: dict[str, float] = defaultdict(float)
+        means = Means()
         for number, batch in enumerate(self._progress(), start=1):
             self.optimizer.zero_grad()
             step = self.epoch * self.steps_per_epoch + number - 1
             losses = self.task.training_step(self.network, batch, self.accelerator, step)
             self._stop_unless_finite(losses, step)
-            if self.config.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            norm = self._clip_gradient()
             self.optimizer.step()
+            means.add(losses)
             if not self.accelerator.optimizer_step_was_skipped:
+                means.add({"gradient_norm": norm})
                 self.schedule.step()
                 if self.ema is not None:
                     self.ema.update(self.task.model)
-            for name, value in losses.items():
-                totals[name] += value
             if not sys.stderr.isatty() and number % self.config.log_every == 0:
-                shown = ", ".join(f"{name} {_short(value)}" for name, value in losses.items())
+                shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
                 self._print(f"epoch {self.epoch + 1} step {number}/{self.steps_per_epoch}: {shown}")
-        means = {name: total / self.steps_per_epoch for name, total in totals.items()}
+        return self._shared_means(means.read())
+
+    def _clip_gradient(self) -> Tensor:
+        """Clip the gradient if the config says so; return its norm before."""
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        if self.config.clip_norm is not None:
+            norm = self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
+            assert norm is not None
+            return norm
+        self.accelerator.unscale_gradients()
+        return torch.nn.utils.get_total_norm([p.grad for p in parameters])
+
+    def _shared_means(self, means: dict[str, float]) -> dict[str, float]:
+        """Means over the processes."""
         if self.accelerator.num_processes > 1:
             values = torch.tensor(list(means.values()), device=self.accelerator.device)
             torch.distributed.all_reduce(values)
@@ -172,14 +234,16 @@ class Trainer:
             )
         )
 
-    def _stop_unless_finite(self, losses: dict[str, float], step: int) -> None:
-        finite = torch.tensor(float(math.isfinite(losses["loss"])), device=self.accelerator.device)
+    def _stop_unless_finite(self, losses: Mapping[str, Tensor | float], step: int) -> None:
+        loss = torch.as_tensor(losses["loss"], device=self.accelerator.device)
+        finite = torch.isfinite(loss).float()
         if self.accelerator.num_processes > 1:
             # every process must stop, or the others wait for this one for ever
             torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
         if not finite.item():
+            read = {name: float(value) for name, value in losses.items()}
             raise UserError(
-                f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {losses} on "
+                f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {read} on "
                 f"process {self.accelerator.process_index}. No step was taken with it; the last "
                 f"checkpoint is that of epoch {self.epoch}. Usual causes: train.learning_rate too "
                 "large, train.precision fp16, a broken picture or label"
@@ -210,6 +274,8 @@ class Trainer:
     def _validate(self, suffix: str, look: bool, last_epoch: bool) -> dict[str, float]:
         validation = self.task.validate(self.accelerator) if look else None
         entry: dict[str, Any] = {"epoch": self.epoch, "score": None}
+        if suffix:
+            entry["start_share"] = self.start_share
         if validation is not None:
             entry.update(
                 score=validation.score, metrics=validation.metrics, extras=validation.extras
@@ -251,14 +317,20 @@ class Trainer:
             state["ema_step"] = self.ema.step
         self.checkpoint.save(weights, state)
 
-    def _tensorboard(self) -> Any:
-        if not (self.config.tensorboard and self.accelerator.is_main_process):
-            return None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError("train.tensorboard needs: pip install pumlc[track]") from None
-        return SummaryWriter(str(self.run.path / "tensorboard"))
+    def _warn_of_a_long_average(self) -> None:
+        if self.start_share > LARGEST_START_SHARE:
+            self._print(
+                f"warning: with train.ema_decay {self.config.ema_decay:g} the weights that the run "
+                f"starts from are {self.start_share:.0%} of the average at the end of its "
+                f"{self.config.epochs * self.steps_per_epoch} steps; the average is not preferred. "
+                "A smaller train.ema_decay, or train.ema_warmup true, shortens its memory"
+            )
+
+    def _start_tracker(self) -> None:
+        name = tracker_name(self.config)
+        if name is not None:
+            # tensorboard takes the name for a folder, inside the run folder
+            self.accelerator.init_trackers("tensorboard" if name == "tensorboard" else "pumlc")
 
     def _print(self, text: str) -> None:
         if self.accelerator.is_main_process:

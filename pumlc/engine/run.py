@@ -3,11 +3,11 @@
 run.json              resolved config, seeds, versions, world size, git commit, facts of the task
 metrics.csv           one row per epoch
 weights/NAME.safetensors, weights/index.json    saved weights, their epoch and validation
-checkpoint/           what ``--resume`` continues from
+checkpoint/           what a resumed run continues from
+.lock                 held by the process that trains into the folder
 """
 
 import csv
-import os
 import platform
 import subprocess
 from collections.abc import Collection, Iterator
@@ -16,11 +16,21 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_json, write_json
 from pumlc.version import __version__
 
 _LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "transformers")
+# loader processes of a killed run keep its lock until they notice, within 5 seconds
+_PATIENCE = 6.0
+# an average with a larger share of the weights it started from is never preferred
+LARGEST_START_SHARE = 0.1
+
+
+class RunExistsError(UserError):
+    """A folder holds a run already, and something of it is saved."""
 
 
 class RunFolder:
@@ -36,20 +46,13 @@ class RunFolder:
         self._rows: list[dict[str, Any]] = []
 
     def start(self, config: dict[str, Any], facts: dict[str, Any], world_size: int) -> None:
-        """Create the folder and write run.json.
+        """Create the folder and write run.json; a run that has saved nothing is replaced.
 
         Raises:
-            UserError: the folder already holds a run.
+            RunExistsError: the folder holds a run that has saved something.
         """
-        if (self.path / "run.json").exists():
-            saved = any(self.weights.glob("*.safetensors"))
-            raise UserError(
-                f"{self.path} already holds a run; continue it with --resume or choose another "
-                "--out"
-                if saved
-                else f"{self.path} already holds a run, which has saved nothing: it failed in its "
-                "first epoch, or is in it now; delete the folder or choose another --out"
-            )
+        if (self.path / "run.json").exists() and self.has_saved():
+            raise RunExistsError(f"{self.path} already holds a run")
         self.weights.mkdir(parents=True, exist_ok=True)
         content = {
             "config": config,
@@ -60,6 +63,11 @@ class RunFolder:
         }
         write_json(self.path / "run.json", content)
 
+    def has_saved(self) -> bool:
+        """Whether weights or a checkpoint are there."""
+        checkpoints = (self.path / name for name in ("checkpoint", "checkpoint.previous"))
+        return any(self.weights.glob("*.safetensors")) or any(c.is_dir() for c in checkpoints)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Create the folder if need be and let no other process train into it meanwhile.
@@ -68,23 +76,17 @@ class RunFolder:
             UserError: one does.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / ".lock")
         try:
-            import fcntl
-        except ImportError:  # not on Windows, where folders cannot be locked
-            yield
-            return
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(folder)
-            raise UserError(f"another process is training into {self.path}") from None
-        except OSError:
+            lock.acquire(timeout=_PATIENCE)
+        except filelock.Timeout as error:
+            raise UserError(f"another process is training into {self.path}") from error
+        except NotImplementedError:
             pass  # a file system without locks
         try:
             yield
         finally:
-            os.close(folder)
+            lock.release()
 
     def read(self) -> dict[str, Any]:
         """The content of run.json.
@@ -133,21 +135,25 @@ class RunFolder:
         Raises:
             UserError: there are none of this name; those that exist are listed.
         """
-        path = self.weights / f"{name}.safetensors"
-        if not path.is_file():
-            saved = sorted(file.stem for file in self.weights.glob("*.safetensors"))
+        saved = sorted(file.stem for file in self.weights.glob("*.safetensors"))
+        if name not in saved:  # also a name with a path in it: index.json is anybody's
             raise UserError(
                 f"{self.path} has no weights {name!r}; saved: {', '.join(saved) or 'none'}"
             )
-        return path
+        return self.weights / f"{name}.safetensors"
 
     def preferred_weights(self) -> str:
         """The name to use when the user names none.
 
         The best score on validation, of equal ones the longest trained; without a validation part
-        the last weights, averaged if there is an average.
+        the last weights, averaged if there is an average. An average that is still dominated by
+        the weights that the run started from is never preferred.
         """
-        index = self.index()
+        index = {
+            name: entry
+            for name, entry in self.index().items()
+            if entry.get("start_share", 0.0) <= LARGEST_START_SHARE
+        }
         scored = {
             name: entry["score"] for name, entry in index.items() if entry.get("score") is not None
         }

@@ -1,6 +1,6 @@
 """What the training loop knows of what it trains."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,12 +57,13 @@ class Task(Protocol):
 
     def training_step(
         self, network: nn.Module, batch: Any, accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
+    ) -> Mapping[str, Tensor | float]:
         """Forward and backward: leaves gradients behind and returns named losses.
 
         ``network`` is `model`, wrapped for several processes. The returned ``loss`` is what the
-        loop checks for being finite. The task owns the backward pass: mixup needs a second forward
-        pass, gradient caching two.
+        loop checks for being finite. Losses may stay on the device, as detached scalars: the loop
+        reads them where it prints a line. The task owns the backward pass: mixup needs a second
+        forward pass, gradient caching two.
         """
         ...
 

@@ -6,7 +6,7 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from pumlc.engine.config import plain
-from pumlc.engine.loop import Trainer, create_accelerator
+from pumlc.engine.loop import Trainer, create_accelerator, tracker_name
 from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
@@ -25,10 +25,13 @@ def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = Fa
         the accelerator, whose processes the caller ends (`pumlc.engine.loop.end_processes`).
 
     Raises:
-        UserError: see the task; the folder holds a run already; or the run that goes on had other
-            data or another number of processes.
+        RunExistsError: the folder holds a run already.
+        UserError: see the task; or the run that goes on had other data or another number of
+            processes.
     """
-    accelerator = create_accelerator(config.train.precision)
+    accelerator = create_accelerator(
+        config.train.precision, tracker=tracker_name(config.train), folder=run.path
+    )
     if resume and run.read()["world_size"] != accelerator.num_processes:
         raise UserError(
             f"{run.path} ran on {run.read()['world_size']} process(es), this is "

@@ -1,17 +1,17 @@
-"""Settings of a text run."""
+"""Settings of a text run.
 
-import inspect
+Neither torch nor transformers is imported before a loss is checked, so that ``--help`` is quick.
+"""
+
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import torch
+from typing import Literal
 
 from pumlc.engine.config import TrainConfig, require
-from pumlc.errors import UserError
-from pumlc.losses import LOSSES
-from pumlc.text.data.readers import Layout
-from pumlc.text.models.encoder import Pooling
+from pumlc.errors import UserError, closest
+from pumlc.text.data.layouts import Layout
+from pumlc.text.models.head import Pooling
+
+PLACES = ("root",)  # settings of `data` that may change when a run goes on: where the data are
 
 
 @dataclass(kw_only=True)
@@ -21,9 +21,9 @@ class DataConfig:
     root: str
     """folder of the data set"""
     layout: Layout = "xmc"
-    """xmc, jsonl or csv; see pumlc/text/data/readers.py"""
+    """files of the folder: xmc, jsonl, csv, or xc (Extreme Classification Repository)"""
     train_rows: int | None = None
-    """train on so many documents, drawn with train.seed; none: on all"""
+    """number of documents to train on, drawn with train.seed; none: all"""
     validation: float = 0.0
     """part of these documents held out for selection"""
     document_length: int = 128
@@ -54,9 +54,9 @@ class EncoderConfig:
     shared: bool = True
     """one encoder for documents and labels; false: two that start out equal"""
     pooling: Pooling | None = None
-    """none: as the sentence-transformers directory says, mean if it says nothing"""
+    """mean or cls; none: as the sentence-transformers directory says, else mean"""
     normalize: bool | None = None
-    """scale embeddings to length 1; none: as the directory says, true if it says nothing"""
+    """scale embeddings to length 1; none: as the directory says, else true"""
     projection: int | None = None
     """width of a linear layer after pooling; none: as the directory says"""
     dropout: float | None = None
@@ -70,7 +70,7 @@ class EncoderConfig:
     label_vectors: bool = False
     """a learned vector for each label that a training document has, instead of its text"""
     label_vector_rate: float = 10.0
-    """they learn so many times faster than the encoder"""
+    """their learning rate, as a multiple of that of the encoder"""
 
     def __post_init__(self) -> None:
         for name in ("document_chunk", "label_chunk"):
@@ -93,8 +93,9 @@ class EncoderConfig:
 class LossConfig:
     """The loss over the scores <document, label> / temperature + bias."""
 
-    name: Literal["softmax", "decoupled_softmax", "soft_topk", "bce", "pu"]
-    """bce and pu take every label that a text does not have as unknown"""
+    name: str
+    """softmax, decoupled_softmax, soft_topk, bce or pu (the last two take every label that a text
+    does not have as unknown), or package.module:function, a loss of your own"""
     temperature: float
     """divides the inner products"""
     bias: float = 0.0
@@ -114,26 +115,18 @@ class LossConfig:
                 self.score_chunk,
                 f"null for {self.name}; only decoupled_softmax is computed in chunks",
             )
-        try:
-            inspect.signature(LOSSES[self.name]).bind(None, None, **self.parameters)
-        except TypeError as error:
-            raise UserError(f"loss.parameters: {self.name}: {error}") from None
-        if "process_group" in self.parameters:
-            raise UserError("loss.parameters: process_group is set by the run, not by a setting")
-        types = get_type_hints(LOSSES[self.name])
-        for name, value in self.parameters.items():
-            if not _accepts(types[name], value):
-                raise UserError(
-                    f"loss.parameters: {self.name}: {name} takes "
-                    f"{inspect.formatannotation(types[name])}, got {value!r}"
-                )
-        width = 2 + max(1, int(self.parameters.get("k", 1)))
-        positives = torch.zeros(2, width, dtype=torch.int8)
-        positives[:, 0] = 1
-        try:
-            LOSSES[self.name](torch.zeros(2, width), positives, **self.parameters)
-        except ValueError as error:
-            raise UserError(f"loss.parameters: {self.name}: {error}") from None
+        if not self.own:  # a loss of the user's own is imported by the training task alone
+            _check_loss(self.name, self.parameters)
+
+    @property
+    def own(self) -> bool:
+        """Whether the name is ``package.module:function`` instead of one of `LOSSES`."""
+        return ":" in self.name
+
+    @property
+    def selected(self) -> int:
+        """Number of labels that soft top-k selects in each row; 0 for another loss."""
+        return int(self.parameters["k"]) if self.name == "soft_topk" else 0
 
 
 @dataclass(kw_only=True)
@@ -145,10 +138,11 @@ class NegativesConfig:
     per_document: int = 5
     """mined: hard negatives drawn for each document and step"""
     shortlist: int = 100
-    """mined: they are drawn from so many best-scored labels that the document does not have"""
+    """mined: length of the list they are drawn from, the best-scored labels that the document does
+    not have"""
     refresh: int = 5
     """mined: epochs between two searches for the shortlists; the first is before training; with
-    encoder.label_vectors also between two looks at the texts of the other labels"""
+    encoder.label_vectors also epochs after which the texts of the other labels are embedded anew"""
 
     def __post_init__(self) -> None:
         for name in ("per_document", "shortlist", "refresh"):
@@ -161,6 +155,10 @@ class NegativesConfig:
             self.per_document,
             f"at most negatives.shortlist ({self.shortlist})",
         )
+
+
+PLACES = ("data.root",)
+"""Settings that say where the data are: a run may go on after they were moved."""
 
 
 @dataclass(kw_only=True)
@@ -184,11 +182,16 @@ class TextConfig:
         )
 
 
-def _accepts(annotation: Any, value: object) -> bool:
-    """Whether a value of a setting is of the type that a parameter is annotated with."""
-    if get_origin(annotation) is Literal:
-        return value in get_args(annotation)
-    if get_origin(annotation) in (Union, UnionType):
-        return any(_accepts(one, value) for one in get_args(annotation))
-    # True is an int to Python, and an int a float to YAML
-    return type(value) is annotation or (annotation is float and type(value) is int)
+def _check_loss(name: str, parameters: dict[str, int | float | str | bool]) -> None:
+    """Raise UserError unless a loss of the package can train texts with these parameters."""
+    from pumlc.losses import LOSSES
+
+    # whoever has a data set with excluded pairs must be able to change the loss
+    losses = [known for known, loss in LOSSES.items() if loss.supports_excluded]
+    if name not in losses:
+        kind = "is a loss of pictures" if name in LOSSES else "is not known"
+        raise UserError(
+            f"loss.name: {name!r} {kind}; {closest(name, losses)}; a loss of your own: "
+            "package.module:function"
+        )
+    LOSSES[name].check(parameters)

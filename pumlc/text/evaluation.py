@@ -1,7 +1,6 @@
-"""Numbers of a text run: every saved set of weights, with unseen labels apart."""
+"""Metrics of a text run: of every saved set of weights, for all labels and for unseen ones."""
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine.run import RunFolder, preferred_line
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.tables import table
 from pumlc.text.data.corpus import Corpus, load_corpus
-from pumlc.text.data.readers import TextSplit
+from pumlc.text.data.text_split import TextSplit
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
-from pumlc.text.models.embedding import embed_shared_out
-from pumlc.text.models.label_vectors import label_embeddings
+from pumlc.text.models.embedding import Embedder
 from pumlc.text.predictor import TextPredictor
 from pumlc.text.retrieval.ranking import (
     DEPTH,
@@ -29,6 +27,9 @@ from pumlc.text.retrieval.ranking import (
 )
 from pumlc.text.retrieval.search import Index
 
+# keyword options of `evaluate_run` and `report` that runs of texts alone have
+OPTIONS: frozenset[str] = frozenset({"index", "search_precision"})
+
 
 def evaluate_run(
     run_dir: Path | str,
@@ -37,8 +38,6 @@ def evaluate_run(
     split: str = "test",
     weights: Sequence[str] | None = None,
     root: str | None = None,
-    csv: str | None = None,
-    classes: Sequence[str] | None = None,
     batch_size: int | None = None,
     workers: int = 0,
     index: Index = "exact",
@@ -47,39 +46,43 @@ def evaluate_run(
     """Rank all labels for each document of a split, with each set of saved weights of a run.
 
     Args:
+        run_dir: the run folder.
+        accelerator: devices and processes.
         split: test, validation (the documents that the run held out) or train.
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
-        csv, classes: belong to image runs.
         batch_size: documents encoded at a time; by default as in the run.
-        workers: has no use here.
+        workers: ignored, an argument of every branch: token ids need no other process.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
     Returns:
-        counts, and for each set of weights the metrics (percent): over all rows and labels; and for
-        zero-shot labels, those that no training document of the run has: over the rows with such a
-        label, the truth restricted to them, once among all candidates and once among the unseen
-        labels alone. Propensities are those of the whole training split, also for a run on a part.
-        ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are among
-        those.
+        Counts, and the metrics (percent) of each set of weights: ``all`` over all rows and labels.
+        ``zero_shot`` and ``zero_shot_among_unseen`` are about the labels that no training document
+        of the run has: they are over the rows with such a label, of the others' labels none
+        counts; the first ranks them among all labels, the second among the unseen ones.
+        Propensities are those of the whole training split, also for a run on a part. ``preferred``
+        names the weights that `RunFolder.preferred_weights` takes, if they are among those.
 
     Raises:
-        UserError: no such run, weights or split; an option of image runs; or the split validation
-            of data that are not those of the run. Other splits of such data only warn.
+        UserError: no such run, weights or split; the split has no label to find; or it is the
+            split validation of data that are not those of the run. Other splits of such data warn.
     """
-    if csv is not None or classes is not None:
-        raise UserError("a CSV file or classes can be named for image runs only")
     _check_search(index, search_precision)
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
-        raise UserError(f"{run.path} has no saved weights yet; finish it with --resume")
+        raise UserError(f"{run.path} has no saved weights yet: its training has not ended")
     predictor = TextPredictor(run.path, names[0], str(accelerator.device))
     config = predictor.config
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = _split(corpus, split)
+    if documents.truth.nnz == 0:
+        raise UserError(
+            f"{data.root}, split {split}: none of its {len(documents)} documents has a label, so "
+            "that there is nothing to measure"
+        )
     _compare_data(run, corpus, data.root, split)
     results: dict[str, Any] = {
         "run": str(run.path),
@@ -95,8 +98,16 @@ def evaluate_run(
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
         queries, labels = _embeddings(predictor, documents, accelerator, batch_size)
-        how = (documents, corpus, data.propensity, index, accelerator, search_precision)
-        metrics = measure_embeddings(queries, labels, *how)
+        metrics = measure_embeddings(
+            queries,
+            labels,
+            documents,
+            corpus,
+            data.propensity,
+            index,
+            accelerator,
+            search_precision,
+        )
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **metrics}
     return results
 
@@ -149,10 +160,10 @@ def _split(corpus: Corpus, split: str) -> TextSplit:
 def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None:
     """Warn if the data are not those that the run saw, or refuse where rows were drawn from."""
     recorded = run.read().get("data")
-    if recorded is None:  # a run of an earlier version
+    if not isinstance(recorded, dict):  # a run of an earlier version
         return
-    found = corpus.fingerprints()
-    changed = [name for name, value in recorded.items() if found[name] != value]
+    current = corpus.fingerprints()
+    changed = [name for name, value in current.items() if recorded.get(name) != value]
     if not changed:
         return
     message = (
@@ -160,7 +171,7 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     )
     if split == "validation" and "train" in changed:
         raise UserError(f"{message}; which documents it held out cannot be told")
-    warnings.warn(message, stacklevel=3)
+    warn_user(message)
 
 
 def _embeddings(
@@ -176,21 +187,16 @@ def _embeddings(
     def tokens(texts: Sequence[str], length: int) -> TokenizedTexts:
         return cached_tokens(texts, predictor.tokenizer, max_length=length, folder=folder)
 
-    label_tokens = tokens(documents.label_texts, data.label_length)
-
-    def embed_labels(numbers: np.ndarray) -> np.ndarray:
-        tower, size = predictor.model.labels, encoder.label_chunk
-        return embed_shared_out(tower, label_tokens, numbers, accelerator, chunk_size=size)
-
-    queries = embed_shared_out(
-        predictor.model.documents,
-        tokens(documents.texts, data.document_length),
-        np.arange(len(documents)),
-        accelerator,
-        chunk_size=batch_size or encoder.document_chunk,
+    embedder = Embedder(
+        predictor.model,
+        document_chunk=batch_size or encoder.document_chunk,
+        label_chunk=encoder.label_chunk,
+        accelerator=accelerator,
     )
-    vectors, trained = predictor.model.label_vectors, predictor.trained_labels
-    return queries, label_embeddings(vectors, documents.label_texts, trained, embed_labels)
+    label_texts = documents.label_texts
+    queries = embedder.documents(tokens(documents.texts, data.document_length))
+    label_tokens = tokens(label_texts, data.label_length)
+    return queries, embedder.labels(label_tokens, label_texts, predictor.trained_labels)
 
 
 def set_facts(documents: TextSplit, corpus: Corpus) -> dict[str, int]:
@@ -235,7 +241,18 @@ def measure_embeddings(
     accelerator: Accelerator,
     precision: Precision = "fp32",
 ) -> dict[str, Any]:
-    """`measure_ranking` of the nearest labels, and the unseen labels ranked among themselves."""
+    """`measure_ranking` of the nearest labels, and the unseen labels ranked among themselves.
+
+    Args:
+        queries: float32 [N, D], embeddings of the documents.
+        labels: float32 [L, D], embeddings of the labels.
+        documents: the split that is measured.
+        corpus: tells which labels are unseen, and the propensities.
+        propensity: name of the constants of the propensities.
+        index: exact, or faiss.
+        accelerator: its processes rank a shard of the documents each.
+        precision: bf16 rounds the embeddings to bfloat16 before the search.
+    """
     excluded = documents.excluded
     ids = rank_labels(
         queries, labels, DEPTH, accelerator, excluded=excluded, index=index, precision=precision
@@ -245,7 +262,7 @@ def measure_embeddings(
     rows, zero_shot = only_labels(documents.truth, ~corpus.labels_seen())
     if not len(rows):
         return result | {"zero_shot_among_unseen": None}
-    found = rank_labels(
+    places = rank_labels(
         queries[rows],
         labels[columns],
         DEPTH,
@@ -254,5 +271,5 @@ def measure_embeddings(
         index=index,
         precision=precision,
     )
-    among_unseen = np.where(found < 0, -1, columns[found])
+    among_unseen = np.where(places < 0, -1, columns[places])
     return result | {"zero_shot_among_unseen": retrieval_metrics(among_unseen, zero_shot)}

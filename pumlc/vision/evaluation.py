@@ -23,7 +23,7 @@ from pumlc.tables import table
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
-from pumlc.vision.data.training_data import read_split, training_data
+from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import (
     labels_as_validated,
@@ -34,6 +34,8 @@ from pumlc.vision.scoring import (
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
+OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
+
 OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
 
 

@@ -15,11 +15,11 @@ from pumlc.errors import UserError
 from pumlc.labels import POSITIVE, write_manifest
 from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
-from pumlc.vision.data.readers.csv_file import warn_of_similar_classes
 from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.training_data import training_data
+from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.scoring import (
@@ -54,6 +54,7 @@ class VisionTask:
         if self.data.validation is not None:  # now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
         _warn_of_positives_alone(self.data.train, self._loss, config)
+        warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model: plain JSON."""
@@ -120,7 +121,7 @@ class VisionTask:
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
     ) -> dict[str, float]:
         images = to_device(batch["image"], accelerator.device)
-        targets = batch["targets"].to(accelerator.device, non_blocking=True)
+        targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
         mix = settings.mixup_weight > 0
         if mix:

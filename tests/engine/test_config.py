@@ -5,15 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pumlc.engine.config import (
-    TrainConfig,
-    closest,
-    field_names,
-    from_plain,
-    parse,
-    plain,
-    task_of,
-)
+from pumlc.engine.command_line import parse, task_of
+from pumlc.engine.config import TrainConfig, from_plain, plain
+from pumlc.engine.settings import field_names
+from pumlc.errors import UserError, closest
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.sweep.config import SweepConfig
 
@@ -83,7 +78,10 @@ def test_command_line_overrides_file():
         (["--data.image_size", "0"], "data.image_size must be at least 1, got 0"),
         (["--loss.name", "role"], "role needs the tensor estimate_logits, which no config can"),
         (["--loss.name", "softmax"], "softmax is a loss of texts"),
-        (["--train.epochs", "two"], r'^[^\n]*"train.epochs"[^\n]*Got value: two[^\n]*$'),
+        (["--train.epochs", "two"], "^--train.epochs: expected int. Got value: two$"),
+        (["--train.batch-size", "two"], "^--train.batch-size: expected int. Got value: two$"),
+        (["--train.batch-size", "0"], "train.batch_size must be at least 1, got 0"),
+        (["--data.class_path", "evil.C"], "command line: no setting 'data.class_path'"),
     ],
 )
 def test_mistakes_on_the_command_line_name_what_is_valid(arguments, expected):
@@ -108,6 +106,42 @@ def test_mistakes_in_the_file_name_what_is_valid(tmp_path, change, expected):
     file.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=expected):
         parse_vision("--config", str(file))
+
+
+@pytest.fixture
+def module_on_the_path(tmp_path, monkeypatch):
+    """A module that leaves a mark when it is imported, in the current folder."""
+    (tmp_path / "own_code.py").write_text("open('imported', 'w').close()\nclass C: pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path / "imported"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"class_path": "own_code.C"}, "data.class_path is no setting"),
+        ({"class_path": "own_code.C", "init_args": {}}, "data.class_path is no setting"),
+        ({"init_args": {}}, "data.init_args is no setting"),
+        ("own_code.C", "data must be a mapping of settings, got 'own_code.C'"),
+    ],
+)
+def test_settings_import_no_module(module_on_the_path, value, message):
+    content = {**yaml.safe_load(Path(DEMO).read_text()), "data": value}
+    with pytest.raises(UserError, match=f"^run.json: {message}"):
+        from_plain(VisionConfig, content)
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=f"^--config c.yaml: {message}"):
+        parse_vision("--config", "c.yaml")
+    assert not module_on_the_path.exists()
+
+
+def test_methods_of_a_sweep_import_no_module(module_on_the_path):
+    content = yaml.safe_load(FEATURES.read_text())
+    content["methods"]["own"] = {"loss": {"class_path": "own_code.C"}}
+    with pytest.raises(UserError, match=r"^run.json: methods.own.loss.class_path is no setting"):
+        from_plain(SweepConfig, content)
+    assert not module_on_the_path.exists()
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda f: f.stem)
@@ -169,7 +203,7 @@ def test_other_spellings_of_a_setting_are_not_blamed(tmp_path):
     ("option", "expected"),
     [
         ("--features.probe.batch_size=1", "^probe.batch_size must be at least 2, got 1$"),
-        ("--features.probe.trained=x", '^Parser key "features": .*Got value: x$'),
+        ("--features.probe.trained=x", "^--features.probe.trained: .*Got value: x$"),
     ],
 )
 def test_a_wrong_value_in_an_optional_group_is_one_line(option, expected):

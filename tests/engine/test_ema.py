@@ -1,9 +1,10 @@
 """Averaged weights against the formula, integer buffers, warm-up."""
 
+import pytest
 import torch
 from torch import nn
 
-from pumlc.engine.ema import ExponentialMovingAverage
+from pumlc.engine.ema import ExponentialMovingAverage, start_share
 
 
 def network():
@@ -54,3 +55,17 @@ def test_applied_inside_the_context_only():
         assert torch.equal(model[0].weight, ema.state_dict()["0.weight"])
         assert not torch.equal(model[0].weight, own)
     assert torch.equal(model[0].weight, own)
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+@pytest.mark.parametrize("decay", [0.5, 0.97])
+def test_share_of_the_start_in_the_average(decay, warmup):
+    """An average that starts at 1 and sees zeros holds the share of its start."""
+    model = nn.Linear(1, 1, bias=False).double()
+    nn.init.ones_(model.weight)
+    ema = ExponentialMovingAverage(model, decay, warmup=warmup)
+    nn.init.zeros_(model.weight)
+    for steps in range(1, 60):
+        ema.update(model)
+        share = ema.state_dict()["weight"].item()
+        assert start_share(decay, warmup, steps) == pytest.approx(share, rel=1e-9)

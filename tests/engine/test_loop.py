@@ -1,5 +1,7 @@
 """Schedules, order of rows, stopping on a loss that is not finite, checkpoints."""
 
+import csv
+import errno
 import os
 
 import numpy as np
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.loop import Trainer, create_accelerator
+from pumlc.engine.loop import Trainer, create_accelerator, tracker_name
 from pumlc.engine.optimizer import create_optimizer, create_schedule
-from pumlc.engine.run import RunFolder
+from pumlc.engine.run import RunExistsError, RunFolder
+from pumlc.errors import UserError
 
 
 def learning_rates(steps_per_epoch, **settings):
@@ -173,10 +176,104 @@ def test_a_run_killed_in_its_first_epoch_starts_again(tmp_path):
         assert torch.equal(one, other)
 
 
-def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
-    trainer_in(tmp_path, Line())
-    with pytest.raises(ValueError, match="which has saved nothing.*delete the folder"):
+def test_a_run_that_saved_something_is_not_replaced(tmp_path):
+    trainer_in(tmp_path, Line(), epochs=1).train()
+    with pytest.raises(RunExistsError, match="already holds a run"):
         trainer_in(tmp_path, Line())
+
+
+def test_a_run_that_saved_nothing_is_replaced(tmp_path):
+    with pytest.raises(ValueError, match="not finite"):
+        trainer_in(tmp_path, Line(bad_step=1)).train()
+    RunFolder(tmp_path).start({"second": True}, {}, 1)
+    assert RunFolder(tmp_path).read()["config"] == {"second": True}
+
+
+def test_weights_outside_of_the_folder_are_not_found(tmp_path):
+    run = tmp_path / "run"
+    trainer_in(run, Line(), epochs=1).train()
+    os.rename(run / "weights" / "last.safetensors", tmp_path / "outside.safetensors")
+    with pytest.raises(UserError, match="no weights '../../outside'; saved: none"):
+        RunFolder(run).weights_file("../../outside")
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_the_norm_of_the_gradient_is_recorded_before_clipping(tmp_path, clip_norm):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(1, 1)
+    norms = []
+    for value in range(4):
+        batch = torch.full((2, 1), float(value))
+        gradients = torch.autograd.grad(
+            (model(batch) - 2 * batch).square().mean(), list(model.parameters())
+        )
+        norms.append(torch.cat([g.flatten() for g in gradients]).norm().item())
+    settings = {"epochs": 1, "learning_rate": 1e-30, "clip_norm": clip_norm}
+    trainer_in(tmp_path, Line(), **settings).train()
+    assert float(rows_of(tmp_path)[0]["gradient_norm"]) == pytest.approx(np.mean(norms))
+
+
+def test_losses_that_stay_on_the_device_give_the_same_means(tmp_path):
+    class OnDevice(Line):
+        def training_step(self, network, batch, accelerator, step):
+            loss = super().training_step(network, batch, accelerator, step)["loss"]
+            return {"loss": torch.tensor(loss)}
+
+    for name, task in (("read", Line()), ("device", OnDevice())):
+        trainer_in(tmp_path / name, task).train()
+    losses = [[row["loss"] for row in rows_of(tmp_path / name)] for name in ("read", "device")]
+    assert losses[0] == losses[1]
+
+
+def test_an_average_longer_than_the_run_is_not_preferred(tmp_path, capsys):
+    trainer_in(tmp_path / "long", Line(), ema_decay=0.9997).train()  # 0.9997 ** 12 = 0.996
+    printed = capsys.readouterr().out
+    assert "train.ema_decay 0.9997" in printed
+    assert "100% of the average" in printed
+    assert "train.ema_warmup" in printed
+    run = RunFolder(tmp_path / "long")
+    assert set(run.index()) == {"last", "last-ema"}
+    assert run.preferred_weights() == "last"
+    run.add_to_index("best-ema", {**run.index()["last-ema"], "score": 2.0})
+    run.add_to_index("best", {**run.index()["last"], "score": 1.0})
+    assert run.preferred_weights() == "best"
+    trainer_in(tmp_path / "short", Line(), ema_decay=0.5).train()
+    assert "ema_decay" not in capsys.readouterr().out
+    assert RunFolder(tmp_path / "short").preferred_weights() == "last-ema"
+
+
+def test_an_interrupted_write_of_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*w.safetensors'"):
+        save_weights(tmp_path / "w.safetensors", {"a": torch.ones(1)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_go_to_tensorboard(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = TrainConfig(epochs=2, batch_size=2, learning_rate=0.1, tensorboard=True)
+    run = RunFolder(tmp_path)
+    run.start({}, {}, 1)
+    accelerator = create_accelerator(tracker=tracker_name(config), folder=run.path)
+    Trainer(Line(), config, run, accelerator).train()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2]
+    assert "gradient_norm" in events.Tags()["scalars"]
+
+
+def test_a_tracker_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr("pumlc.engine.loop.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="train.tracker mlflow needs the package mlflow"):
+        create_accelerator(tracker="mlflow")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from pumlc.vision.data.readers.list_files import read_nus_wide, read_open_images, read_visual_genome
-from pumlc.vision.data.sources import source
+from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.readers import find_data_set
+from pumlc.vision.data.readers.nuswide import read_nus_wide
+from pumlc.vision.data.readers.openimages import read_open_images
+from pumlc.vision.data.readers.visual_genome import read_visual_genome
+from pumlc.vision.data.split import read_split
 
 
 def write(file, text):
@@ -143,14 +147,15 @@ def test_a_byte_order_mark_is_no_text_and_other_encodings_are_refused(
     layout, name, split, file, request
 ):
     root = request.getfixturevalue(layout)
-    text, before = (root / file).read_text(), source(name).read(root, split)
+    config = DataConfig(name=name, root=str(root))
+    text, before = (root / file).read_text(), read_split(config, split)
     (root / file).write_text("\ufeff" + text, encoding="utf-8")
-    after = source(name).read(root, split)
+    after = read_split(config, split)
     assert (after.classes, after.paths.tolist()) == (before.classes, before.paths.tolist())
     np.testing.assert_array_equal(after.labels, before.labels)
     (root / file).write_bytes(text.encode() + "ch\u00eane".encode("latin-1"))
-    with pytest.raises(ValueError, match=rf"{file}.*: not UTF-8"):
-        source(name).read(root, split)
+    with pytest.raises(ValueError, match=rf"{file}, line \d+: not UTF-8"):
+        read_split(config, split)
 
 
 HEADER = "ImageID,Source,LabelName,Confidence\n"
@@ -262,7 +267,9 @@ def test_prepare_counts_a_whole_layout_and_names_a_missing_part(
         line.split("|")[1:5] for line in capsys.readouterr().out.split("\n\n")[0].splitlines()[2:]
     ]
     assert [[cell.strip() for cell in row] for row in rows] == expected
-    part, address = next(iter(source(name).parts.items()))
+    download = find_data_set(name).download
+    assert download is not None
+    part, address = next(iter(download.parts.items()))
     (root / part).unlink()
     with pytest.raises(ValueError, match=rf"missing:\n  {part}\n      from {address}"):
         tool("prepare").main([name, str(root)])

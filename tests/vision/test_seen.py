@@ -10,7 +10,7 @@ from PIL import Image
 from pumlc.labels import PackedLabels, compare
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, write_seen
-from pumlc.vision.data.training_data import TrainingData
+from pumlc.vision.data.split import TrainingData
 
 SETTINGS = [
     *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),
@@ -77,7 +77,7 @@ def test_pictures_of_two_folders_may_have_the_same_names(tmp_path):
 
     train, rows = part("train"), np.arange(2)
     manifest = compare(
-        PackedLabels.of(train.labels), train.labels, protocol="none", seed=0, parameters={}
+        PackedLabels.pack(train.labels), train.labels, protocol="none", seed=0, parameters={}
     )
     data = TrainingData(train, None, rows, None, manifest)
     write_seen(tmp_path / "pictures.npz", data, str(tmp_path))

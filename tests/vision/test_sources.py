@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pumlc.vision.data.sources import SOURCES, missing_parts, source
+from pumlc.errors import UserError
+from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.readers import DATA_SETS, find_data_set
+from pumlc.vision.data.split import read_split
 
 ROOT = Path(__file__).parent.parent.parent
+DOWNLOADS = {name: entry.download for name, entry in DATA_SETS.items() if entry.download}
 
 
 def coco2017(root):
@@ -53,7 +57,9 @@ def test_a_complete_download_is_counted(tmp_path):
 def test_only_a_part_is_remarked_on(tmp_path, tool, capsys, monkeypatch, published, remarked):
     coco2017(tmp_path)
     counts = {"train": published, "test": None}
-    monkeypatch.setitem(SOURCES, "coco2017", replace(source("coco2017"), pictures=counts))
+    download = replace(DOWNLOADS["coco2017"], pictures=counts)
+    entry = replace(find_data_set("coco2017"), download=download)
+    monkeypatch.setitem(DATA_SETS, "coco2017", entry)
     tool("prepare").main(["coco2017", str(tmp_path)])
     assert ("A part of the data set" in capsys.readouterr().out) == remarked
 
@@ -68,26 +74,26 @@ def test_what_is_missing_is_named_with_its_address(tmp_path):
     assert "https://cocodataset.org" in done.stderr
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DOWNLOADS)
 def test_nothing_there_means_everything_missing(name, tmp_path):
-    assert missing_parts(name, tmp_path) == dict(source(name).parts)
-    split = next(iter(source(name).pictures))
-    with pytest.raises(ValueError, match=str(tmp_path)):
-        source(name).read(tmp_path, split)
+    assert DOWNLOADS[name].missing_parts(tmp_path) == dict(DOWNLOADS[name].parts)
+    split = next(iter(DOWNLOADS[name].pictures))
+    with pytest.raises(UserError, match=str(tmp_path)):
+        read_split(DataConfig(name=name, root=str(tmp_path)), split)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DOWNLOADS)
 def test_documentation_has_every_file_and_address(name):
     text = (ROOT / "docs" / "datasets.md").read_text()
     assert f"`{name}`" in text
-    assert source(name).page in text
-    for part, address in source(name).parts.items():
+    assert DOWNLOADS[name].page in text
+    for part, address in DOWNLOADS[name].parts.items():
         assert address.removeprefix("on request: ") in text, part
 
 
 def test_unknown_name():
     with pytest.raises(ValueError, match="unknown data set 'coco2071'; did you mean 'coco2017'"):
-        source("coco2071")
+        find_data_set("coco2071")
 
 
 def test_a_csv_file_of_ones_own(tmp_path, tool, capsys):

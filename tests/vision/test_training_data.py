@@ -17,8 +17,9 @@ from pumlc.labels import (
     keep_single_positive,
 )
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data.readers.coco_voc import VOC_CLASSES
-from pumlc.vision.data.training_data import observe, training_data
+from pumlc.vision.data.observe import observe
+from pumlc.vision.data.readers.voc import VOC_CLASSES
+from pumlc.vision.data.split import training_data
 
 LABELS = np.random.RandomState(0).choice([1, -1], size=(40, 6)).astype(np.int8)
 PROTOCOLS = {
@@ -41,8 +42,9 @@ def test_a_protocol_by_config(protocol):
         known_per_class=count,
         label_seed=3,
     )
-    labels = LABELS.copy()
-    manifest = observe(labels, config)
+    before = LABELS.copy()
+    labels, manifest = observe(LABELS, config)
+    np.testing.assert_array_equal(LABELS, before)
     np.testing.assert_array_equal(labels, PROTOCOLS[protocol]())
     assert (labels == UNKNOWN).any()
     assert manifest.protocol == protocol
@@ -71,26 +73,24 @@ def test_noise_has_its_rate_among_the_known_labels(protocol):
         false_negative=0.05,
         false_positive=0.05,
     )
-    seen = labels.copy()
-    observe(seen, config)
+    seen, _ = observe(labels, config)
     known = seen != UNKNOWN
     # 10,000 known labels: five standard deviations
     assert (seen[known] != labels[known]).mean() == pytest.approx(0.05, abs=0.011)
 
 
 def test_noise_by_class():
-    labels = LABELS.copy()
     config = DataConfig(
         name="voc2007", root="unused", false_negative={"c": 1.0}, false_positive={"a": 1.0}
     )
-    manifest = observe(labels, config, tuple("abcdef"))
+    labels, manifest = observe(LABELS, config, tuple("abcdef"))
     expected = LABELS.copy()
     expected[expected[:, 2] == POSITIVE, 2] = NEGATIVE
     expected[expected[:, 0] == NEGATIVE, 0] = POSITIVE
     np.testing.assert_array_equal(labels, expected)
     assert manifest.parameters["false_negative"] == {"c": 1.0}
     with pytest.raises(ValueError, match="data.false_negative: no class 'c'; did you mean 'cat'"):
-        observe(LABELS.copy(), config, ("cat", "dog"))
+        observe(LABELS, config, ("cat", "dog"))
     with pytest.raises(ValueError, match=r"data.false_positive .*in \[0, 1\]"):
         dataclasses.replace(config, false_positive={"a": 1.5})
 

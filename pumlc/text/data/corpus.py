@@ -8,7 +8,8 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.text.config import DataConfig
-from pumlc.text.data.readers import TextSplit, read_corpus
+from pumlc.text.data.readers import read_corpus
+from pumlc.text.data.text_split import TextSplit
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Corpus:
     validation: np.ndarray
 
     def labels_seen(self) -> np.ndarray:
-        """Bool [L]: labels that a document of ``train`` has, excluded pairs apart."""
+        """Bool [L]: labels that a document of ``train`` has; excluded pairs do not count."""
         counts = np.bincount(
             self.source.truth[self.train].indices, minlength=len(self.source.label_texts)
         )
         return counts > 0
 
     def fingerprints(self) -> dict[str, str]:
-        """What run.json says of the content of both splits, to tell when it was changed."""
+        """What run.json records of the content of both splits, to tell when it was changed."""
         return {"train": fingerprint(self.source), "test": fingerprint(self.test)}
 
 

@@ -1,30 +1,76 @@
 """Sparse matrices of texts and labels: who has which, as files and from pairs."""
 
+import math
+import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.lib import format as npy
 
 from pumlc.errors import UserError
 
 SparseMatrix: TypeAlias = Any  # scipy annotates no shape
 
+HIGHEST_RATIO = 1100  # deflate makes data at most 1032 times as small
+# what zip, numpy and scipy raise over a damaged file
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RuntimeError,  # zipfile, of an entry that says it is encrypted
+    EOFError,
+    SyntaxError,
+    TokenError,  # numpy's reader of a header, of brackets that are not closed
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def stored_shape(path: Path) -> tuple[int, int]:
+    """The shape that a file of scipy claims; nothing is reserved for what it claims.
+
+    Raises:
+        UserError: the file is missing or damaged, or one of its arrays is not as large as it says.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            largest = HIGHEST_RATIO * path.stat().st_size
+            for member in archive.infolist():
+                _check_size(archive, member, largest)
+            with archive.open("shape.npy") as stream:
+                shape = npy.read_array(stream, allow_pickle=False)
+        if shape.dtype.kind not in "iu":
+            raise TypeError(f"its shape is of {shape.dtype}")
+        if shape.shape != (2,):
+            raise ValueError(f"it has {shape.size} dimensions, a matrix has 2")
+    except _DAMAGE as error:
+        raise _not_a_matrix(path, error) from error
+    return int(shape[0]), int(shape[1])
+
 
 def read_matrix(path: Path) -> SparseMatrix:
     """Bool CSR [N, L] of a file that scipy wrote: where the relevance is above 0.
+
+    Compare `stored_shape` with what is expected first: a file of few bytes can claim a shape that
+    no memory holds.
 
     Raises:
         UserError: the file is missing or damaged, holds another kind of array, or a relevance
             that is negative or no number; it names the file.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    stored_shape(path)
     try:
         entries = _entries(sp.load_npz(path))
-    except Exception as error:  # a damaged file raises whatever zip, numpy or scipy stumble over
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{path}: not a sparse matrix written by scipy ({reason})") from None
+    except _DAMAGE as error:
+        raise _not_a_matrix(path, error) from error
     wrong = ~(np.isfinite(entries.data) & (entries.data >= 0))
     if wrong.any():
         first = np.argmax(wrong)
@@ -51,12 +97,38 @@ def canonical(matrix: SparseMatrix) -> SparseMatrix:
     return matrix
 
 
+def _not_a_matrix(path: Path, error: Exception) -> UserError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return UserError(f"{path}: not a sparse matrix written by scipy ({reason})")
+
+
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo, largest: int) -> None:
+    """Raise ValueError if the array of a member is not as large as its header says.
+
+    Args:
+        archive: the opened file.
+        member: one of its arrays.
+        largest: bytes that the whole file can hold at most.
+    """
+    if member.file_size > largest:
+        raise ValueError(f"{member.filename} claims {member.file_size} bytes")
+    with archive.open(member) as stream:
+        version = npy.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = npy.read_array_header_1_0(stream)
+        else:
+            shape, _, dtype = npy.read_array_header_2_0(stream)
+        size = member.file_size - stream.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects")
+    if math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{member.filename} claims the shape {shape} in {size} bytes")
+
+
 def _entries(stored: SparseMatrix) -> SparseMatrix:
     """The same as COO; ValueError if it is no matrix of numbers or an index is out of range."""
-    if stored.ndim != 2:
-        raise UserError(f"it has {stored.ndim} dimensions, a matrix has 2")
     if stored.dtype.kind not in "biuf":
-        raise UserError(f"it holds {stored.dtype}, not numbers")
+        raise ValueError(f"it holds {stored.dtype}, not numbers")
     if hasattr(stored, "check_format"):  # COO checks itself; diagonals have no indices
         # before conversion, which trusts the indices with memory
         stored.check_format(full_check=True)

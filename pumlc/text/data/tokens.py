@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.files import complete_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -109,27 +111,33 @@ def cached_tokens(
 
 def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
     lengths = []
-    with (folder / "ids.bin").open("wb") as file:
+    with complete_file(folder / "ids.bin", binary=True) as file:
         for ids, length in chunks:
-            ids.tofile(file)
+            file.write(ids.tobytes())
             lengths.append(length)
-    np.save(folder / "offsets.npy", _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
+    with complete_file(folder / "offsets.npy", binary=True) as file:
+        np.save(file, _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
 
 
 def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase", count: int) -> TokenizedTexts:
     path, dtype = entry / "ids.bin", _smallest_type(tokenizer)
-    try:
-        offsets = np.load(entry / "offsets.npy")
-        whole = offsets.shape == (count + 1,) and offsets.dtype == np.int64 and offsets[0] == 0
-        whole = whole and path.stat().st_size == offsets[-1] * dtype.itemsize
-        whole = whole and (np.diff(offsets) >= 0).all()
-    except Exception:  # a damaged file raises whatever numpy stumbles over
-        whole = False
-    if not whole:
+    offsets = _read_offsets(entry / "offsets.npy", count)
+    if offsets is None or not path.is_file() or path.stat().st_size != offsets[-1] * dtype.itemsize:
         raise UserError(f"{entry}: damaged token cache entry; delete it to build it again")
     # an empty file cannot be mapped
     ids = np.memmap(path, dtype, mode="r") if offsets[-1] else np.empty(0, dtype)
     return TokenizedTexts(ids, offsets, _pad_id(tokenizer))
+
+
+def _read_offsets(path: Path, count: int) -> np.ndarray | None:
+    """Offsets of ``count`` texts; None if the file is missing or holds anything else."""
+    try:
+        offsets = np.load(path)
+    except (OSError, EOFError, ValueError, TypeError, OverflowError, SyntaxError, TokenError):
+        return None
+    if offsets.shape != (count + 1,) or offsets.dtype != np.int64:
+        return None
+    return offsets if offsets[0] == 0 and (np.diff(offsets) >= 0).all() else None
 
 
 def _token_chunks(

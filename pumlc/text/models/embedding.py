@@ -1,4 +1,6 @@
-"""Embeddings of many texts, a chunk of similar lengths at a time."""
+"""Embeddings of many texts and labels, a chunk of similar lengths at a time."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.text.data.tokens import TokenizedTexts
-from pumlc.text.models.encoder import TextEncoder
+from pumlc.text.models.encoder import DualEncoder, TextEncoder
 
 
 def length_sorted_chunks(tokens: TokenizedTexts, rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -49,16 +51,66 @@ def embed(
     return embeddings
 
 
-def embed_shared_out(
-    encoder: TextEncoder,
-    tokens: TokenizedTexts,
-    rows: np.ndarray,
-    accelerator: Accelerator,
-    *,
-    chunk_size: int,
-) -> np.ndarray:
-    """`embed`, each process encoding a share; all of them get all embeddings."""
-    own = rows[np.array(own_rows(len(rows), accelerator), np.int64)]
-    with accelerator.autocast():
-        embeddings = embed(encoder, tokens, own, chunk_size=chunk_size, device=accelerator.device)
-    return gather_rows(embeddings, len(rows), accelerator)
+class Embedder:
+    """Embeds documents and labels by the current weights of a dual encoder.
+
+    Args:
+        model: the encoders.
+        document_chunk: documents encoded at a time.
+        label_chunk: labels encoded at a time.
+        accelerator: its processes take a shard of the texts each and all get all embeddings, in
+            its precision; None: this process alone, in float32, where the model is.
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        *,
+        document_chunk: int,
+        label_chunk: int,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.model, self.accelerator = model, accelerator
+        self.document_chunk, self.label_chunk = document_chunk, label_chunk
+
+    def documents(self, tokens: TokenizedTexts, rows: np.ndarray | None = None) -> np.ndarray:
+        """Embeddings of documents, float32 [len(rows), D]; without ``rows`` of all."""
+        return self._embed(self.model.documents, tokens, rows, self.document_chunk)
+
+    def label_texts(self, tokens: TokenizedTexts, rows: np.ndarray | None = None) -> np.ndarray:
+        """Embeddings of the texts of labels, float32 [len(rows), D]; without ``rows`` of all."""
+        return self._embed(self.model.labels, tokens, rows, self.label_chunk)
+
+    def labels(
+        self, tokens: TokenizedTexts, texts: Sequence[str], trained: Sequence[str]
+    ) -> np.ndarray:
+        """Embeddings of labels to search among, float32 [L, D].
+
+        A label is its learned vector where the model has one, otherwise its embedded text.
+
+        Args:
+            tokens: of the L label texts.
+            texts: the L label texts.
+            trained: those of the run, see `LabelVectors.rows_of`.
+        """
+        vectors = self.model.label_vectors
+        if vectors is None:
+            return self.label_texts(tokens)
+        rows = vectors.rows_of(texts, trained)
+        embeddings = vectors.weight.detach().cpu().numpy()[rows]
+        embeddings[rows < 0] = self.label_texts(tokens, np.flatnonzero(rows < 0))
+        return embeddings
+
+    def _embed(
+        self, encoder: TextEncoder, tokens: TokenizedTexts, rows: np.ndarray | None, size: int
+    ) -> np.ndarray:
+        if rows is None:
+            rows = np.arange(len(tokens))
+        accelerator = self.accelerator
+        if accelerator is None:
+            device = next(encoder.parameters()).device
+            return embed(encoder, tokens, rows, chunk_size=size, device=device)
+        shard = rows[np.array(own_rows(len(rows), accelerator), np.int64)]
+        with accelerator.autocast():
+            own = embed(encoder, tokens, shard, chunk_size=size, device=accelerator.device)
+        return gather_rows(own, len(rows), accelerator)

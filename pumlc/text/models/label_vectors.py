@@ -1,6 +1,6 @@
-"""A vector of its own for each label that training documents have, beside the encoder of texts."""
+"""A learned vector for each label that training documents have, in place of its embedded text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 class LabelVectors(nn.Module):
     r"""Learned vectors :math:`v_l`, which take the place of :math:`f(t_l)`, the embedded text.
 
-    They start there, :math:`v_l = f(t_l)`, and are of any length: how long says how common the
-    label is. A label without one keeps its text.
+    They start there, :math:`v_l = f(t_l)`, and their length is learned too: it comes to say how
+    common the label is. A label without a vector keeps its text.
 
     Args:
-        count: number of labels that have one.
+        count: number of labels that have a vector.
         dimension: D, that of the embeddings.
-        rate_factor: they learn so many times faster than the encoder, see
+        rate_factor: how many times faster than the encoder they learn, see
             `pumlc.engine.optimizer.create_optimizer`.
 
     Attributes:
-        ids: int64 [count], buffer: the label that each row belongs to, ascending.
+        ids: int64 [count], buffer: the label of each row, ascending.
         weight: float32 [count, D].
 
     Source: classifiers that start at the label texts, Dahiya et al., "NGAME: Negative Mining-aware
@@ -37,7 +37,12 @@ class LabelVectors(nn.Module):
 
     @torch.no_grad()
     def start(self, ids: np.ndarray, embeddings: np.ndarray) -> None:
-        """Belong to the labels ``ids`` from now on, and start at the embeddings of their texts."""
+        """Set the labels that have a vector, and the vectors to the embeddings of their texts.
+
+        Args:
+            ids: [count], ascending.
+            embeddings: [count, D].
+        """
         self.ids.copy_(torch.from_numpy(ids))
         self.weight.copy_(torch.from_numpy(embeddings))
 
@@ -46,15 +51,15 @@ class LabelVectors(nn.Module):
 
         Args:
             labels: their numbers.
-            others: [L - count, D], what the labels without a vector have, in their order.
+            others: [L - count, D], the embeddings of the labels without a vector, in their order.
         """
         if len(others) == 0 and len(labels) == len(self.ids):
             return self.weight
         wanted = torch.from_numpy(labels).to(self.ids.device)
         before = torch.searchsorted(self.ids, wanted)  # labels with a vector before each
-        own = self.ids[before.clamp(max=len(self.ids) - 1)] == wanted
-        parts = self.weight[before[own]], others[(wanted - before)[~own]]
-        order = torch.cat([own.nonzero(), (~own).nonzero()])[:, 0].argsort()
+        learned = self.ids[before.clamp(max=len(self.ids) - 1)] == wanted
+        parts = self.weight[before[learned]], others[(wanted - before)[~learned]]
+        order = torch.cat([learned.nonzero(), (~learned).nonzero()])[:, 0].argsort()
         return torch.cat(parts)[order]
 
     def rows_of(self, texts: Sequence[str], trained: Sequence[str]) -> np.ndarray:
@@ -62,37 +67,14 @@ class LabelVectors(nn.Module):
 
         Args:
             texts: the labels asked for.
-            trained: the labels that ``ids`` counts. Of equal texts among them each keeps its own
-                row if ``texts`` are these very labels; else the first one's counts. Space around
-                a label is no part of it.
+            trained: the labels of the run, which ``ids`` are numbers of. Where several of them
+                have the same text, each keeps its own row if ``texts`` equals ``trained``;
+                otherwise the text means the first of them. Space around a label does not count.
         """
         ids: list[int] = self.ids.tolist()
         if tuple(texts) == tuple(trained):
             rows = np.full(len(texts), -1)
             rows[ids] = np.arange(len(ids))
             return rows
-        place = {trained[label].strip(): row for row, label in reversed(list(enumerate(ids)))}
-        return np.array([place.get(text.strip(), -1) for text in texts], np.int64)
-
-
-def label_embeddings(
-    vectors: LabelVectors | None,
-    texts: Sequence[str],
-    trained: Sequence[str],
-    embed_texts: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Embeddings [L, D] of labels to search among: a vector where there is one, else the text.
-
-    Args:
-        vectors: None where every label is its text.
-        texts: L labels.
-        trained: the labels of the run, see `LabelVectors.rows_of`.
-        embed_texts: numbers of some of the labels [n] to the embeddings [n, D] of their texts.
-    """
-    if vectors is None:
-        return embed_texts(np.arange(len(texts)))
-    rows = vectors.rows_of(texts, trained)
-    learned = vectors.weight.detach().cpu().numpy()
-    embeddings = learned[rows]
-    embeddings[rows < 0] = embed_texts(np.flatnonzero(rows < 0))
-    return embeddings
+        row_of = {trained[label].strip(): row for row, label in reversed(list(enumerate(ids)))}
+        return np.array([row_of.get(text.strip(), -1) for text in texts], np.int64)

@@ -1,20 +1,14 @@
 """Files of a model: in a directory, or in a repository on the hub."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pumlc.errors import UserError
+from pumlc.files import read_json, write_json
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-
-
-class Module(NamedTuple):
-    """A part of a sentence-transformers model: its class, and where its files are."""
-
-    kind: str
-    folder: str
+WITH_CODE = ("config.json", "tokenizer_config.json")  # where `auto_map` names code of the model
 
 
 def check_source(source: str) -> None:
@@ -45,8 +39,8 @@ def model_file(source: str, name: str) -> Path | None:
         return Path(hf_hub_download(source, name))
     except (EntryNotFoundError, LocalEntryNotFoundError):
         return None
-    except (HFValidationError, RepositoryNotFoundError):
-        raise UserError(f"{source!r} is neither a directory nor a name on the hub") from None
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise UserError(f"{source!r} is neither a directory nor a name on the hub") from error
 
 
 def model_json(source: str, name: str) -> Any:
@@ -56,53 +50,41 @@ def model_json(source: str, name: str) -> Any:
         UserError: it is not JSON.
     """
     path = model_file(source, name)
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
+    return None if path is None else read_json(path)
 
 
-def module_config(source: str, module: Module) -> dict[str, Any]:
-    """The settings of a module; empty if it has none.
+def run_encoder_folder(run: Path) -> Path:
+    """The folder of a run with the shape of its encoder and its tokenizer.
+
+    A run folder may come from anyone: this one is never taken for a name on the hub, and a model
+    that needs code of its own is refused before transformers reads the files.
 
     Raises:
-        UserError: they are not a JSON object.
+        UserError: the folder or its config.json is missing, or `auto_map` names code.
     """
-    name = f"{module.folder}/config.json"
-    config = model_json(source, name) or {}
-    if not isinstance(config, dict):
-        raise UserError(f"{source}: {name} must be an object, got {str(config)[:80]}")
-    return config
+    folder = run.resolve() / "encoder"
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{run} is not a whole run of texts: {folder / 'config.json'} is missing")
+    for name in WITH_CODE:
+        path = folder / name
+        if path.exists() and "auto_map" in _object(path):
+            raise UserError(
+                f"{path}: auto_map asks to run code that comes with the model, which is never done"
+            )
+    return folder
 
 
-def modules_of(source: str) -> list[Module] | None:
-    """The modules of a sentence-transformers model in their order; None if it is none.
-
-    Raises:
-        UserError: modules.json does not say what they are.
-    """
-    listed = model_json(source, "modules.json")
-    if listed is None:
-        return None
-    if not isinstance(listed, list) or not listed:
-        raise UserError(f"{source}: modules.json must list modules, got {str(listed)[:80]}")
-    found = []
-    for entry in listed:
-        kind, folder = map(entry.get, ("type", "path")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(kind, str) or not isinstance(folder, str):
-            raise UserError(f"{source}: modules.json: a module needs type and path, got {entry}")
-        found.append(Module(kind.rsplit(".", 1)[-1], folder))
-    return found
+def drop_code_names(folder: Path) -> None:
+    """Take `auto_map` out of the files of a saved model: its own code was not run, nor will be."""
+    for name in WITH_CODE:
+        path = folder / name
+        if path.exists() and "auto_map" in (content := _object(path)):
+            del content["auto_map"]
+            write_json(path, content)
 
 
-def backbone_folder(source: str) -> str:
-    """Where the transformer is: older sentence-transformers keep it in a sub-folder.
-
-    Raises:
-        UserError: the source is neither a directory nor a name on the hub.
-    """
-    check_source(source)
-    modules = modules_of(source) if Path(source).is_dir() else None
-    return str(Path(source) / modules[0].folder) if modules else source
+def _object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be an object, got {content!r:.80}")
+    return content

@@ -13,7 +13,7 @@ from pumlc.metrics import (
     propensity_precision_at_k,
     recall_at_k,
 )
-from pumlc.text.data.readers import SparseMatrix
+from pumlc.text.data.matrix import SparseMatrix
 from pumlc.text.retrieval.search import Index, faiss_search, search
 
 Precision = Literal["fp32", "bf16"]
@@ -33,7 +33,7 @@ def rank_labels(
     index: Index = "exact",
     precision: Precision = "fp32",
 ) -> np.ndarray:
-    """The k best labels of each document, each process ranking a share of the documents.
+    """The k best labels of each document, each process ranking a shard of the documents.
 
     Args:
         queries: float32 [N, D], the same on every process.

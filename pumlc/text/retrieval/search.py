@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.text.data.readers import SparseMatrix
+from pumlc.text.data.matrix import SparseMatrix
 
 Index = Literal["exact", "faiss"]
 QUERY_BLOCK = 512
@@ -39,7 +39,8 @@ def search(
         lower first. Where fewer than k labels are left, id -1 and score -inf fill the row.
 
     Raises:
-        UserError: shapes that do not fit, ``k < 1``, or an embedding that is not finite.
+        ValueError: shapes do not fit, or ``k < 1``.
+        UserError: an embedding is not finite.
 
     Example:
         >>> labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
@@ -80,12 +81,13 @@ def faiss_search(
     """`search` by ``faiss.IndexFlatIP``; equal scores come in the order that faiss finds them.
 
     Raises:
+        ValueError: as `search`.
         UserError: as `search`, or faiss is not installed.
     """
     try:
         import faiss  # type: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError("the faiss index needs: pip install faiss-cpu") from None
+    except ImportError as error:
+        raise UserError("the faiss index needs: pip install faiss-cpu") from error
     _check(queries, labels, k, excluded)
     index = faiss.IndexFlatIP(labels.shape[1])
     index.add(labels.detach().float().cpu().numpy())
@@ -152,12 +154,12 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
         return torch.cat([_pack(part, ids).topk(min(k, width), dim=1).values for part in parts])
     row, number, lane = reached.nonzero(as_tuple=True)
     values = grouped[row, number, :, lane]
-    found, member = (values >= least[row]).nonzero(as_tuple=True)
-    row, ids = row[found], first + number[found] * tile + member * LANES + lane[found]
+    group, member = (values >= least[row]).nonzero(as_tuple=True)
+    row, ids = row[group], first + number[group] * tile + member * LANES + lane[group]
     counts = torch.bincount(row, minlength=rows)
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     keys = _pack(products.new_full((rows, int(counts.max())), -torch.inf), counts.new_tensor(_LOW))
-    keys[row, place] = _pack(values[found, member], ids)
+    keys[row, place] = _pack(values[group, member], ids)
     return keys
 
 
@@ -207,14 +209,14 @@ def _score_of(keys: Tensor) -> Tensor:
 
 def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | None) -> None:
     if queries.ndim != 2 or labels.ndim != 2 or queries.shape[1] != labels.shape[1]:
-        raise UserError(
+        raise ValueError(
             f"queries and labels must be [N, D] and [L, D], got {list(queries.shape)} and "
             f"{list(labels.shape)}"
         )
     if k < 1:
-        raise UserError(f"k must be at least 1, got {k}")
+        raise ValueError(f"k must be at least 1, got {k}")
     if excluded is not None and excluded.shape != (len(queries), len(labels)):
-        raise UserError(
+        raise ValueError(
             f"excluded must be [{len(queries)}, {len(labels)}], got {list(excluded.shape)}"
         )
     for name, embeddings in (("queries", queries), ("labels", labels)):
@@ -222,4 +224,4 @@ def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | Non
         sums = embeddings.detach().sum(dim=1, dtype=torch.float32)
         for row in (~sums.isfinite()).nonzero()[:, 0].tolist():
             if not embeddings[row].isfinite().all():
-                raise UserError(f"{name}: row {row} is not finite")
+                raise UserError(f"{name}: row {row} is not finite; did the training diverge?")

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pumlc.errors import UserError
-
 
 @dataclass(frozen=True)
 class Side:
@@ -53,7 +51,7 @@ def cached_backward(
         The loss, detached. Gradients are added to ``.grad`` of the weights.
 
     Raises:
-        UserError: a side has no chunk.
+        ValueError: a side has no chunk.
 
     Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
     (RepL4NLP 2021).
@@ -71,7 +69,7 @@ def cached_backward(
     embeddings, states = [], []
     for number, side in enumerate(sides):
         if not side.chunks:
-            raise UserError(f"side {number} has no chunk to encode")
+            raise ValueError(f"side {number} has no chunk to encode")
         parts, before = [], []
         with torch.no_grad():
             for chunk in side.chunks:

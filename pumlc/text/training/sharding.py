@@ -11,11 +11,11 @@ from torch.distributed import ProcessGroup
 from pumlc.losses.numerics import group_share, group_sum
 
 
-def share_of(count: int, rank: int, world_size: int) -> slice:
-    """The half-open range of a rank when ``count`` things are divided; sizes differ by at most 1.
+def shard_of(count: int, rank: int, world_size: int) -> slice:
+    """The half-open range of a rank when ``count`` rows are divided; sizes differ by at most 1.
 
     Example:
-        >>> [share_of(7, rank, 3) for rank in range(3)]
+        >>> [shard_of(7, rank, 3) for rank in range(3)]
         [slice(0, 3, None), slice(3, 5, None), slice(5, 7, None)]
     """
     size, longer = divmod(count, world_size)
@@ -24,7 +24,7 @@ def share_of(count: int, rank: int, world_size: int) -> slice:
 
 
 def gather_embeddings(
-    own: Tensor, share: slice, count: int, process_group: ProcessGroup | None
+    own: Tensor, shard: slice, count: int, process_group: ProcessGroup | None
 ) -> Tensor:
     """The embeddings of all ranks, with gradient.
 
@@ -32,8 +32,8 @@ def gather_embeddings(
     gradients are added up and each receives the part of its own rows.
 
     Args:
-        own: [n, D], the rows ``share`` of the whole.
-        share: where they belong.
+        own: [n, D], the rows ``shard`` of the whole.
+        shard: where they belong.
         count: number of rows of the whole.
         process_group: None for a single process.
 
@@ -42,7 +42,7 @@ def gather_embeddings(
     """
     if process_group is None:
         return own
-    placed = F.pad(own, (0, 0, share.start, count - share.stop))
+    placed = F.pad(own, (0, 0, shard.start, count - shard.stop))
     return group_share(group_sum(placed, process_group), process_group)
 
 

@@ -1,32 +1,34 @@
 """Pictures with labels, and the checks that every reader of them makes."""
 
-import json
 import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pumlc.errors import UserError
+from pumlc.files import read_text
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.labels.convention import row_blocks
+
+MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Pictures and their labels, in the order of the source.
+    """Pictures and their labels, in the order of the source. Nothing of it can be changed in place.
 
     Attributes:
         source: the file the labels come from, for messages.
         root: folder that `paths` are relative to.
-        paths: [N] UTF-8 bytes (one array: a million paths are no million Python objects).
-        labels: [N, C] int8 in {1, 0, -1}.
+        paths: [N] UTF-8 bytes, read-only (one array: a million paths are no million objects).
+        labels: [N, C] int8 in {1, 0, -1}, read-only.
         classes: C names.
         line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
-            found otherwise. Asked by an error alone: no number per row is kept.
+            found otherwise. Only an error asks for it: no number per row is kept.
+        max_pixels: larger pictures are not decoded.
     """
 
     source: str
@@ -35,6 +37,13 @@ class LabelledImages:
     labels: np.ndarray
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        for name in ("paths", "labels"):
+            view = getattr(self, name).view()  # of the same memory: no copy
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,49 +63,39 @@ class LabelledImages:
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""
-        return {name: int(each.sum()) for name, each in self.class_counts().items()}
+        return {state: int(each.sum()) for state, each in self.class_counts().items()}
 
     def class_counts(self) -> dict[str, np.ndarray]:
         """The same of each class, [C], without a temporary of the size of the labels."""
-        names = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
-        found = {name: np.zeros(self.labels.shape[1], np.int64) for name in names}
+        values = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
+        counts = {state: np.zeros(self.labels.shape[1], np.int64) for state in values}
         for rows in row_blocks(self.labels.shape):
-            for name, value in names.items():
-                found[name] += (self.labels[rows] == value).sum(axis=0)
-        return found
+            for state, value in values.items():
+                counts[state] += (self.labels[rows] == value).sum(axis=0)
+        return counts
 
 
 def require_file(file: Path, problem: str) -> None:
     """Raise UserError unless ``file`` exists; ``problem`` says what follows from that."""
     if not file.is_file():
-        found = "is no file" if file.exists() else "does not exist"
-        raise UserError(f"{problem}: {file} {found}")
+        state = "is no file" if file.exists() else "does not exist"
+        raise UserError(f"{problem}: {file} {state}")
 
 
-def read_text(file: Path, problem: str) -> str:
-    """The text of a file in UTF-8, without its byte order mark if it has one.
+def stripped_lines(file: Path, problem: str) -> list[str]:
+    """The lines of a UTF-8 text file without surrounding blanks; blank lines are left out.
 
     Raises:
         UserError: the file does not exist (``problem`` says what follows from that) or is not
             UTF-8.
     """
     require_file(file, problem)
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 ({error.reason}, byte {error.start})") from None
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
-def read_json(file: Path, problem: str) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        UserError: see `read_text`; or it is not JSON.
-    """
-    try:
-        return json.loads(read_text(file, problem))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}: not JSON ({error})") from None
+def names_in(folder: Path) -> set[str]:
+    """Names in a folder; none if there is no such folder."""
+    return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
 def refuse_duplicates(names: Iterable[str], what: str) -> None:
@@ -122,6 +121,8 @@ def checked_images(
         file: where the labels come from.
         folder: what ``paths`` are relative to.
         paths: names, or already [N] UTF-8 bytes.
+        labels: [N, C] int8 in {1, 0, -1}.
+        classes: C names.
         lines: [N] lines of ``file``, for messages, where a row is not easily found otherwise.
 
     Raises:
@@ -132,7 +133,7 @@ def checked_images(
         raise UserError(f"{file}: the split is empty")
     if not classes:
         raise UserError(f"{file}: no classes")
-    encoded = paths if isinstance(paths, np.ndarray) else np.array([n.encode() for n in paths])
+    encoded = paths if isinstance(paths, np.ndarray) else _encoded(file, paths)
     missing = _missing(folder, encoded)
     if len(missing):
         row = int(missing[0])
@@ -145,8 +146,21 @@ def checked_images(
     return LabelledImages(str(file), folder, encoded, labels, classes)
 
 
+def _encoded(file: Path, paths: Sequence[str]) -> np.ndarray:
+    """[N] UTF-8 bytes; a JSON file may hold names that no file can have."""
+    names = []
+    for row, path in enumerate(paths):
+        try:
+            names.append(path.encode())
+        except UnicodeEncodeError as error:
+            raise UserError(f"{file}: row {row}: {path!r} is no name of a picture") from error
+        if "\0" in path:
+            raise UserError(f"{file}: row {row}: {path!r} is no name of a picture")
+    return np.array(names)
+
+
 def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
-    """Ascending rows without a picture; what is no regular file is none.
+    """Ascending rows whose path is not that of a regular file.
 
     One listing per folder, because a million stat calls are slow; one folder at a time, because a
     million names are large.

@@ -1,14 +1,14 @@
 """Torch data sets and loaders over `LabelledImages`."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.errors import UserError
@@ -40,7 +40,7 @@ class TrainingPictures(Dataset):
         self.transform.set_random_seed(int(mixed[0]))
         return {
             "image": decode(self.images, row, self.transform),
-            "targets": torch.from_numpy(self.images.labels[row].astype(np.int8)),
+            "labels": torch.from_numpy(self.images.labels[row].astype(np.int8)),
             "row": row,
         }
 
@@ -59,19 +59,25 @@ class Pictures(Dataset):
 
 
 def decode(images: LabelledImages, row: int, transform: A.Compose) -> torch.Tensor:
-    """[3, H, W] float32 of one picture; an error names the picture and where the source has it."""
+    """[3, H, W] float32 of one picture.
+
+    Raises:
+        UserError: it cannot be decoded; the message names it and where the source lists it.
+    """
+    path, limit = images.path(row), images.max_pixels
     try:
-        picture = read_image(images.path(row))
-    except ValueError:  # only now, since finding the place may take a pass over the source
-        picture = read_image(images.path(row), f" ({images.place(row)})")
+        picture = read_image(path, max_pixels=limit)
+    except UserError:  # only now, since finding the place may take a pass over the source
+        picture = read_image(path, f" ({images.place(row)})", max_pixels=limit)
     return transform(image=picture)["image"]
 
 
 def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: int) -> DataLoader:
     """Loader of the batches of one process; set ``batches.epoch`` before each pass."""
     return DataLoader(
-        pictures,
-        batch_sampler=_AsSampler(batches),
+        _Reporting(pictures),
+        batch_sampler=_BatchSampler(batches),
+        collate_fn=_collate,
         generator=torch.Generator(),  # or the global one would be drawn from, by number of workers
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -83,8 +89,9 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
 def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoader:
     """Loader in row order, ragged last batch included."""
     return DataLoader(
-        pictures,
+        _Reporting(pictures),
         batch_size=batch_size,
+        collate_fn=_collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_single_threaded,
@@ -92,37 +99,63 @@ def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoa
 
 
 def batches_of(loader: DataLoader) -> Iterator[Any]:
-    """The batches of a loader; what goes wrong in its processes is told as if it were in this one.
+    """The batches of a loader of this module.
 
     Raises:
-        UserError: a picture cannot be decoded, or a process was killed.
+        UserError: a picture cannot be decoded, in whichever process; or a process was killed.
     """
     try:
-        yield from loader
-    except ValueError as error:
-        # "Caught ValueError in DataLoader worker process 0", a traceback, and what it was
-        found = re.search(
-            r"in DataLoader worker.*\npumlc.errors.UserError: (.*)", str(error), re.DOTALL
-        )
-        if found is None:
-            raise
-        raise UserError(found[1].strip()) from None
+        for batch in loader:
+            if isinstance(batch, _Failure):
+                raise batch.error
+            yield batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
             f"a process that loads pictures ended ({error}): out of memory? fewer workers need less"
-        ) from None
+        ) from error
 
 
-class _AsSampler(Sampler):
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker returns in the place of a picture; raised there, it would lose its type."""
+
+    error: UserError
+
+
+class _Reporting(Dataset):
+    """A data set whose `UserError` travels to the training process as an item."""
+
+    def __init__(self, pictures: TrainingPictures | Pictures) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.pictures[key]
+        except UserError as error:
+            return _Failure(error)
+
+
+def _collate(items: list[Any]) -> Any:
+    """A batch, or the first failure in it."""
+    failures = [item for item in items if isinstance(item, _Failure)]
+    return failures[0] if failures else default_collate(items)
+
+
+class _BatchSampler(Sampler):
     """`EpochBatches` under the type DataLoader asks for."""
 
     def __init__(self, batches: EpochBatches) -> None:
         self.batches = batches
-        self.__len__: Callable[[], int] = batches.__len__
 
-    def __iter__(self) -> Any:
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
 
 

@@ -12,27 +12,28 @@ from pumlc.labels.lists import positive_list
 from pumlc.vision.data.images import LabelledImages, require_file
 
 
-def keep_listed(images: LabelledImages, file: Path, root: Path) -> np.ndarray:
-    """Leave of the true labels the positives that a list has for each picture, in place.
+def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The positives that a list has for each picture, every other label unknown.
 
     A name of the list is a picture's path below ``root`` or, where no picture has that path, its
     file name, if no other picture has the same. A positive of the list that is truly negative is
     kept: it is an error of the annotator. A picture that is not listed loses all of its labels.
 
     Args:
-        images: pictures with all of their labels, overwritten.
+        images: pictures with all of their labels.
         file: the list, see `pumlc.labels.read_positive_list`.
         root: folder of the data set.
 
     Returns:
-        ascending rows of the pictures that are listed.
+        int8 [N, C] in {1, 0}, and the ascending rows of the pictures that are listed.
 
     Raises:
         UserError: the list is missing or malformed, a name is that of no picture or of several, a
             picture is listed twice, or a class is listed whose true label is unknown.
     """
     require_file(file, "data.positive_list must name a list of pictures")
-    labels, find = images.labels, _finder(images, file, root)
+    find = _finder(images, file, root)
+    labels = np.full(images.labels.shape, UNKNOWN, np.int8)
     lines = np.zeros(len(images), np.int64)  # where a row is listed; 0: it is not
     strange: list[str] = []
     for line, name, columns in positive_list(file, len(images.classes)):
@@ -45,14 +46,13 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> np.ndarray:
                 f"{file}, line {line}: picture {name!r} is listed already, in line {lines[row]}"
             )
         for column in columns:
-            if labels[row, column] == UNKNOWN:
+            if images.labels[row, column] == UNKNOWN:
                 raise UserError(
                     f"{file}, line {line}: picture {name!r} is listed with class {column} "
                     f"({images.classes[column]}), of which {images.source} does not say whether "
                     "it is there; valid: classes with a known label (voc: all, with data.difficult "
                     "negative)"
                 )
-        labels[row] = UNKNOWN
         labels[row, columns] = POSITIVE
         lines[row] = line
     if strange:
@@ -62,8 +62,7 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> np.ndarray:
             f"{images.source}, the first is {strange[0]}; valid: names like "
             f"{os.path.relpath(first, root)!r} or {first.name!r}"
         )
-    labels[lines == 0] = UNKNOWN
-    return np.flatnonzero(lines)
+    return labels, np.flatnonzero(lines)
 
 
 def _finder(images: LabelledImages, file: Path, root: Path) -> Callable[[int, str], int | None]:

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from pumlc.errors import UserError
+from pumlc.files import complete_file
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.training_data import TrainingData
+from pumlc.vision.data.split import TrainingData
 
 
 def fingerprint(images: LabelledImages) -> str:
@@ -29,24 +32,36 @@ def write_seen(file: Path, data: TrainingData, root: str) -> None:
     parts = {"train": _hashes(data.train, root)}
     if data.validation is not None:
         parts["validation"] = _hashes(data.validation, root)
-    temporary = file.with_name(file.name + ".tmp")
-    with temporary.open("wb") as stream:
+    with complete_file(file, binary=True) as stream:
         np.savez(stream, **parts)  # pyright: ignore[reportArgumentType]
-    os.replace(temporary, file)
 
 
 def count_seen(file: Path, images: LabelledImages, root: str) -> dict[str, int]:
     """How many pictures were in the ``train`` and in the ``validation`` part, by their names.
 
-    Names are those below ``root``, where the data are now: they may have been moved as a whole.
+    Args:
+        file: a file of `write_seen`.
+        images: the pictures that are asked about.
+        root: the folder of the data now: it may have been moved as a whole.
 
-    Nothing for a run of a version that kept no hashes.
+    Returns:
+        part -> number of pictures; nothing if there is no such file (an early version wrote none).
+
+    Raises:
+        UserError: the file holds something else.
     """
     if not file.is_file():
         return {}
     names = _hashes(images, root)
-    with np.load(file) as parts:
-        return {part: int(np.isin(names, parts[part]).sum()) for part in parts.files}
+    problem = f"{file}: not the hashes of the pictures that a run has seen"
+    if not zipfile.is_zipfile(file):
+        raise UserError(problem)
+    try:
+        with np.load(file, allow_pickle=False) as parts:
+            hashes = {part: parts[part] for part in parts.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{problem} ({error})") from error
+    return {part: int(np.isin(names, each).sum()) for part, each in hashes.items()}
 
 
 def _hashes(images: LabelledImages, root: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From a picture on disk to the tensor a backbone takes."""
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,19 @@ import numpy as np  # noqa: E402
 from PIL import Image, ImageOps  # noqa: E402
 
 from pumlc.errors import UserError
+from pumlc.vision.data.images import MAX_PIXELS
+
+# Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
+# Multi-picture files (MPO) are opened as JPEG.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 
-def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -> np.ndarray:
+def read_image(
+    source: Path | str | Image.Image | np.ndarray,
+    where: str = "",
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF orientation.
 
     What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
@@ -21,12 +32,14 @@ def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -
     Args:
         source: a file, a PIL image or an RGB array [H, W, 3] of uint8.
         where: what an error adds to the name (the row of the file that lists it).
+        max_pixels: a file with more pixels is refused before it is decoded.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        UserError: the file is missing or does not decode, or the array has another form.
+        UserError: the file is missing, too large, of another format than `_FORMATS`, or does not
+            decode; or the array has another form.
     """
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
@@ -41,12 +54,38 @@ def read_image(source: Path | str | Image.Image | np.ndarray, where: str = "") -
             f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
         )
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=_formats()) as image:
+            if image.width * image.height > max_pixels:
+                raise _TooLarge(image.width, image.height, max_pixels)
             return _upright_rgb(image)
-    except FileNotFoundError:
-        raise UserError(f"{source}{where}: no such picture") from None
+    except FileNotFoundError as error:
+        raise UserError(f"{source}{where}: no such picture") from error
+    except _TooLarge as error:
+        raise UserError(f"{source}{where}: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise UserError(
+            f"{source}{where}: the picture cannot be decoded (its content is none of "
+            f"{', '.join(_formats())})"
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from None
+        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
+
+
+class _TooLarge(Exception):
+    """A picture has more pixels than the run takes."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(
+            f"a picture of {width} x {height} pixels; data.max_pixels is {limit}. Make the picture "
+            "smaller, or the setting larger"
+        )
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:

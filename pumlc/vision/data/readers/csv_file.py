@@ -1,29 +1,69 @@
 """Reader of a CSV file of labels, streaming: a million rows are never a million dicts."""
 
 import contextlib
-import csv
 import os
-import re
-import unicodedata
-import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from pumlc.engine.config import closest
-from pumlc.errors import UserError
+from pumlc.engine.config import require
+from pumlc.errors import UserError, closest, warn_user
+from pumlc.files import read_cells
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.data.images import LabelledImages, checked_images, refuse_duplicates, require_file
+from pumlc.vision.data.readers.data_set import DataSet
 
 SPLITS = ("train", "test", "val")
 _LONG_FORM = ("split", "image", "labels", "negatives")
 _WIDE_VALUES = {"1": POSITIVE, "0": UNKNOWN, "": UNKNOWN, "-1": NEGATIVE}
+
+
+@dataclass(kw_only=True)
+class CsvOptions:
+    """Of a CSV file."""
+
+    csv: str | None = field(default=None, metadata={"place": True})
+    """the CSV file, for name csv"""
+    unlisted: Literal["unknown", "negative"] = "unknown"
+    """csv: what it means that a training row does not list a class; of a file with one column per
+    class: what 0 or nothing means, in all splits"""
+    unlisted_test: Literal["unknown", "negative"] = "negative"
+    """csv: the same for the test rows, where labels are listed"""
+
+    def __post_init__(self) -> None:
+        valid = "a file exactly when data.name is csv"
+        require(self.csv is not None, "data.csv", self.csv, valid)
+
+
+@dataclass(frozen=True)
+class CsvReader:
+    """Reads the splits of one file."""
+
+    options: ClassVar[type] = CsvOptions
+
+    def splits(self, root: Path, options: CsvOptions) -> tuple[str, ...]:
+        file = Path(options.csv or "")
+        columns = _columns(file)
+        there = {row[columns["split"]] for _, row in _rows(file, columns)}
+        return tuple(split for split in SPLITS if split in there)
+
+    def read(
+        self, root: Path, split: str, options: CsvOptions, classes: tuple[str, ...] | None = None
+    ) -> LabelledImages:
+        return read_csv(
+            Path(options.csv or ""),
+            root,
+            split,
+            unlisted=options.unlisted_test if split == "test" else options.unlisted,
+            unlisted_wide=options.unlisted,
+            classes=classes,
+        )
 
 
 def read_csv(
@@ -80,70 +120,6 @@ def read_csv(
     return replace(images, line_of=partial(_line_of, file))
 
 
-def has_split(file: Path, split: str) -> bool:
-    """Whether the CSV file has rows of ``split``."""
-    columns = _columns(file)
-    return any(row[columns["split"]] == split for _, row in _rows(file, columns))
-
-
-def warn_of_similar_classes(file: Path, classes: Sequence[str]) -> None:
-    """Warn, in the name of the caller's caller, of classes that are probably one, spelled twice.
-
-    Names are similar that differ only in case, blanks, underscores, hyphens and in how Unicode
-    composes a letter.
-    """
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        plain = unicodedata.normalize("NFC", name).casefold()
-        alike.setdefault(re.sub(r"[\s_-]", "", plain), []).append(name)
-    found = ", ".join(" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1)
-    if found:
-        warnings.warn(
-            f"{file}: {found} differ only in case, blanks, '_', '-' or Unicode form and are "
-            "separate classes; if one is meant, spell it one way",
-            stacklevel=3,
-        )
-
-
-def read_cells(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty; blanks after a comma do not count.
-
-    Raises:
-        UserError: not UTF-8 (with a byte order mark or without), not CSV, or a cell with a line
-            break, which a quote that nobody closed makes of the lines below it, or with a NUL.
-    """
-    done = 0
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream, skipinitialspace=True, strict=True)
-        try:
-            for row in reader:
-                if reader.line_num > done + 1:
-                    raise csv.Error("a cell has a line break")
-                if "\0" in "".join(row):
-                    raise UserError(
-                        f"{file}, line {done + 1}: a NUL character; save the table as CSV in UTF-8"
-                    )
-                done = reader.line_num
-                if row:
-                    yield done, row
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{file}, line {_undecodable_line(file)}: not UTF-8 ({error.reason}); save the "
-                "table as CSV in UTF-8"
-            ) from None
-        except csv.Error as error:
-            raise UserError(
-                f"{file}, line {done + 1}: not CSV ({error}); is a quote not closed?"
-            ) from None
-
-
-def _undecodable_line(file: Path) -> int:
-    """The first line that is not UTF-8; the reader decodes many at once."""
-    with file.open("rb") as stream:
-        lines = enumerate(stream, 1)
-        return next(n for n, line in lines if line.decode(errors="ignore").encode() != line)
-
-
 def _columns(file: Path) -> dict[str, int]:
     """Name -> position of the columns."""
     require_file(file, "data.csv must name a CSV file")
@@ -194,7 +170,7 @@ def _survey(
     """
     mentioned: set[str] = set()
     counts: Counter[str] = Counter()
-    width = 1
+    width, has_bar = 1, False
     for line, row in _rows(file, columns):
         if not row[columns["image"]]:
             raise UserError(f"{file}, line {line}: the cell image is empty")
@@ -207,16 +183,34 @@ def _survey(
         width = max(width, len(row[columns["image"]].encode()))
         if long_form:
             mentioned.update(_listed(row, columns, "labels"), _listed(row, columns, "negatives"))
+            has_bar = has_bar or any("|" in cell for cell in row)
     if not long_form:
         return tuple(name for name in columns if name not in ("split", "image")), counts, width
-    for name in sorted(mentioned):
+    _check_separator(file, mentioned, has_bar)
+    return tuple(sorted(mentioned)), counts, width
+
+
+def _check_separator(file: Path, classes: set[str], has_bar: bool) -> None:
+    """Look for classes that are several, joined by a comma or a semicolon.
+
+    A file that separates labels by a bar somewhere knows how: there it is a warning.
+
+    Raises:
+        UserError: there is one, and no cell of the file has a bar.
+    """
+    for name in sorted(classes):
         parts = [part.strip() for part in name.replace(";", ",").split(",")]
-        if len(parts) > 1 and mentioned.issuperset(parts):
+        if len(parts) == 1 or not classes.issuperset(parts):
+            continue
+        if not has_bar:
             raise UserError(
                 f"{file}: the class {name!r} looks like the classes {parts}; several labels are "
-                "separated by |"
+                f"separated by |. If it is one class, write a bar after it: '{name}|'"
             )
-    return tuple(sorted(mentioned)), counts, width
+        warn_user(
+            f"{file}: {name!r} is one class, beside the classes {parts}; several labels are "
+            "separated by |",
+        )
 
 
 def _require_columns(file: Path, columns: dict[str, int], names: tuple[str, ...]) -> None:
@@ -262,7 +256,7 @@ def _full_path(root: Path) -> Callable[[str], str]:
 
 def _line_of(file: Path, image: str) -> int | None:
     """Line of a picture's row; None if the file was changed since and has it no more."""
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(UserError, OSError):
         columns = _columns(file)
         for line, row in _rows(file, columns):
             if row[columns["image"]] == image:
@@ -322,3 +316,6 @@ def _number(value: str, where: str) -> int:
         f"{where}: label {value!r}; valid: 1, 0 or nothing, -1 (names of classes go into a column "
         "'labels')"
     )
+
+
+DATA_SETS = {"csv": DataSet(CsvReader(), held_out="val")}

@@ -1,0 +1,58 @@
+"""Train on generated data and compare: what the package does, in minutes and without a download.
+
+pumlc demo            pictures of digits with 90 % of their labels hidden: BCE and PU-MLC
+pumlc demo --texts    which functions does a function's documentation point to: a dual encoder
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pumlc.cli.options import option, parse_options
+from pumlc.errors import UserError
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """The command line of ``pumlc demo``."""
+
+    texts: bool = option("the demo on texts (extra: pumlc[text])", default=False)
+    out: Path | None = option("folder to write; default: demo_data, with --texts demo_text_data")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a demo."""
+    options = parse_options(DemoOptions, arguments, program="pumlc demo", about=__doc__ or "")
+    if options.texts:
+        from pumlc.cli import demo_texts as demo
+    else:
+        from pumlc.cli import demo_pictures as demo
+
+    out = options.out or Path("demo_text_data" if options.texts else "demo_data")
+    if out.exists() and not (out.is_dir() and (demo.is_demo_folder(out) or not any(out.iterdir()))):
+        raise UserError(f"--out {out} exists and is not a folder of this demo; choose another one")
+    shutil.rmtree(out, ignore_errors=True)
+    demo.run(out)
+
+
+def main_of_texts(arguments: Sequence[str] | None = None) -> None:
+    """``pumlc demo --texts``."""
+    main(["--texts", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def command_output(*arguments: str) -> str:
+    """Show another command, run it in a process of its own, return what it printed.
+
+    Raises:
+        UserError: it failed.
+    """
+    print("$ pumlc", *arguments, flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pumlc", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise UserError(f"pumlc {arguments[0]} failed:\n{done.stdout}")
+    return done.stdout

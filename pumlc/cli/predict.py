@@ -1,0 +1,203 @@
+"""Name the labels of pictures or texts with a trained run and write a CSV file.
+
+pumlc predict runs/x picture.jpg folder/ --out predictions.csv
+pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
+
+Columns: path, label, score, present for pictures, present being 1 where the score reaches the
+threshold (--threshold), else 0; line, label, score for texts, one text a line of the files, counted
+from 1 through all of them. Without --out the CSV goes to standard output. Pictures that cannot be
+read are named at the end; the others have their rows, and the exit status is 1. A cell that a
+spreadsheet would take for a formula begins with '.
+"""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pumlc.branches import branch_of
+from pumlc.cli import console
+from pumlc.cli.options import argument, at_least_one, option, parse_options
+from pumlc.cli.pictures import find_pictures
+from pumlc.errors import UserError
+from pumlc.files import complete_file, spreadsheet_cell
+from pumlc.tables import printable
+
+if TYPE_CHECKING:  # a text run needs no vision package
+    import numpy as np
+
+    from pumlc.vision.predictor import VisionPredictor
+
+NAMED = 20
+"""So many files that have no prediction are named."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The command line of ``pumlc predict``."""
+
+    run: Path = argument("run folder written by pumlc train")
+    sources: list[Path] = argument("pictures and folders of them, or files of texts", nargs="+")
+    out: Path | None = option("CSV file to write")
+    weights: str | None = option("saved weights; default: best on validation, else last")
+    top: int | None = option("labels of each, best first; default: all; texts: 10")
+    threshold: str | None = option(
+        "pictures: score from which a label is present; fitted: per class, stored with the "
+        "weights; default: fitted, 0.5 where the run held out no validation part",
+        metavar="fitted|VALUE",
+    )
+    labels: Path | None = option("texts: choose among the lines of this file")
+    search_precision: Literal["fp32", "bf16"] | None = option(
+        "texts: of the embeddings that are compared; default: fp32"
+    )
+    batch_size: int = option("pictures at a time", default=32)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Predict."""
+    options = parse_options(PredictOptions, arguments, program="pumlc predict", about=__doc__ or "")
+    _check(options)
+    from pumlc.engine.run import RunFolder
+
+    branch = branch_of(RunFolder(options.run).read()["config"].get("task"))
+    failures: list[tuple[Path, str]] = []
+    rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
+    first = next(rows)  # with all that can be refused before anything is written
+    with _csv_writer(options.out) as write:
+        write(itertools.chain([first], rows))
+    if options.out is not None:
+        print(f"written: {options.out}")
+    if failures:
+        raise console.SomeFailedError(
+            f"no prediction for {len(failures)} pictures:\n{_listed(failures)}"
+        )
+
+
+def _check(options: PredictOptions) -> None:
+    """Refuse options that would fail after the work."""
+    at_least_one(options, "top", "batch_size")
+    if options.threshold not in (None, "fitted"):
+        try:
+            valid = 0 <= float(options.threshold) <= 1
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UserError(
+                f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
+            )
+    if options.out is not None:
+        console.check_out(options.out)
+
+
+def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> Iterator[list[str]]:
+    """A header, then for each picture its labels, best first; ``failures`` takes the bad ones."""
+    import numpy as np
+
+    from pumlc.predictor import load
+
+    if options.labels is not None:
+        raise UserError("--labels is for text runs; an image run has the classes of its training")
+    if options.search_precision is not None:
+        raise UserError("--search-precision is for text runs; an image run searches nothing")
+    predictor = load(options.run, options.weights)
+    paths, left_out = find_pictures(options.sources)
+    if left_out:
+        print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
+    thresholds = _thresholds(predictor, options.threshold)
+    header: list[str] | None = ["path", "label", "score", "present"]
+    for start in range(0, len(paths), options.batch_size):
+        batch, known_failures = paths[start : start + options.batch_size], len(failures)
+        pictures = _readable(batch, failures)
+        scores, labels = predictor.predict(pictures, batch_size=options.batch_size)
+        failed = {path for path, _ in failures[known_failures:]}
+        if len(failed) == len(batch):
+            continue
+        if header is not None:  # not before a picture could be read
+            yield header
+            header = None
+        for path, row in zip((p for p in batch if p not in failed), scores, strict=True):
+            best = (-row).argsort(kind="stable")[: options.top]
+            present = np.where(row >= thresholds, "1", "0")
+            yield from ([str(path), labels[i], f"{row[i]:.6f}", str(present[i])] for i in best)
+    if header is not None:
+        raise UserError(f"no picture could be read:\n{_listed(failures)}")
+
+
+def _readable(paths: Iterable[Path], failures: list[tuple[Path, str]]) -> Iterator["np.ndarray"]:
+    """The pictures that decode, one after the other; the others go to ``failures``."""
+    from pumlc.vision.data.transforms import read_image
+
+    for path in paths:
+        try:
+            yield read_image(path)
+        except UserError as error:  # noqa: PERF203 - each picture may fail
+            failures.append((path, str(error).removeprefix(f"{path}: ")))
+
+
+def _listed(files: Sequence[tuple[Path, str]]) -> str:
+    lines = [f"  {printable(str(path))}: {reason}" for path, reason in files[:NAMED]]
+    more = [f"  and {len(files) - NAMED} more"] if len(files) > NAMED else []
+    return "\n".join([*lines, *more])
+
+
+def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray":
+    """The score from which each label counts as present; prints which it is."""
+    import numpy as np
+
+    name = predictor.weights
+    if given == "fitted" and not predictor.fitted:
+        raise UserError(
+            f"--threshold fitted: {name} has no fitted thresholds, since the run held out no "
+            "validation part; pass a number in [0, 1]"
+        )
+    if given == "fitted" or (given is None and predictor.fitted):
+        thresholds, what = predictor.thresholds, "per class, fitted on the validation part"
+    else:
+        value = 0.5 if given is None else float(given)
+        thresholds = np.full(len(predictor.labels), value)
+        what = f"{value:g}" if given else f"{value:g}, since no validation part was held out"
+    # standard output may be the CSV
+    print(f"threshold of present: {what} (weights: {name})", file=sys.stderr)
+    return thresholds
+
+
+def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
+    """A header, then for each text its labels, best first."""
+    from pumlc.predictor import load
+    from pumlc.text.data.readers import read_labels, read_lines
+
+    if options.threshold is not None:
+        raise UserError("--threshold is for image runs; a text run ranks, see --top")
+    predictor = load(options.run, options.weights)
+    if options.labels is not None:
+        predictor.use_labels(read_labels(options.labels))
+    texts = [text for source in options.sources for text in read_lines(source)]
+    scores, labels = predictor.predict(
+        texts, top=options.top or 10, precision=options.search_precision or "fp32"
+    )
+    yield ["line", "label", "score"]
+    for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):
+        yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
+
+
+@contextmanager
+def _csv_writer(path: Path | None) -> Iterator[Any]:
+    """A function that writes rows to a file, which then appears complete, or to standard output."""
+    if path is not None:
+        with complete_file(path) as file:
+            writer = csv.writer(file)
+            yield lambda rows: writer.writerows(map(_safe_cells, rows))
+    else:
+        terminal = sys.stdout.isatty()
+        writer = csv.writer(sys.stdout)
+        yield lambda rows: writer.writerows(
+            map(printable, cells) if terminal else cells for cells in map(_safe_cells, rows)
+        )
+
+
+def _safe_cells(row: Sequence[str]) -> list[str]:
+    return [spreadsheet_cell(cell) for cell in row]

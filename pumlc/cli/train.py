@@ -1,0 +1,123 @@
+"""Train a multi-label classifier.
+
+pumlc train --config voc2007_pumlc_10 --data.root VOCdevkit --out runs/x
+pumlc train --out runs/x --resume      # --data.root PLACE: the data are elsewhere now
+torchrun --nproc-per-node 2 -m pumlc train --config ... --out runs/x
+
+--config takes a YAML file or the name of a recipe (pumlc recipes). Every setting of the file can be
+overridden on the command line; --help lists those of images, --task text --help those of texts.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import make_dataclass
+from pathlib import Path
+from typing import Any
+
+from pumlc.branches import BRANCHES, Branch, branch_of
+from pumlc.cli.options import option, parse_options, with_recipe_files
+from pumlc.engine.command_line import parse, task_of
+from pumlc.engine.config import from_plain
+from pumlc.errors import UserError
+
+PROGRAM = "pumlc train"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or go on with a run."""
+    given = with_recipe_files(arguments)
+    resume = "--resume" in given
+    config, branch, out = _resumed(given) if resume else _settings(given)
+    # the loop needs torch: not before the command line is known to be right
+    from pumlc.engine.loop import end_processes
+    from pumlc.engine.run import RunExistsError, RunFolder
+    from pumlc.engine.training import train_run
+
+    try:
+        accelerator = train_run(config, branch.task_class, RunFolder(out), resume=resume)
+    except RunExistsError as error:
+        raise UserError(f"{error}; continue it with --resume or choose another --out") from error
+    if accelerator.is_main_process:
+        print(f"done: {out}; next: pumlc evaluate {shlex.quote(str(out))}")
+    end_processes(accelerator)
+
+
+def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
+    """Config, branch and run folder of a new run."""
+    branch = branch_of(task_of(arguments))
+    out = ("--out", {"type": str, "required": True, "help": "run folder to create"})
+    resume = (
+        "--resume",
+        {
+            "action": "store_true",
+            "help": "continue the run in --out; else only where its data are now",
+        },
+    )
+    config, extra = parse(
+        branch.config_class, arguments, program=PROGRAM, about=__doc__, extra=(out, resume)
+    )
+    return config, branch, Path(extra["out"])
+
+
+def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
+    """The same of a run that goes on; only where its data are may have changed."""
+    from pumlc.engine.checkpoint import Checkpoint
+    from pumlc.engine.run import RunFolder
+
+    places = dict.fromkeys(place for branch in BRANCHES.values() for place in branch.places)
+    valid = ["--resume", "--out", "--loss.name", *(f"--{place}" for place in places)]
+    unknown = _unknown(arguments, valid)
+    if unknown or not any(argument.partition("=")[0] == "--out" for argument in arguments):
+        raise UserError(
+            "--resume takes its settings from the run: only --out RUN, "
+            f"{', '.join(f'--{place}' for place in places)} go with it (--out is needed; "
+            "--loss.name of a loss of your own), "
+            f"got {unknown or list(arguments)}"
+        )
+    kinds = [
+        ("out", Path, option("run folder to go on with")),
+        ("resume", bool, option("continue the run in --out", default=False)),
+        ("loss_name", str, option("the run's own loss", flag="--loss.name")),
+        *((p.replace(".", "_"), str, option("place of the data", flag=f"--{p}")) for p in places),
+    ]
+    options: Any = parse_options(
+        make_dataclass("ResumeOptions", kinds), arguments, program=PROGRAM, about=__doc__ or ""
+    )
+    run = RunFolder(options.out)
+    content = run.read()["config"]
+    branch = branch_of(content.get("task"))
+    for place in places:
+        value = getattr(options, place.replace(".", "_"))
+        if value is not None and place not in branch.places:
+            raise UserError(f"{run.path} has another task: --{place} does not apply to it")
+        if value is not None:
+            group, name = place.split(".")
+            content[group][name] = value
+    if branch.name == "vision" and Checkpoint(run.path).folder() is not None:
+        content["model"]["weights"] = None  # the checkpoint has them all; the file may be gone
+    config = from_plain(branch.config_class, content)
+    _check_loss(config.loss.name, options.loss_name, run.path)
+    return config, branch, run.path
+
+
+def _check_loss(recorded: str, named: str | None, run: Path) -> None:
+    """A run folder may be anybody's: its own loss is imported if the command line names it too."""
+    if named is not None and named != recorded:
+        raise UserError(f"--loss.name {named}: {run} was trained with {recorded}")
+    if ":" in recorded and named is None:
+        raise UserError(
+            f"{run} was trained with a loss of its own, {recorded}, and a run folder alone imports "
+            f"nothing; name it once more: --loss.name {recorded}"
+        )
+
+
+def _unknown(arguments: Sequence[str], valid: Sequence[str]) -> list[str]:
+    """The arguments that are neither valid options nor their values."""
+    unknown, rest = [], iter(arguments)
+    for argument in rest:
+        flag, equals, _ = argument.partition("=")
+        if flag not in valid:
+            unknown.append(argument)
+        elif not equals and flag != "--resume":
+            next(rest, None)
+    return unknown

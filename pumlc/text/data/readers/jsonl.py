@@ -1,0 +1,35 @@
+"""Records as lines of JSON."""
+
+import json
+from pathlib import Path
+
+from pumlc.errors import UserError
+from pumlc.text.data.readers.lines import read_lines
+from pumlc.text.data.readers.records import Record, is_unicode, stripped_labels
+
+
+def read_jsonl(path: Path) -> list[Record]:
+    """The record of each line ``{"text": "...", "labels": [...]}``; blank lines are skipped.
+
+    Raises:
+        UserError: the file is missing, or a line is not such a record.
+    """
+    records = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:  # ValueError also of a number too long
+            raise UserError(f"{where}: not JSON ({error})") from error
+        text = record.get("text") if isinstance(record, dict) else None
+        labels = record.get("labels") if isinstance(record, dict) else None
+        if not isinstance(text, str) or not isinstance(labels, list):
+            raise UserError(
+                f'{where}: expected {{"text": string, "labels": [strings]}}, got {line[:80]}'
+            )
+        if not is_unicode(text):
+            raise UserError(f"{where}: half of a surrogate pair is no character")
+        records.append(Record(text, stripped_labels(labels, where), number))
+    return records

@@ -1,0 +1,81 @@
+"""Warnings of classes that nothing can be learned or measured of, or that are probably one."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from pumlc.errors import warn_user
+from pumlc.vision.data.split import TrainingData
+
+_SHOWN = 5
+
+
+def warn_of_classes(data: TrainingData) -> None:
+    """Warn of classes without a positive label in the training part, or in the held-out part.
+
+    Args:
+        data: what training sees.
+    """
+    train = data.train
+    positives = train.class_counts()["positive"]
+    untrained = [name for name, count in zip(train.classes, positives, strict=True) if not count]
+    warn_of_untrained(train.source, untrained)
+    if data.validation is None:
+        return
+    held_out = data.validation.class_counts()["positive"]
+    unmeasured = [
+        name
+        for name, trained, held in zip(train.classes, positives, held_out, strict=True)
+        if trained and not held
+    ]
+    if unmeasured:
+        own_split = data.validation_rows is None
+        advice = "put more rows into that split" if own_split else "hold out more: data.validation"
+        warn_user(
+            f"{train.source}: no held-out positive label of {_shown(unmeasured)}: the validation "
+            f"score leaves these classes out, and their thresholds are not their own; {advice}"
+        )
+
+
+def warn_of_untrained(source: Path | str, classes: Sequence[str]) -> None:
+    """Warn of classes without a positive training label.
+
+    Args:
+        source: where the labels come from.
+        classes: their names; without any there is no warning.
+    """
+    if classes:
+        warn_user(
+            f"{source}: no positive training label of {_shown(classes)}: nothing can be learned of "
+            "a class that no training picture is known to show"
+        )
+
+
+def warn_of_similar_classes(file: Path | str, classes: Sequence[str]) -> None:
+    """Warn of classes that are probably one, spelled in two ways.
+
+    Names are similar that differ only in case, blanks, underscores, hyphens and in how Unicode
+    composes a letter.
+
+    Args:
+        file: where the names come from.
+        classes: the names.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        plain = unicodedata.normalize("NFC", name).casefold()
+        alike.setdefault(re.sub(r"[\s_-]", "", plain), []).append(name)
+    groups = [" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if groups:
+        warn_user(
+            f"{file}: {', '.join(groups)} differ only in case, blanks, '_', '-' or Unicode form "
+            "and are separate classes; if one is meant, spell it one way",
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first names, quoted, and how many more there are."""
+    first = ", ".join(map(repr, names[:_SHOWN]))
+    rest = len(names) - _SHOWN
+    return first if rest <= 0 else f"{first} and {rest} more classes"

@@ -1,0 +1,179 @@
+"""Settings of the data of an image run.
+
+Importable without torch: the command line builds its help from here.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from pumlc.engine.config import check_seed, require
+from pumlc.vision.data.images import MAX_PIXELS
+from pumlc.vision.data.readers import DATA_SETS, find_data_set
+from pumlc.vision.data.readers.data_set import DataSet
+
+# Pillow itself refuses larger pictures
+_PILLOW_PIXELS = 178_956_970
+
+if TYPE_CHECKING:
+    DataSetName = str
+    _FormatOptions = Any
+else:
+    # One flat group of settings, data.NAME, whose names and formats stand in the registry alone.
+    DataSetName = Literal[tuple(DATA_SETS)]
+    _classes = dict.fromkeys(data_set.reader.options for data_set in DATA_SETS.values())
+    _FormatOptions = type("_FormatOptions", tuple(_classes), {})
+
+
+@dataclass(kw_only=True)
+class _Source:
+    """Which data set, and where it is."""
+
+    name: DataSetName
+    """the data set; layouts: docs/datasets.md"""
+    root: str = field(metadata={"place": True})
+    """folder of the data set (csv: folder that the column image is relative to)"""
+
+
+@dataclass(kw_only=True)
+class DataConfig(_FormatOptions, _Source):
+    """Which pictures, which of their labels are known, and how pictures are prepared.
+
+    It also has the settings of every format, which stand with the readers of
+    `pumlc.vision.data.readers`; `options` has those of the data set that is named.
+    """
+
+    known: float = 1.0
+    """proportion of the training labels, positive and negative, that are kept; the rest: unknown"""
+    protocol: Literal[
+        "proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive", "positive-list"
+    ] = "proportion"
+    """how labels are hidden. proportion: the mask of HCP and PU-MLC for data.known; dualcoop,
+    csl-rps: the same law drawn as these papers draw it; csl-fpc: data.known_per_class positives and
+    negatives of each class are kept; single-positive: one positive per picture and nothing else;
+    positive-list: the positives that data.positive_list names, of the pictures that it names"""
+    known_per_class: int | None = None
+    """csl-fpc: labels of each sign that a class keeps"""
+    positive_list: str | None = field(default=None, metadata={"place": True})
+    """positive-list: the file, a line NAME,INDEX INDEX ... per picture; docs/datasets.md"""
+    false_negative: float | dict[str, float] = 0.0
+    """rate at which positive training labels are turned negative; or class -> rate, the others 0"""
+    false_positive: float | dict[str, float] = 0.0
+    """the same for negative training labels that are turned positive"""
+    label_seed: int = 0
+    """seed of the choice of hidden and flipped labels"""
+    validation: float = 0.0
+    """part of the training pictures held out for selection and thresholds, by its known labels;
+    in a class without a negative among them unknown counts as negative there"""
+    image_size: int | None = None
+    """side of the input square in pixels; none: that of the backbone's weights"""
+    max_pixels: int = MAX_PIXELS
+    """pictures with more pixels are refused before they are decoded"""
+    augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
+    """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
+
+    def __post_init__(self) -> None:
+        self._check_format()
+        self._check_protocol()
+        require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
+        check_seed("data.label_seed", self.label_seed)
+        require(
+            self.image_size is None or self.image_size >= 1,
+            "data.image_size",
+            self.image_size,
+            "at least 1",
+        )
+        require(
+            1 <= self.max_pixels <= _PILLOW_PIXELS,
+            "data.max_pixels",
+            self.max_pixels,
+            f"between 1 and {_PILLOW_PIXELS}",
+        )
+
+    @property
+    def data_set(self) -> DataSet:
+        """The entry of the registry."""
+        return find_data_set(self.name)
+
+    @property
+    def options(self) -> Any:
+        """The settings of the named format, an instance of its reader's ``options``."""
+        kind = self.data_set.reader.options
+        return kind(**{option.name: getattr(self, option.name) for option in fields(kind)})
+
+    def idle_options(self) -> list[str]:
+        """Settings of other formats that were given and play no part."""
+        return [
+            option.name
+            for option in fields(self)
+            if _formats_with(option.name)
+            and self.name not in _formats_with(option.name)
+            and getattr(self, option.name) != option.default
+        ]
+
+    def _check_format(self) -> None:
+        """Refuse what the format does not take, and another format's file.
+
+        A policy of another format (`idle_options`) is no error: a recipe has it, and the command
+        line names another data set.
+        """
+        assert self.options is not None
+        for name in self.idle_options():
+            formats = _formats_with(name)
+            require(
+                name not in PLACES,
+                f"data.{name}",
+                getattr(self, name),
+                f"left out with data.name {self.name}: it is a setting of {', '.join(formats)}",
+            )
+
+    def _check_protocol(self) -> None:
+        for name in ("false_negative", "false_positive"):
+            value = getattr(self, name)
+            rates = value.values() if isinstance(value, dict) else [value]
+            require(all(0 <= rate <= 1 for rate in rates), f"data.{name}", value, "in [0, 1]")
+            require(
+                self.protocol != "positive-list" or not any(rates),
+                f"data.{name}",
+                value,
+                "0 with data.protocol positive-list, which takes the file as it is",
+            )
+        require(0 < self.known <= 1, "data.known", self.known, "in (0, 1]")
+        require(
+            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc", "positive-list"),
+            "data.known",
+            self.known,
+            f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
+        )
+        require(
+            (self.known_per_class is not None) == (self.protocol == "csl-fpc"),
+            "data.known_per_class",
+            self.known_per_class,
+            "a number exactly when data.protocol is csl-fpc",
+        )
+        require(
+            self.known_per_class is None or self.known_per_class >= 1,
+            "data.known_per_class",
+            self.known_per_class,
+            "at least 1",
+        )
+        require(
+            (self.positive_list is not None) == (self.protocol == "positive-list"),
+            "data.positive_list",
+            self.positive_list,
+            "a file exactly when data.protocol is positive-list",
+        )
+        require(
+            self.protocol != "positive-list" or self.name != "csv",
+            "data.protocol",
+            self.protocol,
+            "another one with data.name csv, whose rows are a list already",
+        )
+
+
+# settings that say where the data are: they may change after a run has started
+PLACES = tuple(option.name for option in fields(DataConfig) if option.metadata.get("place"))
+
+
+def _formats_with(option: str) -> list[str]:
+    """Names of the data sets whose format has a setting."""
+    return [name for name, data_set in DATA_SETS.items() if option in data_set.option_names]

@@ -1,0 +1,161 @@
+"""Splits of a data set, and what training may see of one: read, hide labels, hold out a part."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pumlc.errors import UserError, warn_user
+from pumlc.labels import LabelManifest, PackedLabels, compare
+from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.observe import observe
+from pumlc.vision.data.positive_list import keep_listed
+
+
+def read_split(
+    config: DataConfig, split: str, *, classes: tuple[str, ...] | None = None
+) -> LabelledImages:
+    """Read one split of the data set that a config names, with all of its labels.
+
+    Args:
+        config: names the data set; its protocol plays no part.
+        split: name of the split.
+        classes: the classes of a trained model, which the data set must have.
+
+    Raises:
+        UserError: see the readers; or the classes differ from ``classes``.
+    """
+    reader = config.data_set.reader
+    images = reader.read(Path(config.root), split, config.options, classes)
+    if classes is not None and images.classes != classes:
+        different = sorted(set(images.classes) ^ set(classes)) or "their order"
+        raise UserError(f"{images.source}: other classes than the model's: {different}")
+    return dataclasses.replace(images, max_pixels=config.max_pixels)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What training may see of a data set; the manifests are the only record of the truth.
+
+    Attributes:
+        train: pictures with their observed labels.
+        validation: held-out pictures with their observed labels; None if nothing is held out.
+        rows: rows of the training split that ``train`` holds, in their order. A protocol may leave
+            out pictures: these are in neither part, without a known label in ``manifest``.
+        validation_rows: those that ``validation`` holds; None if it is no part of that split.
+        manifest: what was hidden or flipped, over all rows of the training split; for the file
+            ``label_manifest.npz`` alone.
+        validation_manifest: the same over ``validation`` where that is no part of the training
+            split; for the file ``label_manifest_val.npz`` alone.
+    """
+
+    train: LabelledImages
+    validation: LabelledImages | None
+    rows: np.ndarray
+    validation_rows: np.ndarray | None
+    manifest: LabelManifest
+    validation_manifest: LabelManifest | None = None
+
+
+def training_data(config: DataConfig, *, seed: int) -> TrainingData:
+    """Read the training split, hide labels by the protocol, hold out the validation part.
+
+    The labels are hidden before the split, over all rows in their order, so that the mask is the
+    published one. Where the files have a split to hold out (``val`` of a CSV file), that is the
+    validation part and loses labels by the same protocol. A positive-only list defines both parts:
+    what it does not name is left out.
+
+    Args:
+        config: data set, protocol, and the proportion to hold out.
+        seed: chooses the held-out part.
+
+    Raises:
+        UserError: see `read_split` and `keep_listed`; or the validation part or the rest would be
+            empty.
+    """
+    _warn_of_idle_options(config)
+    if config.protocol == "positive-list":
+        images, rows, manifest = _listed(config)
+    else:
+        images, manifest = _observed(read_split(config, "train"), config)
+        rows = np.arange(len(images))
+    held_out = config.data_set.held_out
+    splits = config.data_set.reader.splits(Path(config.root), config.options)
+    if held_out is not None and held_out in splits:
+        own = read_split(config, held_out, classes=images.classes)
+        validation, validation_manifest = _observed(own, config)
+        return TrainingData(images, validation, rows, None, manifest, validation_manifest)
+    if config.validation == 0:
+        train = images if len(rows) == len(images) else images.subset(rows)
+        return TrainingData(train, None, rows, None, manifest)
+    held, rest = _held_out(rows, config.validation, seed)
+    return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
+
+
+def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
+    """The pictures with the labels that a run gets to see."""
+    labels, manifest = observe(images.labels, config, images.classes)
+    return dataclasses.replace(images, labels=labels), manifest
+
+
+def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that are held out and the others, both ascending.
+
+    Raises:
+        UserError: one of the two would be empty.
+    """
+    count = round(proportion * len(rows))
+    if not 0 < count < len(rows):
+        raise UserError(
+            f"data.validation {proportion} of {len(rows)} pictures leaves no picture on one side"
+        )
+    order = np.random.RandomState(seed).permutation(len(rows))
+    return rows[np.sort(order[:count])], rows[np.sort(order[count:])]
+
+
+def _listed(config: DataConfig) -> tuple[LabelledImages, np.ndarray, LabelManifest]:
+    """The training split with the labels of the positive-only list, and the rows that it names."""
+    assert config.positive_list is not None
+    images = read_split(config, "train")
+    file, root = Path(config.positive_list), Path(config.root)
+    try:
+        labels, rows = keep_listed(images, file, root)
+    except UserError as error:
+        if "unannotated" in config.data_set.option_names and config.unannotated == "drop":
+            _refuse_list_of_dropped(images, config, file, error)
+        raise
+    manifest = compare(
+        PackedLabels.pack(images.labels),
+        labels,
+        protocol=config.protocol,
+        seed=config.label_seed,
+        parameters={"positive_list": config.positive_list},
+    )
+    return dataclasses.replace(images, labels=labels), rows, manifest
+
+
+def _refuse_list_of_dropped(
+    images: LabelledImages, config: DataConfig, file: Path, error: UserError
+) -> None:
+    """Say what is wrong with a list that fits all pictures, but not those with an annotation."""
+    whole = read_split(dataclasses.replace(config, unannotated="keep"), "train")
+    try:
+        _, listed = keep_listed(whole, file, Path(config.root))
+    except UserError:
+        return  # the list has another fault, the one that the caller raises
+    kept = set(images.paths)
+    dropped = [whole.path(row).name for row in listed if whole.paths[row] not in kept]
+    raise UserError(
+        f"{file}: {len(dropped)} of its pictures have no annotation, the first is {dropped[0]!r}, "
+        f"and data.unannotated drop has left those out of {images.source}; valid: "
+        "data.unannotated keep, or a list without them"
+    ) from error
+
+
+def _warn_of_idle_options(config: DataConfig) -> None:
+    for name in config.idle_options():
+        warn_user(
+            f"data.{name} {getattr(config, name)} plays no part with data.name {config.name}",
+        )
