@@ -25,6 +25,7 @@ ALLOWED = {
     "sweep": ({"errors", "files", "tables"}, None),
     "vision": (GROUND | {"engine", "losses", "recipes", "sweep"}, None),
     "text": (GROUND | {"engine", "losses"}, None),
+    "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),
     "recipes": ({"errors"}, set()),
     "predictor": ({"branches", "engine", "errors"}, set()),

@@ -32,7 +32,7 @@ class PrepareOptions:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check a data set."""
     options = parse_options(PrepareOptions, arguments, program="pumlc prepare", about=__doc__ or "")
-    from pumlc.vision.data.class_warnings import listed, warn_of_similar_classes
+    from pumlc.vision.data.class_warnings import warn_of_similar_classes, warn_of_untrained
     from pumlc.vision.data.config import DataConfig
     from pumlc.vision.data.readers import find_data_set
     from pumlc.vision.data.survey import survey
@@ -48,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if partial:
         print("\nA part of the data set: figures on it are not those of the whole.")
         print("\n".join(partial))
-    if result.untrained():
-        print(f"\nNo positive training label of {listed(result.untrained())}.")
     if options.per_class:
         header = ["class", "split", "positive", "negative", "unknown"]
         print("\n" + table(header, result.class_rows()))
+    warn_of_untrained(file or options.root, result.untrained())
     if file is not None:
         warn_of_similar_classes(file, result.classes)

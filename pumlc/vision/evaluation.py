@@ -36,6 +36,8 @@ DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
 OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
 
+OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
+
 
 def evaluate_run(
     run_dir: Path | str,

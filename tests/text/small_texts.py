@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pumlc.engine.config import parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
 from pumlc.text.config import TextConfig
