@@ -27,7 +27,6 @@ ALLOWED = {
     "text": (GROUND | {"engine", "losses"}, None),
     "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),
-    "recipes": ({"errors"}, set()),
     "predictor": ({"branches", "engine", "errors"}, set()),
     "cli": (EVERYTHING, None),
     "__main__": ({"cli"}, set()),
