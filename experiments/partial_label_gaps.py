@@ -20,9 +20,13 @@ from pumlc.cli import console
 from pumlc.engine.config import from_plain
 from pumlc.files import read_json
 from pumlc.metrics import average_precision
-from pumlc.sweep.grid import Cell, Row, choose, summary, validation_column
+from pumlc.sweep.cells import Cell, Row
+from pumlc.sweep.choose import choose
+from pumlc.sweep.tables import summary
 from pumlc.tables import table
-from pumlc.vision.frozen.heads import Method, ProbeConfig, ProbeData, trained_heads
+from pumlc.vision.frozen.config import Method, ProbeConfig
+from pumlc.vision.frozen.probe import ProbeData, trained_heads
+from pumlc.vision.sweep.report import CANDIDATES, validation_column
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -37,7 +41,7 @@ def read_rows(file: Path) -> list[Row]:
         ]
 
 
-def test_scores(out: Path, data: ProbeData, row: Row) -> np.ndarray:
+def test_logits(out: Path, data: ProbeData, row: Row) -> np.ndarray:
     """Test logits [N, C] of a row of the results, trained again."""
     cell = Cell(row["method"], row["proportion"], int(row["seed"]))
     settings = read_json(out / "cells" / f"{cell.name}.json")["settings"]
@@ -48,7 +52,7 @@ def test_scores(out: Path, data: ProbeData, row: Row) -> np.ndarray:
     }
     config, method = from_plain(ProbeConfig, probe), from_plain(Method, settings["method"])
     (_, trained), *_ = trained_heads(data, method, config, cell.proportion, cell.seed)
-    return trained.heads.scores(data.test)[0]
+    return trained.heads.logits(data.test)[0]
 
 
 def mean_ap(scores: list[np.ndarray], labels: np.ndarray) -> float:
@@ -94,7 +98,7 @@ def main() -> None:
     rows, metric = read_rows(options.out / "results.csv"), options.metric
     data = ProbeData.load(options.out / "probe_data.pt")
     by = validation_column(rows, metric)
-    chosen = choose(rows, ["method"], by)
+    chosen = choose(rows, ["method"], by, CANDIDATES)
     means, known = [
         {
             method: {proportion: value for proportion, (value, *_) in of_method.items()}
@@ -113,7 +117,7 @@ def main() -> None:
             continue
         scores = {
             method: [
-                test_scores(options.out, data, row)[:, columns]
+                test_logits(options.out, data, row)[:, columns]
                 for row in chosen
                 if row["method"] == method and row["proportion"] == proportion
             ]

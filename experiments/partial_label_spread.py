@@ -16,11 +16,13 @@ import torch
 
 from pumlc.cli import console
 from pumlc.engine.command_line import parse
-from pumlc.sweep.grid import choose, validation_column
+from pumlc.sweep.choose import choose
 from pumlc.tables import table
+from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import frozen_features
-from pumlc.vision.frozen.heads import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.frozen.probe import ProbeData, probe_cell, probe_data
 from pumlc.vision.sweep.config import SweepConfig
+from pumlc.vision.sweep.report import CANDIDATES, validation_column
 
 
 def components(values: np.ndarray) -> list[float]:
@@ -55,7 +57,7 @@ def scores(
         for row in probe_cell(data, method, config, proportion, 1000 + seed, mask_seed=mask)
     ]
     found = np.empty((draws, draws))
-    for row in choose(rows, [], validation_column(rows, metric)):
+    for row in choose(rows, [], validation_column(rows, metric), CANDIDATES):
         found[row["mask"], row["rest"]] = row[metric]
     return found
 

@@ -18,14 +18,9 @@ import yaml
 from pumlc.cli import console
 from pumlc.engine.config import from_plain, plain
 from pumlc.labels import NEGATIVE, POSITIVE
-from pumlc.sweep.grid import (
-    choose,
-    chosen_settings,
-    grid,
-    markdown,
-    run_cells,
-    stopped_early,
-)
+from pumlc.sweep.cells import grid, run_cells
+from pumlc.sweep.choose import choose, stopped_early
+from pumlc.sweep.tables import chosen_settings, markdown
 from pumlc.text.data.readers import read_corpus
 from pumlc.text.data.text_split import TextSplit
 from pumlc.text.data.tokens import tokenize
@@ -33,8 +28,10 @@ from pumlc.text.models.build import model_source
 from pumlc.text.models.embedding import embed
 from pumlc.text.models.pretrained import load_encoder, load_tokenizer
 from pumlc.text.models.sentence_transformers import read_head
+from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
-from pumlc.vision.frozen.heads import Method, ProbeConfig, probe_cell, probe_data
+from pumlc.vision.frozen.probe import probe_cell, probe_data
+from pumlc.vision.sweep.report import CANDIDATES, EPOCHS
 
 SWEEP = Path(__file__).parent.parent / "configs" / "sweeps" / "voc_features.yaml"
 PROBE = ProbeConfig(
@@ -114,15 +111,16 @@ def main() -> None:
         lambda cell: {**common, "method": plain(methods[cell.method])},
         lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
     )
+    by = "validation"
     for title, rows in (
         ("one learning rate and number of epochs for all proportions", found),
         (
             "one learning rate, every run stopped where its own validation is best",
-            stopped_early(found),
+            stopped_early(found, by, CANDIDATES, EPOCHS),
         ),
     ):
-        print(f"\n{title}\n\n{markdown(choose(rows, ['method']), 'all')}")
-        print(f"\n{chosen_settings(rows)}")
+        print(f"\n{title}\n\n{markdown(choose(rows, ['method'], by, CANDIDATES), 'all')}")
+        print(f"\n{chosen_settings(rows, by, CANDIDATES, title='validation mAP')}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,18 @@ class UserError(ValueError):
     """
 
 
+def warn_user(message: str) -> None:
+    """Warn of what is probably a mistake in settings or files, in the name of who calls pumlc.
+
+    Args:
+        message: what was found, in which file or setting, and what to do about it.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pumlc":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
 def closest(name: str, valid: Iterable[str]) -> str:
     """``did you mean ...?`` for the nearest valid name, or the list of all when none is near.
 
@@ -28,15 +40,3 @@ def closest(name: str, valid: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return "valid: " + (", ".join(names) or "none")
-
-
-def warn_user(message: str) -> None:
-    """Warn of what is probably a mistake in settings or files, in the name of who calls pumlc.
-
-    Args:
-        message: what was found, in which file or setting, and what to do about it.
-    """
-    level, frame = 2, sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pumlc":
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)

@@ -128,10 +128,10 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
     tool("train").main(["--out", str(run), "--resume"])  # what it started from may be gone
     kept.rename(weights)
     for options in (["--folds", "1"], ["--folds", "3", "--split", "test"]):
-        with pytest.raises(ValueError, match="--folds must be at least 2, with --split train"):
+        with pytest.raises(ValueError, match="folds must be at least 2, with split train"):
             tool("audit").main([str(run), *options])
     train(tool, tmp_path / "random", root, "--train.epochs", "1")
-    with pytest.raises(ValueError, match="--folds: .* started from random weights"):
+    with pytest.raises(ValueError, match="folds: .* started from random weights"):
         tool("audit").main([str(tmp_path / "random"), "--folds", "3"])
 
 
@@ -167,7 +167,7 @@ def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path
         "test": {name: {"labels": count} for name, count in counts_of_test(root).items()}
     }
     assert (run / "audit-test.csv").is_file()
-    with pytest.raises(ValueError, match="--top must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="top must be at least 1, got 0"):
         tool("audit").main([str(run), "--top", "0"])
     change_a_label_mask(run)
     with pytest.raises(ValueError, match="the files have changed since"):
@@ -245,7 +245,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     assert result["unknown_labels"] == 0  # none is left out: all count
     for name, options, reason in (
         ("evaluate", ["--split", "test"], "must be left out with split test"),
-        ("audit", ["--split", "test"], "must be left out with --split test"),
+        ("audit", ["--split", "test"], "must be left out with split test"),
         ("audit", ["--data.csv", str(squares_csv)], "must be left out with data.csv"),
     ):
         with pytest.raises(ValueError, match=f"data.positive_list {reason}"):

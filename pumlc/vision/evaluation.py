@@ -33,6 +33,8 @@ from pumlc.vision.scoring import (
 )
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
+# options of `evaluate_run` and `report` that a text run does not have
+OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
 
 OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
 
@@ -55,6 +57,8 @@ def evaluate_run(
     """Score a split with each set of saved weights of a run.
 
     Args:
+        run_dir: the run folder.
+        accelerator: devices and processes.
         split: split of the data set; its labels are used as they are, none is hidden. Also
             "validation": the part that the run held out, with the labels it saw; measured as in
             training (`labels_as_validated`).
@@ -66,15 +70,17 @@ def evaluate_run(
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
         classes: also report the mean over these classes.
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
+        batch_size: pictures at a time, per process.
+        workers: processes that read pictures.
 
     Returns:
-        N, classes, UNKNOWN entries that are left out, known labels of each class, how many of the
-        pictures the run has trained on or held out (``seen``, by their names), and for each set of
-        weights mAP under each definition (percent), AP of each class (percent, None without a
-        positive), and precision, recall, F1 at each decision rule. Thresholds come from the
-        validation part of the run, never from this split, unless ``oracle`` asks for those as well.
-        ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are among
-        those.
+        Plain JSON. N, classes, UNKNOWN entries that are left out, known labels of each class, how
+        many of the pictures the run has trained on or held out (``seen``, by their names), and for
+        each set of weights mAP under each definition (percent), AP of each class (percent, None
+        without a positive), and precision, recall, F1 at each decision rule. Thresholds come from
+        the validation part of the run, never from this split, unless ``oracle`` asks for those as
+        well. ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are
+        among those. None stands where there is no number.
 
     Raises:
         UserError: no such run, weights, split or class; ``positive_list`` with another split than
@@ -90,7 +96,7 @@ def evaluate_run(
     run = RunFolder(run_dir)
     names = list(weights) if weights else list(run.index())
     if not names:
-        raise UserError(f"{run.path} has no saved weights yet; finish it with --resume")
+        raise UserError(f"{run.path} has no saved weights yet: no epoch of it is finished")
     results: dict[str, Any] = {"run": str(run.path), "split": split, **run.preference(names)}
     images = None
     for name in names:
@@ -111,14 +117,29 @@ def evaluate_run(
                 unknown_labels=dataclasses.replace(images, labels=labels).counts()["unknown"],
                 known_labels=_known_labels(images),
                 seen=count_seen(run.path / "pictures.npz", images, data.root),
+                untrained_classes=run.read().get("untrained_classes", []),
                 weights={},
             )
-        scores = score_images(
+        logits = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=workers
         )
-        entry = measure(scores, labels, images.classes, predictor, classes, oracle=oracle)
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"{run.path}: weights {name!r} give logits that are not finite: the training has "
+                "diverged"
+            )
+        entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
-    return results
+    return _without_nan(results)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for nan, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
@@ -128,8 +149,8 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
     held_out = parts.validation
     if held_out is None:
         raise UserError(f"no split 'validation': {predictor.run.path} held nothing out")
-    found = fingerprints(parts)
-    if predictor.run.read().get("data", found) != found:
+    current = fingerprints(parts)
+    if predictor.run.read().get("data", current) != current:
         raise UserError(
             f"{held_out.source}: pictures or labels are not those that {predictor.run.path} was "
             "trained and validated on"
@@ -140,7 +161,7 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
 
 
 def measure(
-    scores: np.ndarray,
+    logits: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
     predictor: VisionPredictor,
@@ -148,19 +169,23 @@ def measure(
     *,
     oracle: bool = False,
 ) -> dict[str, Any]:
-    """All metrics of one set of scores.
+    """All metrics of one set of logits.
 
     Args:
-        scores: [N, C] logits.
+        logits: [N, C].
         labels: [N, C] in {1, 0, -1}.
+        class_names: C names.
         predictor: gives the fitted thresholds.
         subset: class names to average over as well.
         oracle: also decide by thresholds fitted on ``labels`` themselves.
+
+    Raises:
+        UserError: ``subset`` names another class.
     """
-    each = 100 * average_precision(scores, labels)
+    each = 100 * average_precision(logits, labels)
     result: dict[str, Any] = {
         "mAP": {
-            definition: mean_average_precision(scores, labels, definition=definition)
+            definition: mean_average_precision(logits, labels, definition=definition)
             for definition in DEFINITIONS
         },
         "classes_averaged": int((~np.isnan(each)).sum()),
@@ -174,10 +199,10 @@ def measure(
         result["mAP_of_classes"] = {
             "classes": list(subset),
             "sklearn": mean_average_precision(
-                scores[:, columns], labels[:, columns], definition="sklearn"
+                logits[:, columns], labels[:, columns], definition="sklearn"
             ),
         }
-    probabilities = probabilities_of(scores)
+    probabilities = probabilities_of(logits)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
         rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
@@ -195,56 +220,96 @@ def measure(
 
 
 def report(result: dict[str, Any], *, per_class: bool = False) -> str:
-    """What `evaluate_run` returned, as tables; ``per_class``: also one of the classes."""
-    definitions = list(next(iter(result["weights"].values()))["mAP"])
-    header = ["weights", "epoch", *(f"mAP {d}" for d in definitions), "classes averaged"]
-    rows = [
-        [name, entry["epoch"], *entry["mAP"].values(), entry["classes_averaged"]]
-        for name, entry in result["weights"].items()
+    """What `evaluate_run` returned, for a person.
+
+    Args:
+        result: of `evaluate_run`.
+        per_class: also a table of the classes, the worst first.
+
+    Returns:
+        a table of the weights and what to quote of it, the decisions, and what to know of the
+        labels.
+    """
+    parts = [
+        f"{result['source']}, split {result['split']}",
+        _weights_table(result),
+        _decisions_table(result),
     ]
-    if any("mAP_of_classes" in entry for entry in result["weights"].values()):
-        header.append("mAP of --classes")
-        for row, entry in zip(rows, result["weights"].values(), strict=True):
+    notes = _notes(result)
+    if notes:
+        parts.append("\n".join(notes))
+    if per_class:
+        parts.append(_class_table(result))
+    return "\n\n".join(parts)
+
+
+def _weights_table(result: dict[str, Any]) -> str:
+    """A row for each set of weights, and a sentence that says which to quote and what it means."""
+    entries = result["weights"]
+    definitions = list(next(iter(entries.values()))["mAP"])
+    header = ["weights", "epoch", *(f"mAP {d}" for d in definitions), "classes averaged", "N"]
+    rows = [
+        [name, entry["epoch"], *entry["mAP"].values(), entry["classes_averaged"], result["N"]]
+        for name, entry in entries.items()
+    ]
+    if any("mAP_of_classes" in entry for entry in entries.values()):
+        header.append("mAP of the named classes")
+        for row, entry in zip(rows, entries.values(), strict=True):
             row.append(entry["mAP_of_classes"]["sklearn"])
+    shown = table(header, rows)
+    if "preferred" not in result:
+        return shown
+    entry = entries[result["preferred"]]
+    line = preferred_line(result, "mAP sklearn", entry["mAP"]["sklearn"])
+    return (
+        f"{shown}\n{line}: the average precision of a class, in percent, averaged over "
+        f"{entry['classes_averaged']} of {result['classes']} classes (those with a positive)"
+    )
+
+
+def _decisions_table(result: dict[str, Any]) -> str:
     measures = ["CP", "CR", "CF1", "CF1_macro", "OP", "OR", "OF1"]
-    decisions = [
+    rows = [
         [name, rule, *(values[m] for m in measures)]
         for name, entry in result["weights"].items()
         for rule, values in entry["decisions"].items()
     ]
-    title = (
-        f"{result['source']}, split {result['split']}: N = {result['N']} pictures, "
-        f"{result['classes']} classes, {result['unknown_labels']} unknown labels left out"
-    )
+    return table(["weights", "decision", *measures], rows)
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What the figures do not show by themselves: a sentence each."""
+    notes = []
     seen = result["seen"]
     if seen.get("train"):
-        title += (
-            f"\nNOT HELD OUT: the run was trained on {seen['train']} of these pictures; the "
-            "figures say little about new ones"
+        notes.append(
+            f"NOT HELD OUT: the run was trained on {seen['train']} of these pictures; the figures "
+            "say little about new ones"
         )
     if seen.get("validation"):
-        title += (
-            f"\n{seen['validation']} of these pictures chose the weights named best and the fitted "
+        notes.append(
+            f"{seen['validation']} of these pictures chose the weights named best and the fitted "
             "thresholds"
         )
+    if result["unknown_labels"]:
+        notes.append(f"{result['unknown_labels']} unknown labels are left out")
     if result["classes_unknown_as_negative"]:
-        title += (
-            f"\nin {result['classes_unknown_as_negative']} classes with known positives alone "
+        notes.append(
+            f"in {result['classes_unknown_as_negative']} classes with known positives alone "
             "unknown counts as negative, as it did when the run was validated"
         )
     if result["classes_without_negative"]:
-        title += (
-            f"\n{result['classes_without_negative']} classes have no known negative: there every "
+        notes.append(
+            f"{result['classes_without_negative']} classes have no known negative: there every "
             "ranking is perfect, and AP is 100 or, without a positive, none"
         )
-    overview = table(header, rows)
-    if "preferred" in result:
-        value = result["weights"][result["preferred"]]["mAP"]["sklearn"]
-        overview += "\n" + preferred_line(result, "mAP sklearn", value)
-    tables = [title, overview, table(["weights", "decision", *measures], decisions)]
-    if per_class:
-        tables.append(_class_table(result))
-    return "\n\n".join(tables)
+    if result["untrained_classes"]:
+        shown = ", ".join(map(repr, result["untrained_classes"][:10]))
+        notes.append(
+            f"{len(result['untrained_classes'])} classes had no positive training label, and the "
+            f"mAP counts them where this split has one: {shown}"
+        )
+    return notes
 
 
 def _class_table(result: dict[str, Any]) -> str:
@@ -253,8 +318,8 @@ def _class_table(result: dict[str, Any]) -> str:
     each = result["weights"][weights]["AP"]
     names = sorted(each, key=lambda name: math.inf if each[name] is None else each[name])
     rows = [[name, *result["known_labels"][name].values(), each[name]] for name in names]
-    of_classes = table(["class", "positive", "negative", "AP"], rows)
-    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{of_classes}"
+    shown = table(["class", "positive", "negative", "AP"], rows)
+    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{shown}"
 
 
 def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
@@ -275,6 +340,10 @@ def other_place(
     positive_list: str | None = None,
 ) -> DataConfig:
     """The data of a run where they are now: another folder, another CSV file.
+
+    Args:
+        data: the settings of the run.
+        root, csv, unlisted, positive_list: see `evaluate_run`; None: as in the settings.
 
     Raises:
         UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run

@@ -2,16 +2,18 @@
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.files import complete_file
 from pumlc.vision.models.classifier import Classifier
 from pumlc.vision.models.conversion import fold_local_global
 
@@ -41,8 +43,8 @@ def export_onnx(
         thresholds: C numbers in [0, 1].
 
     Raises:
-        UserError: another number of names or thresholds than logits; the extra [export] is not
-            installed.
+        UserError: the extra [export] is not installed.
+        ValueError: another number of names or thresholds than logits.
     """
     onnx = _require("onnx")
     _require("onnxscript")
@@ -51,9 +53,9 @@ def export_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad():
         classes = model(images).shape[1]
-    for what, given in (("class_names", class_names), ("thresholds", thresholds)):
+    for argument, given in (("class_names", class_names), ("thresholds", thresholds)):
         if given is not None and len(given) != classes:
-            raise UserError(f"{len(given)} {what} for a classifier of {classes} classes")
+            raise ValueError(f"{len(given)} {argument} for a classifier of {classes} classes")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of itself
         program = torch.onnx.export(
@@ -71,9 +73,8 @@ def export_onnx(
     if thresholds is not None:
         metadata["thresholds"] = [float(threshold) for threshold in thresholds]
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
-    temporary = f"{path}.tmp"
-    onnx.save(proto, temporary)
-    os.replace(temporary, path)
+    with complete_file(path, binary=True) as file:
+        file.write(proto.SerializeToString())
 
 
 def largest_difference(path: Path | str, classifier: Classifier, images: Tensor) -> float:
@@ -107,10 +108,8 @@ def _preprocessing(classifier: Classifier) -> dict[str, object]:
     }
 
 
-def _require(module: str):
-    from importlib import import_module
-
+def _require(module: str) -> Any:
     try:
         return import_module(module)
-    except ImportError:
-        raise UserError(f"no {module}: pip install -e '.[export]'") from None
+    except ImportError as error:
+        raise UserError(f"no {module}: pip install 'pumlc[export]'") from error

@@ -25,12 +25,17 @@ class Prediction(NamedTuple):
     """What `VisionPredictor.predict` returns.
 
     Attributes:
-        scores: [N, C] float32 probabilities.
-        labels: C class names, the columns of ``scores``.
+        probabilities: [N, C] float32.
+        labels: C class names, the columns of ``probabilities``.
     """
 
-    scores: np.ndarray
+    probabilities: np.ndarray
     labels: tuple[str, ...]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The probabilities, under the name that predictions of texts have too."""
+        return self.probabilities
 
 
 class VisionPredictor:
@@ -80,22 +85,27 @@ class VisionPredictor:
             batch_size: pictures at a time.
 
         Raises:
-            UserError: one picture in the place of several, a picture is missing or does not
-                decode, or ``batch_size`` is below 1.
+            UserError: a picture is missing or does not decode, or its logits are not finite.
+            ValueError: one picture in the place of several, or ``batch_size`` is below 1.
         """
         _refuse_single(images)
         if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         transform = evaluation_transform(self.model.data_config)
-        scores = [np.empty((0, len(self.labels)), np.float32)]
+        parts = [np.empty((0, len(self.labels)), np.float32)]
         pictures = iter(images)
         while batch := [
             transform(image=read_image(p))["image"] for p in islice(pictures, batch_size)
         ]:
             with torch.inference_mode():
-                logits = self.model(to_device(torch.stack(batch), self.device))
-            scores.append(probabilities_of(logits.float().cpu().numpy()).astype(np.float32))
-        return Prediction(np.concatenate(scores), self.labels)
+                logits = self.model(to_device(torch.stack(batch), self.device)).float()
+            if not torch.isfinite(logits).all():
+                raise UserError(
+                    f"{self.run.path}: weights {self.weights!r} give logits that are not finite: "
+                    "the training has diverged"
+                )
+            parts.append(probabilities_of(logits.cpu().numpy()).astype(np.float32))
+        return Prediction(np.concatenate(parts), self.labels)
 
 
 def _refuse_single(images: Iterable[Picture]) -> None:
@@ -103,4 +113,4 @@ def _refuse_single(images: Iterable[Picture]) -> None:
     array = isinstance(images, np.ndarray)
     if isinstance(images, Path | str | Image.Image) or (array and images.ndim == 3):
         got = f"an array {list(images.shape)}" if array else repr(images)
-        raise UserError(f"images must be a list of pictures, for one [picture], got {got}")
+        raise ValueError(f"images must be a list of pictures, for one [picture], got {got}")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, write_manifest
-from pumlc.losses import LOSSES, pu_mixup_loss
+from pumlc.labels import POSITIVE, write_manifest
+from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
@@ -23,6 +23,8 @@ from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.scoring import (
+    labels_as_validated,
+    refuse_one_sided,
     refuse_without_positives,
     score_images,
     to_device,
@@ -39,23 +41,23 @@ class VisionTask:
 
     def __init__(self, config: VisionConfig) -> None:
         self.config = config
+        self._loss = find_loss(config.loss.name, imports=True)
         self.data = training_data(config.data, seed=config.train.seed)
         self.classes = self.data.train.classes
+        self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         if config.data.csv is not None:
             warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
-        self._loss = LOSSES[config.loss.name]
-        try_loss(config.loss.name, config.loss.parameters, len(self.classes))
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         _refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
-            refuse_without_positives(self.data.validation.labels)
-        _warn_of_positives_alone(self.data.train, config)
+            _check_validation(self.data.validation, config.data.name)
+        _warn_of_positives_alone(self.data.train, self._loss, config)
         warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says about data and model."""
+        """What run.json says about data and model: plain JSON."""
         train, validation = self.data.train, self.data.validation
         return {
             "classes": list(self.classes),
@@ -64,7 +66,17 @@ class VisionTask:
             "train_labels": train.counts(),
             "label_mask": self.data.manifest.mask_hash,
             "data": fingerprints(self.data),
+            "untrained_classes": [
+                name
+                for name, count in zip(self.classes, train.class_counts()["positive"], strict=True)
+                if not count
+            ],
+            "starting_weights": self.model.starting_weights,
             "local_global": list(self.model.converted),
+            "local_global_convolutions": len(self.model.converted),
+            "trained_parameters": sum(
+                p.numel() for p in self.model.parameters() if p.requires_grad
+            ),
         }
 
     def write_files(self, folder: Path) -> None:
@@ -123,6 +135,7 @@ class VisionTask:
         if settings.statistics == "global" and accelerator.num_processes > 1:
             extra["process_group"] = torch.distributed.group.WORLD
         loss = self._loss(logits, targets, **settings.parameters, **extra)
+        _check_value(loss, settings.name)
         # with a process group every process holds its slice of the gradient of the global loss,
         # which DDP averages where it should add
         total = loss * accelerator.num_processes if extra else loss
@@ -176,19 +189,11 @@ def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
     return lam * images[:half][permutation] + (1 - lam) * images[-half:], permutation, lam
 
 
-def try_loss(
-    name: str, parameters: dict[str, Any], num_classes: int, *, where: str = "loss."
-) -> None:
-    """Refuse a value the loss does not take before there is a run folder, not in the first step.
-
-    Raises:
-        UserError: with the parameters, after ``where``, and what the loss says of them.
-    """
-    targets = torch.tensor([[POSITIVE], [NEGATIVE]]).expand(2, num_classes)
-    try:
-        LOSSES[name](torch.zeros(2, num_classes), targets, **parameters)
-    except Exception as error:  # whatever a loss does with a value of a kind it does not expect
-        raise UserError(f"{where}parameters {parameters}: {error}") from None
+def _check_value(loss: Any, name: str) -> None:
+    """Refuse what only one's own loss may return, before the backward pass fails on it."""
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+        got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise UserError(f"loss.name {name}: its value must be one floating-point number, got {got}")
 
 
 def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
@@ -199,30 +204,27 @@ def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
         )
 
 
-def _warn_of_positives_alone(train: LabelledImages, config: VisionConfig) -> None:
-    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer.
+def _check_validation(validation: LabelledImages, name: str) -> None:
+    """Refuse a held-out part that cannot choose anything before an epoch is spent on it."""
+    refuse_without_positives(validation.labels)
+    labels, _ = labels_as_validated(validation.labels)
+    refuse_one_sided(validation, labels, "validation", name)
 
-    Whether a loss looks at unknown labels its gradient says. It is taken in as many classes as
-    there are: a loss may leave out the unknown labels of the highest scores alone.
-    """
-    if train.counts()["negative"]:
+
+def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:
+    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer."""
+    settings = config.loss
+    if train.counts()["negative"] or loss.uses_unknown(settings.parameters) is not False:
         return
-    settings, num_classes = config.loss, len(train.classes)
-    logits = torch.linspace(-3, 3, 2 * num_classes).reshape(2, num_classes).requires_grad_()
-    targets = torch.full((2, num_classes), UNKNOWN)
-    targets[0, 0] = POSITIVE
-    LOSSES[settings.name](logits, targets, **settings.parameters).backward()
-    assert logits.grad is not None
-    if not logits.grad[targets == UNKNOWN].any():
-        advice = (
-            ". If what a row does not list is absent: data.unlisted negative"
-            if config.data.name == "csv"
-            else ""
-        )
-        warnings.warn(
-            f"{train.source}: no label is known to be negative, and {settings.name} with "
-            f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
-            "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
-            f"negative{advice}",
-            stacklevel=3,
-        )
+    advice = (
+        ". If what a row does not list is absent: data.unlisted negative"
+        if config.data.name == "csv"
+        else ""
+    )
+    warnings.warn(
+        f"{train.source}: no label is known to be negative, and {settings.name} with "
+        f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
+        "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
+        f"negative{advice}",
+        stacklevel=3,
+    )

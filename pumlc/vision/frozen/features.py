@@ -1,8 +1,8 @@
 """Frozen features: every picture through the backbone once, kept in a file."""
 
+import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ import torch
 
 from pumlc.engine.config import plain
 from pumlc.engine.device import choose_device
-from pumlc.errors import UserError
+from pumlc.errors import warn_user
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
+from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.classifier import Classifier, create_classifier
 
 
@@ -58,51 +59,59 @@ def frozen_features(
         data: names the data set; its protocol settings play no part.
         model: names backbone and weights; its head plays no part.
         split: "train" or "test".
-        cache: folder of the feature files.
+        cache: folder of the feature files, ``~`` for the home folder.
+        batch_size: pictures at a time.
         workers: processes that read pictures.
         progress: called with the pictures done and their number.
 
     Raises:
-        UserError: a damaged cache file; see also the readers and ``create_classifier``.
+        UserError: a damaged or changed cache file; see also the readers and ``create_classifier``.
     """
     images = read_split(data, split)
+    network = functools.cache(lambda: frozen_network(data, model))
+    # what "auto" stands for the network says, the other weights need none for their name
+    weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv, data.image_size, split],
-        "model": [model.backbone, model.weights, *_version(model.weights)],
+        "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
     digest = hashlib.sha256(json.dumps(plain(key)).encode()).hexdigest()[:16]
-    file = cache / f"{data.name}_{split}_{digest}.npy"
-    if file.is_file():
-        features = _read_cache(file, len(images))
-    else:
-        cache.mkdir(parents=True, exist_ok=True)  # before the work, if it may not be written
-        features = pooled_features(
-            frozen_network(data, model),
+
+    def compute() -> np.ndarray:
+        return pooled_features(
+            network(),
             images,
             batch_size=batch_size,
             workers=workers,
             progress=progress,
         )
-        temporary = file.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            np.save(stream, features)
-        os.replace(temporary, file)
+
+    features = cached_matrix(cache, f"{data.name}_{split}_{digest}", len(images), compute)
     return SplitFeatures(features, images.labels, images.classes)
 
 
 def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
-    """The backbone with the weights it starts from, which have seen none of the data's labels."""
+    """The backbone with the weights it starts from, which have seen none of the data's labels.
+
+    Warns of random weights, whose features say little of the pictures.
+    """
+    if model.weights is None:
+        warn_user(
+            f"features of {model.backbone} with random weights (model.weights is not given): they "
+            "say little of the pictures; valid: 'pip', 'pretrained' or a weights file"
+        )
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split
         torch.default_generator.manual_seed(0)
-        classifier = create_classifier(
-            model.backbone, 1, local_global=False, head="linear", weights=model.weights
+        return create_classifier(
+            model.backbone,
+            1,
+            local_global=False,
+            head="linear",
+            weights=model.weights,
+            image_size=data.image_size,
         )
-    if data.image_size is not None:
-        size = data.image_size
-        classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}
-    return classifier
 
 
 def _version(weights: str | None) -> list[int]:
@@ -111,18 +120,6 @@ def _version(weights: str | None) -> list[int]:
         return []
     status = Path(weights).stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def _read_cache(file: Path, num_images: int) -> np.ndarray:
-    try:
-        features = np.load(file, allow_pickle=False)
-        if features.ndim != 2 or len(features) != num_images:
-            raise UserError(f"shape {features.shape}, not {num_images} rows")
-    except (ValueError, EOFError) as error:
-        raise UserError(
-            f"{file} holds no features of these pictures; delete it to compute them again: {error}"
-        ) from None
-    return features
 
 
 def pooled_features(

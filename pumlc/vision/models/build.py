@@ -1,17 +1,19 @@
 """From the settings of a run to its network, for training and for loading what was trained."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pumlc.engine.checkpoint import load_into, load_weights
 from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
-from pumlc.vision.models.classifier import Classifier, create_classifier, freeze
+from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.trained_part import freeze, train_last_stages
 
 
 def build_for_training(
@@ -19,12 +21,17 @@ def build_for_training(
 ) -> Classifier:
     """The network at its start: backbone weights loaded, frozen as the config says.
 
+    A backbone without a convolution that takes a local-global branch is trained without one, and
+    a warning says so.
+
     Args:
+        config: the settings of the run.
         classes: C names.
         observed_labels: [N, C] of the training part; the label graph is counted from them.
 
     Raises:
-        UserError: see `create_classifier` and `freeze`; or the head lacks its label vectors.
+        UserError: see `create_classifier`, `freeze` and `train_last_stages`; the head lacks its
+            label vectors; the network cannot take pictures of this size, or batches of one.
     """
     inputs: dict[str, Tensor] = {}
     if config.model.head == "ssgrl":
@@ -32,13 +39,28 @@ def build_for_training(
         if config.model.label_graph:
             inputs["label_graph"] = label_graph(observed_labels)
     model = _build(config, len(classes), config.model.weights, inputs)
+    _refuse_batches_of_one(model, config)
+    _try_picture(model, config)
+    if config.model.local_global and not model.converted:
+        warnings.warn(
+            f"model.local_global: {config.model.backbone} has no 3x3 convolution that takes a "
+            "local-global branch (a transformer, or larger kernels); it is trained without",
+            stacklevel=3,
+        )
     if config.model.trainable is not None:
         freeze(model, config.model.trainable)
+    elif config.model.train_stages is not None:
+        train_last_stages(model, config.model.train_stages, config.model.train_branches)
     return model
 
 
 def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) -> Classifier:
-    """The network of a run with weights it has saved.
+    """The network of a run with weights it has saved; nothing is downloaded.
+
+    Args:
+        config: the settings of the run.
+        num_classes: C.
+        weights_file: safetensors.
 
     Raises:
         UserError: the file is missing or holds weights of another network.
@@ -61,17 +83,48 @@ def _build(
     classifier = create_classifier(
         config.model.backbone,
         num_classes,
-        local_global=config.model.local_global,
+        local_global="auto" if config.model.local_global else False,
         head=config.model.head,
         weights=weights,
+        image_size=config.data.image_size,
         batch_norm=config.model.batch_norm,
         **inputs,
     )
-    if config.data.image_size is not None:
-        size = config.data.image_size
-        classifier.data_config = {**classifier.data_config, "input_size": (3, size, size)}
     # convolutions run up to twice as fast in this layout, on CPU and on GPU
     return classifier.to(memory_format=torch.channels_last)  # pyright: ignore
+
+
+def _refuse_batches_of_one(model: Classifier, config: VisionConfig) -> None:
+    """One picture has no statistics: BatchNorm fails where a single pixel of the map is left."""
+    if config.train.batch_size > 1 or config.model.batch_norm == "frozen":
+        return
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        raise UserError(
+            f"train.batch_size 1: {config.model.backbone} has {len(norms)} BatchNorm layers, which "
+            "take their statistics from the batch; valid: train.batch_size 2 or more, or "
+            "model.batch_norm frozen"
+        )
+
+
+def _try_picture(model: Classifier, config: VisionConfig) -> None:
+    """Score an empty picture, so that a size that the network cannot take is refused now.
+
+    timm has no other way to tell, and no type of its own for what goes wrong.
+    """
+    _, height, width = model.data_config["input_size"]
+    picture = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.inference_mode():
+            model.eval()(picture)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"model.backbone {config.model.backbone} with model.head {config.model.head} cannot "
+            f"take pictures of {height} x {width} pixels (data.image_size): {reason}"
+        ) from error
+    finally:
+        model.train()
 
 
 def _label_vectors(source: str | None, classes: tuple[str, ...]) -> Tensor:

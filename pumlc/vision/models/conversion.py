@@ -21,7 +21,7 @@ def add_local_global(
     minimum_channels: int = 16,
     depthwise: bool = True,
 ) -> list[str]:
-    """Replace convolutions of ``model`` by ``LocalGlobalConv``, in place; return their names.
+    """Replace convolutions of ``model`` by ``LocalGlobalConv``, in place.
 
     ========================  ==================================================================
     converted                 ``nn.Conv2d`` and timm's ``Conv2dSame`` with a square kernel in
@@ -35,8 +35,20 @@ def add_local_global(
     ``<name>.global_branch.*``. Heads and widths of a branch: see ``GlobalBranch``. Transformers
     (ViT, Swin) have no such convolutions: LG-conv does not apply to them.
 
-    Raises UserError when no convolution is converted, with what was found instead; for
-    ``heads`` or ``reduction`` below one.
+    Args:
+        model: any network, changed in place.
+        heads: most attention heads of a branch, at least 1.
+        reduction: divides the channels inside a branch, at least 1.
+        kernel_sizes: sides of the kernels that are converted.
+        minimum_channels: fewest input channels of a converted convolution.
+        depthwise: convert depthwise convolutions too.
+
+    Returns:
+        names of the converted convolutions, in the order of the model.
+
+    Raises:
+        UserError: no convolution is converted, with what there is instead.
+        ValueError: ``heads`` or ``reduction`` below 1.
 
     Source: arXiv 2306.16016, local-global convolution.
 
@@ -44,7 +56,43 @@ def add_local_global(
     >>> add_local_global(network)
     ['2']
     """
-    found: dict[str, nn.Conv2d] = {}
+    chosen, left = convolutions_to_convert(
+        model,
+        kernel_sizes=kernel_sizes,
+        minimum_channels=minimum_channels,
+        depthwise=depthwise,
+    )
+    if not chosen:
+        seen = "; ".join(f"{reason} ({name})" for reason, name in left.items()) or "none"
+        raise UserError(
+            f"no convolution of {type(model).__name__} takes a global branch: wanted kernel sizes "
+            f"{tuple(kernel_sizes)} and {minimum_channels} or more input channels; the network "
+            f"has {seen}. A transformer has no such convolutions: train it without LG-conv"
+        )
+    for name, conv in chosen.items():
+        parent, _, child = name.rpartition(".")
+        layer = LocalGlobalConv(conv, heads=heads, reduction=reduction)
+        setattr(model.get_submodule(parent), child, layer)
+    return list(chosen)
+
+
+def convolutions_to_convert(
+    model: nn.Module,
+    *,
+    kernel_sizes: tuple[int, ...] = (3,),
+    minimum_channels: int = 16,
+    depthwise: bool = True,
+) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
+    """The convolutions that `add_local_global` would convert, and why it would leave the others.
+
+    Args:
+        model: any network; it stays as it is.
+        kernel_sizes, minimum_channels, depthwise: see `add_local_global`.
+
+    Returns:
+        name -> convolution of those to convert; reason -> the first convolution left for it.
+    """
+    chosen: dict[str, nn.Conv2d] = {}
     left: dict[str, str] = {}
     for name, conv in _convolutions(model).items():
         if not set(conv.kernel_size) <= set(kernel_sizes):
@@ -58,28 +106,23 @@ def add_local_global(
         if reason:
             left.setdefault(reason, name)
         else:
-            found[name] = conv
-    if not found:
-        seen = "; ".join(f"{reason} ({name})" for reason, name in left.items()) or "none"
-        raise UserError(
-            f"no convolution of {type(model).__name__} takes a global branch: wanted kernel sizes "
-            f"{tuple(kernel_sizes)} and {minimum_channels} or more input channels; found {seen}. "
-            "A transformer has no such convolutions: train it without LG-conv"
-        )
-    for name, conv in found.items():
-        parent, _, child = name.rpartition(".")
-        layer = LocalGlobalConv(conv, heads=heads, reduction=reduction)
-        setattr(model.get_submodule(parent), child, layer)
-    return list(found)
+            chosen[name] = conv
+    return chosen, left
 
 
 @torch.no_grad()
 def fold_local_global(model: nn.Module) -> nn.Module:
     """Put every ``LocalGlobalConv`` of ``model`` into its inference form, in place.
 
-    Returns the model; its outputs are those it had in eval mode. Training ends here: the
-    statistics of the norms and the separate kernels are gone. A model without LG-conv comes back
-    as it is; a bare ``LocalGlobalConv`` stays whole beside the returned layer.
+    The outputs are those of eval mode. Training ends here: the statistics of the norms and the
+    separate kernels are gone.
+
+    Args:
+        model: a network; one without LG-conv stays as it is. A bare ``LocalGlobalConv`` is left
+            whole, and its inference form returned.
+
+    Returns:
+        the model.
 
     >>> network = nn.Sequential(nn.Conv2d(16, 16, 3)).eval()
     >>> names = add_local_global(network)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pumlc.engine.config import check_seed, require
-from pumlc.vision.config import DataConfig, ModelConfig
-from pumlc.vision.frozen.heads import Method, ProbeConfig
+from pumlc.vision.config import KNOWN, DataConfig, ModelConfig
+from pumlc.vision.frozen.config import Method, ProbeConfig
 
 # what the sweep or the extraction of features itself decides about data and model
 _SWEPT = (
@@ -20,9 +20,9 @@ _SWEPT = (
 )
 _UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
 _USED_MODEL = ("backbone", "weights")
-# the options of tools/train.py that a cell of the fine-tuning mode is made of
-_CELL_OPTIONS = ("--config", "--out", "--resume", "--data", "--loss", "--train")
-_CELL_SETTINGS = ("--data.known", "--data.label_seed", "--data.validation", "--train.seed")
+# what the sweep decides about a cell of the fine-tuning mode: no option may
+_CELL_SETTINGS = ("data.known", "data.label_seed", "data.validation", "train.seed")
+_CELL_GROUPS = ("config", "out", "resume", "data", "loss", "train")
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class FeatureMode:
     """backbone and weights"""
     probe: ProbeConfig
     """how the heads are trained"""
-    cache: str = "features"
+    cache: str = "~/.cache/pumlc/features"
     """folder of the extracted features"""
     workers: int = 0
     """processes that read pictures while features are extracted"""
@@ -43,16 +43,16 @@ class FeatureMode:
 
 @dataclass(kw_only=True)
 class FineTuneMode:
-    """One tools/train.py and one tools/evaluate.py process per cell."""
+    """A network is trained and evaluated in every cell."""
 
     base: str
-    """config of tools/train.py; its loss, known proportion and seeds are replaced"""
+    """settings of an image run, a YAML file; the sweep replaces loss, known proportion and seeds"""
     validation: float = 0.2
     """part of the training pictures held out; it chooses among the saved weights"""
     classes: list[str] = field(default_factory=list)
     """also average over these classes"""
     options: list[str] = field(default_factory=list)
-    """further options of tools/train.py, as on its command line"""
+    """further settings of the runs, as on the command line: --model.weights FILE"""
 
 
 @dataclass(kw_only=True)
@@ -138,19 +138,16 @@ def _check_features(mode: FeatureMode) -> None:
 
 
 def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
-    """Refuse what tools/train.py cannot do, and options that would replace a part of the grid."""
+    """Refuse what a network is not trained with, and options that would replace the grid."""
     require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
-    for name in mode.classes:
-        valid = "names without a comma, which separates them in tools/evaluate.py"
-        require("," not in name, "fine_tune.classes", name, valid)
     for option in mode.options:
-        name = option.partition("=")[0]
-        fixed = name in (*_CELL_OPTIONS, *_CELL_SETTINGS) or name.startswith("--loss.")
+        name = option.partition("=")[0].removeprefix("--")
+        fixed = option.startswith("--") and name in (*_CELL_GROUPS, *_CELL_SETTINGS)
         require(
-            not fixed,
+            not (fixed or option.startswith("--loss.")),
             "fine_tune.options",
             option,
-            "options that the sweep does not set itself; it sets the loss, --config, --out, "
+            "settings that the sweep does not decide itself; it decides the loss, the folder, "
             + ", ".join(_CELL_SETTINGS),
         )
     for method_name, method in methods.items():
@@ -159,8 +156,8 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
             require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")
         for parameter, value in method.loss.parameters.items():
             require(
-                value != "known",
+                value != KNOWN,
                 f"methods.{method_name}.loss.parameters.{parameter}",
                 value,
-                "a value of the loss in fine_tune ('known' is for features)",
+                f"a value of the loss in fine_tune ({KNOWN!r} is for features)",
             )

@@ -11,14 +11,15 @@ import torch
 
 from pumlc.engine.config import plain
 from pumlc.errors import UserError
-from pumlc.sweep.grid import Cell, Row, Run, Settings
+from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
 from pumlc.vision.data.split import read_split
+from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures, frozen_features
-from pumlc.vision.frozen.heads import Method, ProbeConfig, ProbeData, probe_cell, probe_data
+from pumlc.vision.frozen.probe import ProbeData, probe_cell, probe_data
 from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import FeatureMode, SweepConfig
-from pumlc.vision.task import try_loss
+from pumlc.vision.sweep.losses import check_method
 
 
 def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
@@ -79,11 +80,7 @@ def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
     for split, images in (("train", train), ("test", test)):
         refuse_one_sided(images, images.labels, split, mode.data.name)
     for name, method in methods.items():
-        prior = torch.full((len(train.classes),), 0.5)  # in the place of what will be known
-        values = method.loss.parameters.items()
-        parameters = {key: prior if value == "known" else value for key, value in values}
-        where = f"methods.{name}.loss."
-        try_loss(method.loss.name, parameters, len(train.classes), where=where)
+        check_method(name, method, epochs=mode.probe.epochs, num_classes=len(train.classes))
     unknown = sorted(set(mode.probe.classes) - set(train.classes))
     if unknown:
         raise UserError(

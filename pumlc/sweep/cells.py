@@ -1,0 +1,180 @@
+"""The cells of a sweep, a grid of methods, proportions and seeds: the missing ones are run.
+
+OUT/cells/METHOD-PROPORTION-SEED.json    one per finished cell; deleted, it is run again
+OUT/results.csv                          every row of every finished cell, rewritten after each
+"""
+
+import dataclasses
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from pumlc.errors import UserError
+from pumlc.files import read_json, write_csv, write_json
+from pumlc.sweep.process import RemoteError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep. Its fields are the first columns of each of its rows."""
+
+    method: str
+    proportion: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"{self.method}-{self.proportion:g}-{self.seed}"
+
+
+CELL_COLUMNS = tuple(field.name for field in dataclasses.fields(Cell))
+
+Settings = Callable[[Cell], Any]
+"""What decides a cell's result, as plain JSON."""
+Run = Callable[[Cell], list[Row]]
+"""The rows of a cell, one for each candidate that validation chooses among."""
+
+
+def grid(methods: Sequence[str], proportions: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
+    """All cells; a whole table of the first seed is finished before the next seed starts."""
+    cells = itertools.product(seeds, proportions, methods)
+    return [Cell(method, proportion, seed) for seed, proportion, method in cells]
+
+
+class FailedCells(UserError):
+    """Some cells failed; the others were run.
+
+    Attributes:
+        reasons: name of a failed cell -> one line about its error.
+        rows: the rows of the finished cells.
+    """
+
+    def __init__(self, reasons: dict[str, str], num_cells: int, rows: list[Row]) -> None:
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"{len(reasons)} of {num_cells} cells failed:{lines}")
+        self.reasons = reasons
+        self.rows = rows
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    out: Path,
+    settings: Settings,
+    run: Run,
+    *,
+    workers: int = 1,
+) -> list[Row]:
+    """Run the cells that have no file yet; a cell that was killed has none and is run again.
+
+    A cell that fails stops no other. An error of the user's is one line of the summary; any other
+    exception is also shown with its traceback on stderr, since it is a fault of the program or of
+    the user's own loss.
+
+    Args:
+        cells: all cells of the sweep.
+        out: folder of the sweep.
+        settings: what decides a cell's result, as plain JSON; kept beside it.
+        run: returns the rows of a cell.
+        workers: cells at a time.
+
+    Returns:
+        the rows of all cells, which ``OUT/results.csv`` has too.
+
+    Raises:
+        UserError: a finished cell was run with other settings, or its file is damaged.
+        FailedCells: after all the others have been run.
+    """
+    folder = out / "cells"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {cell: folder / f"{cell.name}.json" for cell in cells}
+    rows_of = {cell: _finished_rows(file, settings(cell)) for cell, file in files.items()}
+    missing = [cell for cell in cells if rows_of[cell] is None]
+    reasons: dict[str, str] = {}
+    progress, lock = _Progress(len(missing)), Lock()
+
+    def work(cell: Cell) -> None:
+        try:
+            rows = run(cell)
+            write_json(files[cell], {"settings": settings(cell), "rows": rows})
+            rows_of[cell] = rows
+        except (UserError, OSError) as error:
+            reasons[cell.name] = str(error)
+        except Exception as error:  # a border: one fault must not end hours of other cells
+            traceback.print_exception(error)
+            reasons[cell.name] = f"{_fault(error)} (its traceback is shown above)"
+        with lock:
+            _write_results(rows_of, out)
+            progress.show(cell, reasons.get(cell.name))
+
+    if workers == 1:
+        for cell in missing:  # in this thread, so that Ctrl-C ends the cell and its processes
+            work(cell)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, missing))
+    rows = _write_results(rows_of, out)  # even if no cell was missing
+    if reasons:
+        raise FailedCells(reasons, len(cells), rows)
+    return rows
+
+
+class _Progress:
+    """A printed line for each cell that ends, with the time that the others will take."""
+
+    def __init__(self, num_cells: int) -> None:
+        self.num_cells, self.num_done = num_cells, 0
+        self.started = time.monotonic()
+
+    def show(self, cell: Cell, reason: str | None) -> None:
+        self.num_done += 1
+        seconds = time.monotonic() - self.started
+        left = seconds / self.num_done * (self.num_cells - self.num_done)
+        failed = "" if reason is None else f" failed: {reason}"
+        print(
+            f"{self.num_done}/{self.num_cells} {cell.name}{failed}: {seconds:.0f} s, "
+            f"{left:.0f} s left",
+            flush=True,
+        )
+
+
+def _fault(error: Exception) -> str:
+    """Type and message of an exception, also of one in another process."""
+    return str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}"
+
+
+def _finished_rows(file: Path, settings: Any) -> list[Row] | None:
+    """The rows of a finished cell, None if it is to be run."""
+    if not file.is_file():
+        return None
+    try:
+        content = read_json(file)
+        recorded, rows = content["settings"], [dict(row) for row in content["rows"]]
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file} is damaged: it has no settings and rows of a cell; delete it to run it again"
+        ) from error
+    if recorded != settings:
+        raise UserError(
+            f"{file} was run with other settings than the sweep gives it now; delete it to run it "
+            "again, or choose another folder for the sweep"
+        )
+    return rows
+
+
+def _write_results(rows_of: dict[Cell, list[Row] | None], out: Path) -> list[Row]:
+    """Write the rows of the finished cells to ``OUT/results.csv`` and return them."""
+    rows = [
+        {**dataclasses.asdict(cell), **row} for cell, rows in rows_of.items() for row in rows or ()
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_csv(out / "results.csv", columns, ([row.get(name) for name in columns] for row in rows))
+    return rows

@@ -1,0 +1,77 @@
+"""The parts of a data set that an audit ranks apart, with the labels that a run saw."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
+from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
+from pumlc.vision.config import DataConfig
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.seen import fingerprints
+from pumlc.vision.data.split import TrainingData, training_data
+
+
+class Part(NamedTuple):
+    """Pictures that are ranked together.
+
+    Attributes:
+        name: "train", "validation" or that of a split.
+        images: the pictures with the labels that are suspected.
+        true_labels: [N, C] in {1, 0, -1}; None where no label was changed on purpose.
+    """
+
+    name: str
+    images: LabelledImages
+    true_labels: np.ndarray | None
+
+
+def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
+    """Validation part, if there is one, and training part of a run, as training saw them.
+
+    Args:
+        run_dir: the run folder.
+        config: the data of the run, where they are now.
+        seed: that of the run; it decided what was held out.
+
+    Raises:
+        UserError: pictures or labels are not those of the run any more.
+    """
+    data = training_data(config, seed=seed)
+    manifest = read_manifest(run_dir / "label_manifest.npz")
+    if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
+        raise UserError(
+            f"{data.train.source}: {data.manifest.shape} labels with mask "
+            f"{data.manifest.mask_hash}; the run was trained on {manifest.shape} with mask "
+            f"{manifest.mask_hash}: the files have changed since"
+        )
+    if RunFolder(run_dir).read().get("data", fingerprints(data)) != fingerprints(data):
+        raise UserError(
+            f"{data.train.source}: pictures or labels are not those that {run_dir} was trained on"
+        )
+    true_labels = _true_labels(manifest, data) if manifest.changed().any() else None
+    parts = [Part("train", data.train, None if true_labels is None else true_labels[data.rows])]
+    if data.validation is not None:
+        held_out = None if true_labels is None else _true_validation(true_labels, data)
+        parts.insert(0, Part("validation", data.validation, held_out))
+    return parts
+
+
+def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:
+    """The labels of the training split before some of them were changed."""
+    observed = np.full(manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
+    observed[data.rows] = data.train.labels
+    if data.validation is not None and data.validation_rows is not None:
+        observed[data.validation_rows] = data.validation.labels
+    return manifest.restore(observed)
+
+
+def _true_validation(true_labels: np.ndarray, data: TrainingData) -> np.ndarray:
+    """The same of the validation part, which may be a split of its own."""
+    if data.validation_manifest is None:
+        assert data.validation_rows is not None
+        return true_labels[data.validation_rows]
+    assert data.validation is not None
+    return data.validation_manifest.restore(data.validation.labels)

@@ -1,0 +1,71 @@
+"""Settings of heads on frozen features."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pumlc.engine.config import require
+from pumlc.vision.config import LossConfig, check_loss
+
+
+@dataclass(kw_only=True)
+class Method:
+    """A loss and how its numbers move during training."""
+
+    loss: LossConfig
+    """the loss; the parameter value "known" becomes each class's share of positives among the known
+    training labels (the prior of nnPU)"""
+    first_epoch: dict[str, float] = field(default_factory=dict)
+    """parameters that have another value in the first epoch (SPLC: threshold 1)"""
+    per_epoch: dict[str, float] = field(default_factory=dict)
+    """parameters that grow by so much with every epoch after the first (LL-R: rate)"""
+
+    def __post_init__(self) -> None:
+        name, start = self.loss.name, self.loss.parameters
+        for parameter in self.per_epoch:
+            require(
+                type(start.get(parameter)) in (int, float),
+                f"loss.parameters.{parameter} of {name}",
+                start.get(parameter),
+                "a number to start from, since per_epoch lets it grow",
+            )
+        check_loss(name, self.parameters(1), where="first_epoch: loss")
+
+    def parameters(self, epoch: int) -> dict[str, Any]:
+        """The loss's keyword arguments in an epoch, counted from 1; "known" is left as it is."""
+        values: dict[str, Any] = dict(self.loss.parameters)
+        for name, growth in self.per_epoch.items():
+            values[name] = float(values[name]) + growth * (epoch - 1)
+        if epoch == 1:
+            values.update(self.first_epoch)
+        return values
+
+
+@dataclass(kw_only=True)
+class ProbeConfig:
+    """How heads are trained, the same for every method."""
+
+    learning_rates: list[float]
+    """Adam's learning rates to choose from"""
+    epochs: list[int]
+    """numbers of epochs to choose from"""
+    batch_size: int
+    """pictures per step; the statistics of a coupled loss are those of one batch"""
+    validation: float = 0.2
+    """part of the training pictures held out; their known labels choose rate and epochs"""
+    min_positives: int = 5
+    """a class is frequent with so many positives in the complete train labels and in test"""
+    trained: Literal["all", "test", "frequent"] = "all"
+    """classes that are trained and scored: all, those with a positive in test, frequent ones; the
+    last two are taken by complete labels, which a real annotator would not have"""
+    classes: list[str] = field(default_factory=list)
+    """also average over these classes"""
+
+    def __post_init__(self) -> None:
+        rates = self.learning_rates
+        require(min(rates, default=0) > 0, "probe.learning_rates", rates, "at least one, above 0")
+        require(min(self.epochs, default=0) >= 1, "probe.epochs", self.epochs, "at least 1")
+        for name in ("learning_rates", "epochs", "classes"):
+            values = getattr(self, name)
+            require(len(set(values)) == len(values), f"probe.{name}", values, "different values")
+        require(self.batch_size >= 2, "probe.batch_size", self.batch_size, "at least 2")
+        require(0 < self.validation < 1, "probe.validation", self.validation, "in (0, 1)")

@@ -1,0 +1,197 @@
+"""Heads on frozen features as cells of a sweep: known labels choose, the test split measures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pumlc.errors import UserError
+from pumlc.files import complete_file
+from pumlc.labels import POSITIVE, keep_proportion
+from pumlc.metrics import average_precision
+from pumlc.vision.frozen.config import Method, ProbeConfig
+from pumlc.vision.frozen.features import SplitFeatures
+from pumlc.vision.frozen.heads import Heads, standardisation
+
+_MATRICES = ("train", "train_labels", "test", "test_labels")
+
+
+@dataclass(frozen=True)
+class ProbeData:
+    """What cells train on and are measured by.
+
+    Attributes:
+        train: standardised features [N, D] of the training split.
+        train_labels: [N, C] complete labels; a cell hides its part of them itself.
+        test: features [M, D] of the test split, standardised by the training split.
+        test_labels: [M, C].
+        averages: name of an average -> the columns it is over.
+    """
+
+    train: Tensor
+    train_labels: np.ndarray
+    test: Tensor
+    test_labels: np.ndarray
+    averages: dict[str, list[int]]
+
+    def save(self, file: Path) -> None:
+        """Write a file that `load` maps into memory."""
+        content = {name: torch.as_tensor(getattr(self, name)) for name in _MATRICES}
+        with complete_file(file, binary=True) as stream:
+            torch.save({**content, "averages": self.averages}, stream)
+
+    @staticmethod
+    def load(file: Path) -> "ProbeData":
+        """Read a file of `save`; processes that read it share its memory."""
+        content = torch.load(file, mmap=True, weights_only=True)
+        content.update({n: content[n].numpy() for n in _MATRICES if n.endswith("labels")})
+        return ProbeData(**content)
+
+
+def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -> ProbeData:
+    """Standardise by the training pictures and list the classes that results are averaged over.
+
+    Raises:
+        UserError: the held-out part or the rest would be empty, ``config.classes`` has a class that
+            is unknown or not trained, or no class is frequent.
+    """
+    num_held_out = round(config.validation * len(train.labels))
+    if not 0 < num_held_out < len(train.labels):
+        raise UserError(
+            f"probe.validation {config.validation} of {len(train.labels)} pictures leaves none on "
+            "one side"
+        )
+    enough = [(part.labels == POSITIVE).sum(0) >= config.min_positives for part in (train, test)]
+    frequent = np.flatnonzero(enough[0] & enough[1])
+    if not len(frequent):
+        raise UserError(f"no class has {config.min_positives} positives in train and in test")
+    columns = {
+        "all": np.arange(len(train.classes)),
+        "test": np.flatnonzero((test.labels == POSITIVE).any(0)),
+        "frequent": frequent,
+    }[config.trained]
+    names = [train.classes[c] for c in columns]
+    _check_classes(config, train.classes, names)
+    averages = {
+        "all": list(range(len(columns))),
+        "frequent": [i for i, c in enumerate(columns) if c in frequent],
+    }
+    if config.classes:
+        averages["listed"] = [names.index(name) for name in config.classes]
+    standardised = standardisation(train.features)
+    return ProbeData(
+        standardised(train.features),
+        train.labels[:, columns],
+        standardised(test.features),
+        test.labels[:, columns],
+        averages,
+    )
+
+
+def _check_classes(config: ProbeConfig, classes: tuple[str, ...], trained: list[str]) -> None:
+    """Refuse names in ``config.classes`` that are not among the trained classes."""
+    left_out = sorted(set(config.classes) & set(classes) - set(trained))
+    if left_out:
+        kept = {
+            "test": "a positive in test",
+            "frequent": f"at least {config.min_positives} positives in train and in test",
+        }[config.trained]
+        raise UserError(
+            f"probe.classes: {left_out} are left out by probe.trained {config.trained}, which "
+            f"takes the classes with {kept}; valid: {', '.join(trained)}"
+        )
+    unknown = sorted(set(config.classes) - set(trained))
+    if unknown:
+        raise UserError(f"probe.classes: {unknown} are not among the {len(trained)} classes")
+
+
+def probe_cell(
+    data: ProbeData,
+    method: Method,
+    config: ProbeConfig,
+    proportion: float,
+    seed: int,
+    *,
+    mask_seed: int | None = None,
+) -> list[dict[str, Any]]:
+    """Train on the known labels of one mask; a row for every learning rate and number of epochs.
+
+    ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
+    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    labels nor those of the test split decide anything here; but with ``trained`` "test" or
+    "frequent" `probe_data` has taken the classes by them.
+
+    Args:
+        data: features and complete labels.
+        method: the loss.
+        config: how heads are trained.
+        proportion: the part of the training labels that is known.
+        seed: decides mask (HCP protocol), held-out part, order and mixtures.
+        mask_seed: decides the mask in the place of ``seed``, which then decides the rest; None:
+            ``seed`` decides both.
+    """
+    rows = []
+    for epoch, trained in trained_heads(data, method, config, proportion, seed, mask_seed):
+        of_rates = zip(
+            config.learning_rates,
+            trained.heads.logits(data.train[trained.held_out]),
+            trained.heads.logits(data.test),
+            strict=True,
+        )
+        for rate, validation_logits, test_logits in of_rates:
+            row = {"learning_rate": rate, "epochs": epoch}
+            known = average_precision(validation_logits, trained.observed[trained.held_out])
+            row["validation"] = _mean_percent(known)
+            if "listed" in data.averages:
+                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
+            each = average_precision(test_logits, data.test_labels)
+            for name, columns in data.averages.items():
+                row[name] = _mean_percent(each[columns])
+            rows.append(row)
+    return rows
+
+
+class Trained(NamedTuple):
+    """Heads after a number of epochs.
+
+    Attributes:
+        heads: one for each learning rate.
+        observed: the labels that were known, [N, C].
+        held_out: the rows that were not trained on.
+    """
+
+    heads: Heads
+    observed: np.ndarray
+    held_out: np.ndarray
+
+
+def trained_heads(
+    data: ProbeData,
+    method: Method,
+    config: ProbeConfig,
+    proportion: float,
+    seed: int,
+    mask_seed: int | None = None,
+) -> Iterator[tuple[int, Trained]]:
+    """Train as `probe_cell` does; each number of epochs of the config with the heads after it."""
+    mask_seed = seed if mask_seed is None else mask_seed
+    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
+    order = np.random.RandomState(seed).permutation(len(observed))
+    num_held_out = round(config.validation * len(observed))
+    held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
+    labels = torch.from_numpy(observed[fitted])
+    heads = Heads(data.train.shape[1], labels, config.learning_rates, method, seed)
+    for epoch in range(1, max(config.epochs) + 1):
+        heads.train_epoch(data.train[fitted], config.batch_size, epoch)
+        if epoch in config.epochs:
+            yield epoch, Trained(heads, observed, held_out)
+
+
+def _mean_percent(values: np.ndarray) -> float | None:
+    """Mean over the classes that have a value, in percent; None if none has."""
+    known = values[~np.isnan(values)]
+    return 100 * float(known.mean()) if len(known) else None
