@@ -26,11 +26,12 @@ from transformers import BertConfig, BertModel
 from pumlc.text.config import LossConfig
 from pumlc.text.data.tokens import TokenizedTexts
 from pumlc.text.models.embedding import encode_rows
-from pumlc.text.models.encoder import DualEncoder, Head, TextEncoder
+from pumlc.text.models.encoder import DualEncoder, TextEncoder
+from pumlc.text.models.head import Head
 from pumlc.text.retrieval import search as search_module
 from pumlc.text.retrieval.search import faiss_search, search
 from pumlc.text.training.gradcache import Side, cached_backward
-from pumlc.text.training.objective import contrastive_loss
+from pumlc.text.training.objective import Objective
 
 QUERIES, LABELS, WIDTH = 7_000, 78_741, 384
 CPU = torch.device("cpu")
@@ -104,10 +105,10 @@ def make_step(
     ones = np.ones(columns.size, bool)
     positives = sp.csr_array((ones, (rows, columns.ravel())), shape)
     positives.sum_duplicates()
-    config = LossConfig(name="decoupled_softmax", temperature=0.05, score_chunk=8192)
+    objective = Objective(LossConfig(name="decoupled_softmax", temperature=0.05, score_chunk=8192))
 
     def loss(left: Tensor, right: Tensor) -> Tensor:
-        return contrastive_loss(left, right, positives, config, process_group=None)
+        return objective(left, right, positives, process_group=None)
 
     def side(encoder: TextEncoder, tokens: TokenizedTexts, chunk: int) -> Side:
         size = chunk if cached else len(tokens)

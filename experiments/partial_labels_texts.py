@@ -24,9 +24,10 @@ from pumlc.sweep.tables import chosen_settings, markdown
 from pumlc.text.data.readers import read_corpus
 from pumlc.text.data.text_split import TextSplit
 from pumlc.text.data.tokens import tokenize
+from pumlc.text.models.build import model_source
 from pumlc.text.models.embedding import embed
-from pumlc.text.models.encoder import load_encoder, load_tokenizer, read_head
-from pumlc.text.task import model_source
+from pumlc.text.models.pretrained import load_encoder, load_tokenizer
+from pumlc.text.models.sentence_transformers import read_head
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
 from pumlc.vision.frozen.probe import probe_cell, probe_data

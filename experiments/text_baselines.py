@@ -33,10 +33,11 @@ from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.tokens import cached_tokens
 from pumlc.text.evaluation import measure_embeddings, measure_ranking, report, set_facts
-from pumlc.text.models.embedding import embed_shared_out
-from pumlc.text.models.encoder import load_tokenizer
+from pumlc.text.models.build import model_source
+from pumlc.text.models.embedding import Embedder
+from pumlc.text.models.pretrained import load_tokenizer
 from pumlc.text.retrieval.ranking import DEPTH
-from pumlc.text.task import TextTask, model_source
+from pumlc.text.task import TextTask
 
 ROWS_AT_A_TIME = 256
 
@@ -126,13 +127,13 @@ def untrained(config: TextConfig) -> tuple[Corpus, dict[str, Any]]:
         max_length=config.data.document_length,
         folder=Path(config.data.token_cache).expanduser(),
     )
-    sizes = config.encoder.document_chunk, config.encoder.label_chunk
-    queries, labels = (
-        embed_shared_out(tower, side, np.arange(len(side)), accelerator, chunk_size=size)
-        for tower, side, size in zip(
-            (model.documents, model.labels), (tokens, task.labels), sizes, strict=True
-        )
+    embedder = Embedder(
+        model,
+        document_chunk=config.encoder.document_chunk,
+        label_chunk=config.encoder.label_chunk,
+        accelerator=accelerator,
     )
+    queries, labels = embedder.documents(tokens), embedder.label_texts(task.labels)
     entry = measure_embeddings(
         queries, labels, documents, task.corpus, config.data.propensity, "exact", accelerator
     )

@@ -124,7 +124,7 @@ def read_text(path: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1  # the object has no byte order mark
         raise UserError(
             f"{path}, line {line}: not UTF-8 ({error.reason}); save it in UTF-8"
         ) from error

@@ -6,8 +6,8 @@ Neither torch nor transformers is imported before a loss is checked, so that ``-
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pumlc.engine.config import TrainConfig, closest, require
-from pumlc.errors import UserError
+from pumlc.engine.config import TrainConfig, require
+from pumlc.errors import UserError, closest
 from pumlc.text.data.layouts import Layout
 from pumlc.text.models.head import Pooling
 

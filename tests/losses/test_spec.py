@@ -138,7 +138,7 @@ def test_ranges_are_those_of_the_function(name, settings):
     loss, num_classes = LOSSES[name], 4
     logits = torch.linspace(-2, 2, 12).reshape(3, num_classes)
     targets = torch.tensor([[1, -1, 0, 1], [0, 1, -1, 0], [-1, 0, 1, 0]])
-    for parameter_name, parameter in loss.parameters.items():
+    for parameter_name, parameter in (loss.parameters or {}).items():
         if parameter.kind in ("tensor", "flag"):
             continue
         for value in values_at_the_bounds(parameter, num_classes):

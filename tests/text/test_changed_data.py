@@ -10,7 +10,8 @@ from small_texts import fresh_accelerator, text_config
 
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
-from pumlc.engine.run import RunFolder, read_json, write_json
+from pumlc.engine.run import RunFolder
+from pumlc.files import read_json, write_json
 from pumlc.text.data.corpus import fingerprint
 from pumlc.text.data.readers import read_corpus
 from pumlc.text.evaluation import evaluate_run

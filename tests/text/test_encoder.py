@@ -13,15 +13,10 @@ from transformers import AutoModel
 
 from pumlc.engine.checkpoint import load_into, save_weights
 from pumlc.text.data.tokens import tokenize
-from pumlc.text.models.encoder import (
-    DualEncoder,
-    Head,
-    TextEncoder,
-    check_length,
-    load_encoder,
-    load_tokenizer,
-    read_head,
-)
+from pumlc.text.models.encoder import DualEncoder, TextEncoder
+from pumlc.text.models.head import Head
+from pumlc.text.models.pretrained import check_length, load_encoder, load_tokenizer
+from pumlc.text.models.sentence_transformers import read_head
 
 TEXTS = ["red apple", "blue bird flies fruit colour", "fish"]
 

@@ -13,7 +13,7 @@ from pumlc.losses import LOSSES, pu_loss
 from pumlc.text.config import LossConfig
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.task import TextTask
-from pumlc.text.training.objective import contrastive_loss
+from pumlc.text.training.objective import Objective
 
 CASES = {
     "softmax": ("softmax", {}, None),
@@ -84,9 +84,7 @@ def test_the_loss_is_that_of_the_pairs_that_are_left(batch, case):
         name=name, temperature=0.5, bias=-0.2, parameters=parameters, score_chunk=chunk
     )
     documents, labels, positives, excluded = batch
-    value = contrastive_loss(
-        documents, labels, positives, config, process_group=None, excluded=excluded
-    )
+    value = Objective(config)(documents, labels, positives, process_group=None, excluded=excluded)
     dense = [torch.from_numpy(matrix.toarray()) for matrix in (positives, excluded)]
     expected = naive_loss(documents @ labels.T / 0.5 - 0.2, *dense, config)
     torch.testing.assert_close(value, expected)
@@ -102,7 +100,7 @@ def test_nothing_excluded_is_the_plain_loss(batch, case):
     config = LossConfig(name=name, temperature=0.5, parameters=parameters, score_chunk=chunk)
     documents, labels, positives, _ = batch
     plain, apart = (
-        contrastive_loss(documents, labels, positives, config, process_group=None, excluded=none)
+        Objective(config)(documents, labels, positives, process_group=None, excluded=none)
         for none in (None, sp.csr_array((8, 13), dtype=bool))
     )
     torch.testing.assert_close(apart, plain)

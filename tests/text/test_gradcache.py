@@ -9,7 +9,9 @@ from torch import nn
 
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.models.embedding import encode_rows, length_sorted_chunks
-from pumlc.text.models.encoder import DualEncoder, Head, load_encoder
+from pumlc.text.models.encoder import DualEncoder
+from pumlc.text.models.head import Head
+from pumlc.text.models.pretrained import load_encoder
 from pumlc.text.training import gradcache
 from pumlc.text.training.gradcache import Side, cached_backward
 

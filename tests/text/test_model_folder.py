@@ -11,13 +11,10 @@ from safetensors.torch import save_file
 from small_texts import write_sentence_transformers
 from transformers import AutoModel
 
-from pumlc.text.models.encoder import (
-    Head,
-    check_vocabulary,
-    load_encoder,
-    load_tokenizer,
-    read_head,
-)
+from pumlc.errors import UserError
+from pumlc.text.models.head import Head
+from pumlc.text.models.pretrained import check_vocabulary, load_encoder, load_tokenizer
+from pumlc.text.models.sentence_transformers import read_head
 
 
 @pytest.fixture
@@ -41,7 +38,6 @@ def cut_weights(folder):
     [
         (cut_weights, "incomplete"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"0" * 99), "header"),
-        (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON"),
         (
             lambda folder: damage_config(folder, intermediate_size=64),
             r"do not fit config.json: encoder.layer.0.*.bias is \[32\], not \[64\]",
@@ -56,6 +52,13 @@ def cut_weights(folder):
 def test_a_damaged_model_folder_is_one_line(st_folder, damage, message):
     damage(st_folder)
     with pytest.raises(ValueError, match=f"no encoder in {st_folder}: .*{message}") as caught:
+        load_encoder(str(st_folder), Head())
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_are_no_json_are_one_line(st_folder):
+    (st_folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=f"{st_folder}/config.json: not JSON") as caught:
         load_encoder(str(st_folder), Head())
     assert "\n" not in str(caught.value)
 

@@ -1,7 +1,5 @@
 """Candidate labels of a step, and the loss over them."""
 
-import inspect
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from pumlc.losses import LOSSES, decoupled_softmax_loss
 from pumlc.text.config import LossConfig
 from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
-from pumlc.text.training.objective import COUPLE_LABELS, contrastive_loss
+from pumlc.text.training.objective import Objective
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 8))
@@ -90,7 +88,7 @@ def embeddings():
 def test_each_loss_is_that_of_the_scaled_inner_products(embeddings, name):
     documents, labels, positives = embeddings
     config = LossConfig(name=name, temperature=0.7, bias=-0.3, parameters=PARAMETERS[name])
-    value = contrastive_loss(documents, labels, positives, config, process_group=None)
+    value = Objective(config)(documents, labels, positives, process_group=None)
     dense = torch.from_numpy(positives.toarray())
     expected = LOSSES[name](
         documents @ labels.T / 0.7 - 0.3, dense.to(torch.int8), **PARAMETERS[name]
@@ -98,18 +96,11 @@ def test_each_loss_is_that_of_the_scaled_inner_products(embeddings, name):
     torch.testing.assert_close(value, expected)
 
 
-def test_losses_that_couple_labels_take_a_process_group_over_labels():
-    for name in PARAMETERS:
-        assert (name in COUPLE_LABELS) == (
-            "hold different labels" in (inspect.getdoc(LOSSES[name]))
-        )
-
-
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_scores_in_chunks_give_the_same_loss_and_gradients(embeddings, chunk):
     documents, labels, positives = embeddings
     config = LossConfig(name="decoupled_softmax", temperature=0.3, score_chunk=chunk)
-    chunked = contrastive_loss(documents, labels, positives, config, process_group=None)
+    chunked = Objective(config)(documents, labels, positives, process_group=None)
     dense = torch.from_numpy(positives.toarray())
     expected = decoupled_softmax_loss(documents @ labels.T / 0.3, dense)
     torch.testing.assert_close(chunked, expected)

@@ -18,7 +18,7 @@ from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
 from pumlc.files import read_json
 from pumlc.text.task import TextTask
-from pumlc.text.training.sharding import gather_embeddings, share_of, sum_gradients
+from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
 
 STEPS = {
     "softmax": {"loss__name": "softmax"},
@@ -93,11 +93,11 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
     group = torch.distributed.group.WORLD
 
     # uneven shares, and a gradient that each rank knows a part of
-    own = torch.arange(6.0).view(3, 2)[share_of(3, rank, 2)].requires_grad_()
-    everyone = gather_embeddings(own, share_of(3, rank, 2), 3, group)
+    own = torch.arange(6.0).view(3, 2)[shard_of(3, rank, 2)].requires_grad_()
+    everyone = gather_embeddings(own, shard_of(3, rank, 2), 3, group)
     assert torch.equal(everyone, torch.arange(6.0).view(3, 2))
     (everyone * (rank + 1) * torch.tensor([[1.0], [2.0], [3.0]])).sum().backward()
-    expected = 3 * torch.tensor([[1.0], [2.0], [3.0]])[share_of(3, rank, 2)].expand(-1, 2)
+    expected = 3 * torch.tensor([[1.0], [2.0], [3.0]])[shard_of(3, rank, 2)].expand(-1, 2)
     assert torch.equal(own.grad, expected)
 
     # a weight that one rank has no gradient of, and one that nobody uses
@@ -170,7 +170,7 @@ def test_a_run_on_two_ranks_ends_in_the_weights_of_one(
 def test_shares_are_half_open_and_cover_everything():
     for count in range(12):
         for world_size in range(1, 6):
-            shares = [share_of(count, rank, world_size) for rank in range(world_size)]
+            shares = [shard_of(count, rank, world_size) for rank in range(world_size)]
             assert [i for share in shares for i in range(count)[share]] == list(range(count))
             sizes = [share.stop - share.start for share in shares]
             assert max(sizes) - min(sizes) <= 1
@@ -179,4 +179,4 @@ def test_shares_are_half_open_and_cover_everything():
 def test_more_processes_than_labels_is_refused(folders):
     task = TextTask(text_config(*folders))
     with pytest.raises(ValueError, match="27 labels cannot be divided over 28 processes"):
-        task._step_labels(BATCH, task.corpus.source.positives[BATCH], 0, 28)
+        task.steps_per_epoch(28)

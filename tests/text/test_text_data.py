@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from pumlc.text.data.readers import read_corpus
-from pumlc.text.data.text_split import TextSplit, read_lines
+from pumlc.text.data.readers import read_corpus, read_lines
+from pumlc.text.data.text_split import TextSplit
 
 TRAIN = np.array([[1, 0, 0], [0, 2, 1]])
 TEST = np.array([[0, 0, 3]])
@@ -143,7 +143,7 @@ def test_damage_anywhere_in_a_matrix_file_is_one_line_naming_it(tmp_path):
         (lambda root: (root / "Y.trn.npz").write_bytes(b""), "not a sparse matrix"),
         (lambda root: np.savez(root / "Y.trn.npz", x=np.ones(3)), "not a sparse matrix"),
         (lambda root: write_xmc(root, labels="fruit\ncar\n"), "2 lines but .* has 3 columns"),
-        (lambda root: write_xmc(root, labels="fruit\n \nbird\n"), "Y.txt:2: empty label"),
+        (lambda root: write_xmc(root, labels="fruit\n \nbird\n"), "Y.txt, line 2: empty label"),
         (lambda root: write_xmc(root, labels=""), "Y.txt: no label in this file"),
         (lambda root: (root / "raw" / "tst_X.txt").write_text(""), "tst_X.txt: no text in this"),
         (lambda root: write_xmc(root, train=TRAIN[:1]), "2 lines but .* has 1 rows"),
@@ -155,19 +155,19 @@ def test_damage_anywhere_in_a_matrix_file_is_one_line_naming_it(tmp_path):
         ),
         (
             lambda root: (root / "raw" / "trn_X.txt").write_bytes(b"a\n\xff\n"),
-            "trn_X.txt:2: not UTF-8",
+            "trn_X.txt, line 2: not UTF-8",
         ),
         (
             lambda root: (root / "filter_labels_test.txt").write_text("0 1 2\n"),
-            "test.txt:1: expected",
+            "test.txt, line 1: expected",
         ),
         (
             lambda root: (root / "filter_labels_test.txt").write_text("0 -1\n"),
-            "test.txt:1: expected",
+            "test.txt, line 1: expected",
         ),
         (
             lambda root: (root / "filter_labels_test.txt").write_text("\n0 3\n"),
-            "test.txt:2: .* outside",
+            "test.txt, line 2: .* outside",
         ),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path, layout):
         assert (split.positives != expected.positives).nnz == 0
     for path in tmp_path.glob("labels.txt"):
         path.write_bytes(path.read_bytes() + b"\xff\n")
-        with pytest.raises(ValueError, match=r"labels\.txt:5: not UTF-8"):
+        with pytest.raises(ValueError, match=r"labels\.txt, line 5: not UTF-8"):
             read_corpus(tmp_path, layout)
 
 
@@ -266,44 +266,74 @@ def test_a_long_text_in_a_csv_file(tmp_path):
             "jsonl",
             "train.jsonl",
             '{"text": "a", "labels": ["b"]}\n{"text": 1}',
-            "jsonl:2: expected",
+            "jsonl, line 2: expected",
         ),
-        ("jsonl", "train.jsonl", "[1]", "jsonl:1: expected"),
-        ("jsonl", "train.jsonl", '{"text": "a', "jsonl:1: not JSON"),
-        ("jsonl", "train.jsonl", '{"text": "a", "labels": [" "]}', "jsonl:1: empty label"),
-        ("jsonl", "train.jsonl", '{"text": "a", "labels": [3]}', "jsonl:1: a label is a string"),
+        ("jsonl", "train.jsonl", "[1]", "jsonl, line 1: expected"),
+        ("jsonl", "train.jsonl", '{"text": "a', "jsonl, line 1: not JSON"),
+        ("jsonl", "train.jsonl", '{"text": "a", "labels": [" "]}', "jsonl, line 1: empty label"),
+        (
+            "jsonl",
+            "train.jsonl",
+            '{"text": "a", "labels": [3]}',
+            "jsonl, line 1: a label is a string",
+        ),
         (
             "jsonl",
             "labels.txt",
             "fruit\ncar\nbird\n",
-            "test.jsonl:1: label 'unseen' is not in labels.txt",
+            "test.jsonl, line 1: label 'unseen' is not in labels.txt",
         ),
         (
             "jsonl",
             "labels.txt",
             "unseen\nfruit\ncar\nbird\ncar\n",
-            "labels.txt:5: label 'car' is listed",
+            "labels.txt, line 5: label 'car' is listed",
         ),
-        ("jsonl", "labels.txt", "fruit\n \n", "labels.txt:2: empty label"),
+        ("jsonl", "labels.txt", "fruit\n \n", "labels.txt, line 2: empty label"),
         ("csv", "labels.txt", "", "labels.txt: no label in this file"),
-        ("csv", "labels.txt", "fruit\n", "train.csv:4: label 'car' is not in labels.txt"),
+        ("csv", "labels.txt", "fruit\n", "train.csv, line 4: label 'car' is not in labels.txt"),
         ("jsonl", "train.jsonl", "\n", "train.jsonl: no text in this file"),
         ("csv", "test.csv", "text,labels\n", "test.csv: no text in this file"),
-        ("jsonl", "train.jsonl", "\n" + "1" * 5000, "train.jsonl:2: not JSON"),
-        ("jsonl", "train.jsonl", "\n" + "[" * 100_000, "train.jsonl:2: not JSON"),
+        ("jsonl", "train.jsonl", "\n" + "1" * 5000, "train.jsonl, line 2: not JSON"),
+        ("jsonl", "train.jsonl", "\n" + "[" * 100_000, "train.jsonl, line 2: not JSON"),
         ("csv", "train.csv", "text,label\na,b\n", r"no column \['labels'\]"),
         ("csv", "train.csv", "", "no column"),
-        ("csv", "train.csv", "text,labels\na,b||c\n", "csv:2: empty label"),
-        ("csv", "train.csv", "text,labels\na\n", "csv:2: wrong number of fields"),
-        ("csv", "train.csv", "text,labels\na,b,c\n", "csv:2: wrong number of fields"),
-        ("csv", "train.csv", 'text,labels\na,b\nc,"d\ne,f\n', "csv:3: the row that begins here"),
-        ("csv", "train.csv", 'text,labels\na,"b\nc,d\ne,"f\n', "csv:2: the row that begins here"),
-        ("csv", "train.csv", 'text,labels\na,"b\nc"\n', "csv:3: a label with a line break"),
-        ("csv", "train.csv", 'text,labels\n"a"b,c\n', "csv:2: the row that begins here"),
+        ("csv", "train.csv", "text,labels\na,b||c\n", "csv, line 2: empty label"),
+        ("csv", "train.csv", "text,labels\na\n", "csv, line 2: wrong number of fields"),
+        ("csv", "train.csv", "text,labels\na,b,c\n", "csv, line 2: wrong number of fields"),
+        (
+            "csv",
+            "train.csv",
+            'text,labels\na,b\nc,"d\ne,f\n',
+            "csv, line 3: the row that begins here",
+        ),
+        (
+            "csv",
+            "train.csv",
+            'text,labels\na,"b\nc,d\ne,"f\n',
+            "csv, line 2: the row that begins here",
+        ),
+        ("csv", "train.csv", 'text,labels\na,"b\nc"\n', "csv, line 3: a label with a line break"),
+        ("csv", "train.csv", 'text,labels\n"a"b,c\n', "csv, line 2: the row that begins here"),
         ("csv", "train.csv", "text,labels,labels\na,b,c\n", "a column is there twice"),
-        ("jsonl", "train.jsonl", '{"text": "\\ud800", "labels": []}', "jsonl:1: half of a surr"),
-        ("jsonl", "train.jsonl", '{"text": "a", "labels": ["\\ud800"]}', "jsonl:1: a label with"),
-        ("jsonl", "train.jsonl", '{"text": "a", "labels": ["b\\nc"]}', "jsonl:1: a label with"),
+        (
+            "jsonl",
+            "train.jsonl",
+            '{"text": "\\ud800", "labels": []}',
+            "jsonl, line 1: half of a surr",
+        ),
+        (
+            "jsonl",
+            "train.jsonl",
+            '{"text": "a", "labels": ["\\ud800"]}',
+            "jsonl, line 1: a label with",
+        ),
+        (
+            "jsonl",
+            "train.jsonl",
+            '{"text": "a", "labels": ["b\\nc"]}',
+            "jsonl, line 1: a label with",
+        ),
     ],
 )
 def test_damaged_records(tmp_path, layout, name, content, message):

@@ -19,6 +19,7 @@ from small_texts import (
 
 import pumlc
 from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.evaluation import evaluate_run, report
@@ -90,18 +91,16 @@ def test_mined_negatives_are_never_positives_and_follow_the_weights(make, accele
     assert not np.array_equal(task.shortlists, first)
 
 
-def test_mined_steps_score_the_positives_and_the_drawn_negatives(make, accelerator, monkeypatch):
-    from pumlc.text import task as task_module
-
+def test_mined_steps_score_the_positives_and_the_drawn_negatives(make, accelerator):
     seen = []
-    loss = task_module.contrastive_loss
-
-    def watch(documents, labels, positives, *rest, **keywords):
-        seen.append((documents.shape, labels.shape, positives.toarray()))
-        return loss(documents, labels, positives, *rest, **keywords)
-
-    monkeypatch.setattr(task_module, "contrastive_loss", watch)
     task = make(negatives__kind="mined", negatives__shortlist="5", negatives__per_document="1")
+    loss = task.objective
+
+    def watch(documents, labels, positives, **keywords):
+        seen.append((documents.shape, labels.shape, positives.toarray()))
+        return loss(documents, labels, positives, **keywords)
+
+    task.objective = watch
     batch = next(iter(task.batches(0, accelerator)))[:2]
     gradients(task, accelerator, batch, step=3)
     own = task.corpus.source.positives[task.corpus.train[batch]]
@@ -226,8 +225,6 @@ def test_evaluation_of_other_splits_and_places(finished, accelerator, corpus_fol
     assert result["weights"]["last"]["all"] == pytest.approx(expected["weights"]["last"]["all"])
     for wrong, message in (
         ({"split": "dev"}, "no split 'dev'; this run has: test, train, validation"),
-        ({"csv": "x.csv"}, "image runs only"),
-        ({"classes": ["red"]}, "image runs only"),
         ({"index": "hnsw"}, "index must be exact or faiss"),
         ({"weights": ["worst"]}, "no weights 'worst'"),
     ):
@@ -243,11 +240,19 @@ def test_excluded_pairs_of_the_test_split(finished, accelerator, corpus_folder, 
     truth = sp.load_npz(corpus_folder / "Y.tst.npz").tocoo()
     pairs = "".join(f"{row} {column}\n" for row, column in zip(truth.row, truth.col, strict=True))
     (moved / "filter_labels_test.txt").write_text(pairs)
+    with pytest.raises(UserError, match="none of its 40 documents has a label"):
+        evaluate_run(finished, accelerator, weights=["last"], root=str(moved))
+    # all pairs but those of a document without unseen labels
+    kept = np.flatnonzero(~np.isin(np.arange(40), truth.row[np.isin(truth.col, UNSEEN)]))[0]
+    others = [pair for pair in pairs.splitlines(True) if not pair.startswith(f"{kept} ")]
+    (moved / "filter_labels_test.txt").write_text("".join(others))
     result = evaluate_run(finished, accelerator, weights=["last"], root=str(moved))
-    assert result["rows_without_label"] == 40
-    assert result["weights"]["last"]["all"]["R@100"] == 0
-    assert result["weights"]["last"]["zero_shot"] is None
+    assert result["rows_without_label"] == 39
+    entry = result["weights"]["last"]
+    assert entry["all"]["R@100"] == 100 / 40
+    assert entry["zero_shot"] is None
     assert "| last" in report(result)
+    json.dumps(result, allow_nan=False)
 
 
 def test_predict(finished, corpus_folder):

@@ -106,16 +106,16 @@ def test_prediction_with_rounded_embeddings(trained, texts, tool, capsys):
 
 
 def test_documents_are_encoded_in_chunks_of_the_run_by_default(trained, tool, monkeypatch):
-    from pumlc.text import evaluation
+    from pumlc.text.models import embedding
 
     sizes = []
-    encode = evaluation.embed_shared_out
+    encode = embedding.embed
 
-    def watch(*arguments, chunk_size):
+    def watch(*arguments, chunk_size, device):
         sizes.append(chunk_size)
-        return encode(*arguments, chunk_size=chunk_size)
+        return encode(*arguments, chunk_size=chunk_size, device=device)
 
-    monkeypatch.setattr(evaluation, "embed_shared_out", watch)
+    monkeypatch.setattr(embedding, "embed", watch)
     for options in ([], ["--batch-size", "5"]):
         tool("evaluate").main([str(trained), *options])
     assert sizes == [8, 8, 5, 8]
@@ -156,7 +156,7 @@ def test_predict_says_what_is_wrong(trained, texts, tool, tmp_path):
     empty.write_text("")
     for arguments, message in (
         ([str(tmp_path / "none.txt")], r"none\.txt: no such file"),
-        ([str(texts), "--labels", str(blank)], r"blank\.txt:2: empty label"),
+        ([str(texts), "--labels", str(blank)], r"blank\.txt, line 2: empty label"),
         ([str(texts), "--labels", str(empty)], r"empty\.txt: no label in this file"),
         ([str(texts), "--top", "0"], "--top must be at least 1, got 0"),
         ([str(texts), "--weights", "worst"], "no weights 'worst'; saved: last"),

@@ -4,6 +4,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +25,8 @@ _DAMAGE = (
     OverflowError,
     RuntimeError,  # zipfile, of an entry that says it is encrypted
     EOFError,
-    SyntaxError,  # numpy's reader of a header, of brackets that are not closed
+    SyntaxError,
+    TokenError,  # numpy's reader of a header, of brackets that are not closed
     zipfile.BadZipFile,
     zlib.error,
 )

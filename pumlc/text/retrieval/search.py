@@ -154,12 +154,12 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
         return torch.cat([_pack(part, ids).topk(min(k, width), dim=1).values for part in parts])
     row, number, lane = reached.nonzero(as_tuple=True)
     values = grouped[row, number, :, lane]
-    found, member = (values >= least[row]).nonzero(as_tuple=True)
-    row, ids = row[found], first + number[found] * tile + member * LANES + lane[found]
+    group, member = (values >= least[row]).nonzero(as_tuple=True)
+    row, ids = row[group], first + number[group] * tile + member * LANES + lane[group]
     counts = torch.bincount(row, minlength=rows)
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     keys = _pack(products.new_full((rows, int(counts.max())), -torch.inf), counts.new_tensor(_LOW))
-    keys[row, place] = _pack(values[found, member], ids)
+    keys[row, place] = _pack(values[group, member], ids)
     return keys
 
 

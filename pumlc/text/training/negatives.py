@@ -30,14 +30,14 @@ def draw_negatives(shortlists: np.ndarray, per_row: int, random: np.random.Gener
 def candidate_labels(positives: SparseMatrix, negatives: np.ndarray, at_least: int) -> np.ndarray:
     """The labels of a step: all positives of its documents and the negatives, sorted, each once.
 
-    Who has which is looked up for all of them, so that a negative of one document that another
-    one has counts as the other's positive.
+    Positives are looked up among all of them afterwards (`entries_among`): a label that was drawn
+    as a negative of one document counts as a positive of every document that has it.
 
     Args:
         positives: CSR [B, L], the rows of the documents.
         negatives: label ids.
-        at_least: filled up with the lowest other ids to so many labels (every process
-            needs one, soft top-k more than it selects).
+        at_least: number of labels that are needed (every process needs one, soft top-k more than
+            it selects); the lowest other ids fill up.
 
     Example:
         >>> candidate_labels(sp.csr_array([[0, 0, 1, 0], [0, 0, 1, 1]]), np.array([2]), 3).tolist()
@@ -60,8 +60,8 @@ def entries_among(matrix: SparseMatrix, labels: np.ndarray) -> SparseMatrix:
         >>> entries_among(positives, np.array([2, 3])).toarray().astype(int).tolist()
         [[1, 0], [0, 1]]
     """
-    place = np.searchsorted(labels, matrix.indices)
-    found = np.append(labels, -1)[place] == matrix.indices
+    columns = np.searchsorted(labels, matrix.indices)
+    kept = np.append(labels, -1)[columns] == matrix.indices
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     shape = (matrix.shape[0], len(labels))
-    return sp.csr_array((np.ones(int(found.sum()), bool), (rows[found], place[found])), shape)
+    return sp.csr_array((np.ones(int(kept.sum()), bool), (rows[kept], columns[kept])), shape)

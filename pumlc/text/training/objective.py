@@ -30,24 +30,30 @@ class Objective:
     def __init__(self, config: LossConfig) -> None:
         self.config = config
         self.loss = find_loss(config.name, imports=True)
+        self.loss.check(config.parameters)
 
     def check(self, *, excluded: bool, world_size: int) -> None:
-        """Raise UserError if the loss cannot leave pairs out, or not be divided over processes."""
+        """Refuse what the loss cannot do.
+
+        Args:
+            excluded: whether there are pairs that take no part.
+            world_size: number of processes, which divide the labels.
+
+        Raises:
+            UserError: a loss of the user's own takes no ``excluded``, or is no sum over labels as
+                far as its `pumlc.losses.Loss` says.
+        """
         if excluded and not self.loss.supports_excluded:
             raise UserError(
-                f"loss.name {self.config.name} takes no argument excluded, but this data set has "
+                f"loss.name: {self.config.name} takes no argument excluded, but this data set has "
                 "pairs that take no part (filter_labels_train.txt)"
             )
-        if world_size > 1 and self._undeclared:
+        if world_size > 1 and self.config.own and self.loss.couples == "rows":
             raise UserError(
-                f"loss.name {self.config.name} does not say what it couples, so that it trains in "
-                f"one process, got {world_size}; see pumlc.losses.Loss"
+                f"loss.name: {self.config.name} trains in one process, got {world_size}: it does "
+                "not say that its labels may be divided; let the name mean a pumlc.losses.Loss "
+                "whose couples is 'nothing', or 'labels' if it takes a process_group"
             )
-
-    @property
-    def _undeclared(self) -> bool:
-        """Whether the loss is a plain function of the user's, of which nothing is known."""
-        return self.loss.parameters is None
 
     def __call__(
         self,
@@ -85,8 +91,8 @@ class Objective:
         with torch.autocast(documents.device.type, enabled=False):
             scores = documents @ labels.T / config.temperature + config.bias
         dense = _dense(positives, scores)
-        if self.loss.takes == "targets" and not self._undeclared:
-            dense = dense.to(torch.int8)
+        if self.loss.takes == "targets" and self.loss.parameters is not None:
+            dense = dense.to(torch.int8)  # a plain function gets what it is told: positives
         options: dict[str, Any] = dict(config.parameters)
         if excluded is not None:
             options["excluded"] = _dense(excluded, scores)
