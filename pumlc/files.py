@@ -203,13 +203,21 @@ def _undecodable_line(path: Path) -> int:
 
 
 def _next_row(reader: Iterator[list[str]]) -> list[str] | None:
-    """The next row, however long its cells are; None at the end.
+    """The next row, however long its cells are; None at the end."""
+    with long_cells():
+        return next(reader, None)
 
-    The limit of Python's csv module belongs to the process: it is back in place when this returns.
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Inside, a cell of a CSV file may be of any length.
+
+    The limit of Python's csv module belongs to the process: hold it for as short as possible, and
+    never across a ``yield``.
     """
     with _CELL_LIMIT:
         limit = csv.field_size_limit(2**31 - 1)
         try:
-            return next(reader, None)
+            yield
         finally:
             csv.field_size_limit(limit)

@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 import pumlc
+from pumlc.cli.console import SomeFailedError
 from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
 from pumlc.labels import keep_proportion, read_manifest
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.readers.coco import read_coco
@@ -230,6 +232,103 @@ def test_predict_takes_the_pictures_of_a_folder_alone(trained, squares_coco, too
         }
 
 
+@pytest.fixture
+def predicted(trained, tool, tmp_path, capsys):
+    """Predict a folder or file: the rows' paths and what standard error says."""
+
+    def predict(*sources):
+        out = tmp_path / "predicted.csv"
+        tool("predict").main([str(trained), *map(str, sources), "--top", "1", "--out", str(out)])
+        with out.open() as file:
+            return [Path(row["path"]) for row in csv.DictReader(file)], capsys.readouterr().err
+
+    return predict
+
+
+def test_one_broken_picture_costs_no_other_its_row(trained, squares_coco, tool, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "p.csv"
+    folder.mkdir()
+    for number in range(6):
+        shutil.copy(squares_coco / "val" / f"{number}.png", folder)
+    content = (folder / "3.png").read_bytes()
+    (folder / "3.png").write_bytes(content[:100])
+    (folder / "9.heic").write_bytes(b"not readable here")
+    options = ["--batch-size", "4", "--out", str(out)]
+    with pytest.raises(SomeFailedError, match="no prediction for 2 pictures") as error:
+        tool("predict").main([str(trained), str(folder), *options])
+    assert f"{folder / '3.png'}: the picture cannot be decoded" in str(error.value)
+    assert f"{folder / '9.heic'}: the picture cannot be decoded" in str(error.value)
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {Path(row["path"]).name for row in rows} == {f"{i}.png" for i in (0, 1, 2, 4, 5)}
+    (folder / "3.png").write_bytes(content)
+    (folder / "9.heic").unlink()
+    tool("predict").main([str(trained), str(folder), *options])
+    with out.open() as file:
+        whole = {(row["path"], row["label"]): float(row["score"]) for row in csv.DictReader(file)}
+    for row in rows:
+        assert float(row["score"]) == pytest.approx(whole[row["path"], row["label"]], abs=2e-6)
+
+
+def test_hidden_folders_are_left_out(squares_coco, predicted, tmp_path):
+    folder = tmp_path / "in"
+    for place in ("a.png", ".ipynb_checkpoints/a.png", "sub/.thumbnails/b.png", "sub/b.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(squares_coco / "val" / "0.png", folder / place)
+    assert predicted(folder)[0] == [folder / "a.png", folder / "sub" / "b.png"]
+
+
+def test_links_to_folders_are_followed_once(squares_coco, predicted, tmp_path):
+    folder, disk = tmp_path / "in", tmp_path / "disk"
+    for place in (folder / "here.png", folder / "sub" / "b.png", disk / "there.png"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(squares_coco / "val" / "0.png", place)
+    (folder / "a_disk").symlink_to(disk)
+    (folder / "a_second_name").symlink_to(folder / "sub")
+    (disk / "circle").symlink_to(folder)
+    (folder / "z.png").symlink_to(disk / "there.png")
+    assert predicted(folder)[0] == [
+        folder / "a_disk" / "there.png",
+        folder / "here.png",
+        folder / "sub" / "b.png",
+        folder / "z.png",
+    ]
+
+
+def test_files_of_a_folder_that_are_not_predicted_are_named(squares_coco, predicted, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.JPE", "b.jfif", "c.ppm"):
+        shutil.copy(squares_coco / "val" / "0.png", folder / name)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "gone.png").symlink_to(folder / "nowhere")
+    paths, said = predicted(folder)
+    assert [path.name for path in paths] == ["a.JPE", "b.jfif", "c.ppm"]
+    assert "left out: 2 files" in said
+    assert f"{folder / 'notes.txt'}: no picture by its name (.txt)" in said
+    assert f"{folder / 'gone.png'}: a link to nothing" in said
+
+
+def test_class_names_do_not_run_in_a_spreadsheet_or_a_terminal(squares_csv, tool, tmp_path, capsys):
+    names = {"red": "=1+1", "green": "-5", "blue": "b\x1b[31m"}
+    text = squares_csv.read_text()
+    for name, hostile in names.items():
+        text = text.replace(name, hostile)
+    (tmp_path / "labels.csv").write_text(text)
+    data = ["--data.name", "csv", "--data.csv", str(tmp_path / "labels.csv")]
+    data += ["--data.root", str(squares_csv.parent), "--train.epochs", "1"]
+    run = tmp_path / "run"
+    tool("train").main([*data, *SMALL, "--out", str(run)])
+    picture = next((squares_csv.parent / "val").iterdir())
+    tool("predict").main([str(run), str(picture), "--out", str(tmp_path / "p.csv")])
+    with (tmp_path / "p.csv").open(newline="") as file:
+        labels = {row["label"] for row in csv.DictReader(file)}
+    assert labels == {"'=1+1", "-5", "b\x1b[31m"}
+    capsys.readouterr()
+    tool("evaluate").main([str(run), "--per-class"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_predict_refuses_what_is_no_picture(trained, tool, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
@@ -364,6 +463,45 @@ def test_a_refused_run_leaves_no_folder(squares_coco, tool, tmp_path):
 def test_existing_run_is_not_overwritten(trained, squares_coco, tool):
     with pytest.raises(ValueError, match="already holds a run; continue it with"):
         tool("train").main(coco_arguments(squares_coco, trained, "--train.epochs", "1"))
+
+
+OWN_LOSS = """
+import torch
+open("imported", "a").close()
+
+def own(logits, targets):
+    return torch.nn.functional.softplus(-logits * targets).sum(1).mean()
+"""
+
+
+def test_a_run_never_imports_its_own_loss_unless_it_is_named(
+    squares_coco, tool, tmp_path, monkeypatch
+):
+    """Also where the run folder is the current folder and has a module of the loss's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_loss.py").write_text(OWN_LOSS)
+    run = tmp_path / "run"
+    coco = ["--data.name", "coco", "--data.root", str(squares_coco), "--data.image_size", "32"]
+    coco += ["--data.augmentation", "none", "--model.backbone", "test_resnet"]
+    train = ["--train.epochs", "1", "--train.batch_size", "16", "--train.learning_rate", "1e-3"]
+    tool("train").main([*coco, *train, "--loss.name", "own_loss:own", "--out", str(run)])
+    assert RunFolder(run).read()["config"]["loss"]["name"] == "own_loss:own"
+    assert (tmp_path / "imported").exists()
+    sys.modules.pop("own_loss")
+    shutil.copy(tmp_path / "own_loss.py", run)
+    (tmp_path / "imported").unlink()
+    monkeypatch.chdir(run)
+    pumlc.load(".", device="cpu")
+    tool("evaluate").main(["."])
+    tool("predict").main([".", str(squares_coco / "val" / "0.png"), "--out", "p.csv"])
+    with pytest.raises(UserError, match=r"name it once more: --loss.name own_loss:own"):
+        tool("train").main(["--resume", "--out", "."])
+    with pytest.raises(UserError, match=r"--loss.name pu: \. was trained with own_loss:own"):
+        tool("train").main(["--resume", "--out", ".", "--loss.name", "pu"])
+    assert not (run / "imported").exists()
+    tool("train").main(["--resume", "--out", ".", "--loss.name", "own_loss:own"])
+    assert (run / "imported").exists()
+    sys.modules.pop("own_loss")
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import numpy as np
     import torch
 
-    import pumlc
+    from pumlc.predictor import load
     from pumlc.vision.data.transforms import evaluation_transform, read_image
     from pumlc.vision.export import export_onnx, largest_difference
     from pumlc.vision.predictor import VisionPredictor
 
-    predictor = pumlc.load(options.run, options.weights, "cpu")
+    predictor = load(options.run, options.weights, "cpu")
     if not isinstance(predictor, VisionPredictor):
         raise UserError(f"{options.run} is a text run: only classifiers of pictures are exported")
     if options.check:

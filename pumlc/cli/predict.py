@@ -97,13 +97,13 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     """A header, then for each picture its labels, best first; ``failures`` takes the bad ones."""
     import numpy as np
 
-    import pumlc
+    from pumlc.predictor import load
 
     if options.labels is not None:
         raise UserError("--labels is for text runs; an image run has the classes of its training")
     if options.search_precision is not None:
         raise UserError("--search-precision is for text runs; an image run searches nothing")
-    predictor = pumlc.load(options.run, options.weights)
+    predictor = load(options.run, options.weights)
     paths, left_out = find_pictures(options.sources)
     if left_out:
         print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
@@ -167,12 +167,12 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
 
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
-    import pumlc
+    from pumlc.predictor import load
     from pumlc.text.data.readers import read_labels, read_lines
 
     if options.threshold is not None:
         raise UserError("--threshold is for image runs; a text run ranks, see --top")
-    predictor = pumlc.load(options.run, options.weights)
+    predictor = load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
     texts = [text for source in options.sources for text in read_lines(source)]

@@ -1,7 +1,6 @@
 """Metrics of a text run: of every saved set of weights, for all labels and for unseen ones."""
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.engine.run import RunFolder, preferred_line
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.tables import table
 from pumlc.text.data.corpus import Corpus, load_corpus
@@ -40,6 +39,7 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     batch_size: int | None = None,
+    workers: int = 0,
     index: Index = "exact",
     search_precision: Precision = "fp32",
 ) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
+        workers: ignored, an argument of every branch: token ids need no other process.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
@@ -170,7 +171,7 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     )
     if split == "validation" and "train" in changed:
         raise UserError(f"{message}; which documents it held out cannot be told")
-    warnings.warn(message, stacklevel=3)
+    warn_user(message)
 
 
 def _embeddings(

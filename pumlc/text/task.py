@@ -1,7 +1,6 @@
 """The text task: what the training loop drives for documents and label texts."""
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
 from pumlc.engine.task import Validation
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.files import write_json
 from pumlc.labels.names import similar_names
 from pumlc.text.config import TextConfig
@@ -283,8 +282,7 @@ def _warn_of_similar_labels(label_texts: Sequence[str], root: str) -> None:
     shown = ", ".join(" / ".join(map(repr, group)) for group in groups[:GROUPS_SHOWN])
     if len(groups) > GROUPS_SHOWN:
         shown += f" and {len(groups) - GROUPS_SHOWN} more such groups"
-    warnings.warn(
+    warn_user(
         f"{root}: {shown} differ only in case, blanks, '_', '-' or Unicode form and are separate "
-        "labels, which an encoder may not tell apart; if one is meant, spell it one way",
-        stacklevel=3,
+        "labels, which an encoder may not tell apart; if one is meant, spell it one way"
     )

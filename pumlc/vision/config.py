@@ -1,8 +1,9 @@
 """Settings of an image run."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError
@@ -94,18 +95,14 @@ class VisionConfig:
     """which branch of the package"""
 
 
-def check_loss(
-    name: str,
-    parameters: dict[str, float | str | bool | None],
-    *,
-    where: str = "loss.",
-) -> None:
+def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss") -> None:
     """Check the name and the parameters of a loss of pictures; one's own is not imported.
 
     Args:
         name: a name of ``LOSSES``, or ``package.module:function``.
-        parameters: its keyword arguments.
-        where: the settings that both are in, for messages.
+        parameters: its keyword arguments. Where a loss takes a tensor, "known" stands for one that
+            is made from the known labels (heads on frozen features).
+        where: the group of settings that both are in, for messages.
 
     Raises:
         UserError: no such loss, a loss of texts, or a parameter that the loss does not take.
@@ -115,13 +112,13 @@ def check_loss(
     if ":" in name:
         require(
             re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name) is not None,
-            f"{where}name",
+            f"{where}.name",
             name,
             "package.module:function, or a name of pumlc.losses.LOSSES",
         )
         return
     loss = find_loss(name)
     if loss.takes != "targets":
-        raise UserError(f"{where}name: {name} is a loss of texts (task: text), not of pictures")
-    from_labels = [parameter for parameter, value in parameters.items() if value == KNOWN]
-    loss.check(parameters, where=f"{where}parameters", tensors=from_labels)
+        raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
+    tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
+    loss.check(parameters, where=f"{where}.parameters", tensors=tensors)

@@ -42,9 +42,9 @@ class VisionTask:
     def __init__(self, config: VisionConfig) -> None:
         self.config = config
         self._loss = find_loss(config.loss.name, imports=True)
-        self._loss.check(config.loss.parameters)
         self.data = training_data(config.data, seed=config.train.seed)
         self.classes = self.data.train.classes
+        self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         if config.data.csv is not None:
             warn_of_similar_classes(Path(config.data.csv), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)

@@ -179,7 +179,7 @@ def test_how_a_command_ends(capsys, monkeypatch):
     assert end_of(raises(UserError("no\nway")), capsys) == (2, "", "error: no\nway\n")
     some = console.SomeFailedError("two of three")
     assert end_of(raises(some), capsys) == (1, "", "error: two of three\n")
-    missing = end_of(lambda: open("/nowhere/x"), capsys)
+    missing = end_of(lambda: Path("/nowhere/x").read_text(), capsys)
     assert missing == (2, "", "error: [Errno 2] No such file or directory: '/nowhere/x'\n")
     assert end_of(raises(KeyboardInterrupt()), capsys) == (130, "", "interrupted\n")
     monkeypatch.setenv("PUMLC_TRACEBACK", "1")

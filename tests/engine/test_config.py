@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from pumlc.engine.command_line import parse, task_of
-from pumlc.engine.config import TrainConfig, closest, from_plain, plain
+from pumlc.engine.config import TrainConfig, from_plain, plain
 from pumlc.engine.settings import field_names
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.sweep.config import SweepConfig
 

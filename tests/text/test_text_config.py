@@ -1,10 +1,13 @@
 """Settings of a text run: what is refused, and what is said then."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from small_texts import text_config
 
+import pumlc.text
 from pumlc.engine.command_line import parse
 from pumlc.engine.config import from_plain, plain
 from pumlc.text.config import TextConfig
@@ -25,28 +28,30 @@ def test_a_config_survives_run_json(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss__name": "soft_topk"}, "missing a required argument: 'k'"),
+        ({"loss__name": "soft_topk"}, "loss.parameters: soft_topk needs k, alpha"),
         (
             {"loss.parameters.gamma": "1"},
-            "decoupled_softmax: got an unexpected keyword argument 'gamma'",
+            "loss.parameters: decoupled_softmax has no parameter 'gamma'",
         ),
         (
             {"loss__name": "soft_topk", "loss.parameters": "{k: abc, alpha: 2}"},
-            "soft_topk: k takes int.*, got 'abc'",
+            "loss.parameters.k must be a whole number .* for soft_topk, got 'abc'",
         ),
         (
             {"loss__name": "soft_topk", "loss.parameters": "{k: 2.5, alpha: 2}"},
-            "k takes int.*, got 2.5",
+            "loss.parameters.k must be a whole number .* for soft_topk, got 2.5",
         ),
         (
             {"loss__name": "pu", "loss.parameters": "{gamma: true, alpha: 1}"},
-            "gamma takes float, got True",
+            "loss.parameters.gamma must be a number .*, got True",
         ),
         (
             {"loss__name": "bce", "loss.parameters": "{unknown: maybe}"},
-            "unknown takes .*ignore.*negative.*, got 'maybe'",
+            "loss.parameters.unknown must be .*ignore.*negative.*, got 'maybe'",
         ),
         ({"loss.parameters": "{process_group: 1}"}, "process_group is set by the run"),
+        ({"loss__name": "asl"}, "loss.name: 'asl' is a loss of pictures"),
+        ({"loss__name": "sofmax"}, "loss.name: 'sofmax' is not known; did you mean 'softmax'?"),
         ({"loss__temperature": "0"}, "loss.temperature must be above 0"),
         ({"loss__name": "softmax", "loss__score_chunk": "5"}, "only decoupled_softmax"),
         ({"negatives__per_document": "101"}, "per_document must be at most negatives.shortlist"),
@@ -60,15 +65,15 @@ def test_a_config_survives_run_json(tmp_path):
         ({"encoder__pooling": "max"}, "encoder.pooling.*Got value: max$"),
         (
             {"loss__name": "soft_topk", "loss.parameters": "{k: 2, alpha: -1.0}"},
-            "loss.parameters: soft_topk: alpha must be positive",
+            "loss.parameters.alpha must be a number above 0 for soft_topk, got -1.0",
         ),
         (
             {"loss__name": "soft_topk", "loss.parameters": "{k: 0, alpha: 1.0}"},
-            "loss.parameters: soft_topk: k must be in",
+            "loss.parameters.k must be a whole number of at least 1 for soft_topk, got 0",
         ),
         (
             {"loss__name": "pu", "loss.parameters": "{gamma: -1, alpha: 1}"},
-            "loss.parameters: pu: gamma must be",
+            "loss.parameters.gamma must be .* for pu, got -1",
         ),
         ({"train__workers": "2"}, "train.workers must be 0 for texts"),
     ],
@@ -97,3 +102,20 @@ def test_shipped_configs_are_valid(name):
     config, _ = parse(TextConfig, ["--config", str(path), "--data.root", "x"], program="test")
     assert config.data.root == "x"
     assert config.task == "text"
+
+
+def test_settings_need_neither_torch_nor_transformers():
+    code = (
+        "import sys, pumlc.text.config, pumlc.text;"
+        "heavy = {'torch', 'transformers', 'scipy', 'accelerate'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_names_of_the_package():
+    for name in pumlc.text.__all__:
+        assert getattr(pumlc.text, name).__module__.startswith("pumlc.text."), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pumlc.text.nothing  # noqa: B018

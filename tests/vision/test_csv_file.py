@@ -2,15 +2,17 @@
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.class_warnings import warn_of_similar_classes
 from pumlc.vision.data.loader import decode
 from pumlc.vision.data.readers import csv_file
-from pumlc.vision.data.readers.csv_file import read_csv
+from pumlc.vision.data.readers.csv_file import CsvOptions, CsvReader, read_csv
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import evaluation_transform
 
@@ -157,6 +159,33 @@ def test_csv_takes_a_byte_order_mark_blanks_and_absolute_paths(csv_root):
     np.testing.assert_array_equal(images.labels, [[1, 1], [0, 0]])
 
 
+def test_csv_cells_of_any_length(csv_root):
+    names = [f"tag_number_{number:05d}" for number in range(9000)]
+    text = f"split,image,labels,negatives\ntrain,a.jpg,{names[0]},{'|'.join(names[1:])}\n"
+    images = read_csv(long_csv(csv_root, text), csv_root, "train", unlisted="unknown")
+    np.testing.assert_array_equal(images.labels, [[1] + [-1] * 8999])
+
+
+def test_csv_class_with_a_comma_beside_its_parts(csv_root):
+    """With a bar somewhere in the file a warning, otherwise an error that says how to insist."""
+    head = "split,image,labels\n"
+    rows = 'train,a.jpg,"Bags, belts"\ntrain,b.jpg,Bags\ntrain,c.jpg,belts\n'
+    with pytest.raises(UserError, match=r"write a bar after it: 'Bags, belts\|'"):
+        read_csv(long_csv(csv_root, head + rows), csv_root, "train", unlisted="unknown")
+    insisting = rows.replace('belts"', 'belts|"')
+    with pytest.warns(UserWarning, match=r"'Bags, belts' is one class, beside .*'Bags', 'belts'"):
+        images = read_csv(
+            long_csv(csv_root, head + insisting), csv_root, "train", unlisted="unknown"
+        )
+    assert images.classes == ("Bags", "Bags, belts", "belts")
+    np.testing.assert_array_equal(images.labels, [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_csv_splits_are_those_that_the_file_has(csv_root):
+    file = long_csv(csv_root, "split,image,labels\nval,a.jpg,cat\ntrain,b.jpg,cat\n")
+    assert CsvReader().splits(csv_root, CsvOptions(csv=str(file))) == ("train", "val")
+
+
 def test_csv_unknown_class_names_the_line_and_the_nearest(csv_root):
     file = long_csv(csv_root, "split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,dgo\n")
     with pytest.raises(ValueError, match="line 3: unknown class 'dgo'; did you mean 'dog'"):
@@ -215,7 +244,8 @@ def test_real_corel(shared):
 
 def test_what_is_not_said_in_a_column_per_class(csv_root):
     file = long_csv(csv_root, "split,image,cat ,dog\ntrain,a.jpg,1,0\ntrain,b.jpg,-1,\n")
-    for meaning, silent in (("unknown", 0), ("negative", -1)):
+    meanings: list[tuple[Literal["unknown", "negative"], int]] = [("unknown", 0), ("negative", -1)]
+    for meaning, silent in meanings:
         images = read_csv(file, csv_root, "train", unlisted="negative", unlisted_wide=meaning)
         assert images.classes == ("cat", "dog")
         assert images.labels.tolist() == [[1, silent], [-1, silent]]

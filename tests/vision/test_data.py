@@ -1,10 +1,12 @@
 """Readers: what they read and what they refuse, with file, row and what is valid."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 
+from pumlc.errors import UserError
 from pumlc.vision.data.readers.coco import read_coco
 from pumlc.vision.data.readers.voc import VOC_CLASSES, read_voc
 
@@ -90,6 +92,52 @@ def test_coco_malformed(tmp_path, changed, expected):
     given = {part: entries for part, entries in content.items() if entries is not None}
     file.write_text(json.dumps(given))
     with pytest.raises(ValueError, match=rf"instances_train\.json: .*{expected}"):
+        read_coco(tmp_path, "train", name="coco")
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 1.0), (1, True), (1.0, True), (0, False)])
+def test_coco_ids_that_are_equal_in_python_are_one(tmp_path, first, second):
+    coco(tmp_path, [1], [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    images = [{"id": first, "file_name": "1.jpg"}, {"id": second, "file_name": "2.jpg"}]
+    categories = [{"id": first, "name": "cat"}, {"id": second, "name": "dog"}]
+    for changed, what in (({"images": images}, "image"), ({"categories": categories}, "category")):
+        content = {"images": [IMAGE], "categories": [CATEGORY], "annotations": [], **changed}
+        file.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=rf"{what} id '{int(first)}' occurs twice"):
+            read_coco(tmp_path, "train", name="coco")
+
+
+def test_coco_warns_of_a_category_that_only_groups_others(tmp_path):
+    """As exporters write one; a supercategory that has annotations is a class as any other."""
+    coco(tmp_path, [1, 2], [(1, 3)])
+    file = tmp_path / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    for category in content["categories"]:
+        category["supercategory"] = "animals"
+    content["categories"].append({"id": 0, "name": "animals", "supercategory": "none"})
+    file.write_text(json.dumps(content))
+    with pytest.warns(
+        UserWarning, match=r"'animals' \(supercategory of 2 others\) without an anno"
+    ):
+        images = read_coco(tmp_path, "train", name="coco")
+    assert images.classes == ("animals", "cat", "dog")
+    content["annotations"].append({"image_id": 2, "category_id": 0})
+    file.write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_coco(tmp_path, "train", name="coco")
+
+
+@pytest.mark.parametrize("name", ["\ud800.jpg", "a\0.jpg"])
+def test_coco_names_that_no_file_can_have(tmp_path, name):
+    coco(tmp_path, [1], [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    images = [IMAGE, {"id": 2, "file_name": name}]
+    file.write_text(json.dumps({"images": images, "categories": [CATEGORY], "annotations": []}))
+    with pytest.raises(
+        UserError, match=r"instances_train\.json: row 1: .* is no name of a picture"
+    ):
         read_coco(tmp_path, "train", name="coco")
 
 

@@ -1,5 +1,6 @@
 """The vision task: augmentation, mixtures, freezing, scoring, validation."""
 
+import json
 import warnings
 
 import numpy as np
@@ -9,6 +10,7 @@ from accelerate import Accelerator
 
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
 from pumlc.losses import LOSSES
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.loader import Pictures, TrainingPictures, decode
@@ -229,21 +231,20 @@ HILL = {"gamma": 2.0, "margin": 1.0, "turning": 1.5}
 ASL = {"gamma_positive": 0.0, "gamma_negative": 4.0, "margin": 0.05}
 PARTIAL_ASL = {**ASL, "gamma_unknown": 4.0}
 SELECTIVE = {**PARTIAL_ASL, "mode": "selective"}
-# is there anything in the loss that keeps it from "every class in every picture"?
+# does the loss leave out all unknown labels, so that nothing keeps it from predicting every class?
 LEAVES_OUT_UNKNOWN = [
     ("bce", {"unknown": "ignore"}, True),
     ("focal", {**FOCAL, "unknown": "ignore"}, True),
     ("hill", {**HILL, "unknown": "ignore"}, True),
     ("asl", {**ASL, "unknown": "ignore"}, True),
     ("partial_asl", {**PARTIAL_ASL, "mode": "ignore"}, True),
-    ("partial_asl", {**SELECTIVE, "likelihood_top_k": 3}, True),  # of 3 classes
     ("em", {"alpha": 0.0, "beta": 1.0}, True),
     ("bce", {"unknown": "negative"}, False),
     ("focal", {**FOCAL, "unknown": "negative"}, False),
     ("hill", {**HILL, "unknown": "negative"}, False),
     ("asl", {**ASL, "unknown": "negative"}, False),
     ("partial_asl", {**PARTIAL_ASL, "mode": "negative"}, False),
-    ("partial_asl", {**SELECTIVE, "likelihood_top_k": 2}, False),
+    ("partial_asl", {**SELECTIVE, "likelihood_top_k": 2}, False),  # of 3 classes: 1 is left
     ("em", {"alpha": 0.1, "beta": 1.0}, False),
     ("pu", {"gamma": 0.5, "alpha": 1.0}, False),
     ("pnu", {}, False),
@@ -343,7 +344,7 @@ def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
 def test_a_transformer_trains_by_config_without_branches(squares_coco):
     settings = {"backbone": "test_vit", "head": "ml_decoder"}
     data = DataConfig(name="coco", root=str(squares_coco), image_size=160, augmentation="flip")
-    with pytest.raises(ValueError, match="train it without LG-conv"):
+    with pytest.warns(UserWarning, match=r"model\.local_global: test_vit has no 3x3 convolution"):
         VisionTask(
             vision_config(squares_coco, data=data, model=ModelConfig(local_global=True, **settings))
         )
@@ -371,7 +372,109 @@ def test_the_label_graph_counts_what_training_may_see(squares_coco, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["ignored", 3.0])
-def test_a_value_the_loss_does_not_take_is_refused_at_once(squares_coco, value):
-    loss = LossConfig(name="bce", parameters={"unknown": value})
-    with pytest.raises(ValueError, match="loss.parameters .*unknown must be one of"):
-        VisionTask(vision_config(squares_coco, loss=loss))
+def test_a_value_the_loss_does_not_take_is_refused_at_once(value):
+    with pytest.raises(UserError, match=r"loss\.parameters\.unknown must be 'ignore' or 'neg"):
+        LossConfig(name="bce", parameters={"unknown": value})
+
+
+def test_what_only_the_data_can_refuse_is_refused_by_the_task(squares_coco):
+    """A bound on the number of classes, and a tensor that only heads on features can make."""
+    top = LossConfig(name="partial_asl", parameters={**SELECTIVE, "likelihood_top_k": 4})
+    with pytest.raises(UserError, match="likelihood_top_k must be .* number of classes, 3"):
+        VisionTask(vision_config(squares_coco, loss=top))
+    prior = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "rest"}
+    known = LossConfig(name="nnpu", parameters=prior)
+    with pytest.raises(UserError, match=r"loss\.parameters\.prior must be .*, got 'known'"):
+        VisionTask(vision_config(squares_coco, loss=known))
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_batches_of_one(squares_coco, batch_norm):
+    """On a map of one pixel, where torch would name no setting."""
+    config = vision_config(
+        squares_coco,
+        model=ModelConfig(backbone="test_resnet", batch_norm=batch_norm),
+        train=TrainConfig(epochs=1, batch_size=1, learning_rate=1e-2),
+    )
+    if batch_norm == "train":
+        with pytest.raises(UserError, match=r"train\.batch_size 1: .*model\.batch_norm frozen"):
+            VisionTask(config)
+        return
+    task, accelerator = VisionTask(config), Accelerator(cpu=True)
+    task.model.train()
+    batch = next(iter(task.batches(0, accelerator)))
+    assert np.isfinite(task.training_step(task.model, batch, accelerator, 0)["loss"])
+
+
+def test_batches_of_one_in_a_network_without_batch_norm(squares_coco):
+    model, train = (
+        ModelConfig(backbone="test_vit", batch_norm="train"),
+        TrainConfig(epochs=1, batch_size=1, learning_rate=1e-2),
+    )
+    assert VisionTask(vision_config(squares_coco, model=model, train=train))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "size", "reason"),
+    [
+        ("hrnet_w18_small", "linear", 33, "33 x 33 pixels .data.image_size"),
+        ("test_vit", "ssgrl", 160, "model.head ssgrl cannot take .*map"),
+    ],
+)
+def test_what_the_network_cannot_take_is_refused_before_training(
+    squares_coco, tmp_path, backbone, head, size, reason
+):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red 1 0 0 2\ngreen 0 1 0 2\nblue 0 0 1 2\n")
+    model = ModelConfig(
+        backbone=backbone, head=head, label_vectors=str(vectors) if head == "ssgrl" else None
+    )
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=size)
+    with pytest.raises(UserError, match=reason):
+        VisionTask(vision_config(squares_coco, data=data, model=model))
+
+
+def test_a_held_out_part_without_a_negative_is_refused(squares_coco, tmp_path):
+    file = tmp_path / "labels.csv"
+    rows = [f"train,train/{row}.png,{'red' if row else ''}" for row in range(20)]
+    file.write_text("\n".join(["split,image,labels", *rows, "val,train/20.png,red", ""]))
+    data = DataConfig(name="csv", csv=str(file), root=str(squares_coco), image_size=32)
+    with pytest.raises(UserError, match="split validation: .*without a negative label"):
+        VisionTask(vision_config(squares_coco, data=data))
+
+
+def test_facts_are_plain_and_say_what_is_trained(squares_coco):
+    settings = {"backbone": "test_resnet", "local_global": True}
+    whole = VisionTask(vision_config(squares_coco, model=ModelConfig(**settings)))
+    part = VisionTask(
+        vision_config(squares_coco, model=ModelConfig(train_stages=1, train_branches=2, **settings))
+    )
+    facts = part.facts()
+    json.dumps(facts, allow_nan=False)
+    assert facts["local_global_convolutions"] == len(facts["local_global"]) == 9
+    assert facts["starting_weights"] == "random"
+    trained = [n for n, p in part.model.named_parameters() if p.requires_grad]
+    assert all("layer4" in n or "head" in n or "layer3" in n for n in trained)
+    assert all("global_branch" in n for n in trained if "layer3" in n)
+    count = sum(p.numel() for p in part.model.parameters() if p.requires_grad)
+    assert facts["trained_parameters"] == count < whole.facts()["trained_parameters"]
+    assert facts["untrained_classes"] == []
+
+
+def test_patterns_decide_in_the_place_of_stages(squares_coco):
+    model = ModelConfig(backbone="test_resnet", train_stages=2, trainable=["head.*"])
+    task = VisionTask(vision_config(squares_coco, model=model))
+    trained = [n for n, p in task.model.named_parameters() if p.requires_grad]
+    assert trained == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize("name", ["hf-hub:timm/resnet18", "local-dir:/tmp/model"])
+def test_a_backbone_that_would_be_downloaded_is_refused(name):
+    with pytest.raises(UserError, match=r"model\.backbone must be a name of timm.*model\.weights"):
+        ModelConfig(backbone=name)
+
+
+def test_none_is_a_way_to_say_random_weights():
+    assert ModelConfig(backbone="test_resnet", weights="none").weights is None
+    with pytest.raises(UserError, match=r"model\.train_stages must be at least 0"):
+        ModelConfig(backbone="test_resnet", train_stages=-1)

@@ -124,10 +124,10 @@ def _listed(config: DataConfig) -> tuple[LabelledImages, np.ndarray, LabelManife
         labels, rows = keep_listed(images, file, root)
     except UserError as error:
         if "unannotated" in config.data_set.option_names and config.unannotated == "drop":
-            _refuse_list_of_dropped(images, config, error)
+            _refuse_list_of_dropped(images, config, file, error)
         raise
     manifest = compare(
-        PackedLabels.of(images.labels),
+        PackedLabels.pack(images.labels),
         labels,
         protocol=config.protocol,
         seed=config.label_seed,
@@ -136,12 +136,13 @@ def _listed(config: DataConfig) -> tuple[LabelledImages, np.ndarray, LabelManife
     return dataclasses.replace(images, labels=labels), rows, manifest
 
 
-def _refuse_list_of_dropped(images: LabelledImages, config: DataConfig, error: UserError) -> None:
+def _refuse_list_of_dropped(
+    images: LabelledImages, config: DataConfig, file: Path, error: UserError
+) -> None:
     """Say what is wrong with a list that fits all pictures, but not those with an annotation."""
-    file, root = Path(config.positive_list), Path(config.root)
     whole = read_split(dataclasses.replace(config, unannotated="keep"), "train")
     try:
-        _, listed = keep_listed(whole, file, root)
+        _, listed = keep_listed(whole, file, Path(config.root))
     except UserError:
         return  # the list has another fault, the one that the caller raises
     kept = set(images.paths)

@@ -28,7 +28,7 @@ class Method:
                 start.get(parameter),
                 "a number to start from, since per_epoch lets it grow",
             )
-        check_loss(name, self.parameters(1), where="first_epoch: loss.")
+        check_loss(name, self.parameters(1), where="first_epoch: loss")
 
     def parameters(self, epoch: int) -> dict[str, Any]:
         """The loss's keyword arguments in an epoch, counted from 1; "known" is left as it is."""

@@ -2,15 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pumlc.errors import UserError
-from pumlc.files import read_text
+from pumlc.files import long_cells, read_text
 from pumlc.text.data.readers.records import Record, stripped_labels
-
-LONGEST_FIELD = 2**31 - 1  # Python's own limit is 2**17 characters
 
 
 def read_csv(path: Path) -> list[Record]:
@@ -25,7 +21,7 @@ def read_csv(path: Path) -> list[Record]:
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     records: list[Record] = []
     done = 0
-    with _long_fields():
+    with long_cells():
         try:
             _check_columns(path, list(reader.fieldnames or ()))
             done = reader.line_num
@@ -49,13 +45,3 @@ def _check_columns(path: Path, names: list[str]) -> None:
         raise UserError(f"{path}: no column {sorted(missing)}, got {names}")
     if len(set(names)) < len(names):
         raise UserError(f"{path}: a column is there twice: {names}")
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Inside, Python's limit of a field, which the whole process shares, allows long texts."""
-    limit = csv.field_size_limit(LONGEST_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(limit)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pumlc.errors import UserError
 from pumlc.vision.data.images import LabelledImages
@@ -31,8 +31,7 @@ class Reader(Protocol):
             that has it. Its ``__post_init__`` refuses values that do not go together.
     """
 
-    @property
-    def options(self) -> type: ...
+    options: ClassVar[type]
 
     def splits(self, root: Path, options: Any) -> tuple[str, ...]:
         """Names of the splits: "train", "test" and for some formats "val".

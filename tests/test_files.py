@@ -1,0 +1,50 @@
+"""Files that are complete or absent, and text that is read in one way."""
+
+import csv
+
+import pytest
+
+from pumlc.errors import UserError
+from pumlc.files import read_cells, read_lines, read_text
+
+
+def test_lines_have_numbers_and_no_ends(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("\ufeffone\r\n\n three \nfour".encode())
+    assert list(read_lines(file)) == [(1, "one"), (2, ""), (3, " three "), (4, "four")]
+
+
+@pytest.mark.parametrize("read", [read_text, lambda path: list(read_lines(path))])
+def test_what_is_no_utf8_text_is_named_with_its_line(tmp_path, read):
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"one\ntwo\nch\xeane\nfour\n")
+    with pytest.raises(UserError, match=r"a\.txt, line 3: not UTF-8") as caught:
+        read(file)
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
+    with pytest.raises(UserError, match=r"b\.txt: no such file"):
+        read(tmp_path / "b.txt")
+    with pytest.raises(UserError, match="not a file"):
+        read(tmp_path)
+
+
+def test_long_cells_are_read_and_the_limit_of_the_process_stays(tmp_path):
+    """Also between two rows, and where the caller stops in the middle."""
+    file, limit = tmp_path / "a.csv", csv.field_size_limit()
+    file.write_text("a,b\n" + "x" * (limit + 1) + ",1\n" + "y" * (2 * limit) + ",2\n")
+    rows = read_cells(file)
+    assert next(rows) == (1, ["a", "b"])
+    assert len(next(rows)[1][0]) == limit + 1
+    assert csv.field_size_limit() == limit
+    other = read_cells(file)
+    next(other)
+    del rows
+    assert len(next(other)[1][0]) == limit + 1
+    assert csv.field_size_limit() == limit
+
+
+def test_an_error_in_a_row_restores_the_limit(tmp_path):
+    file, limit = tmp_path / "a.csv", csv.field_size_limit()
+    file.write_text('a,b\n"x,1\ny,2\n')
+    with pytest.raises(UserError, match="line 2: not CSV .*is a quote not closed"):
+        list(read_cells(file))
+    assert csv.field_size_limit() == limit
