@@ -1,8 +1,8 @@
 """Multi-label classification when the labels are incomplete or wrong.
 
 `load` turns a run folder into a predictor; the parts are `labels`, `losses`, `metrics`,
-`estimators`, `vision` and `text`. They are imported when they are first used: ``import pumlc`` loads neither torch nor
-timm nor transformers.
+`estimators`, `vision` and `text`. They are imported when they are first used: ``import pumlc``
+loads neither torch nor timm nor transformers.
 """
 
 from importlib import import_module

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from pumlc.estimators.calibration import fit_sigmoid
 from pumlc.estimators.least_squares import PENALTIES, fit_least_squares
-from pumlc.estimators.states import States, check_columns, read_states
+from pumlc.estimators.states import States, Unlisted, check_columns, read_states
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import fit_thresholds
 
@@ -66,12 +66,12 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         loss: str = "auto",
         *,
         penalties: Sequence[float] | float | None = None,
-        unlisted: Literal["absent", "unknown"] = "absent",
+        unlisted: Unlisted = "absent",
         standardize: bool | None = None,
     ) -> None:
         self.loss = loss
         self.penalties = penalties
-        self.unlisted = unlisted
+        self.unlisted: Unlisted = unlisted
         self.standardize = standardize
 
     def __sklearn_tags__(self) -> Any:

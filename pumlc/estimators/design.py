@@ -6,11 +6,13 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import sparse
 
 Reduce = Callable[[np.ndarray], np.ndarray]
 """Returns the sum over all ranks of an array that every rank has one of."""
+
+Features = Any
+"""A real array, a memory map of one, or a sparse matrix of scipy, [N, D]."""
 
 BLOCK_ENTRIES = 2**23
 
@@ -35,14 +37,14 @@ class Design:
         """Entries of phi(x)."""
         return len(self.mean) + 1
 
-    def rows(self, features: ArrayLike, index: np.ndarray | slice) -> Any:
+    def rows(self, features: Features, index: np.ndarray | slice) -> Any:
         """phi of the rows of ``index``, [M, D + 1], sparse where the features are."""
         if sparse.issparse(features):
             chosen = sparse.csr_array(features)[index]
             scaled = chosen @ sparse.diags_array(1 / self.spread)
             ones = np.ones((chosen.shape[0], 1), chosen.dtype)
             return sparse.hstack([scaled, ones], format="csr")
-        chosen = np.asarray(features[index])  # type: ignore[index]
+        chosen = np.asarray(features[index])
         scaled = np.ones((len(chosen), self.width), chosen.dtype)
         np.subtract(chosen, self.mean, out=scaled[:, :-1], casting="same_kind")
         np.divide(scaled[:, :-1], self.spread, out=scaled[:, :-1], casting="same_kind")
@@ -50,7 +52,7 @@ class Design:
 
 
 def fit_design(
-    features: ArrayLike,
+    features: Features,
     row_weights: np.ndarray,
     *,
     standardize: bool,
@@ -69,22 +71,22 @@ def fit_design(
     """
     total_over_ranks = reduce or (lambda array: array)
     total = float(total_over_ranks(np.array([row_weights.sum()]))[0])
-    num_features = features.shape[1]  # type: ignore[union-attr]
+    num_features = features.shape[1]
     if sparse.issparse(features):
         if standardize:
             raise ValueError("sparse features cannot be centred: standardize=False")
-        squares = features.multiply(features)  # type: ignore[union-attr]
+        squares = features.multiply(features)
         total_square = total_over_ranks(np.array([(row_weights @ squares).sum()]))[0]
         length = np.sqrt(total_square / total) or 1.0
         return Design(np.zeros(num_features), np.full(num_features, length))
     mean = np.zeros(num_features)
     if standardize:
-        for rows in slices(features.shape):  # type: ignore[union-attr]
-            mean += row_weights[rows] @ np.asarray(features[rows], np.float64)  # type: ignore[index]
+        for rows in slices(features.shape):
+            mean += row_weights[rows] @ np.asarray(features[rows], np.float64)
         mean = total_over_ranks(mean) / total
     variance = np.zeros(num_features)  # in a pass of its own: a difference of squares would cancel
-    for rows in slices(features.shape):  # type: ignore[union-attr]
-        centred = np.asarray(features[rows], np.float64) - mean  # type: ignore[index]
+    for rows in slices(features.shape):
+        centred = np.asarray(features[rows], np.float64) - mean
         variance += row_weights[rows] @ centred**2
     variance = total_over_ranks(variance) / total
     if not standardize:
@@ -106,10 +108,10 @@ def slices(shape: tuple[int, ...], *, width: int | None = None) -> Iterator[slic
         yield slice(start, min(start + rows, shape[0]))
 
 
-def identical_rows(features: ArrayLike) -> np.ndarray:
+def identical_rows(features: Features) -> np.ndarray:
     """A number for each row, int64 [N], the same for rows that are equal in every entry."""
     numbers: dict[bytes, int] = {}
-    count = features.shape[0]  # type: ignore[union-attr]
+    count = features.shape[0]
     groups = np.empty(count, np.int64)
     if sparse.issparse(features):
         matrix = sparse.csr_array(features, copy=True)
@@ -120,8 +122,8 @@ def identical_rows(features: ArrayLike) -> np.ndarray:
             key = matrix.indices[part].tobytes() + matrix.data[part].tobytes()
             groups[row] = numbers.setdefault(_digest(key), row)
         return groups
-    for rows in slices(features.shape):  # type: ignore[union-attr]
-        block = np.ascontiguousarray(features[rows]) + 0.0  # type: ignore[index]  # -0.0 is 0.0
+    for rows in slices(features.shape):
+        block = np.ascontiguousarray(features[rows]) + 0.0  # -0.0 is 0.0
         for row, values in enumerate(block, rows.start):
             groups[row] = numbers.setdefault(_digest(values.tobytes()), row)
     return groups

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.estimators.design import Reduce
+from pumlc.estimators.design import Features, Reduce
 from pumlc.estimators.problem import Fit, Problem
 from pumlc.labels import validate
 
@@ -37,13 +37,13 @@ class LeastSquares:
     penalties: tuple[float, ...]
     errors: np.ndarray
 
-    def scores(self, features: ArrayLike) -> np.ndarray:
+    def scores(self, features: Features) -> np.ndarray:
         """Scores of other rows, [M, C]; about 1 where a label is present, -1 where it is absent."""
-        return np.asarray(features @ self.coefficients + self.intercept)  # type: ignore[operator]
+        return np.asarray(features @ self.coefficients + self.intercept)
 
 
 def fit_least_squares(
-    features: ArrayLike,
+    features: Features,
     labels: ArrayLike,
     *,
     penalties: Sequence[float] = PENALTIES,
@@ -114,6 +114,7 @@ def fit_least_squares(
     for _, fit in problem.fits(kept):
         theta[:, fit.classes] = fit.spectrum.coefficients(fit.projected, penalty)
         problem.leave_out(fit, penalty, loo_scores)
+    problem.add_unused(theta, loo_scores)
     coefficients = theta[:-1] / problem.design.spread[:, None]
     intercept = theta[-1] - problem.design.mean @ coefficients
     return LeastSquares(

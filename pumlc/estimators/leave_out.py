@@ -30,10 +30,16 @@ class Rows:
         vectors: [M, R]; H_ij = sum_k vectors_ik hat_k vectors_jk with a factor a penalty.
         identity: 1 where I - H = I - V diag(.) V^T is computed as it stands, 0 where V is a full
             basis, so that I - H = V diag(penalty / (values + penalty)) V^T loses no digit.
+        squares: the squares of ``vectors``, which every penalty needs.
     """
 
     vectors: np.ndarray
     identity: float
+    squares: np.ndarray
+
+    @staticmethod
+    def of(vectors: np.ndarray, identity: float) -> "Rows":
+        return Rows(vectors, identity, vectors**2)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class PrimalSpectrum:
         return PrimalSpectrum(np.maximum(values, 0), basis)
 
     def rows(self, psi: Any) -> Rows:
-        return Rows(np.asarray(psi @ self.basis.astype(psi.dtype)), 1.0)
+        return Rows.of(np.asarray(psi @ self.basis.astype(psi.dtype)), 1.0)
 
     def project_targets(self, moments: np.ndarray) -> np.ndarray:
         """From Psi^T W^1/2 t, [D + 1, C], to the coordinates of the basis, [R, C]."""
@@ -64,8 +70,10 @@ class PrimalSpectrum:
         return self.basis @ (projected / (self.values + penalty)[:, None])
 
     def project(self, phi: Any) -> np.ndarray:
-        """Coordinates of other rows: their scores are ``project(phi) (projected / (values +
-        penalty))``."""
+        """Coordinates of other rows, [K, R].
+
+        Their scores are ``project(phi) @ (projected / (values + penalty))``.
+        """
         return np.asarray(phi @ self.basis)
 
 
@@ -86,7 +94,7 @@ class DualSpectrum:
 
     def rows(self, psi: Any) -> Rows:
         """``psi`` is all of the rows, as the decomposition has them."""
-        return Rows(self.basis, 0.0)
+        return Rows.of(self.basis, 0.0)
 
     def project_targets(self, weighted_targets: np.ndarray) -> np.ndarray:
         """From W^1/2 t, [M, C], to the coordinates of the basis, [R, C]."""
@@ -129,7 +137,7 @@ def left_out_residuals(
     members = np.argsort(groups, kind="stable")
     _, starts, sizes = np.unique(groups[members], return_index=True, return_counts=True)
     single = members[starts[sizes == 1]]
-    own = rows.identity + np.einsum("ij,ij,j->i", vectors, vectors, factors, optimize=True)
+    own = rows.identity + rows.squares @ factors.astype(vectors.dtype)
     left_out = np.empty_like(residuals)
     left_out[single] = residuals[single] / own[single, None]
     for size in np.unique(sizes[sizes > 1]):
@@ -143,17 +151,16 @@ def left_out_residuals(
     return left_out
 
 
-def outside_scores(
+def outside_shift(
     spectrum: Spectrum,
     outside: np.ndarray,
     outside_groups: np.ndarray,
     rows: Rows,
     left_out: np.ndarray,
     groups: np.ndarray,
-    projected: np.ndarray,
     penalty: float,
 ) -> np.ndarray:
-    """Scores of rows that the fit did not use, [K, C], each by the fit without its group.
+    """How much rows that the fit did not use owe to the members of their groups, [K, C].
 
     The fit without a group has the coefficients theta - (Psi^T Psi + penalty I)^-1 Psi_g^T times
     the group's left-out residuals.
@@ -163,10 +170,9 @@ def outside_scores(
         outside_groups: [K], in the numbers of ``groups``.
         left_out: of `left_out_residuals`.
     """
-    inverse = 1 / (spectrum.values + penalty)
-    scores = outside @ (inverse[:, None] * projected)
+    weighted = outside / (spectrum.values + penalty)
+    shift = np.zeros((len(outside), left_out.shape[1]))
     for group in np.intersect1d(outside_groups, groups):
         member, own = outside_groups == group, groups == group
-        shift = (outside[member] * inverse) @ rows.vectors[own].T.astype(np.float64)
-        scores[member] -= shift @ left_out[own]
-    return scores
+        shift[member] = weighted[member] @ rows.vectors[own].T.astype(np.float64) @ left_out[own]
+    return shift

@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from pumlc.estimators.design import BLOCK_ENTRIES, Design, Reduce, fit_design, identical_rows
+from pumlc.estimators.design import (
+    BLOCK_ENTRIES,
+    Design,
+    Features,
+    Reduce,
+    fit_design,
+    identical_rows,
+)
 from pumlc.estimators.leave_out import (
     DualSpectrum,
     PrimalSpectrum,
     Spectrum,
     left_out_residuals,
-    outside_scores,
+    outside_shift,
 )
 from pumlc.estimators.weighting import Weighting
 from pumlc.labels import NEGATIVE, POSITIVE
@@ -62,7 +69,7 @@ class _Part:
 class Problem:
     """Features, labels and weights, and the ways through them."""
 
-    features: ArrayLike
+    features: Features
     design: Design
     weighting: Weighting
     groups: np.ndarray
@@ -71,7 +78,7 @@ class Problem:
 
     @staticmethod
     def of(
-        features: ArrayLike,
+        features: Features,
         labels: np.ndarray,
         row_weights: ArrayLike | None,
         class_weights: ArrayLike | None,
@@ -82,8 +89,8 @@ class Problem:
     ) -> "Problem":
         """Check and scale; the arguments are those of `fit_least_squares`."""
         count, num_classes = labels.shape
-        if features.shape[0] != count:  # type: ignore[union-attr]
-            raise ValueError(f"features have {features.shape[0]} rows, labels {count}")  # type: ignore[union-attr]
+        if features.shape[0] != count:
+            raise ValueError(f"features have {features.shape[0]} rows, labels {count}")
         weights = _row_weights(row_weights, count, reduce)
         if class_weights is not None:
             class_weights = np.asarray(class_weights, np.float64)
@@ -149,9 +156,10 @@ class Problem:
         weights = self.weighting.weights(classes[0], block)
         inside = np.flatnonzero(weights)
         root = np.sqrt(weights[inside])
-        psi = self.design.rows(self.features, block) if phi is None else phi
-        if len(inside) < len(weights):
-            psi = psi[inside]
+        if phi is None:
+            psi = self.design.rows(self.features, np.arange(len(self.groups))[block][inside])
+        else:
+            psi = phi if len(inside) == len(weights) else phi[inside]
         if (root != 1).any():
             factor = root.astype(psi.dtype)
             is_sparse = sparse.issparse(psi)
@@ -183,31 +191,45 @@ class Problem:
         both = (present > 0) & (absent > 0)
         return np.where(both, squares / np.where(both, present + absent, 1), np.nan)
 
-    def leave_out(self, fit: Fit, penalty: float, loo_scores: np.ndarray) -> None:
-        """Write the leave-one-out scores of the fit's classes into ``loo_scores``, [N, C]."""
+    def leave_out(self, fit: Fit, penalty: float, scores: np.ndarray) -> None:
+        """Write the leave-one-out scores of the fit's classes into ``scores``, zeros [N, C].
+
+        Of the rows that the fit did not use it writes only what they lose with the members of
+        their groups; `add_unused` adds their scores, for all classes at once.
+        """
         for block in self._blocks_of(fit):
-            phi = self.design.rows(self.features, block)
-            part = self._part(fit.classes, block, phi)
-            rows, groups = fit.spectrum.rows(part.psi), self.groups[block]
+            part = self._part(fit.classes, block)
+            places = np.arange(len(self.groups))[block]
+            rows, groups = fit.spectrum.rows(part.psi), self.groups[places]
+            inside_groups = groups[part.inside]
             residuals = left_out_residuals(
-                fit.spectrum, rows, fit.projected, part.targets, groups[part.inside], penalty
+                fit.spectrum, rows, fit.projected, part.targets, inside_groups, penalty
             )
-            scores = np.empty((len(groups), len(fit.classes)))
-            scores[part.inside] = part.labels - residuals / part.root[:, None]
-            others = np.setdiff1d(np.arange(len(groups)), part.inside, assume_unique=True)
-            if len(others):
-                scores[others] = outside_scores(
+            inside = np.ix_(places[part.inside], fit.classes)
+            scores[inside] = part.labels - residuals / part.root[:, None]
+            # a row that the fit did not use, of a group that it did
+            others = np.isin(groups, inside_groups)
+            others[part.inside] = False
+            if others.any():
+                phi = self.design.rows(self.features, places[others])
+                scores[np.ix_(places[others], fit.classes)] -= outside_shift(
                     fit.spectrum,
-                    fit.spectrum.project(phi[others]),
+                    fit.spectrum.project(phi),
                     groups[others],
                     rows,
                     residuals,
-                    groups[part.inside],
-                    fit.projected,
+                    inside_groups,
                     penalty,
                 )
-            where = np.arange(len(self.groups))[block]
-            loo_scores[np.ix_(where, fit.classes)] = scores
+
+    def add_unused(self, theta: np.ndarray, scores: np.ndarray) -> None:
+        """Add phi theta to the entries of ``scores``, [N, C], that the fits did not use."""
+        for block in self.blocks:
+            phi = self.design.rows(self.features, block)
+            own = np.asarray(phi @ theta.astype(scores.dtype))
+            for column in range(scores.shape[1]):
+                own[self.weighting.weights(column, block) > 0, column] = 0
+            scores[block] += own
 
 
 def _row_weights(row_weights: ArrayLike | None, count: int, reduce: Reduce | None) -> np.ndarray:

@@ -97,8 +97,9 @@ def _sparse_labels(matrix: sparse.csr_array, unlisted: Unlisted) -> np.ndarray:
     data = matrix.data.astype(np.float64)
     _check_values(data)
     fill = NEGATIVE if unlisted == "absent" else UNKNOWN
-    labels = np.full(matrix.shape, fill, np.int8)
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    num_rows, num_labels = matrix.shape  # type: ignore[misc]
+    labels = np.full((num_rows, num_labels), fill, np.int8)
+    rows = np.repeat(np.arange(num_rows), np.diff(matrix.indptr))
     states = np.where(data == 1, POSITIVE, np.where(data == 0, NEGATIVE, UNKNOWN))
     labels[rows, matrix.indices] = states
     return labels

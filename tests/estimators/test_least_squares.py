@@ -24,7 +24,7 @@ def refitted(features, labels, penalty, *, weights, groups, standardize=True):
     """Scores and leave-one-out scores [N, C]: one fit a class and group."""
     design = fit_design(features, weights[:, 0], standardize=standardize)
     phi = design.rows(features, slice(None))
-    scores, left_out = np.empty((2, *labels.shape))
+    scores, left_out = np.empty(labels.shape), np.empty(labels.shape)
     for c in range(labels.shape[1]):
         own = weights[:, c] * (labels[:, c] != 0)
         scores[:, c] = phi @ ridge(phi, labels[:, c], own, penalty)
@@ -143,7 +143,7 @@ def test_ranks_with_a_part_of_the_rows_each_fit_what_one_fits_on_all():
     labels[random.uniform(size=50) < 0.4, 3] = 0
     weights = random.uniform(0.5, 2, 50)
     alone = fit_least_squares(features, labels, row_weights=weights)
-    barrier, parts, results = threading.Barrier(2), [None, None], [None, None]
+    barrier, parts, results = threading.Barrier(2), {}, {}
 
     def work(rank, rows):
         def total(array):
@@ -163,16 +163,17 @@ def test_ranks_with_a_part_of_the_rows_each_fit_what_one_fits_on_all():
         thread.start()
     for thread in threads:
         thread.join()
-    for result, rows in zip(results, halves, strict=True):
+    for rank, rows in enumerate(halves):
+        result = results[rank]
         assert result.penalty == pytest.approx(alone.penalty)
         np.testing.assert_allclose(result.coefficients, alone.coefficients, atol=1e-8)
         np.testing.assert_allclose(result.loo_scores, alone.loo_scores[rows], atol=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(12, 30), (40, 9)])
-def test_sparse_features_give_what_dense_ones_give(shape):
-    features, labels, random = small_problem(7, *shape, 3, 0.7)
-    features *= random.uniform(size=shape) < 0.3
+@pytest.mark.parametrize(("rows", "width"), [(12, 30), (40, 9)])
+def test_sparse_features_give_what_dense_ones_give(rows, width):
+    features, labels, random = small_problem(7, rows, width, 3, 0.7)
+    features *= random.uniform(size=features.shape) < 0.3
     weights = random.uniform(0.5, 2, len(labels))
     options = {"row_weights": weights, "standardize": False}
     dense = fit_least_squares(features, labels, **options)
@@ -257,7 +258,7 @@ def test_what_does_not_fit_is_named(options, message):
 
 
 def test_the_order_of_the_scores_survives_noise_that_does_not_look_at_the_picture():
-    """What the square loss promises: the fit to flipped labels is an affine map of the clean one."""
+    """What the square loss promises: flips make the fit an affine map of the clean one."""
     random = np.random.default_rng(0)
     features = random.normal(size=(4000, 6))
     clean = np.where(features @ random.normal(size=6) > 0.5, 1, -1)[:, None]
