@@ -1,8 +1,8 @@
 """Multi-label classification when the labels are incomplete or wrong.
 
-`load` turns a run folder into a predictor; the parts are `labels`, `losses`, `metrics`, `vision`
-and `text`. They are imported when they are first used: ``import pumlc`` loads neither torch nor
-timm nor transformers.
+`load` turns a run folder into a predictor; the parts are `labels`, `losses`, `metrics`,
+`estimators`, `vision` and `text`. They are imported when they are first used: ``import pumlc``
+loads neither torch nor timm nor transformers.
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from typing import Any
 
 from pumlc.version import __version__
 
-_PARTS = ("labels", "losses", "metrics", "vision", "text")
+_PARTS = ("estimators", "labels", "losses", "metrics", "vision", "text")
 
 __all__ = ["__version__", "load", *_PARTS]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -21,6 +21,7 @@ from pumlc.metrics.retrieval import (
     propensity_precision_at_k,
     recall_at_k,
 )
+from pumlc.metrics.scorers import make_scorers
 from pumlc.metrics.thresholds import fit_thresholds, oracle_thresholds
 
 __all__ = [

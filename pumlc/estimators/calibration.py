@@ -1,0 +1,92 @@
+"""From scores to logits whose sigmoid is a probability."""
+
+import numpy as np
+from scipy.special import expit
+
+_MAX_STEPS = 100
+
+
+def fit_sigmoid(
+    scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
+) -> tuple[float, float]:
+    """Slope > 0 and bias so that sigmoid(slope * score + bias) is the probability of a positive.
+
+    Least weighted cross entropy with Platt's targets, (n+ + 1) / (n+ + 2) for the positives and
+    1 / (n- + 2) for the negatives, which keep both numbers finite for separable scores. Where the
+    best slope is not positive the scores say nothing, or the opposite: then the slope is so small
+    that the probabilities are all but the share of positives and the order of the scores stays.
+
+    Args:
+        scores: [N], of rows that the scores were not fitted on.
+        positive: bool [N].
+        weights: [N], above 0.
+
+    Returns:
+        slope, bias.
+
+    Raises:
+        ValueError: there is no row.
+
+    Source: Platt 1999; Lin, Lin & Weng 2007.
+
+    >>> scores, positive = np.array([-2.0, -1, 1, 2]), np.array([False, True, False, True])
+    >>> slope, bias = fit_sigmoid(scores, positive, np.ones(4))
+    >>> round(slope, 2), round(bias, 2)
+    (0.2, 0.0)
+    """
+    if not len(scores):
+        raise ValueError("no known label to fit a probability on")
+    scores = np.asarray(scores, np.float64)
+    number_positive = weights[positive].sum()
+    number_negative = weights[~positive].sum()
+    targets = np.where(
+        positive, (number_positive + 1) / (number_positive + 2), 1 / (number_negative + 2)
+    )
+    mean = np.average(scores, weights=weights)
+    spread = np.sqrt(np.average((scores - mean) ** 2, weights=weights))
+    spread = float(spread) if spread > 1e-12 * max(1.0, abs(mean)) else 1.0
+    scaled = (scores - mean) / spread
+    least = 1e-3
+    slope, bias = _newton(scaled, targets, weights)
+    if not slope > least:
+        slope = least
+        bias = _newton_bias(slope * scaled, targets, weights)
+    return float(slope / spread), float(bias - slope * mean / spread)
+
+
+def _newton(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The least cross entropy over slope and bias, a convex function, by damped Newton steps."""
+    design = np.stack([scores, np.ones_like(scores)])
+    point, value = np.zeros(2), np.inf
+    for _ in range(_MAX_STEPS):
+        probability = expit(point @ design)
+        gradient = design @ (weights * (probability - targets))
+        curvature = (design * (weights * probability * (1 - probability))) @ design.T
+        step = np.linalg.solve(curvature + 1e-12 * weights.sum() * np.eye(2), gradient)
+        if np.abs(step).max() < 1e-10:
+            break
+        length = 1.0
+        value = _cross_entropy(point @ design, targets, weights)
+        while length > 1e-6:
+            if _cross_entropy((point - length * step) @ design, targets, weights) <= value:
+                break
+            length /= 2
+        point = point - length * step
+    return float(point[0]), float(point[1])
+
+
+def _newton_bias(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    """The bias at which the mean probability is the mean target."""
+    bias = 0.0
+    for _ in range(_MAX_STEPS):
+        probability = expit(logits + bias)
+        gradient = weights @ (probability - targets)
+        step = gradient / (weights @ (probability * (1 - probability)))
+        bias -= float(np.clip(step, -1, 1))
+        if abs(step) < 1e-10:
+            break
+    return bias
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    return float(weights @ (np.logaddexp(0, logits) - targets * logits))
