@@ -158,7 +158,7 @@ class _Threshold(torch.autograd.Function):
         num_labels = group_count(scores.shape[1], scores, process_group)
         if excluded is not None:
             num_kept = group_sum((~excluded).sum(1), process_group).to(scores.dtype)
-            # a row with no label left has no positive, so any threshold will do: that of all labels,
+            # a row with no label left has no positive: any threshold will do, that of all labels,
             # which the search finds
             excluded = excluded & (num_kept > 0).unsqueeze(1)
             num_labels = torch.where(num_kept > 0, num_kept, num_labels)
