@@ -108,7 +108,8 @@ def evaluate_run(
             accelerator,
             search_precision,
         )
-        results["weights"][name] = {"epoch": run.index()[name]["epoch"], **metrics}
+        epoch = run.index().get(name, {}).get("epoch")  # weights put there by hand have none
+        results["weights"][name] = {"epoch": epoch, **metrics}
     return results
 
 
