@@ -3,8 +3,7 @@
 A new format is one file here, with a `Reader` and a dictionary ``DATA_SETS``, and one line below.
 """
 
-from pumlc.engine.config import closest
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.vision.data.readers import (
     coco,
     csv_file,

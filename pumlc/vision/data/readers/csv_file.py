@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pumlc.engine.config import closest, require
-from pumlc.errors import UserError, warn_user
+from pumlc.engine.config import require
+from pumlc.errors import UserError, closest, warn_user
 from pumlc.files import read_cells
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.data.images import LabelledImages, checked_images, refuse_duplicates, require_file

@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pumlc.engine.config import closest
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.files import read_text
 from pumlc.labels import NEGATIVE, UNKNOWN
 from pumlc.vision.data.images import (
