@@ -22,9 +22,9 @@ def make_features(rows: int, width: int, file: Path | None) -> np.ndarray:
     """Normal float32 numbers [rows, width], in memory or in a file that is mapped."""
     random = np.random.default_rng(0)
     if file is None:
-        return random.normal(size=(rows, width)).astype(np.float32)
+        return random.standard_normal((rows, width), np.float32)
     features = np.lib.format.open_memmap(file, "w+", np.float32, (rows, width))
-    block = random.normal(size=(10_000, width)).astype(np.float32)
+    block = random.standard_normal((10_000, width), np.float32)
     for start in range(0, rows, len(block)):
         part = features[start : start + len(block)]
         part[:] = block[: len(part)] * np.float32(1 + start / rows)

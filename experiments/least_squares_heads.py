@@ -1,13 +1,16 @@
 """Closed-form heads on frozen features, and what was tried beside them.
 
     python experiments/least_squares_heads.py --data voc2007 --root VOCdevkit
-    python experiments/least_squares_heads.py --data csv --csv corel5k/labels.csv --root corel5k --classes frequent
-    python experiments/least_squares_heads.py --data coco2017 --root coco --variants all --conditions 0.1,0.3,1.0
+    python experiments/least_squares_heads.py --data csv --csv corel5k/labels.csv --root corel5k \\
+        --classes frequent
+    python experiments/least_squares_heads.py --data coco2017 --root coco --variants all \\
+        --conditions 0.1,0.3,1.0
 
-A condition is the share of known labels, a pair of rates FN+FP at which complete labels are flipped,
-or ``single`` (one positive a picture, the rest absent). mAP of the test split with its complete
-labels, over the classes with five positives in train and in test, and over all with one in test.
-Penalties are chosen by leave-one-out on the training labels that are left.
+A condition is the share of known labels, a pair of rates FN+FP at which complete labels are
+flipped, or ``single`` (one positive a picture, the rest absent). mAP of the test split with its
+complete labels, over the classes with five positives in train and in test, and over all with one in
+test. Penalties are chosen by leave-one-out on the training labels that are left. Of flipped labels
+also the average precision of finding them, by leave-one-out scores.
 """
 
 import argparse
@@ -129,7 +132,8 @@ def second_moment_of_all(share: float) -> Callable[..., Scores]:
 
     min sum_i q_i f_i^2 - 2 b_i f_i + penalty |theta|^2, with b = t and q = 1 - e + e r for known
     rows, b = 0 and q = e r for unknown ones; e: ``share``, r: share of known rows (du Plessis et
-    al. 2015, Sakai et al. 2017). Left out: f_-i = (f_i - b_i a_i) / (1 - q_i a_i), a = phi A^-1 phi.
+    al. 2015, Sakai et al. 2017). Left out: f_-i = (f_i - b_i a_i) / (1 - q_i a_i) with
+    a = phi A^-1 phi.
     """
 
     def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
@@ -247,7 +251,6 @@ def main() -> None:
                 results.append(figures(scores, given, data))
             mean = [None if np.isnan(value) else float(value) for value in np.mean(results, axis=0)]
             rows.append([condition, name, *mean])
-            print(*rows[-1], sep="  ", flush=True)
     print(table(["condition", "heads", "frequent", "all", "wrong absent", "wrong present"], rows))
 
 

@@ -98,7 +98,7 @@ def fit_least_squares(
     if not len(penalties) or not all(0 < value < np.inf for value in penalties):
         raise ValueError(f"penalties are {list(penalties)}; give at least one, above 0")
     candidates = tuple(sorted(float(value) for value in set(penalties)))
-    problem = Problem.of(
+    problem = Problem.build(
         features, labels, row_weights, class_weights, groups, standardize=standardize, reduce=reduce
     )
     kept: dict[int, Fit] = {}

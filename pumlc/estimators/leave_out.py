@@ -38,7 +38,7 @@ class Rows:
     squares: np.ndarray
 
     @staticmethod
-    def of(vectors: np.ndarray, identity: float) -> "Rows":
+    def from_vectors(vectors: np.ndarray, identity: float) -> "Rows":
         return Rows(vectors, identity, vectors**2)
 
 
@@ -50,12 +50,12 @@ class PrimalSpectrum:
     basis: np.ndarray
 
     @staticmethod
-    def of(gram: np.ndarray) -> "PrimalSpectrum":
+    def from_gram(gram: np.ndarray) -> "PrimalSpectrum":
         values, basis = np.linalg.eigh(gram)
         return PrimalSpectrum(np.maximum(values, 0), basis)
 
     def rows(self, psi: Any) -> Rows:
-        return Rows.of(np.asarray(psi @ self.basis.astype(psi.dtype)), 1.0)
+        return Rows.from_vectors(np.asarray(psi @ self.basis.astype(psi.dtype)), 1.0)
 
     def project_targets(self, moments: np.ndarray) -> np.ndarray:
         """From Psi^T W^1/2 t, [D + 1, C], to the coordinates of the basis, [R, C]."""
@@ -86,7 +86,7 @@ class DualSpectrum:
     psi: Any
 
     @staticmethod
-    def of(psi: Any) -> "DualSpectrum":
+    def from_rows(psi: Any) -> "DualSpectrum":
         kernel = psi @ psi.T
         kernel = kernel.toarray() if hasattr(kernel, "toarray") else kernel
         values, basis = np.linalg.eigh(np.asarray(kernel, np.float64))
@@ -94,7 +94,7 @@ class DualSpectrum:
 
     def rows(self, psi: Any) -> Rows:
         """``psi`` is all of the rows, as the decomposition has them."""
-        return Rows.of(self.basis, 0.0)
+        return Rows.from_vectors(self.basis, 0.0)
 
     def project_targets(self, weighted_targets: np.ndarray) -> np.ndarray:
         """From W^1/2 t, [M, C], to the coordinates of the basis, [R, C]."""

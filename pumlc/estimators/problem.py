@@ -77,7 +77,7 @@ class Problem:
     reduce: Reduce | None
 
     @staticmethod
-    def of(
+    def build(
         features: Features,
         labels: np.ndarray,
         row_weights: ArrayLike | None,
@@ -131,7 +131,7 @@ class Problem:
 
     def _dual(self, classes: np.ndarray) -> Fit:
         part = self._part(classes, slice(None))
-        spectrum = DualSpectrum.of(part.psi)
+        spectrum = DualSpectrum.from_rows(part.psi)
         return Fit(classes, spectrum, spectrum.project_targets(part.targets))
 
     def _primal(self, waiting: list[tuple[int, np.ndarray]]) -> Iterator[tuple[int, Fit]]:
@@ -149,7 +149,7 @@ class Problem:
             grams[place] = None  # its decomposition takes its place
             if self.reduce is not None:
                 gram, moment = self.reduce(gram), self.reduce(moment)
-            spectrum = PrimalSpectrum.of(gram)
+            spectrum = PrimalSpectrum.from_gram(gram)
             yield number, Fit(classes, spectrum, spectrum.project_targets(moment))
 
     def _part(self, classes: np.ndarray, block: np.ndarray | slice, phi: Any = None) -> _Part:

@@ -1,6 +1,7 @@
 """What the estimator takes, what it gives, and how it stands in scikit-learn's pipelines."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,8 @@ def test_it_is_a_classifier_that_is_cloned_and_pickled(data):
     X, _, Y = data
     heads = PartialLabelClassifier("least_squares", penalties=2.0).fit(X, Y)
     assert is_classifier(heads)
-    assert clone(heads).get_params() == heads.get_params()
+    copy: Any = clone(heads)
+    assert copy.get_params() == heads.get_params()
     again = pickle.loads(pickle.dumps(heads))
     np.testing.assert_array_equal(again.predict_proba(X), heads.predict_proba(X))
 
@@ -156,16 +158,20 @@ def test_pipelines_searches_and_cross_validation(data):
     folds = KFold(4)
     name = "partiallabelclassifier__penalties"
     search = GridSearchCV(
-        pipeline, {name: [0.1, 1e4]}, scoring=make_scorers(), refit="mAP", cv=folds
+        pipeline,
+        {name: [0.1, 1e4]},
+        scoring=make_scorers(),
+        refit="mAP",  # pyright: ignore[reportArgumentType]
+        cv=folds,
     )
     search.fit(X, Y)
     assert search.best_params_ == {name: 0.1}
     assert np.isfinite(search.cv_results_["mean_test_CF1"]).all()
     predicted = cross_val_predict(pipeline, X, Y, cv=folds)
-    assert predicted.shape == Y.shape
+    assert np.asarray(predicted).shape == Y.shape
     values = cross_val_score(pipeline, X, Y, cv=folds, scoring=make_scorers()["mAP"])
     assert (values > 60).all()
-    logits = cross_val_predict(pipeline, X, complete, cv=4, method="decision_function")
+    logits: Any = cross_val_predict(pipeline, X, complete, cv=4, method="decision_function")
     assert average_precision(logits, np.where(complete == 1, 1, -1)).mean() > 0.6
     with pytest.raises(ValueError, match="use the leave-one-out scores"):
         cross_val_predict(pipeline, X, Y, cv=folds, method="predict_proba")
@@ -177,7 +183,7 @@ def test_weights_and_groups_are_routed(data):
     with sklearn.config_context(enable_metadata_routing=True):
         heads = PartialLabelClassifier().set_fit_request(sample_weight=True, groups=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
-        routed = make_pipeline(scaler, heads)
+        routed: Any = make_pipeline(scaler, heads)
         routed.fit(X, Y, sample_weight=weights, groups=groups)
     direct = PartialLabelClassifier().fit(
         StandardScaler().fit_transform(X), Y, sample_weight=weights, groups=groups
