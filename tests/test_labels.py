@@ -1,5 +1,6 @@
 """The label convention, the partial-label protocols and label noise."""
 
+import json
 import pickle
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pumlc.errors import UserError
 from pumlc.labels import (
     NEGATIVE,
     POSITIVE,
@@ -279,15 +281,16 @@ def test_positive_list_of_splc(tmp_path):
         ("a.jpg,1\nb.jpg,1 4\n", r"line 2: '4' is no class index in \[0, 4\)"),
         ("a.jpg,-1\n", "line 1: '-1' is no class index"),
         ("a.jpg,person\n", "line 1: 'person' is no class index"),
+        (f"a.jpg,{'9' * 5000}\n", "line 1: '9{40}' is no class index"),
         ("a.jpg,1\na.jpg,2\n", "line 2: a.jpg is listed already"),
         ("\n", "list.txt lists no picture"),
-        ("a.jpg,1\nch\u00eane.jpg,2\n", "list.txt: not UTF-8"),
+        ("a.jpg,1\nch\u00eane.jpg,2\n", "list.txt, line 2: not UTF-8"),
     ],
 )
 def test_positive_list_errors_name_the_line(tmp_path, text, message):
     path = tmp_path / "list.txt"
     path.write_text(text, encoding="latin-1")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         read_positive_list(path, 4)
 
 
@@ -308,7 +311,7 @@ def test_manifest_gives_the_true_labels_back(protocol, labels, tmp_path_factory)
     path = tmp_path_factory.mktemp("run") / "label_manifest.npz"
     parameters = {"proportion": 0.5}
     made = {"protocol": "any", "seed": 3, "parameters": parameters}
-    write_manifest(path, compare(PackedLabels.of(labels), seen, **made))
+    write_manifest(path, compare(PackedLabels.pack(labels), seen, **made))
     manifest = read_manifest(path)
     np.testing.assert_array_equal(manifest.changed(), labels != seen)
     np.testing.assert_array_equal(manifest.restore(seen), labels)
@@ -328,7 +331,7 @@ def test_manifest_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(convention, "BLOCK_ENTRIES", 16)
     assert mask_hash(seen) == whole
     made = {"protocol": "keep_proportion", "seed": 0, "parameters": {}}
-    write_manifest(tmp_path / "m.npz", compare(PackedLabels.of(labels), seen, **made))
+    write_manifest(tmp_path / "m.npz", compare(PackedLabels.pack(labels), seen, **made))
     np.testing.assert_array_equal(read_manifest(tmp_path / "m.npz").restore(seen), labels)
 
 
@@ -336,19 +339,86 @@ def test_manifest_refuses_what_does_not_fit(tmp_path):
     labels = complete_labels(6, 4)
     path = tmp_path / "m.npz"
     made = {"protocol": "p", "seed": 0, "parameters": {}}
-    true = PackedLabels.of(labels)
+    true = PackedLabels.pack(labels)
     with pytest.raises(ValueError, match=r"shape \(6, 3\), true ones \(6, 4\)"):
         compare(true, labels[:, :3], **made)
     unknown = labels.copy()
     unknown[4, 2] = UNKNOWN
     with pytest.raises(ValueError, match="row 4, column 2 is .*, the truth unknown"):
-        compare(PackedLabels.of(unknown), labels, **made)
+        compare(PackedLabels.pack(unknown), labels, **made)
     write_manifest(path, compare(true, unknown, **made))
-    with pytest.raises(ValueError, match="are not those of the manifest"):
+    with pytest.raises(UserError, match="are not those of the manifest.*data set has changed"):
         read_manifest(path).restore(labels)
-    np.savez(tmp_path / "other.npz", shape=np.zeros(2))
-    with pytest.raises(ValueError, match=r"other.npz is no label manifest: it lacks changed, hea"):
-        read_manifest(tmp_path / "other.npz")
+
+
+def manifest_arrays(**changes) -> dict[str, np.ndarray]:
+    """The arrays of a sound manifest of 3 x 5 labels, with some replaced; None: left out."""
+    header = {"protocol": "p", "seed": 0, "parameters": {}}
+    sound = {
+        "header": np.array(json.dumps(header)),
+        "shape": np.array([3, 5]),
+        "mask_hash": np.array("0123456789ab"),
+        "changed": np.zeros(2, np.uint8),
+        "positive": np.zeros(2, np.uint8),
+    }
+    return {name: a for name, a in {**sound, **changes}.items() if a is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": None, "changed": None}, "it lacks changed, shape"),
+        ({"shape": np.array([3, -5])}, r"its shape is \[3, -5\], not N and C"),
+        ({"shape": np.array([3.0, 5.0])}, "its shape is"),
+        ({"shape": np.array(15)}, "its shape is 15"),
+        ({"shape": np.array([300, 500])}, "not the 18750 bytes of 300 x 500 labels"),
+        ({"changed": np.zeros(3, np.uint8)}, r"changed is uint8 \[3\], not the 2 bytes"),
+        ({"positive": np.zeros(2, np.int64)}, "positive is int64"),
+        ({"header": np.array("{")}, "its header is not JSON"),
+        ({"header": np.array("[" * 100_000)}, "its header is not JSON"),
+        ({"header": np.array('{"protocol": "p"}')}, "its header is not protocol, seed, parameters"),
+        (
+            {"header": np.array('{"protocol": "p", "seed": "0", "parameters": {}}')},
+            "seed is '0', not of type int",
+        ),
+        ({"changed": np.array([{}, {}], dtype=object)}, "Object arrays cannot be loaded"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(tmp_path, changes, message):
+    path = tmp_path / "other.npz"
+    np.savez(path, allow_pickle=True, **manifest_arrays())
+    assert read_manifest(path).shape == (3, 5)
+    np.savez(path, allow_pickle=True, **manifest_arrays(**changes))
+    with pytest.raises(UserError, match=f"other.npz is no label manifest: .*{message}"):
+        read_manifest(path)
+
+
+def test_files_that_are_no_manifest(tmp_path):
+    with pytest.raises(UserError, match="m.npz: no such file"):
+        read_manifest(tmp_path / "m.npz")
     (tmp_path / "text").write_text("x")
-    with pytest.raises(ValueError, match="text is no label manifest: no npz file"):
+    with pytest.raises(UserError, match="text is no label manifest: no npz file"):
         read_manifest(tmp_path / "text")
+    path = tmp_path / "damaged.npz"
+    np.savez_compressed(
+        path, allow_pickle=True, **manifest_arrays(changed=np.arange(4096, dtype=np.uint8))
+    )
+    content = bytearray(path.read_bytes())
+    place = content.index(b"changed.npy")
+    content[place + 60 : place + 80] = b"x" * 20
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged.npz is no label manifest"):
+        read_manifest(path)
+
+
+def test_a_manifest_replaces_a_link_and_leaves_nothing_beside_it(tmp_path):
+    labels = complete_labels(4, 3)
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    path = tmp_path / "m.npz"
+    path.symlink_to(target)
+    made = {"protocol": "p", "seed": 0, "parameters": {}}
+    write_manifest(path, compare(PackedLabels.pack(labels), labels, **made))
+    assert target.read_text() == "untouched"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "target"]
+    np.testing.assert_array_equal(read_manifest(path).restore(labels), labels)

@@ -22,3 +22,23 @@ from pumlc.labels.protocols import (
     keep_proportion_torch,
     keep_single_positive,
 )
+
+__all__ = [
+    "NEGATIVE",
+    "POSITIVE",
+    "UNKNOWN",
+    "LabelManifest",
+    "PackedLabels",
+    "compare",
+    "drop_proportion",
+    "flip",
+    "keep_fixed_per_class",
+    "keep_proportion",
+    "keep_proportion_torch",
+    "keep_single_positive",
+    "mask_hash",
+    "read_manifest",
+    "read_positive_list",
+    "validate",
+    "write_manifest",
+]

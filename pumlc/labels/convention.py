@@ -13,25 +13,39 @@ BLOCK_ENTRIES = 2**22
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Slices of rows small enough that a float64 temporary of each stays at about 32 MB."""
+    """Slices of rows small enough that a float64 temporary of each stays at about 32 MB.
+
+    Args:
+        shape: of the matrix, [N, C].
+
+    Yields:
+        consecutive slices that cover the rows.
+    """
     rows = max(1, BLOCK_ENTRIES // max(1, shape[1]))
     for start in range(0, shape[0], rows):
         yield slice(start, start + rows)
 
 
 def validate(labels: ArrayLike, where: str) -> np.ndarray:
-    """Check a label matrix and return it as int8 (the array itself if it is int8 already).
+    """Check a label matrix.
 
-    ``labels``: numbers [N, C], each 1, 0 or -1; ``where``: the file or argument to name in errors.
+    Args:
+        labels: numbers [N, C], each 1, 0 or -1.
+        where: the argument or file that messages name.
 
-    Raises: ValueError naming row, column and value of the first entry that is no label; a boolean
-    matrix is refused, because False might mean NEGATIVE or UNKNOWN.
+    Returns:
+        The labels as int8 [N, C]; the array itself if it is int8 already.
 
-    >>> validate([[1, 0, -1]], "labels.csv")
-    array([[ 1,  0, -1]], dtype=int8)
-    >>> validate([[1, 0], [0, 2]], "labels.csv")
-    Traceback (most recent call last):
-    ValueError: labels.csv: row 1, column 1 is 2, not 1 (positive), 0 (unknown) or -1 (negative)
+    Raises:
+        ValueError: another shape; an entry that is no label, with row, column and value; a boolean
+            matrix, because False might mean NEGATIVE or UNKNOWN.
+
+    Example:
+        >>> validate([[1, 0, -1]], "labels.csv")
+        array([[ 1,  0, -1]], dtype=int8)
+        >>> validate([[1, 0], [0, 2]], "labels.csv")
+        Traceback (most recent call last):
+        ValueError: labels.csv: row 1, column 1 is 2, not 1 (positive), 0 (unknown) or -1 (negative)
     """
     labels = np.asarray(labels)
     if labels.ndim != 2:
@@ -56,7 +70,15 @@ def validate(labels: ArrayLike, where: str) -> np.ndarray:
 def writable(labels: ArrayLike, out: np.ndarray | None) -> np.ndarray:
     """The matrix that a protocol changes: a copy of ``labels``, or ``out`` with the same content.
 
-    Raises: ValueError for an invalid label, or an ``out`` of another shape or type.
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        out: int8 [N, C], may be ``labels`` itself; None for a new matrix.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label, or an ``out`` of another shape or type.
     """
     labels = validate(labels, "labels")
     if out is None:

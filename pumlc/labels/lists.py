@@ -1,11 +1,16 @@
 """Positive-only label lists in the text format of SPLC: a picture and its class indices a line."""
 
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
+from pumlc.errors import UserError
+from pumlc.files import read_text
 from pumlc.labels.convention import POSITIVE, UNKNOWN
+
+_MOST_DIGITS = 9  # of a class index; Python refuses to read numbers of thousands
 
 
 def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -14,10 +19,18 @@ def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, 
     The lists that SPLC and Hill ship (COCO with 75 %, 40 % or one of the positives left, NUS-WIDE)
     take every other label as negative: the ``unknown="negative"`` of a loss, not of the data.
 
-    Shapes: -> names [N] and labels int8 [N, num_classes] in {1, 0}, in the order of the file.
-    Raises: ValueError naming file and line for no comma or several (a name has none), a missing
-    name, an index that is no integer in [0, num_classes), or a name listed twice; for a file that
-    is empty or not UTF-8.
+    Args:
+        path: the file, UTF-8.
+        num_classes: C.
+
+    Returns:
+        names [N] and labels int8 [N, C] in {1, 0}, in the order of the file.
+
+    Raises:
+        UserError: with file and line, a line without one comma (a name has none), a missing name,
+            an index that is no integer in [0, C), a name listed twice; or a file that does not
+            exist, lists nothing or is not UTF-8.
+
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels", arXiv 2112.07368.
     """
@@ -32,34 +45,36 @@ def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, 
 
 
 def positive_list(path: str | Path, num_classes: int) -> Iterator[tuple[int, str, list[int]]]:
-    """Line number, name and class indices of every picture of such a list, without a matrix.
+    """The pictures of such a list one by one, without a matrix.
 
-    Raises: ValueError as ``read_positive_list``, on the way.
+    Args:
+        path: the file.
+        num_classes: C.
+
+    Yields:
+        line number, name and class indices of a picture.
+
+    Raises:
+        UserError: see `read_positive_list`; at the line that is wrong.
     """
     names: set[str] = set()
-    for number, line in _lines(path):
+    for number, line in enumerate(StringIO(read_text(path), newline=None), 1):
+        if not line.strip():
+            continue
         name, *indices = (part.strip() for part in line.split(","))
         if not name or len(indices) != 1:
-            raise ValueError(
+            raise UserError(
                 f"{path}, line {number}: {line.strip()!r} is not NAME,INDEX ... with one comma"
             )
         if name in names:
-            raise ValueError(f"{path}, line {number}: {name} is listed already")
+            raise UserError(f"{path}, line {number}: {name} is listed already")
         names.add(name)
         for index in indices[0].split():
-            if not index.isdecimal() or int(index) >= num_classes:
-                raise ValueError(
-                    f"{path}, line {number}: {index!r} is no class index in [0, {num_classes})"
+            digits = index.isascii() and index.isdecimal() and len(index) <= _MOST_DIGITS
+            if not digits or int(index) >= num_classes:
+                raise UserError(
+                    f"{path}, line {number}: {index[:40]!r} is no class index in [0, {num_classes})"
                 )
         yield number, name, [int(index) for index in indices[0].split()]
     if not names:
-        raise ValueError(f"{path} lists no picture")
-
-
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Number and text of the lines that are not blank; a byte order mark is none of the text."""
-    with open(path, encoding="utf-8-sig") as lines:
-        try:
-            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 ({error.reason})") from None
+        raise UserError(f"{path} lists no picture")

@@ -5,8 +5,8 @@ A training run never reads it; it is written beside the run so that an audit can
 
 import hashlib
 import json
-import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pumlc.errors import UserError
+from pumlc.files import complete_file
 from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, validate
+
+_ARRAYS = {"header", "shape", "mask_hash", "changed", "positive"}
+_HEADER = {"protocol": str, "seed": int, "parameters": dict}
 
 
 def _packbits(size: int, plane: Callable[[slice], np.ndarray]) -> NDArray[np.uint8]:
@@ -32,11 +37,15 @@ def mask_hash(labels: ArrayLike) -> str:
 
     It identifies which labels are known, in which order of rows and classes, whatever they say.
 
-    Shapes: labels [N, C] in {1, 0, -1}.
-    Raises: ValueError for an invalid label.
+    Args:
+        labels: [N, C] in {1, 0, -1}.
 
-    >>> mask_hash([[1, -1, 0], [0, 1, -1]])
-    'a6f57425137e'
+    Raises:
+        ValueError: an invalid label.
+
+    Example:
+        >>> mask_hash([[1, -1, 0], [0, 1, -1]])
+        'a6f57425137e'
     """
     flat = validate(labels, "labels").ravel()
     return _sha1(_packbits(len(flat), lambda part: flat[part] != UNKNOWN))
@@ -51,6 +60,11 @@ class PackedLabels:
     """A label matrix as two bit planes (``np.packbits`` of the flattened one), a quarter of int8.
 
     It keeps what was true while the matrix itself is overwritten with what is observed.
+
+    Attributes:
+        shape: of the matrix, [N, C].
+        known: plane of the entries that are not UNKNOWN, uint8.
+        positive: plane of the POSITIVE entries, uint8.
     """
 
     shape: tuple[int, int]
@@ -58,13 +72,19 @@ class PackedLabels:
     positive: np.ndarray
 
     @staticmethod
-    def of(labels: ArrayLike, where: str = "labels") -> "PackedLabels":
-        """Pack labels [N, C] in {1, 0, -1}.
+    def pack(labels: ArrayLike, where: str = "labels") -> "PackedLabels":
+        """Pack a label matrix.
 
-        Raises: ValueError for an invalid label.
+        Args:
+            labels: [N, C] in {1, 0, -1}.
+            where: the argument or file that messages name.
 
-        >>> PackedLabels.of([[1, -1, 0], [0, 1, -1]]).positive
-        array([136], dtype=uint8)
+        Raises:
+            ValueError: an invalid label.
+
+        Example:
+            >>> PackedLabels.pack([[1, -1, 0], [0, 1, -1]]).positive
+            array([136], dtype=uint8)
         """
         labels = validate(labels, where)
         flat = labels.ravel()
@@ -77,8 +97,14 @@ class PackedLabels:
 class LabelManifest:
     """What became of the true labels of one split; ``compare`` and ``read_manifest`` return it.
 
-    ``changed_bits`` and ``positive_bits`` are bit planes over the flattened matrix (``packbits``):
-    the entries that were changed, and those that are truly positive.
+    Attributes:
+        protocol: the function that hid or flipped labels.
+        seed: its seed.
+        parameters: its numbers, plain JSON.
+        shape: of the label matrix, [N, C].
+        mask_hash: `mask_hash` of the labels that the run has seen.
+        changed_bits: ``np.packbits`` of the entries that were changed, over the flattened matrix.
+        positive_bits: the same of the entries that are truly positive.
     """
 
     protocol: str
@@ -98,15 +124,22 @@ class LabelManifest:
         return self._plane(self.changed_bits)
 
     def restore(self, labels: ArrayLike) -> np.ndarray:
-        """Return the true labels, int8 [N, C], given the labels that the run has seen.
+        """The true labels.
 
-        Raises: ValueError for labels of another shape or with another mask.
+        Args:
+            labels: that the run has seen, [N, C].
+
+        Returns:
+            int8 [N, C].
+
+        Raises:
+            UserError: labels of another shape or with another mask: the data have changed.
         """
         labels = validate(labels, "labels")
         if labels.shape != self.shape or mask_hash(labels) != self.mask_hash:
-            raise ValueError(
+            raise UserError(
                 f"labels {labels.shape} with mask {mask_hash(labels)} are not those of the "
-                f"manifest: {self.shape} with mask {self.mask_hash}"
+                f"manifest: {self.shape} with mask {self.mask_hash}; the data set has changed"
             )
         truth = labels.copy()
         truth[self.changed()] = NEGATIVE
@@ -124,17 +157,23 @@ def compare(
 ) -> LabelManifest:
     """How the ``observed`` labels differ from the ``true`` ones.
 
-    ``protocol``: the function that hid or flipped them, ``parameters``: its numbers, for JSON.
+    Args:
+        true: [N, C], packed.
+        observed: [N, C] in {1, 0, -1}; UNKNOWN where ``true`` is.
+        protocol: the function that hid or flipped labels.
+        seed: its seed.
+        parameters: its numbers, plain JSON.
 
-    Shapes: both [N, C] in {1, 0, -1}; what is UNKNOWN in ``true`` must be so in ``observed``.
-    Raises: ValueError for invalid labels, unequal shapes, or a label observed where none is true.
+    Raises:
+        ValueError: invalid labels, unequal shapes, or a label observed where none is true.
 
-    >>> true = PackedLabels.of([[1, -1], [-1, 1]])
-    >>> compare(true, [[1, 0], [0, -1]], protocol="by hand", seed=0, parameters={}).changed()
-    array([[False,  True],
-           [ True,  True]])
+    Example:
+        >>> true, observed = PackedLabels.pack([[1, -1], [-1, 1]]), [[1, 0], [0, -1]]
+        >>> compare(true, observed, protocol="by hand", seed=0, parameters={}).changed()
+        array([[False,  True],
+               [ True,  True]])
     """
-    seen = PackedLabels.of(observed, "observed")
+    seen = PackedLabels.pack(observed, "observed")
     if true.shape != seen.shape:
         raise ValueError(f"observed labels have shape {seen.shape}, true ones {true.shape}")
     for part in row_blocks((len(seen.known), 1)):
@@ -151,22 +190,25 @@ def compare(
 
 
 def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
-    """Write a manifest as an npz file, which is complete or absent (written, then renamed).
+    """Write a manifest as an npz file, which is complete or absent.
 
-    >>> import tempfile
-    >>> true, observed = PackedLabels.of([[1, -1], [-1, 1]]), [[1, 0], [0, -1]]
-    >>> with tempfile.TemporaryDirectory() as run:
-    ...     file = Path(run, "label_manifest.npz")
-    ...     manifest = compare(true, observed, protocol="by hand", seed=0, parameters={})
-    ...     write_manifest(file, manifest)
-    ...     read_manifest(file).restore(observed)
-    array([[ 1, -1],
-           [-1,  1]], dtype=int8)
+    Args:
+        path: the file; its folder exists. What is there is replaced.
+        manifest: what is written.
+
+    Example:
+        >>> import tempfile
+        >>> true, observed = PackedLabels.pack([[1, -1], [-1, 1]]), [[1, 0], [0, -1]]
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     file = Path(run, "label_manifest.npz")
+        ...     manifest = compare(true, observed, protocol="by hand", seed=0, parameters={})
+        ...     write_manifest(file, manifest)
+        ...     read_manifest(file).restore(observed)
+        array([[ 1, -1],
+               [-1,  1]], dtype=int8)
     """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    header = {name: getattr(manifest, name) for name in ("protocol", "seed", "parameters")}
-    with open(temporary, "wb") as file:
+    header = {name: getattr(manifest, name) for name in _HEADER}
+    with complete_file(path, binary=True) as file:
         np.savez_compressed(
             file,
             header=np.array(json.dumps(header)),
@@ -175,24 +217,70 @@ def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
             changed=manifest.changed_bits,
             positive=manifest.positive_bits,
         )
-    os.replace(temporary, path)
 
 
 def read_manifest(path: str | Path) -> LabelManifest:
-    """Read a file of ``write_manifest``.
+    """Read a file of ``write_manifest``; the file may come from anyone.
 
-    Raises: ValueError naming the file if it is something else.
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: there is no such file, or it is something else, damaged, or does not fit
+            together.
     """
+    arrays = _arrays(Path(path))
+    shape = arrays["shape"]
+    if shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 0:
+        raise UserError(f"{path} is no label manifest: its shape is {shape.tolist()}, not N and C")
+    num_rows, num_classes = (int(size) for size in shape)
+    num_bytes = -(-num_rows * num_classes // 8)
+    for name in ("changed", "positive"):
+        plane = arrays[name]
+        if plane.dtype != np.uint8 or plane.shape != (num_bytes,):
+            raise UserError(
+                f"{path} is no label manifest: {name} is {plane.dtype} {list(plane.shape)}, not "
+                f"the {num_bytes} bytes of {num_rows} x {num_classes} labels"
+            )
+    return LabelManifest(
+        **_header(path, str(arrays["header"])),
+        shape=(num_rows, num_classes),
+        mask_hash=str(arrays["mask_hash"]),
+        changed_bits=arrays["changed"],
+        positive_bits=arrays["positive"],
+    )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a manifest, without a look at what they hold."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no label manifest: no npz file")
-    with np.load(path) as archive:
-        missing = {"header", "shape", "mask_hash", "changed", "positive"} - set(archive.files)
-        if missing:
-            raise ValueError(f"{path} is no label manifest: it lacks {', '.join(sorted(missing))}")
-        return LabelManifest(
-            **json.loads(str(archive["header"])),
-            shape=(int(archive["shape"][0]), int(archive["shape"][1])),
-            mask_hash=str(archive["mask_hash"]),
-            changed_bits=archive["changed"],
-            positive_bits=archive["positive"],
+        raise UserError(f"{path} is no label manifest: no npz file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in _ARRAYS & set(archive.files)}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is no label manifest: {error}") from error
+    missing = sorted(_ARRAYS - set(arrays))
+    if missing:
+        raise UserError(f"{path} is no label manifest: it lacks {', '.join(missing)}")
+    return arrays
+
+
+def _header(path: str | Path, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is no label manifest: its header is not JSON ({error})") from error
+    if not isinstance(header, dict) or set(header) != set(_HEADER):
+        raise UserError(
+            f"{path} is no label manifest: its header is not {', '.join(_HEADER)} alone"
         )
+    for name, kind in _HEADER.items():
+        if type(header[name]) is not kind:
+            raise UserError(
+                f"{path} is no label manifest: {name} is {header[name]!r}, not of type "
+                f"{kind.__name__}"
+            )
+    return header

@@ -31,16 +31,27 @@ def flip(
 
     P(noisy = -1 | label = 1) = ``false_negative``, P(noisy = 1 | label = -1) = ``false_positive``,
     independently for every entry; UNKNOWN stays UNKNOWN. Each entry has one draw of its own, so
-    that raising a rate flips more entries without releasing those already flipped; the draws are
-    independent of a mask of the same ``seed``. ``out``: int8 [N, C] to write to, instead of a new
-    matrix; it may be ``labels`` itself.
+    that raising a rate flips more entries without releasing those already flipped. The draws are
+    independent of a mask of the same ``seed``.
 
-    Shapes: labels [N, C] in {1, 0, -1}; each rate in [0, 1], a scalar or [C] -> int8 [N, C].
-    Raises: ValueError for an invalid label, a rate outside [0, 1] or a wrong number of rates.
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        false_negative: in [0, 1], one rate or [C].
+        false_positive: in [0, 1], one rate or [C].
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
 
-    >>> flip([[1, -1, 0], [1, -1, 0]], false_negative=[1.0, 0.0, 0.0], false_positive=1.0, seed=0)
-    array([[-1,  1,  0],
-           [-1,  1,  0]], dtype=int8)
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label, a rate outside [0, 1] or a wrong number of rates.
+
+    Example:
+        >>> labels = [[1, -1, 0], [1, -1, 0]]
+        >>> flip(labels, false_negative=[1.0, 0.0, 0.0], false_positive=1.0, seed=0)
+        array([[-1,  1,  0],
+               [-1,  1,  0]], dtype=int8)
     """
     noisy = writable(labels, out)
     miss = _class_rates(false_negative, "false_negative", noisy.shape[1])

@@ -1,8 +1,7 @@
 """Partial-label protocols: what part of a complete label matrix a method gets to see.
 
 Each function returns a new int8 matrix and draws from a generator of its own: the same seed gives
-the same labels on any machine, and numpy's global random state is neither read nor changed. With
-``out``, an int8 matrix [N, C], it writes there and returns that; it may be ``labels`` itself.
+the same labels on any machine, and numpy's global random state is neither read nor changed.
 """
 
 import numpy as np
@@ -25,14 +24,25 @@ def keep_proportion(
     the data set's own row order this is the mask of HCP-MLR-PL (SST, SARB, HST, DSRB) and of
     PU-MLC. A row may lose all its labels.
 
-    Shapes: labels [N, C] in {1, 0, -1} -> int8 [N, C].
-    Raises: ValueError for an invalid label or a proportion outside [0, 1].
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        proportion: of the labels that are kept, in [0, 1].
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label or a proportion outside [0, 1].
+
     Source: Chen et al., "Structured Semantic Transfer for Multi-Label Recognition with Partial
     Labels", AAAI 2022, and its code.
 
-    >>> keep_proportion([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6)
-    array([[ 1,  0,  0, -1],
-           [-1,  0,  1,  0]], dtype=int8)
+    Example:
+        >>> keep_proportion([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6)
+        array([[ 1,  0,  0, -1],
+               [-1,  0,  1,  0]], dtype=int8)
     """
     _check_proportion(proportion)
     kept = writable(labels, out)
@@ -51,14 +61,24 @@ def keep_single_positive(
     A row without a positive becomes all UNKNOWN. On a matrix without UNKNOWN, seed 1200 and the
     row order of the original lists give the labels of the single-positive benchmark.
 
-    Shapes: labels [N, C] in {1, 0, -1} -> int8 [N, C].
-    Raises: ValueError for an invalid label.
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label.
+
     Source: Cole et al., "Multi-Label Learning from Single Positive Labels", CVPR 2021.
 
-    >>> keep_single_positive([[1, 1, -1], [-1, 1, -1], [-1, -1, -1]], seed=1200)
-    array([[1, 0, 0],
-           [0, 1, 0],
-           [0, 0, 0]], dtype=int8)
+    Example:
+        >>> keep_single_positive([[1, 1, -1], [-1, 1, -1], [-1, -1, -1]], seed=1200)
+        array([[1, 0, 0],
+               [0, 1, 0],
+               [0, 0, 0]], dtype=int8)
     """
     observed = writable(labels, out)
     random = np.random.RandomState(seed)
@@ -81,14 +101,25 @@ def keep_proportion_torch(
     published masks were drawn without a seed and saved; this law and this N (82,081 annotated COCO
     pictures), not those masks, can be had again.
 
-    Shapes: labels [N, C] in {1, 0, -1} -> int8 [N, C].
-    Raises: ValueError for an invalid label or a proportion outside [0, 1].
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        proportion: of the labels that are kept, in [0, 1].
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label or a proportion outside [0, 1].
+
     Source: Sun et al., "DualCoOp: Fast Adaptation to Multi-Label Recognition with Limited
     Annotations", NeurIPS 2022, and its code.
 
-    >>> keep_proportion_torch([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6, seed=0)
-    array([[ 1,  0,  1, -1],
-           [-1,  0,  1,  0]], dtype=int8)
+    Example:
+        >>> keep_proportion_torch([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6, seed=0)
+        array([[ 1,  0,  1, -1],
+               [-1,  0,  1,  0]], dtype=int8)
     """
     _check_proportion(proportion)
     kept = writable(labels, out)
@@ -109,16 +140,27 @@ def keep_fixed_per_class(
     The rows are drawn without replacement, class by class, positives first; a class with fewer
     keeps them all. Everything else is UNKNOWN.
 
-    Shapes: labels [N, C] in {1, 0, -1} -> int8 [N, C].
-    Raises: ValueError for an invalid label or a negative count.
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        count: labels of each sign that a class keeps, at least 0.
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label or a negative count.
+
     Source: Ben-Baruch et al., "Multi-label Classification with Partial Annotations using
     Class-aware Selective Loss", CVPR 2022, and its code (published counts: 1000 and more).
 
-    >>> keep_fixed_per_class([[1, -1], [1, 1], [-1, -1], [-1, -1]], 1, seed=0)
-    array([[ 0,  0],
-           [ 1,  1],
-           [-1,  0],
-           [ 0, -1]], dtype=int8)
+    Example:
+        >>> keep_fixed_per_class([[1, -1], [1, 1], [-1, -1], [-1, -1]], 1, seed=0)
+        array([[ 0,  0],
+               [ 1,  1],
+               [-1,  0],
+               [ 0, -1]], dtype=int8)
     """
     if count < 0:
         raise ValueError(f"count is {count}, below 0")
@@ -142,13 +184,24 @@ def drop_proportion(
     An entry is dropped where ``RandomState(seed).random_sample((N, C)) < proportion``. In law this
     is ``keep_proportion`` of ``1 - proportion``; seed by seed it is another mask.
 
-    Shapes: labels [N, C] in {1, 0, -1} -> int8 [N, C].
-    Raises: ValueError for an invalid label or a proportion outside [0, 1].
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        proportion: of the labels that are dropped, in [0, 1].
+        seed: of the draws.
+        out: int8 [N, C] to write to instead of a new matrix; it may be ``labels`` itself.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label or a proportion outside [0, 1].
+
     Source: as ``keep_fixed_per_class``.
 
-    >>> drop_proportion([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6, seed=0)
-    array([[ 0, -1,  1,  0],
-           [ 0, -1,  0,  1]], dtype=int8)
+    Example:
+        >>> drop_proportion([[1, -1, 1, -1], [-1, -1, 1, 1]], 0.6, seed=0)
+        array([[ 0, -1,  1,  0],
+               [ 0, -1,  0,  1]], dtype=int8)
     """
     _check_proportion(proportion)
     kept = writable(labels, out)

@@ -22,7 +22,7 @@ def data(train, validation=None, *, own_split=False):
         return LabelledImages("labels.csv", Path("."), names, labels, classes)
 
     images = part(train)
-    true = PackedLabels.of(images.labels)
+    true = PackedLabels.pack(images.labels)
     manifest = compare(true, images.labels, protocol="none", seed=0, parameters={})
     held_out = None if validation is None else part(validation)
     rows = None if own_split or validation is None else np.arange(len(validation))

@@ -77,7 +77,7 @@ def test_pictures_of_two_folders_may_have_the_same_names(tmp_path):
 
     train, rows = part("train"), np.arange(2)
     manifest = compare(
-        PackedLabels.of(train.labels), train.labels, protocol="none", seed=0, parameters={}
+        PackedLabels.pack(train.labels), train.labels, protocol="none", seed=0, parameters={}
     )
     data = TrainingData(train, None, rows, None, manifest)
     write_seen(tmp_path / "pictures.npz", data, str(tmp_path))

@@ -41,7 +41,7 @@ def observe(
         UserError: a rate for a class that is not among ``classes``.
     """
     assert config.protocol != "positive-list"
-    true = PackedLabels.of(labels)
+    true = PackedLabels.pack(labels)
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     flips = any(rates.values())
     hides = config.known < 1 or config.protocol in ("single-positive", "csl-fpc")

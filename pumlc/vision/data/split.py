@@ -127,7 +127,7 @@ def _listed(config: DataConfig) -> tuple[LabelledImages, np.ndarray, LabelManife
             _refuse_list_of_dropped(images, config, file, error)
         raise
     manifest = compare(
-        PackedLabels.of(images.labels),
+        PackedLabels.pack(images.labels),
         labels,
         protocol=config.protocol,
         seed=config.label_seed,
