@@ -1,8 +1,6 @@
 """Settings of a training run: their types, their ranges and their plain form."""
 
 import dataclasses
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,14 +86,6 @@ def require(holds: bool, option: str, got: Any, valid: str) -> None:
 def check_seed(option: str, seed: int) -> None:
     """Refuse what numpy's RandomState does not take."""
     require(0 <= seed < 2**32, option, seed, "in [0, 2**32)")
-
-
-def closest(name: str, valid: Sequence[str]) -> str:
-    """``did you mean ...?`` for the nearest valid name, or the list of all when none is near."""
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return "valid: " + ", ".join(sorted(valid))
 
 
 def plain(config: Any) -> Any:

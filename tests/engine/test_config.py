@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from pumlc.engine.command_line import parse, task_of
-from pumlc.engine.config import TrainConfig, closest, from_plain, plain
+from pumlc.engine.config import TrainConfig, from_plain, plain
 from pumlc.engine.settings import field_names
-from pumlc.errors import UserError
+from pumlc.errors import UserError, closest
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.sweep.config import SweepConfig
 
@@ -243,7 +243,7 @@ NNPU = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
         ("fine_tune", {"metric": "frequent"}, "metric must be all or listed"),
         ("fine_tune", {"fine_tune.validation": 1.0}, r"fine_tune.validation must be in \[0, 1\)"),
         ("fine_tune", {"methods.l": {**LL_R, "per_epoch": {"rate": 0.1}}}, "methods.l.per_epoch"),
-        ("fine_tune", {"methods.l": {**LL_R, "first_epoch": {"rate": 1}}}, "methods.l.first_epoch"),
+        ("fine_tune", {"methods.l": {**LL_R, "first_epoch": {"rate": 0.5}}}, "methods.l.first_epoch"),
         (
             "fine_tune",
             {"methods.n": {"loss": {"name": "nnpu", "parameters": NNPU}}},
