@@ -91,7 +91,7 @@ class SweepConfig:
             require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
             self._check_metric("fine_tune.classes", self.fine_tune.classes)
         for name, method in self.methods.items():
-            check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss.")
+            check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss")
 
     def _check_grid(self) -> None:
         for name in self.methods:
