@@ -105,8 +105,8 @@ class DataConfig(_FormatOptions, _Source):
         return [
             option.name
             for option in fields(self)
-            if _formats_with(option.name)
-            and self.name not in _formats_with(option.name)
+            if formats_with(option.name)
+            and self.name not in formats_with(option.name)
             and getattr(self, option.name) != option.default
         ]
 
@@ -118,7 +118,7 @@ class DataConfig(_FormatOptions, _Source):
         """
         assert self.options is not None
         for name in self.idle_options():
-            formats = _formats_with(name)
+            formats = formats_with(name)
             require(
                 name not in PLACES,
                 f"data.{name}",
@@ -174,6 +174,6 @@ class DataConfig(_FormatOptions, _Source):
 PLACES = tuple(option.name for option in fields(DataConfig) if option.metadata.get("place"))
 
 
-def _formats_with(option: str) -> list[str]:
+def formats_with(option: str) -> list[str]:
     """Names of the data sets whose format has a setting."""
     return [name for name, data_set in DATA_SETS.items() if option in data_set.option_names]

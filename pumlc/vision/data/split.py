@@ -8,7 +8,7 @@ import numpy as np
 
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelManifest, PackedLabels, compare
-from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.observe import observe
 from pumlc.vision.data.positive_list import keep_listed
@@ -81,10 +81,9 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
     else:
         images, manifest = _observed(read_split(config, "train"), config)
         rows = np.arange(len(images))
-    held_out = config.data_set.held_out
-    splits = config.data_set.reader.splits(Path(config.root), config.options)
-    if held_out is not None and held_out in splits:
-        own = read_split(config, held_out, classes=images.classes)
+    if _has_own_validation(config):
+        assert config.data_set.held_out is not None
+        own = read_split(config, config.data_set.held_out, classes=images.classes)
         validation, validation_manifest = _observed(own, config)
         return TrainingData(images, validation, rows, None, manifest, validation_manifest)
     if config.validation == 0:
@@ -92,6 +91,14 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
         return TrainingData(train, None, rows, None, manifest)
     held, rest = _held_out(rows, config.validation, seed)
     return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
+
+
+def _has_own_validation(config: DataConfig) -> bool:
+    """Whether the files have a split that is to be held out."""
+    data_set = config.data_set
+    if data_set.held_out is None:
+        return False
+    return data_set.held_out in data_set.reader.splits(Path(config.root), config.options)
 
 
 def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
@@ -155,7 +162,9 @@ def _refuse_list_of_dropped(
 
 
 def _warn_of_idle_options(config: DataConfig) -> None:
+    """Warn of policies of other formats; a recipe may have them, so they are no error."""
     for name in config.idle_options():
         warn_user(
-            f"data.{name} {getattr(config, name)} plays no part with data.name {config.name}",
+            f"data.{name} {getattr(config, name)} plays no part with data.name {config.name}: it "
+            f"is a setting of {', '.join(formats_with(name))}"
         )
