@@ -1,6 +1,5 @@
 """The vision task: what the training loop drives for images."""
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from torch import Tensor, nn
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.labels import POSITIVE, write_manifest
 from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
+from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.seen import fingerprints, write_seen
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
@@ -119,7 +119,7 @@ class VisionTask:
 
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         images = to_device(batch["image"], accelerator.device)
         targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
@@ -139,16 +139,16 @@ class VisionTask:
         # with a process group every process holds its slice of the gradient of the global loss,
         # which DDP averages where it should add
         total = loss * accelerator.num_processes if extra else loss
-        parts = {settings.name: loss.item()}
+        parts = {settings.name: loss.detach()}
         if mix:
             regulariser = pu_mixup_loss(
                 logits, targets, mixed_logits, permutation=permutation, lam=lam
             )
             total = total + settings.mixup_weight * regulariser
-            parts["mixup"] = regulariser.item()
+            parts["mixup"] = regulariser.detach()
         accelerator.backward(total)
         shown = loss if not mix else loss + settings.mixup_weight * regulariser
-        return {"loss": shown.item(), **parts}
+        return {"loss": shown.detach(), **parts}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}  # every random choice follows from seed, epoch and row
@@ -168,25 +168,6 @@ class VisionTask:
             workers=self.config.train.workers,
         )
         return validate_logits(logits, images.labels)
-
-
-def mix_halves(images: Tensor, beta: float) -> tuple[Tensor, Tensor, float]:
-    """Mixtures of the first half of a batch, permuted, with its second half.
-
-    The middle picture of an odd batch is in no mixture.
-
-    Args:
-        images: [B, 3, H, W].
-        beta: the coefficient is drawn from Beta(beta, beta).
-
-    Returns:
-        mixtures [B // 2, 3, H, W], the permutation [B // 2] of the first half, the coefficient.
-    """
-    half = len(images) // 2
-    permutation = torch.randperm(half)
-    lam = float(torch.distributions.Beta(beta, beta).sample())
-    permutation = permutation.to(images.device)
-    return lam * images[:half][permutation] + (1 - lam) * images[-half:], permutation, lam
 
 
 def _check_value(loss: Any, name: str) -> None:
@@ -212,7 +193,7 @@ def _check_validation(validation: LabelledImages, name: str) -> None:
 
 
 def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:
-    """Warn, in the name of the caller's caller, of a loss that nothing keeps from one answer."""
+    """Warn of a loss that nothing keeps from predicting every class for every picture."""
     settings = config.loss
     if train.counts()["negative"] or loss.uses_unknown(settings.parameters) is not False:
         return
@@ -221,10 +202,9 @@ def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionCo
         if config.data.name == "csv"
         else ""
     )
-    warnings.warn(
+    warn_user(
         f"{train.source}: no label is known to be negative, and {settings.name} with "
         f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
         "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
-        f"negative{advice}",
-        stacklevel=3,
+        f"negative{advice}"
     )

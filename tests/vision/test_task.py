@@ -17,7 +17,7 @@ from pumlc.vision.data.loader import Pictures, TrainingPictures, decode
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
 from pumlc.vision.scoring import score_images, validate_logits
-from pumlc.vision.task import VisionTask, mix_halves
+from pumlc.vision.task import VisionTask
 
 STANDARD = {"input_size": (3, 28, 28), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
@@ -107,16 +107,6 @@ def test_augmentation_is_a_function_of_seed_epoch_and_row(squares_coco):
     others = [pictures[epoch, 5]["image"] for epoch in range(1, 6)]
     assert torch.equal(pictures[0, 5]["image"], first)
     assert not all(torch.equal(first, other) for other in others)
-
-
-def test_mixtures_pair_the_permuted_first_half_with_the_second():
-    images = torch.arange(7.0).reshape(7, 1, 1, 1).expand(7, 3, 2, 2)
-    torch.manual_seed(1)
-    mixed, permutation, lam = mix_halves(images, 0.3)
-    assert mixed.shape == (3, 3, 2, 2)
-    assert sorted(permutation.tolist()) == [0, 1, 2]
-    for j, i in enumerate(permutation.tolist()):
-        assert mixed[j, 0, 0, 0] == pytest.approx(lam * i + (1 - lam) * (4 + j), abs=1e-5)
 
 
 def test_published_freezing_leaves_the_rest_untouched(squares_coco):

@@ -1,6 +1,5 @@
 """From the settings of a run to its network, for training and for loading what was trained."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pumlc.engine.checkpoint import load_into, load_weights
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
@@ -42,10 +41,9 @@ def build_for_training(
     _refuse_batches_of_one(model, config)
     _try_picture(model, config)
     if config.model.local_global and not model.converted:
-        warnings.warn(
+        warn_user(
             f"model.local_global: {config.model.backbone} has no 3x3 convolution that takes a "
-            "local-global branch (a transformer, or larger kernels); it is trained without",
-            stacklevel=3,
+            "local-global branch (a transformer, or larger kernels); it is trained without"
         )
     if config.model.trainable is not None:
         freeze(model, config.model.trainable)

@@ -1,8 +1,9 @@
 """What a class's name means, as a vector, and which classes appear together, as a graph."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,23 +20,27 @@ def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
     A line of the file is a word and its numbers, separated by spaces. A name is split into lower
     case words ("traffic light") and gets the mean of their vectors.
 
+    Args:
+        path: the file, in UTF-8.
+        class_names: C names.
+
     Returns:
         [C,V] float32, in the order of ``class_names``.
 
     Raises:
         UserError: words without a vector, all of them named; a line whose length or numbers are
-            wrong; no class names.
+            wrong; a file that is missing or not UTF-8.
+        ValueError: no class names.
     """
     if not class_names:
-        raise UserError("class_names is empty")
+        raise ValueError("class_names is empty")
     words = {name: re.findall(r"[a-z0-9]+", name.lower()) for name in class_names}
     wanted = {word for parts in words.values() for word in parts}
     vectors: dict[str, np.ndarray] = {}
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            word, _, rest = line.partition(" ")
-            if word in wanted and word not in vectors:
-                vectors[word] = _numbers(rest, f"{path}, line {number}")
+    for number, line in _lines(Path(path)):
+        word, _, rest = line.partition(" ")
+        if word in wanted and word not in vectors:
+            vectors[word] = _numbers(rest, f"{path}, line {number}")
     missing = [n for n, parts in words.items() if not parts or not vectors.keys() >= set(parts)]
     if missing:
         raise UserError(f"{path} has no vector for a word of: {', '.join(missing)}")
@@ -56,18 +61,27 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
         [C,V] float32, in the order of ``class_names``.
 
     Raises:
-        UserError: transformers is not installed; the directory does not exist; no class names.
+        UserError: transformers is not installed; the directory does not exist, or what is in it is
+            no text encoder.
+        ValueError: no class names.
     """
     if not class_names:
-        raise UserError("class_names is empty")
+        raise ValueError("class_names is empty")
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such directory with a text encoder")
     try:
         from transformers import AutoModel, AutoTokenizer
-    except ImportError:
-        raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from None
-    tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-    encoder = AutoModel.from_pretrained(str(directory), local_files_only=True).float().eval()
+    except ImportError as error:
+        raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from error
+    # code that the folder brings is not run, and nobody is asked whether it may be
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), **options)
+        encoder = AutoModel.from_pretrained(str(directory), **options)
+    except (OSError, ValueError) as error:  # what transformers raises for a folder of other files
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{directory} holds no text encoder that can be read: {reason}") from error
+    encoder = encoder.float().eval()
     tokens = tokenizer(list(class_names), padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         states = encoder(**tokens).last_hidden_state
@@ -85,8 +99,11 @@ def label_graph(labels: np.ndarray) -> Tensor:
     Args:
         labels: [N,C], POSITIVE, UNKNOWN or NEGATIVE: the observed labels of the training part.
 
+    Returns:
+        [C,C] float32.
+
     Raises:
-        UserError: ``labels`` is not [N,C].
+        ValueError: ``labels`` is not [N,C].
 
     Source: arXiv 1908.07325, section 3.4; the released PU-MLC code divides by zero there.
 
@@ -96,7 +113,7 @@ def label_graph(labels: np.ndarray) -> Tensor:
             [0.0000, 0.0000, 0.0000]])
     """
     if labels.ndim != 2:
-        raise UserError(f"labels must be [N,C], got {list(labels.shape)}")
+        raise ValueError(f"labels must be [N,C], got {list(labels.shape)}")
     together = np.zeros((labels.shape[1], labels.shape[1]))
     for rows in row_blocks(labels.shape):  # a matrix of floats per block, not of the data set
         positive = (labels[rows] == POSITIVE).astype(np.float32)
@@ -109,5 +126,18 @@ def label_graph(labels: np.ndarray) -> Tensor:
 def _numbers(text: str, where: str) -> np.ndarray:
     try:
         return np.array([float(number) for number in text.split()])
-    except ValueError:
-        raise UserError(f"{where}: not a word and its numbers") from None
+    except ValueError as error:
+        raise UserError(f"{where}: expected a word and its numbers ({error})") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file that may be too large to hold, numbered from 1."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of word vectors")
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, after line {number}: not UTF-8 ({error.reason})") from error

@@ -30,8 +30,6 @@ import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from pumlc.errors import UserError
-
 NORM_WEIGHT_STD = 1e-4
 MINIMUM_MIDDLE_CHANNELS = 8
 
@@ -51,6 +49,11 @@ class GlobalBranch(nn.Module):
 
     The branch of a depthwise convolution is thus as cheap as the convolution: the pointwise
     convolutions around it mix the channels.
+
+    Args:
+        conv: the convolution beside it.
+        heads: most attention heads.
+        reduction: divides the channels of ``reduction``.
     """
 
     def __init__(self, conv: nn.Conv2d, *, heads: int, reduction: int):
@@ -69,39 +72,53 @@ class GlobalBranch(nn.Module):
         nn.init.normal_(self.norm.weight, std=NORM_WEIGHT_STD)
 
     def attention_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of both attentions, aggregate above broadcast: what ``attention`` takes."""
+        """The weights of both attentions, aggregate above broadcast: what ``attention`` takes."""
         weight = torch.cat([self.agg_attn.weight, self.broad_attn.weight])
-        of_local, of_mean = weight.chunk(2, dim=1)
+        local_weight, mean_weight = weight.chunk(2, dim=1)
         bias = torch.cat([_bias(self.agg_attn), _bias(self.broad_attn)])
-        return of_local, of_mean.flatten(1), bias
+        return local_weight, mean_weight.flatten(1), bias
 
 
 def attention(
     x: Tensor, reduction: nn.Conv2d, weights: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Aggregate attention [B,heads,HW] (rows sum to one) and broadcast gate [B,heads,H,W].
+    """The two attentions of a map.
 
-    ``weights``: of the local features [2*heads,M,1,1], of their mean [2*heads,M] and bias. The
-    mean of the map is one vector an image, so its weight is applied to the vector alone.
+    Args:
+        x: [B,C,H,W].
+        reduction: the convolution of that name.
+        weights: of the local features [2*heads,M,1,1], of their mean [2*heads,M], and the bias
+            [2*heads]. The mean of the map is one vector an image, so its weight is applied to the
+            vector alone.
+
+    Returns:
+        aggregate attention [B,heads,HW], whose rows sum to one, and broadcast gate [B,heads,H,W].
     """
-    of_local, of_mean, bias = weights
+    local_weight, mean_weight, bias = weights
     local = F.relu_(F.conv2d(x, reduction.weight, reduction.bias))
-    mean = F.linear(local.mean((2, 3)), of_mean, bias)
-    logits = F.conv2d(local, of_local) + mean[:, :, None, None]
+    mean = F.linear(local.mean((2, 3)), mean_weight, bias)
+    logits = F.conv2d(local, local_weight) + mean[:, :, None, None]
     aggregate, gate = logits.chunk(2, dim=1)
     return aggregate.flatten(2).softmax(-1), gate.sigmoid()
 
 
 def head_vectors(pooled: Tensor, v: nn.Conv2d, proj: Tensor) -> Tensor:
-    """What each head adds to the output where its gate is one: [B,heads,C'].
+    """What each head adds to the output where its gate is one.
 
-    ``pooled`` [B,heads,C]: the map summed with the aggregate attention. ``v`` is applied to one
-    vector a head, of which the channels of the head go through ``proj`` [C',C/groups,1,1].
+    ``v`` is applied to one vector a head, of which the channels of the head go through ``proj``.
+
+    Args:
+        pooled: [B,heads,C], the map summed with the aggregate attention.
+        v: the convolution of that name.
+        proj: [C',C/groups,1,1].
+
+    Returns:
+        [B,heads,C'].
     """
     batch, heads, channels = pooled.shape
     if v.groups == 1:
-        of_head = v.weight.view(heads, -1, channels).mT
-        summary = torch.baddbmm(_bias(v).view(heads, 1, -1), pooled.transpose(0, 1), of_head)
+        weight = v.weight.view(heads, -1, channels).mT
+        summary = torch.baddbmm(_bias(v).view(heads, 1, -1), pooled.transpose(0, 1), weight)
         onto_output = proj.view(len(proj), heads, -1).permute(1, 2, 0)
         return torch.bmm(summary, onto_output).transpose(0, 1)
     # each group lies in one head: every channel has one summary and one head
@@ -209,9 +226,15 @@ class LocalGlobalConv(ConvolutionWithBranch):
     batch and costs a ninth of a 3x3 convolution; in eval mode (frozen, as PU-MLC trains it) its
     linear part is part of the kernel. Gradients reach every parameter in both.
 
-    Raises UserError for a convolution that the branch cannot stand beside: a subclass of
-    ``nn.Conv2d`` that changes its weights, a kernel that is not square and odd, a padding mode
-    other than zeros, a padding beyond "same"; for ``heads`` or ``reduction`` below one.
+    Args:
+        conv: the convolution; it becomes a part of the layer.
+        heads: most attention heads, at least 1.
+        reduction: divides the channels inside the branch, at least 1.
+
+    Raises:
+        ValueError: the branch cannot stand beside ``conv``: a subclass of ``nn.Conv2d`` that
+            changes its weights, a kernel that is not square and odd, a padding mode other than
+            zeros, a padding beyond "same"; or ``heads`` or ``reduction`` is below 1.
 
     Source: arXiv 2306.16016, local-global convolution; state-dict names of the released code.
 
@@ -224,10 +247,10 @@ class LocalGlobalConv(ConvolutionWithBranch):
     def __init__(self, conv: nn.Conv2d, *, heads: int = 8, reduction: int = 4):
         super().__init__()
         if heads < 1 or reduction < 1:
-            raise UserError(f"heads and reduction must be at least 1, got {heads}, {reduction}")
+            raise ValueError(f"heads and reduction must be at least 1, got {heads}, {reduction}")
         reason = why_unsupported(conv)
         if reason:
-            raise UserError(f"no global branch can stand beside {conv}: {reason}")
+            raise ValueError(f"no global branch can stand beside {conv}: {reason}")
         self.conv = conv
         self.global_branch = GlobalBranch(conv, heads=heads, reduction=reduction)
         self.global_branch.to(device=conv.weight.device, dtype=conv.weight.dtype)
@@ -247,10 +270,12 @@ class LocalGlobalConv(ConvolutionWithBranch):
         return output + branch.norm(self.add_term(linear, x, attentions, branch.v, proj.weight))
 
     def merged(self) -> tuple[Tensor, Tensor, Tensor]:
-        """With norm as the affine map ``scale * y + shift``: kernel, bias and scaled ``proj``.
+        """Convolution and linear branch as one, where norm is the map ``scale * y + shift``.
 
-        kernel = conv.weight, plus scale * proj.weight at its centre, like conv.weight
-        bias = conv.bias + scale * proj.bias + shift [C']; scaled proj like proj.weight
+        Returns:
+            kernel: ``conv.weight`` with ``scale * proj.weight`` added at its centre.
+            bias: [C'], ``conv.bias + scale * proj.bias + shift``.
+            proj: ``scale * proj.weight``.
         """
         conv, proj, norm = self.conv, self.global_branch.proj, self.global_branch.norm
         assert norm.running_mean is not None
@@ -266,6 +291,9 @@ class FoldedLocalGlobalConv(ConvolutionWithBranch):
     """The inference form of a ``LocalGlobalConv`` whose norm is in eval mode: the same function.
 
     Everything that does not depend on the input is computed once.
+
+    Args:
+        layer: stays as it is.
     """
 
     def __init__(self, layer: LocalGlobalConv):
@@ -276,9 +304,9 @@ class FoldedLocalGlobalConv(ConvolutionWithBranch):
         self.conv.weight.data = kernel
         self.conv.bias = nn.Parameter(bias)
         self.reduction = branch.reduction
-        of_local, of_mean, bias = branch.attention_weights()
-        self.of_local = nn.Parameter(of_local.contiguous())
-        self.of_mean = nn.Parameter(of_mean.contiguous())
+        local_weight, mean_weight, bias = branch.attention_weights()
+        self.local_weight = nn.Parameter(local_weight.contiguous())
+        self.mean_weight = nn.Parameter(mean_weight.contiguous())
         self.bias = nn.Parameter(bias)
         self.v = branch.v
         self.proj = nn.Parameter(proj)
@@ -286,7 +314,7 @@ class FoldedLocalGlobalConv(ConvolutionWithBranch):
 
     def forward(self, x: Tensor) -> Tensor:
         output = self.convolve(x, self.conv.weight, self.conv.bias)
-        attentions = attention(x, self.reduction, (self.of_local, self.of_mean, self.bias))
+        attentions = attention(x, self.reduction, (self.local_weight, self.mean_weight, self.bias))
         return self.add_term(output, x, attentions, self.v, self.proj)
 
 

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pumlc.errors import UserError
-
 
 class MLDecoder(nn.Module):
     """Fixed random queries attend to the map; each decodes a group of classes.
@@ -24,11 +22,13 @@ class MLDecoder(nn.Module):
         in_features: D.
         num_classes: C.
         queries: K; by default one a class, at most 100.
-        width, attention_heads, hidden: of the decoder; ``hidden`` of its feed-forward layer.
+        width: channels of the decoder.
+        attention_heads: of its attention.
+        hidden: channels inside its feed-forward layer.
         dropout: in [0, 1).
 
     Raises:
-        UserError: ``queries`` below 1 or above C; ``width`` no multiple of ``attention_heads``.
+        ValueError: ``queries`` below 1 or above C; ``width`` no multiple of ``attention_heads``.
 
     Source: Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head",
     arXiv 2111.12933, sections 2.3 and 2.4.
@@ -52,9 +52,9 @@ class MLDecoder(nn.Module):
         super().__init__()
         queries = min(num_classes, 100) if queries is None else queries
         if not 1 <= queries <= num_classes:
-            raise UserError(f"queries must be in 1 ... {num_classes} (classes), got {queries}")
+            raise ValueError(f"queries must be in 1 ... {num_classes} (classes), got {queries}")
         if width % attention_heads:
-            raise UserError(f"width {width} is no multiple of {attention_heads} attention heads")
+            raise ValueError(f"width {width} is no multiple of {attention_heads} attention heads")
         self.num_classes = num_classes
         self.attention_heads = attention_heads
         self.dropout = dropout
@@ -86,12 +86,12 @@ class MLDecoder(nn.Module):
     def _attend(self, tokens: Tensor) -> Tensor:
         """Multi-head attention of the queries to ``tokens`` [B,N,width]: [B,K,width]."""
 
-        def of_heads(x: Tensor) -> Tensor:
+        def split_heads(x: Tensor) -> Tensor:
             return x.unflatten(-1, (self.attention_heads, -1)).transpose(-3, -2)
 
         # one projection of the queries serves the whole batch
-        query = of_heads(self.query_projection(self.query)).expand(tokens.shape[0], -1, -1, -1)
-        key, value = map(of_heads, self.key_value_projection(tokens).chunk(2, dim=-1))
+        query = split_heads(self.query_projection(self.query)).expand(tokens.shape[0], -1, -1, -1)
+        key, value = map(split_heads, self.key_value_projection(tokens).chunk(2, dim=-1))
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.output_projection(attended.transpose(1, 2).flatten(2))

@@ -5,8 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pumlc.errors import UserError
-
 CLASSES_AT_ONCE = 16
 
 
@@ -32,7 +30,7 @@ class SSGRL(nn.Module):
         steps: passes over the graph (published: 3).
 
     Raises:
-        UserError: ``label_vectors`` or ``label_graph`` of another shape or not finite; features
+        ValueError: ``label_vectors`` or ``label_graph`` of another shape or not finite; features
             that are no map.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image
@@ -55,7 +53,7 @@ class SSGRL(nn.Module):
     ):
         super().__init__()
         if label_vectors.ndim != 2 or not torch.isfinite(label_vectors).all():
-            raise UserError(
+            raise ValueError(
                 f"label_vectors must be finite, one row a class, got {list(label_vectors.shape)}"
             )
         classes = len(label_vectors)
@@ -64,7 +62,7 @@ class SSGRL(nn.Module):
         self.decouple = SemanticDecoupling(width, label_vectors, inner=inner)
         self.graph = None if label_graph is None else GatedGraph(width, label_graph, steps=steps)
         if self.graph is not None and len(self.graph.graph) != classes:
-            raise UserError(
+            raise ValueError(
                 f"label_graph is of {len(self.graph.graph)} classes, label_vectors of {classes}"
             )
         self.output = nn.Linear(width if self.graph is None else 2 * width, width)
@@ -74,7 +72,7 @@ class SSGRL(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:
-            raise UserError(
+            raise ValueError(
                 f"SSGRL takes a map [B,D,H,W], not the {list(features.shape)} of this backbone"
             )
         pooled = F.avg_pool2d(features, 2, ceil_mode=True, count_include_pad=False)
@@ -94,6 +92,11 @@ class SemanticDecoupling(nn.Module):
 
     ``P`` and ``a`` act linearly one after the other: ``P^T a`` is one vector, so [B,N,C,inner]
     meets no matrix. It is held for a few classes at a time, and computed again for the gradient.
+
+    Args:
+        in_features: D.
+        label_vectors: [C,V].
+        inner: rank of the bilinear attention.
 
     Source: arXiv 1908.07325, equations 1 to 3.
     """
@@ -135,7 +138,13 @@ class GatedGraph(nn.Module):
         z = sigmoid(W_z m + U_z h)      r = sigmoid(W_r m + U_r h)
         h = (1 - z) h + z tanh(W m + U (r h))
 
-    Raises UserError when the graph is not square or not finite.
+    Args:
+        width: D.
+        label_graph: [C,C], weight of the message from class c' to class c.
+        steps: passes over the graph.
+
+    Raises:
+        ValueError: the graph is not square or not finite.
 
     Source: Li et al., "Gated Graph Sequence Neural Networks", ICLR 2016; arXiv 1908.07325,
     equation 5.
@@ -144,9 +153,9 @@ class GatedGraph(nn.Module):
     def __init__(self, width: int, label_graph: Tensor, *, steps: int):
         super().__init__()
         if label_graph.ndim != 2 or label_graph.shape[0] != label_graph.shape[1]:
-            raise UserError(f"label_graph must be [C,C], got {list(label_graph.shape)}")
+            raise ValueError(f"label_graph must be [C,C], got {list(label_graph.shape)}")
         if not torch.isfinite(label_graph).all():
-            raise UserError("label_graph has entries that are not finite")
+            raise ValueError("label_graph has entries that are not finite")
         self.graph: Tensor
         self.register_buffer("graph", label_graph.detach().clone().float())
         self.steps = steps

