@@ -97,7 +97,7 @@ def test_present_is_the_score_at_the_threshold(
     grid = np.array([0.1, 0.2, 0.3, 0.6, 0.9])[:, None].repeat(3, 1)
     monkeypatch.setattr(
         "pumlc.vision.predictor.VisionPredictor.predict",
-        lambda self, images, **_: (grid[: len(images)], self.labels),
+        lambda self, images, **_: (grid[: len(list(images))], self.labels),
     )
     run = run_with({"global": 0.9, "per_class": list(PER_CLASS.values())} if stored else None)
     tool("predict").main([str(run), *map(str, paths), "--weights", "best", *options])
