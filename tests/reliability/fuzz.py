@@ -961,7 +961,7 @@ def _():
 
     p = base / "m.npz"
     write_manifest(
-        p, compare(PackedLabels.of(truth), labels, protocol="p", seed=0, parameters={"known": 0.1})
+        p, compare(PackedLabels.pack(truth), labels, protocol="p", seed=0, parameters={"known": 0.1})
     )
     files = {"label_manifest.npz": p.read_bytes()}
     arrays = dict(np.load(p))
