@@ -11,6 +11,7 @@ setup(
     package_dir={"pumlc.configs": "configs", "pumlc.configs.sweeps": "configs/sweeps"},
     package_data={
         "pumlc": ["py.typed"],
+        "pumlc.report": ["templates/*"],
         "pumlc.configs": ["*.yaml"],
         "pumlc.configs.sweeps": ["*"],
     },
