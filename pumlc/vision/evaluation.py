@@ -303,11 +303,12 @@ def _notes(result: dict[str, Any]) -> list[str]:
             f"{result['classes_without_negative']} classes have no known negative: there every "
             "ranking is perfect, and AP is 100 or, without a positive, none"
         )
-    if result["untrained_classes"]:
-        shown = ", ".join(map(repr, result["untrained_classes"][:10]))
+    untrained = result["untrained_classes"]
+    if untrained:
+        more = f" and {len(untrained) - 10} more" if len(untrained) > 10 else ""
         notes.append(
-            f"{len(result['untrained_classes'])} classes had no positive training label, and the "
-            f"mAP counts them where this split has one: {shown}"
+            f"the run had no positive training label of {', '.join(map(repr, untrained[:10]))}"
+            f"{more}: the mAP counts such a class where this split has a positive of it"
         )
     return notes
 

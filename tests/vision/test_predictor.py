@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 
 import pumlc
+from pumlc.errors import UserError
+from pumlc.vision.evaluation import evaluate_run, report
 
 ROOT = Path(__file__).parent.parent.parent
 PER_CLASS = {"red": 0.2, "green": 0.5, "blue": 0.8}
@@ -127,3 +131,51 @@ def test_out_that_cannot_be_a_file_is_refused_before_the_work(paths, tool, tmp_p
     ):
         with pytest.raises(ValueError, match=message):
             tool("predict").main([str(tmp_path / "no_run"), str(paths[0]), "--out", str(out)])
+
+
+def test_predicting_loads_no_training_code():
+    code = (
+        "import sys, pumlc.vision.predictor\n"
+        "unwanted = ('pumlc.losses', 'pumlc.engine.loop', 'pumlc.engine.training',\n"
+        "            'pumlc.vision.task', 'pumlc.vision.data.split', 'pycocotools')\n"
+        "assert not set(unwanted) & set(sys.modules), set(unwanted) & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("part", ["data", "models", "scoring.py"])
+def test_what_the_task_stands_on_does_not_import_it(part):
+    place = ROOT / "pumlc" / "vision" / part
+    for path in [place] if place.is_file() else place.rglob("*.py"):
+        assert "pumlc.vision.task" not in path.read_text(), path
+
+
+def test_weights_of_a_training_that_diverged_are_refused(run_with, paths):
+    from safetensors.torch import load_file, save_file
+
+    run = run_with(None)
+    file = run / "weights" / "last.safetensors"
+    state = load_file(file)
+    state["head.bias"][0] = float("nan")
+    save_file(state, file)
+    with pytest.raises(UserError, match="weights 'last' give logits that are not finite"):
+        pumlc.load(run, "last", "cpu").predict(paths)
+    with pytest.raises(UserError, match="weights 'last' give logits that are not finite"):
+        evaluate_run(run, Accelerator(cpu=True), weights=["last"])
+
+
+def test_what_an_evaluation_returns_is_plain_json(run_with):
+    """Also where there is no number: None, not nan."""
+    run = run_with(None)
+    result = evaluate_run(run, Accelerator(cpu=True), weights=["last"], classes=["red"])
+    json.dumps(result, allow_nan=False)
+    text = report(result, per_class=True)
+    assert "mAP of the named classes" in text
+    assert "unknown labels" not in text  # there are none
+    assert re.search(r"\| last +\| 1 .*\| 33 ", text)
+    assert "--" not in re.sub(r"\|-+", "", text)
+    result["untrained_classes"] = ["red"]
+    assert "no positive training label of 'red': the mAP" in report(result)
+    result["weights"]["last"]["mAP_of_classes"]["sklearn"] = None
+    assert re.search(r"\| - +\|", report(result))
