@@ -268,11 +268,13 @@ def _weights_table(result: dict[str, Any]) -> str:
 
 
 def _decisions_table(result: dict[str, Any]) -> str:
+    """The decisions of the weights to quote; of all, where none of them is."""
     measures = ["CP", "CR", "CF1", "CF1_macro", "OP", "OR", "OF1"]
+    names = [result["preferred"]] if "preferred" in result else list(result["weights"])
     rows = [
         [name, rule, *(values[m] for m in measures)]
-        for name, entry in result["weights"].items()
-        for rule, values in entry["decisions"].items()
+        for name in names
+        for rule, values in result["weights"][name]["decisions"].items()
     ]
     return table(["weights", "decision", *measures], rows)
 

@@ -97,7 +97,8 @@ def geometries(draw) -> tuple[nn.Conv2d, Tensor]:
     kernel, dilation = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 2]))
     stride = draw(st.sampled_from([1, 2, 3, (2, 1)]))
     kind = draw(st.sampled_from(["same", "same", "none", "tensorflow"]))
-    conv = (Conv2dSame if kind == "tensorflow" else nn.Conv2d)(
+    convolution: type[nn.Conv2d] = Conv2dSame if kind == "tensorflow" else nn.Conv2d
+    conv = convolution(
         channels,
         out_channels,
         kernel,
