@@ -27,10 +27,10 @@ help:  ## show this list
 install: .venv/.installed  ## create .venv and install the package
 
 demo: .venv/.installed  ## compose pictures of digits, hide 90 % of the labels, train BCE and PU-MLC, compare
-	$(BIN)/python tools/demo.py
+	$(BIN)/pumlc demo
 
 demo-text: .venv/.installed-text  ## tag texts with a dual encoder trained from scratch, P@1/3/5
-	$(BIN)/python tools/demo_text.py
+	$(BIN)/pumlc demo --texts
 
 lint: .venv/.installed-dev  ## formatting, lint rules, types
 	$(BIN)/ruff format --check .

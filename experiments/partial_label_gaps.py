@@ -2,11 +2,12 @@
 
     python experiments/partial_label_gaps.py sweeps/voc --metric listed --method pnu
 
-For a finished sweep of linear heads (tools/sweep.py, experiments/partial_labels_texts.py), one
-setting for all proportions: for each proportion the method against the best of the methods whose
-names do not start with its own, "best" by test mAP. Both are trained again at their settings, and
-test rows are drawn with replacement ``--draws`` times: the interval has 95 % of the gaps. The best
-of many by the same test rows is flattered by them; the interval does not know that.
+It reads a finished sweep of linear heads (``pumlc sweep``, experiments/partial_labels_texts.py)
+with one setting for all proportions. For each proportion it compares the method with the best of
+the methods whose names do not start with its own, "best" by test mAP. Both are trained again at
+their settings. Test rows are drawn with replacement ``--draws`` times; the interval holds 95 % of
+the gaps. The same test rows chose the best of many methods, which flatters it; the interval does
+not account for that.
 """
 
 import argparse

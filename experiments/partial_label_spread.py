@@ -1,12 +1,12 @@
-"""Where the spread over seeds comes from: which labels are known, or all the rest.
+"""Which part of the spread over seeds comes from the known labels, and which from all the rest.
 
     python experiments/partial_label_spread.py --config configs/sweeps/voc_features.yaml \\
         --features.data.root VOCdevkit --methods_shown bce_ignore,partial_asl,pu_mlc,pnu
 
-In a sweep one seed decides the mask, the held-out part, order and mixtures. Here every one of
-``--draws`` masks meets every one of as many seeds of the rest, and the two-way analysis of variance
+In a sweep one seed decides the mask, the held-out part, order and mixtures. Here each of
+``--draws`` masks is combined with each of as many seeds of the rest. A two-way analysis of variance
 without replication splits the variance of the test mAP into that of the masks, that of the rest and
-what neither explains alone. Rate and epochs are chosen as in a sweep, over all the cells.
+what neither explains alone. Rate and epochs are chosen as in a sweep, over all cells.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python experiments/partial_labels_texts.py --root EURLEX57K --out sweeps/eurlex57k
 
-The same masks, heads, choice by validation and report as ``tools/sweep.py``, with documents in
-the place of pictures: mean-pooled MiniLM embeddings of their first tokens, and the labels that
-most of the training documents drawn have.
+Masks, heads, choice by validation and report are those of ``pumlc sweep``. Documents take the
+place of pictures: mean-pooled MiniLM embeddings of their first tokens, and the labels that are most
+frequent in the training documents drawn.
 """
 
 import argparse

@@ -1,15 +1,15 @@
 """What a dual encoder must beat, on the documents, labels and metrics of a text run.
 
-    python experiments/text_baselines.py METHOD --config FILE [settings as for tools/train.py]
+    python experiments/text_baselines.py METHOD --config RECIPE [settings as for pumlc train]
 
-``cosine``: TF-IDF of the document against TF-IDF of the label text; learns nothing but word counts.
-``untrained``: the encoder of the config as it comes.
-``parabel``: omikuji's Parabel, 3 trees, on TF-IDF features (pip install omikuji), trained on the
-same training documents as the run with these settings.
+``cosine``: compares the TF-IDF of a document with the TF-IDF of each label text.
+``untrained``: the encoder of the config before training.
+``parabel``: omikuji's Parabel with 3 trees on TF-IDF features (extra ``[baselines]``), trained on
+the same training documents as the run with these settings.
 
-Words are those of the document's first ``data.document_length`` tokens, which is what the encoder
-sees; with ``--whole-texts`` all of them. Prints the tables of tools/evaluate.py, minutes (processor
-time and wall time) and the peak memory of the process.
+The words are those of a document's first ``data.document_length`` tokens, as the encoder sees
+them; with ``--whole-texts`` all words count. Prints the tables of ``pumlc evaluate``, the minutes
+(processor time and wall time) and the peak memory of the process.
 """
 
 import argparse

@@ -118,8 +118,8 @@ def read_text(path: Path | str) -> str:
         UserError: the file does not exist, is no regular file, or is not UTF-8 (with the line).
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: {'not a file' if os.path.exists(path) else 'no such file'}")
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -152,8 +152,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
         UserError: the file does not exist, is no regular file, or is not UTF-8 (with the line).
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: {'not a file' if os.path.exists(path) else 'no such file'}")
     with path.open(encoding="utf-8-sig") as stream:
         try:
             for number, line in enumerate(stream, 1):

@@ -11,7 +11,7 @@ def load(run_dir: Path | str, weights: str | None = None, device: str | None = N
     """Load the trained model of a run folder.
 
     Args:
-        run_dir: the folder that tools/train.py wrote.
+        run_dir: the folder that a training run wrote.
         weights: name of saved weights; by default the best on validation, else the last.
         device: "cpu", "cuda", ...; by default a GPU if there is one.
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from pumlc.audit import GIVEN, rank_suspects, score_finding
+from pumlc.vision.audit.run import loss_of_heads
+from pumlc.vision.config import LossConfig
 from pumlc.vision.data.readers.coco import read_coco
 
 
@@ -133,6 +136,38 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
     train(tool, tmp_path / "random", root, "--train.epochs", "1")
     with pytest.raises(ValueError, match="folds: .* started from random weights"):
         tool("audit").main([str(tmp_path / "random"), "--folds", "3"])
+
+
+def test_an_audit_never_imports_a_loss_of_ones_own(
+    squares_coco, tool, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "audited_loss.py").write_text(
+        "def loss(logits, targets):\n    return (logits - targets).square().mean()\n"
+    )
+    weights, run = tmp_path / "start.safetensors", tmp_path / "run"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    own = ["--loss.name", "audited_loss:loss", "--loss.parameters", "{}"]
+    train(tool, run, squares_coco, *own, "--train.epochs", "1", "--model.weights", str(weights))
+    (tmp_path / "audited_loss.py").unlink()
+    del sys.modules["audited_loss"]
+    capsys.readouterr()
+    for options in ([], ["--folds", "2"]):
+        tool("audit").main([str(run), *options])
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert (result["folds"], result["loss"]) == (2, "bce")
+    assert "audited_loss" not in sys.modules
+
+
+def test_heads_in_the_place_of_a_loss_of_ones_own_need_negatives():
+    own = LossConfig(name="own:loss")
+    known = np.array([[1, 1], [-1, -1]], np.int8)
+    assert loss_of_heads(own, known).parameters == {"unknown": "ignore"}
+    known[1, 0] = 0
+    assert loss_of_heads(own, known).parameters == {"unknown": "negative"}
+    pu = LossConfig(name="pu", parameters={"gamma": 0.5, "alpha": 2.0})
+    assert loss_of_heads(pu, known) is pu
 
 
 def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path, capsys):

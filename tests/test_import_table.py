@@ -20,6 +20,8 @@ ALLOWED = {
     "labels": ({"errors", "files"}, NUMERIC),
     "metrics": ({"labels", "errors"}, NUMERIC),
     "audit": ({"labels", "metrics", "errors", "files"}, NUMERIC),
+    "report": ({"errors", "files"}, {"jinja2", "numpy", "PIL"}),
+    "estimators": ({"labels", "metrics", "errors", "files"}, NUMERIC),
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
     "sweep": ({"errors", "files", "tables"}, None),

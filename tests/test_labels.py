@@ -281,6 +281,7 @@ def test_positive_list_of_splc(tmp_path):
         ("a.jpg,1\nb.jpg,1 4\n", r"line 2: '4' is no class index in \[0, 4\)"),
         ("a.jpg,-1\n", "line 1: '-1' is no class index"),
         ("a.jpg,person\n", "line 1: 'person' is no class index"),
+        (f"a.jpg,{'9' * 5000}\n", "line 1: '9{40}' is no class index"),
         ("a.jpg,1\na.jpg,2\n", "line 2: a.jpg is listed already"),
         ("\n", "list.txt lists no picture"),
         ("a.jpg,1\nch\u00eane.jpg,2\n", "list.txt, line 2: not UTF-8"),

@@ -1,10 +1,17 @@
-"""What the README shows is what the package does."""
+"""What README and docs show is what the package does."""
 
 import re
 from pathlib import Path
 
+import pytest
+
+from pumlc.cli.main import COMMANDS
+from pumlc.recipes import recipe_file
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+FOLDERS = "tools|configs|docs|pumlc|experiments|benchmarks|tests"
 
 
 def test_python_blocks_run():
@@ -14,14 +21,41 @@ def test_python_blocks_run():
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_named_files_exist():
-    names = set(re.findall(r"\b(?:tools|configs|docs|pumlc)/[\w/]+\.(?:py|yaml|md)", README))
-    assert len(names) > 5
+@pytest.mark.parametrize("page", PAGES)
+def test_named_files_exist(page):
+    names = set(re.findall(rf"\b(?:{FOLDERS})/[\w/]+\.(?:py|yaml|md)", PAGES[page]))
     assert not [name for name in names if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_linked_pages_exist(page):
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", PAGES[page])
+    assert not [link for link in links if not (folder / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_recipes_exist(page):
+    commands = re.findall(r"^ {4}(?:.* -m )?pumlc ([a-z]+)", PAGES[page], re.MULTILINE)
+    assert not set(commands) - set(COMMANDS)
+    for recipe in re.findall(r"pumlc \w+ .*?--config ([a-z][\w./]+)", PAGES[page]):
+        assert recipe_file(recipe).is_file()
+
+
+def test_the_readme_shows_the_commands():
+    assert {"train", "evaluate", "predict", "audit", "sweep", "export"} <= set(
+        re.findall(r"pumlc ([a-z]+)", README)
+    )
+
+
 def test_tree_names_every_module_folder():
-    for folder in ("labels", "losses", "metrics", "vision", "text", "engine"):
+    for folder in (path.parent.name for path in ROOT.glob("pumlc/*/__init__.py")):
         assert f"pumlc/{folder}/" in README
     for name in re.findall(r"^      (\w+\.py)", README, re.MULTILINE):
         assert list((ROOT / "pumlc").rglob(name)), name
+
+
+def test_make_targets_are_those_of_the_makefile():
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    listed = re.findall(r"`make` lists its targets: (.*)\.", README)[0]
+    assert set(re.findall(r"`([a-z-]+)`", listed)) == set(targets) - {"help"}

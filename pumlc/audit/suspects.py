@@ -37,19 +37,29 @@ def rank_suspects(
 ) -> Suspects:
     """The entries labelled ``given``, by how much the classifier contradicts that label.
 
-    An unknown or negative label is the more suspicious the higher its probability p, a positive
-    one the lower. Ties go by row, then class. Probabilities of a model that has seen these very
-    labels in training say less than those of one that has not.
+    The higher the probability of an unknown or negative label, the more suspicious it is; of a
+    positive one, the lower. Ties go by row, then class. Probabilities of a model that has seen
+    these very labels in training say less than those of one that has not.
 
-    Shapes: probabilities [N, C], labels [N, C] in {1, 0, -1}; ``given`` is "unknown", "negative" or
-    "positive"; ``top``: so many entries, by default all.
-    Raises: ValueError for nan, an invalid label, unequal shapes, another ``given``, top below 1.
+    Args:
+        probabilities: [N, C], of the class being present.
+        labels: [N, C] in {1, 0, -1}.
+        given: "unknown", "negative" or "positive".
+        top: length of the list; None: every entry.
 
-    >>> suspects = rank_suspects([[0.1, 0.7], [0.9, 0.8]], [[0, 1], [0, 0]], given="unknown", top=2)
-    >>> suspects.rows, suspects.columns, suspects.ranks_in_class
-    (array([1, 1]), array([0, 1]), array([1, 1]))
+    Returns:
+        the entries, the most suspicious first.
+
+    Raises:
+        ValueError: nan, an invalid label, unequal shapes, another ``given``, top below 1.
+
+    Example:
+        >>> probabilities, labels = [[0.1, 0.7], [0.9, 0.8]], [[0, 1], [0, 0]]
+        >>> suspects = rank_suspects(probabilities, labels, given="unknown", top=2)
+        >>> suspects.rows, suspects.columns, suspects.ranks_in_class
+        (array([1, 1]), array([0, 1]), array([1, 1]))
     """
-    probabilities, labels = _checked(probabilities, labels)
+    probabilities, labels = _check(probabilities, labels)
     if top is not None and top < 1:
         raise ValueError(f"top is {top}, below 1")
     candidates = np.flatnonzero(labels.ravel() == _value(given))
@@ -72,21 +82,33 @@ def score_finding(
 ) -> dict[str, float]:
     """How well the ranking of `rank_suspects` finds the labels that are known to be wrong.
 
-    Over the entries labelled ``given`` whose true label is known: ``checked`` how many they are,
-    ``wrong`` how many are truly positive (of the positive ones: negative), ``AP`` the average
-    precision of ranking the wrong ones first and ``P@n`` their share among the first n, both in
-    percent, nan where nothing is wrong or fewer than n are checked. A random order has
-    AP and P@n of about 100 ``wrong / checked``.
+    Counted are the entries labelled ``given`` whose true label is known. A random order has AP and
+    P@n of about 100 ``wrong / checked``.
 
-    Shapes: probabilities, labels and true_labels [N, C], the latter two in {1, 0, -1}.
-    Raises: ValueError as `rank_suspects`.
+    Args:
+        probabilities: [N, C], of the class being present.
+        labels: [N, C] in {1, 0, -1}.
+        true_labels: [N, C] in {1, 0, -1}.
+        given: "unknown", "negative" or "positive".
+        at: the n of P@n.
 
-    >>> labels, true = [[0, 1], [0, 0]], [[1, 1], [-1, 1]]
-    >>> found = score_finding([[0.7, 0.7], [0.9, 0.8]], labels, true, given="unknown", at=(2,))
-    >>> {name: round(value, 1) for name, value in found.items()}
-    {'checked': 3, 'wrong': 2, 'AP': 58.3, 'P@2': 50.0}
+    Returns:
+        ``checked``: how many entries are counted; ``wrong``: how many of them are truly positive
+        (of the positive ones: negative); ``AP``: average precision of ranking the wrong ones first;
+        ``P@n``: their share among the first n. The last two are in percent, and nan where nothing
+        is wrong or fewer than n are counted.
+
+    Raises:
+        ValueError: see `rank_suspects`.
+
+    Example:
+        >>> labels, true = [[0, 1], [0, 0]], [[1, 1], [-1, 1]]
+        >>> probabilities = [[0.7, 0.7], [0.9, 0.8]]
+        >>> figures = score_finding(probabilities, labels, true, given="unknown", at=(2,))
+        >>> {name: round(value, 1) for name, value in figures.items()}
+        {'checked': 3, 'wrong': 2, 'AP': 58.3, 'P@2': 50.0}
     """
-    probabilities, labels = _checked(probabilities, labels)
+    probabilities, labels = _check(probabilities, labels)
     true_labels = validate(true_labels, "true_labels")
     if true_labels.shape != labels.shape:
         raise ValueError(f"true_labels have shape {true_labels.shape}, labels {labels.shape}")
@@ -94,14 +116,14 @@ def score_finding(
     opposite = NEGATIVE if given == "positive" else POSITIVE
     wrong = true_labels[checked] == opposite
     suspicion = _suspicion(probabilities[checked], given)
-    found: dict[str, float] = {"checked": int(checked.sum()), "wrong": int(wrong.sum())}
+    figures: dict[str, float] = {"checked": int(checked.sum()), "wrong": int(wrong.sum())}
     targets = np.where(wrong, POSITIVE, NEGATIVE)[:, None]
-    found["AP"] = 100 * float(average_precision(suspicion[:, None], targets)[0])
+    figures["AP"] = 100 * float(average_precision(suspicion[:, None], targets)[0])
     order = wrong[np.argsort(-suspicion, kind="stable")]
     for count in at:
         enough = wrong.any() and len(order) >= count
-        found[f"P@{count}"] = 100 * float(order[:count].mean()) if enough else np.nan
-    return found
+        figures[f"P@{count}"] = 100 * float(order[:count].mean()) if enough else np.nan
+    return figures
 
 
 def _value(given: str) -> int:
@@ -110,7 +132,7 @@ def _value(given: str) -> int:
     return GIVEN[given]
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _check(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     probabilities, labels = np.asarray(probabilities), validate(labels, "labels")
     if probabilities.shape != labels.shape:
         raise ValueError(f"probabilities have shape {probabilities.shape}, labels {labels.shape}")

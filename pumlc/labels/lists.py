@@ -10,6 +10,8 @@ from pumlc.errors import UserError
 from pumlc.files import read_text
 from pumlc.labels.convention import POSITIVE, UNKNOWN
 
+_MOST_DIGITS = 9  # of a class index; Python refuses to read numbers of thousands
+
 
 def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read ``NAME,INDEX INDEX ...`` lines; what is not listed is UNKNOWN.
@@ -68,9 +70,10 @@ def positive_list(path: str | Path, num_classes: int) -> Iterator[tuple[int, str
             raise UserError(f"{path}, line {number}: {name} is listed already")
         names.add(name)
         for index in indices[0].split():
-            if not index.isdecimal() or int(index) >= num_classes:
+            digits = index.isascii() and index.isdecimal() and len(index) <= _MOST_DIGITS
+            if not digits or int(index) >= num_classes:
                 raise UserError(
-                    f"{path}, line {number}: {index!r} is no class index in [0, {num_classes})"
+                    f"{path}, line {number}: {index[:40]!r} is no class index in [0, {num_classes})"
                 )
         yield number, name, [int(index) for index in indices[0].split()]
     if not names:

@@ -150,8 +150,8 @@ def partial_asymmetric_loss(
     if mode == "ignore":
         losses = losses.masked_fill(unknown, 0.0)
     else:
-        of_unknown = negative_losses(logits, gamma_unknown, margin, detach_weight)
-        losses = torch.where(unknown, of_unknown, losses)
+        unknown_losses = negative_losses(logits, gamma_unknown, margin, detach_weight)
+        losses = torch.where(unknown, unknown_losses, losses)
     if mode == "selective":
         likely = unknown & _likely(logits.detach(), unknown, likelihood_top_k)
         if prior is not None and prior_threshold is not None:

@@ -72,9 +72,9 @@ def splc_loss(
     logits = at_least_float32(logits)
     positive = targets == POSITIVE
     corrected = (targets == UNKNOWN) & (logits.detach().sigmoid() > threshold)
-    of_positives = focal_margin(logits, gamma=gamma, margin=margin)
-    of_negatives = focal_margin(-logits, gamma=gamma, margin=0.0)
-    losses = torch.where(positive | corrected, of_positives, of_negatives)
+    positive_losses = focal_margin(logits, gamma=gamma, margin=margin)
+    negative_losses = focal_margin(-logits, gamma=gamma, margin=0.0)
+    losses = torch.where(positive | corrected, positive_losses, negative_losses)
     return mean_over_rows(losses, process_group)
 
 

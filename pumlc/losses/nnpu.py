@@ -73,10 +73,10 @@ def non_negative_pu_loss(
     positive = targets == POSITIVE
     loss = torch.sigmoid if surrogate == "sigmoid" else F.softplus  # of minus the margin
     as_positive, as_negative = loss(-logits), loss(logits)
-    of_unlabeled = torch.ones_like(positive) if unlabeled == "all" else ~positive
+    unlabeled_mask = torch.ones_like(positive) if unlabeled == "all" else ~positive
 
     positive_risk = prior * _class_mean(as_positive, positive, process_group)
-    negative_risk = _class_mean(as_negative, of_unlabeled, process_group)
+    negative_risk = _class_mean(as_negative, unlabeled_mask, process_group)
     negative_risk = negative_risk - prior * _class_mean(as_negative, positive, process_group)
 
     too_low = negative_risk < -beta
@@ -85,10 +85,10 @@ def non_negative_pu_loss(
     return (descended + (value - descended).detach()).sum()
 
 
-def _class_mean(losses, of_rows, process_group) -> Tensor:
+def _class_mean(losses, rows, process_group) -> Tensor:
     """Mean of each class over the rows chosen for it, [C]; 0 where none is."""
-    total = group_sum(losses.masked_fill(~of_rows, 0.0).sum(0), process_group)
-    return total / group_sum(of_rows.sum(0), process_group).clamp(min=1)
+    total = group_sum(losses.masked_fill(~rows, 0.0).sum(0), process_group)
+    return total / group_sum(rows.sum(0), process_group).clamp(min=1)
 
 
 def _check_prior(prior: float | Tensor, num_classes: int) -> None:

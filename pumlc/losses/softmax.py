@@ -275,8 +275,8 @@ def _first_pass(queries, rows, chunks) -> tuple[Tensor, Tensor]:
     largest = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
     total = torch.zeros_like(largest)
     positive_scores = queries.new_zeros(rows.shape)
-    for _, _, scores, _, inside, found in chunks:
-        positive_scores = torch.where(inside, found, positive_scores)
+    for _, _, scores, _, inside, chunk_scores in chunks:
+        positive_scores = torch.where(inside, chunk_scores, positive_scores)
         previous, largest = largest, torch.maximum(largest, scores.amax(1))
         terms = scores.sub_(largest.unsqueeze(1)).exp_()
         total = total * (previous - largest).exp() + terms.sum(1)

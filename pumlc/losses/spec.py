@@ -152,12 +152,11 @@ class Loss:
     paper: str = ""
     when: str = ""
 
-    def __call__(self, logits: Any, second: Any, /, **parameters: Any) -> Any:
+    def __call__(self, *tensors: Any, **parameters: Any) -> Any:
         """The value of the loss.
 
         Args:
-            logits: [B, C], or scores [B, L].
-            second: targets or positives, as ``takes`` says.
+            *tensors: logits [B, C] or scores [B, L]; targets or positives, as ``takes`` says.
             **parameters: the function's keyword arguments; a whole number may be a float, as it is
                 where settings were read as numbers.
 
@@ -167,7 +166,7 @@ class Loss:
         for name, parameter in (self.parameters or {}).items():
             if parameter.kind == "integer" and isinstance(parameters.get(name), float):
                 parameters[name] = int(parameters[name])
-        return self.function(logits, second, **parameters)
+        return self.function(*tensors, **parameters)
 
     def uses_unknown(self, parameters: Mapping[str, Any]) -> bool | None:
         """Whether the gradient depends on unknown labels (or labels that are not positive).

@@ -156,10 +156,10 @@ class _Threshold(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, k, alpha, process_group, excluded):
         num_labels = group_count(scores.shape[1], scores, process_group)
-        num_kept = num_labels
         if excluded is not None:
             num_kept = group_sum((~excluded).sum(1), process_group).to(scores.dtype)
-            # with no label left any threshold will do: that of all labels
+            # a row with no label left has no positive: any threshold will do, that of all labels,
+            # which the search finds
             excluded = excluded & (num_kept > 0).unsqueeze(1)
             num_labels = torch.where(num_kept > 0, num_kept, num_labels)
         solvable = k.clamp(min=0.5).minimum(k.new_zeros(()) + num_labels - 0.5)
@@ -170,7 +170,7 @@ class _Threshold(torch.autograd.Function):
         ctx.alpha, ctx.process_group = alpha, process_group
         ctx.save_for_backward(scores, threshold)
         threshold = threshold.masked_fill(k <= 0, -math.inf)
-        return threshold.masked_fill(k >= num_kept, math.inf)
+        return threshold.masked_fill(k >= num_labels, math.inf)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -22,3 +22,19 @@ from pumlc.metrics.retrieval import (
     recall_at_k,
 )
 from pumlc.metrics.thresholds import fit_thresholds, oracle_thresholds
+
+__all__ = [
+    "PROPENSITY_PRESETS",
+    "average_precision",
+    "drop_excluded",
+    "fit_thresholds",
+    "inverse_propensities",
+    "mean_average_precision",
+    "ndcg_at_k",
+    "num_averaged_classes",
+    "oracle_thresholds",
+    "precision_at_k",
+    "precision_recall_f1",
+    "propensity_precision_at_k",
+    "recall_at_k",
+]

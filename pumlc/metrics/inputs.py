@@ -11,7 +11,20 @@ BLOCK_CLASSES = 16
 
 
 def check_scores(scores: ArrayLike, targets: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as arrays of the same shape [N, C], the targets valid."""
+    """Check scores and targets of the multi-label metrics.
+
+    Args:
+        scores: real numbers [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        name: what messages call the scores.
+
+    Returns:
+        both as arrays, the targets int8.
+
+    Raises:
+        ValueError: no real numbers, unequal shapes, an invalid target; or targets with UNKNOWN but
+            without any NEGATIVE entry, against which any prediction would be perfect.
+    """
     scores, targets = np.asarray(scores), validate(targets, "targets")
     if scores.dtype.kind not in "iuf":
         raise ValueError(f"{name} are of type {scores.dtype}, not real numbers")
@@ -21,15 +34,22 @@ def check_scores(scores: ArrayLike, targets: ArrayLike, name: str) -> tuple[np.n
         raise ValueError(
             f"the {targets.size} targets hold 1 and 0 (unknown) but no -1 (negative), so that any "
             "prediction would be perfect; score against more known labels (a larger proportion "
-            "known, a larger part held out), or if what is not listed is absent, take 0 as "
-            "negative: data.unlisted negative for a CSV file, in code "
+            "known, a larger part held out), or where 0 means negative: "
             "np.where(targets == 1, 1, -1)"
         )
     return scores, targets
 
 
 def check_probabilities(block: np.ndarray, first_row: int = 0) -> None:
-    """Refuse what lies outside [0, 1]; ``block`` starts at ``first_row`` of the matrix."""
+    """Check that a block of rows holds probabilities.
+
+    Args:
+        block: rows of the matrix, [n, C].
+        first_row: where it starts in the matrix.
+
+    Raises:
+        ValueError: a number outside [0, 1], with row and column.
+    """
     wrong = ~((block >= 0) & (block <= 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -42,7 +62,18 @@ def check_probabilities(block: np.ndarray, first_row: int = 0) -> None:
 def known_classes(
     scores: np.ndarray, targets: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for each class the scores of its known entries and which of them are positive."""
+    """Go through the classes.
+
+    Args:
+        scores: [N, C].
+        targets: [N, C] in {1, 0, -1}.
+
+    Yields:
+        for each class the scores of its known entries, and which of them are positive.
+
+    Raises:
+        ValueError: a score is nan, with row and column.
+    """
     for start in range(0, scores.shape[1], BLOCK_CLASSES):  # a block at a time: columns are strided
         columns = slice(start, start + BLOCK_CLASSES)
         score_rows = np.ascontiguousarray(scores[:, columns].T)

@@ -21,8 +21,15 @@ _BLOCK_ENTRIES = 2**22
 def num_averaged_classes(targets: ArrayLike) -> int:
     """Count the classes with a known positive: those which every mean over classes is taken over.
 
-    >>> num_averaged_classes([[1, -1, 0], [-1, -1, 0]])
-    1
+    Args:
+        targets: [N, C] in {1, 0, -1}.
+
+    Raises:
+        ValueError: an invalid target.
+
+    Example:
+        >>> num_averaged_classes([[1, -1, 0], [-1, -1, 0]])
+        1
     """
     return int((validate(targets, "targets").max(axis=0, initial=NEGATIVE) == POSITIVE).sum())
 
@@ -85,14 +92,24 @@ def average_precision(
 
     None depends on the order of the rows. UNKNOWN entries are ignored.
 
-    Shapes: scores real [N, C], targets [N, C] in {1, 0, -1} -> float64 [C].
-    Raises: ValueError for nan scores, invalid targets, unequal shapes, or targets with UNKNOWN but
-    without any NEGATIVE entry (a {0, 1} matrix in the wrong convention).
+    Args:
+        scores: real numbers [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        definition: see above.
+
+    Returns:
+        float64 [C].
+
+    Raises:
+        ValueError: nan scores, invalid targets, unequal shapes, another definition, or targets with
+            UNKNOWN but without any NEGATIVE entry (a {0, 1} matrix in the wrong convention).
+
     Source: Everingham et al., IJCV 88 (2010); VOC2012 development kit; Ridnik et al., ICCV 2021.
 
-    >>> scores = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]]
-    >>> average_precision(scores, [[1, -1], [-1, -1], [1, -1], [0, -1]]).round(4)
-    array([0.8333,    nan])
+    Example:
+        >>> scores = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]]
+        >>> average_precision(scores, [[1, -1], [-1, -1], [1, -1], [0, -1]]).round(4)
+        array([0.8333,    nan])
     """
     if definition not in get_args(Definition):
         raise ValueError(f"definition {definition!r}; valid: {', '.join(get_args(Definition))}")
@@ -109,13 +126,22 @@ def mean_average_precision(
     ASL and PU-MLC counts a class without a positive as 0 in this mean: to compare with a figure
     computed so, multiply by ``num_averaged_classes(targets) / C``.
 
-    Shapes: scores real [N, C], targets [N, C] in {1, 0, -1} -> float, percent.
-    Raises: as ``average_precision``.
+    Args:
+        scores: real numbers [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        definition: see ``average_precision``.
 
-    >>> scores = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]]
-    >>> targets = [[1, -1], [-1, -1], [1, -1], [-1, -1]]
-    >>> round(mean_average_precision(scores, targets, definition="voc2007"), 2)
-    84.85
+    Returns:
+        percent.
+
+    Raises:
+        ValueError: see ``average_precision``.
+
+    Example:
+        >>> scores = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]]
+        >>> targets = [[1, -1], [-1, -1], [1, -1], [-1, -1]]
+        >>> round(mean_average_precision(scores, targets, definition="voc2007"), 2)
+        84.85
     """
     values = average_precision(scores, targets, definition=definition)
     present = values[~np.isnan(values)]
@@ -150,14 +176,26 @@ def precision_recall_f1(
     Otherwise OP, OR and OF1 are scikit-learn's "micro". An F1 is 0 where its precision and recall
     are; without any known positive all values are nan.
 
-    Shapes: probabilities [N, C] in [0, 1], targets [N, C] in {1, 0, -1}, threshold [] or [C].
-    Raises: ValueError for probabilities outside [0, 1], neither ``threshold`` nor ``top_k``, a
-    threshold of another shape, top_k outside [1, C], and as ``average_precision`` for targets.
+    Args:
+        probabilities: in [0, 1], [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        threshold: a number or [C].
+        top_k: in [1, C].
+
+    Returns:
+        name -> percent.
+
+    Raises:
+        ValueError: probabilities outside [0, 1], neither ``threshold`` nor ``top_k``, a threshold
+            of another shape, top_k outside [1, C]; targets as for ``average_precision``.
+
     Source: Wang et al., CVPR 2016 (CNN-RNN), which names the measures.
 
-    >>> figures = precision_recall_f1([[0.9, 0.6], [0.2, 0.8]], [[1, -1], [1, 1]], threshold=0.5)
-    >>> {name: round(value, 1) for name, value in figures.items()}
-    {'CP': 75.0, 'CR': 75.0, 'CF1': 75.0, 'OP': 66.7, 'OR': 66.7, 'OF1': 66.7, 'CF1_macro': 66.7}
+    Example:
+        >>> probabilities, targets = [[0.9, 0.6], [0.2, 0.8]], [[1, -1], [1, 1]]
+        >>> figures = precision_recall_f1(probabilities, targets, threshold=0.5)
+        >>> {name: round(figures[name], 1) for name in ("CP", "CR", "CF1", "OP", "OR", "OF1")}
+        {'CP': 75.0, 'CR': 75.0, 'CF1': 75.0, 'OP': 66.7, 'OR': 66.7, 'OF1': 66.7}
     """
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
     threshold = _check_decision(threshold, top_k, targets.shape[1])

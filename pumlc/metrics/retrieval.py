@@ -42,8 +42,7 @@ def _contains(matrix: Any, ids: np.ndarray) -> np.ndarray:
     keys = rows * matrix.shape[1] + matrix.indices  # increasing: rows and columns are sorted
     wanted = np.arange(len(ids))[:, None] * matrix.shape[1] + ids
     place = np.searchsorted(keys, wanted)
-    found = np.append(keys, -1)[place] == wanted
-    return found & (ids >= 0)
+    return (np.append(keys, -1)[place] == wanted) & (ids >= 0)
 
 
 def _check_ids(top_ids: ArrayLike, shape: tuple[int, int], k: int) -> np.ndarray:
@@ -82,13 +81,22 @@ def _hits(top_ids: ArrayLike, positives: Any, k: int) -> tuple[np.ndarray, spars
 def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
     """P@k = mean over rows of |top k, positive| / k, in percent.
 
-    Shapes: top_ids [N, >= k], positives sparse [N, L].
-    Raises: ValueError for ids outside [-1, L), a label twice in a row, k beyond the columns of
-    top_ids, positives that are not sparse or negative, or no rows.
+    Args:
+        top_ids: integers [N, >= k], best first.
+        positives: sparse [N, L].
+        k: how many places count.
 
-    >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
-    >>> precision_at_k([[1, 0], [2, -1]], positives, 2)
-    25.0
+    Returns:
+        percent.
+
+    Raises:
+        ValueError: ids outside [-1, L), a label twice in a row, k beyond the columns of top_ids,
+            positives that are not sparse or negative, or no rows.
+
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> precision_at_k([[1, 0], [2, -1]], positives, 2)
+        25.0
     """
     hits, _ = _hits(top_ids, positives, k)
     return float(100 * hits.mean())
@@ -97,11 +105,21 @@ def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
 def recall_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
     """R@k = mean over rows of |top k, positive| / |positive|, in percent; 0 without a positive.
 
-    Shapes: top_ids [N, >= k], positives sparse [N, L]. Raises: as ``precision_at_k``.
+    Args:
+        top_ids: integers [N, >= k], best first.
+        positives: sparse [N, L].
+        k: how many places count.
 
-    >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
-    >>> recall_at_k([[1, 0], [2, -1]], positives, 2)
-    25.0
+    Returns:
+        percent.
+
+    Raises:
+        ValueError: see ``precision_at_k``.
+
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> recall_at_k([[1, 0], [2, -1]], positives, 2)
+        25.0
     """
     hits, positives = _hits(top_ids, positives, k)
     return float(100 * (hits.sum(axis=1) / np.maximum(np.diff(positives.indptr), 1)).mean())
@@ -113,11 +131,21 @@ def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
     DCG = sum of 1 / log2(rank + 1) over the ranks 1..k of positives; the best has them all at the
     ranks 1..min(k, |positive|).
 
-    Shapes: top_ids [N, >= k], positives sparse [N, L]. Raises: as ``precision_at_k``.
+    Args:
+        top_ids: integers [N, >= k], best first.
+        positives: sparse [N, L].
+        k: how many places count.
 
-    >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
-    >>> round(ndcg_at_k([[0, 1], [0, 1]], positives, 2), 2)
-    69.34
+    Returns:
+        percent.
+
+    Raises:
+        ValueError: see ``precision_at_k``.
+
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> round(ndcg_at_k([[0, 1], [0, 1]], positives, 2), 2)
+        69.34
     """
     hits, positives = _hits(top_ids, positives, k)
     gains = 1 / np.log2(np.arange(2, k + 2))
@@ -131,14 +159,24 @@ def inverse_propensities(positives: Any, *, a: float, b: float) -> np.ndarray:
     ``a`` and ``b`` belong to the data set: ``**PROPENSITY_PRESETS[name]`` with the name
     ``"wikipedia"``, ``"amazon"`` or, for all others, ``"default"``.
 
-    Shapes: positives sparse [N, L], n_l positives in column l -> float64 [L].
-    Raises: ValueError for positives that are not sparse or negative.
+    Args:
+        positives: sparse [N, L], of the training part; n_l of them are in column l.
+        a: exponent.
+        b: offset.
+
+    Returns:
+        float64 [L].
+
+    Raises:
+        ValueError: positives that are not sparse or negative.
+
     Source: Jain et al., "Extreme Multi-label Loss Functions for Recommendation, Tagging, Ranking &
     Other Missing Label Applications", KDD 2016.
 
-    >>> positives = sparse.csr_array([[1, 0], [1, 0], [1, 1]])
-    >>> inverse_propensities(positives, **PROPENSITY_PRESETS["default"]).round(4)
-    array([1.0714, 1.0986])
+    Example:
+        >>> positives = sparse.csr_array([[1, 0], [1, 0], [1, 1]])
+        >>> inverse_propensities(positives, **PROPENSITY_PRESETS["default"]).round(4)
+        array([1.0714, 1.0986])
     """
     positives = _positives(positives)
     counts = np.bincount(positives.indices, minlength=positives.shape[1])
@@ -154,13 +192,24 @@ def propensity_precision_at_k(
     w_l = 1 / p_l: a ratio of two sums over all rows, as the Extreme Classification Repository
     reports it. nan if there is no positive at all.
 
-    Shapes: top_ids [N, >= k], positives sparse [N, L], inverse_propensities [L].
-    Raises: as ``precision_at_k``, and for another number of propensities.
+    Args:
+        top_ids: integers [N, >= k], best first.
+        positives: sparse [N, L].
+        k: how many places count.
+        inverse_propensities: w, [L].
+
+    Returns:
+        percent.
+
+    Raises:
+        ValueError: see ``precision_at_k``; or another number of propensities.
+
     Source: as ``inverse_propensities``.
 
-    >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
-    >>> propensity_precision_at_k([[1], [0]], positives, 1, [1.0, 2.0, 5.0])
-    50.0
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> propensity_precision_at_k([[1], [0]], positives, 1, [1.0, 2.0, 5.0])
+        50.0
     """
     positives = _positives(positives)
     ids = _check_ids(top_ids, positives.shape, k)
@@ -187,14 +236,23 @@ def drop_excluded(
     a dropped one move up, and the row is padded with -1: search for k labels more than the most
     that a row excludes.
 
-    Shapes: top_ids [N, K], positives and excluded sparse [N, L] -> the same shapes.
-    Raises: as ``precision_at_k``; ValueError if the shapes of the matrices differ.
+    Args:
+        top_ids: integers [N, K], best first.
+        positives: sparse [N, L].
+        excluded: sparse [N, L].
 
-    >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
-    >>> itself = sparse.csr_array([[0, 1, 0], [0, 0, 1]])
-    >>> ids, left = drop_excluded([[1, 2], [0, 1]], positives, itself)
-    >>> ids.tolist(), left.toarray().astype(int).tolist()
-    ([[2, -1], [0, 1]], [[0, 0, 1], [1, 0, 0]])
+    Returns:
+        ids [N, K] and positives [N, L] without the excluded pairs.
+
+    Raises:
+        ValueError: see ``precision_at_k``; or the shapes of the matrices differ.
+
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> itself = sparse.csr_array([[0, 1, 0], [0, 0, 1]])
+        >>> ids, left = drop_excluded([[1, 2], [0, 1]], positives, itself)
+        >>> ids.tolist(), left.toarray().astype(int).tolist()
+        ([[2, -1], [0, 1]], [[0, 0, 1], [1, 0, 0]])
     """
     positives, excluded = _positives(positives), _positives(excluded, "excluded")
     if positives.shape != excluded.shape:

@@ -24,16 +24,25 @@ def fit_thresholds(
     predicted and the next lower one; of equally good thresholds the lowest is taken. It is a number
     of the type of ``probabilities``, so that no later comparison rounds it.
 
-    Shapes: probabilities [N, C] in [0, 1], targets [N, C] in {1, 0, -1} -> float, or float64 [C].
-    Raises: ValueError for probabilities outside [0, 1], invalid targets, targets without any known
-    positive, or with UNKNOWN but without any NEGATIVE entry.
+    Args:
+        probabilities: in [0, 1], [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        per_class: one threshold for each class instead of one for all.
 
-    >>> probabilities = [[0.9, 0.2], [0.8, 0.3], [0.4, 0.0], [0.3, 0.1]]
-    >>> targets = [[1, 1], [1, 1], [-1, -1], [-1, 0]]
-    >>> fit_thresholds(probabilities, targets, per_class=True)
-    array([0.6, 0.1])
-    >>> fit_thresholds(probabilities, targets, per_class=False)
-    0.1
+    Returns:
+        a number, or float64 [C].
+
+    Raises:
+        ValueError: probabilities outside [0, 1], invalid targets, targets without any known
+            positive, or with UNKNOWN but without any NEGATIVE entry.
+
+    Example:
+        >>> probabilities = [[0.9, 0.2], [0.8, 0.3], [0.4, 0.0], [0.3, 0.1]]
+        >>> targets = [[1, 1], [1, 1], [-1, -1], [-1, 0]]
+        >>> fit_thresholds(probabilities, targets, per_class=True)
+        array([0.6, 0.1])
+        >>> fit_thresholds(probabilities, targets, per_class=False)
+        0.1
     """
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
     for rows in row_blocks(probabilities.shape):
@@ -80,7 +89,19 @@ def oracle_thresholds(
 
     What comes of it is an upper bound of what thresholds can do there, not a result: name it so.
 
-    >>> oracle_thresholds([[0.9], [0.7], [0.2]], [[1], [-1], [-1]], per_class=False)
-    0.8
+    Args:
+        probabilities: in [0, 1], [N, C].
+        targets: [N, C] in {1, 0, -1}.
+        per_class: one threshold for each class instead of one for all.
+
+    Returns:
+        a number, or float64 [C].
+
+    Raises:
+        ValueError: see ``fit_thresholds``.
+
+    Example:
+        >>> oracle_thresholds([[0.9], [0.7], [0.2]], [[1], [-1], [-1]], per_class=False)
+        0.8
     """
     return fit_thresholds(probabilities, targets, per_class=per_class)

@@ -92,10 +92,12 @@ class VisionPredictor:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         transform = evaluation_transform(self.model.data_config)
+        limit = self.config.data.max_pixels
         parts = [np.empty((0, len(self.labels)), np.float32)]
         pictures = iter(images)
         while batch := [
-            transform(image=read_image(p))["image"] for p in islice(pictures, batch_size)
+            transform(image=read_image(picture, max_pixels=limit))["image"]
+            for picture in islice(pictures, batch_size)
         ]:
             with torch.inference_mode():
                 logits = self.model(to_device(torch.stack(batch), self.device)).float()

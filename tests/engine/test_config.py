@@ -243,7 +243,7 @@ NNPU = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
         ("fine_tune", {"metric": "frequent"}, "metric must be all or listed"),
         ("fine_tune", {"fine_tune.validation": 1.0}, r"fine_tune.validation must be in \[0, 1\)"),
         ("fine_tune", {"methods.l": {**LL_R, "per_epoch": {"rate": 0.1}}}, "methods.l.per_epoch"),
-        ("fine_tune", {"methods.l": {**LL_R, "first_epoch": {"rate": 1}}}, "methods.l.first_epoch"),
+        ("fine_tune", {"methods.l": {**LL_R, "first_epoch": {"rate": 0.5}}}, "methods.l.first_epoch"),
         (
             "fine_tune",
             {"methods.n": {"loss": {"name": "nnpu", "parameters": NNPU}}},

@@ -103,6 +103,12 @@ class Line:
         self.bad_step = bad_step
         self.seen = 0
 
+    def facts(self):
+        return {}
+
+    def write_files(self, folder):
+        pass
+
     def start(self, accelerator):
         pass
 
@@ -349,8 +355,10 @@ def test_a_checkpoint_of_another_version(tmp_path):
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_a_module_may_have_its_own_rate(kind):
-    own = torch.nn.Linear(2, 1)
-    own.rate_factor = 5.0
+    class Faster(torch.nn.Linear):
+        rate_factor = 5.0
+
+    own = Faster(2, 1)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), own)
     options = {"optimizer": kind, "learning_rate": 0.1, "weight_decay": 0.3}
     config = TrainConfig(epochs=1, batch_size=1, **options)

@@ -229,7 +229,11 @@ def test_is_called_as_its_function(loss):
     logits, targets = make_inputs(next(c for c in CASES if c.takes == "labels"), 7, 6)
     settings = with_tensors(loss, SETTINGS[loss.name][0], logits)
     second = second_of(loss, targets)
-    assert torch.equal(loss(logits, second, **settings), loss.function(logits, second, **settings))
+    expected = loss.function(logits, second, **settings)
+    assert torch.equal(loss(logits, second, **settings), expected)
+    names = list(inspect.signature(loss.function).parameters)[:2]
+    by_name = dict(zip(names, (logits, second), strict=True))
+    assert torch.equal(loss(**by_name, **settings), expected)
     assert loss.paper
     assert loss.when
 

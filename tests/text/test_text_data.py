@@ -300,6 +300,7 @@ def test_a_long_text_in_a_csv_file(tmp_path):
         ("csv", "train.csv", "", "no column"),
         ("csv", "train.csv", "text,labels\na,b||c\n", "csv, line 2: empty label"),
         ("csv", "train.csv", "text,labels\na\n", "csv, line 2: wrong number of fields"),
+        ("csv", "train.csv", "labels,text\na\n", "csv, line 2: wrong number of fields"),
         ("csv", "train.csv", "text,labels\na,b,c\n", "csv, line 2: wrong number of fields"),
         (
             "csv",

@@ -141,6 +141,16 @@ def test_coco_names_that_no_file_can_have(tmp_path, name):
         read_coco(tmp_path, "train", name="coco")
 
 
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "a" * 300 + "/1.jpg", "../" * 2000 + "1.jpg"])
+def test_names_that_are_too_long_for_a_file_are_missing_pictures(tmp_path, name):
+    coco(tmp_path, [1], [])
+    file = tmp_path / "annotations" / "instances_train.json"
+    images = [{"id": 2, "file_name": name}]
+    file.write_text(json.dumps({"images": images, "categories": [CATEGORY], "annotations": []}))
+    with pytest.raises(UserError, match="1 of 1 pictures are missing, the first is row 0"):
+        read_coco(tmp_path, "train", name="coco")
+
+
 def test_coco_not_json(tmp_path):
     coco(tmp_path, [1], [])
     file = tmp_path / "annotations" / "instances_train.json"

@@ -58,7 +58,7 @@ def broken(logits, targets):
 def refusing(logits, targets):
     raise UserError("no label for me")
 """
-LESS = {"gamma": -1.0}
+LESS, MORE = {"gamma": -1.0}, {"gama": 1.0}
 
 
 def own_losses(tmp_path, monkeypatch, name):
@@ -114,6 +114,11 @@ def test_heads_are_trained_with_a_loss_of_ones_own(squares_coco, tmp_path, tool,
             "methods.bad",
             {"loss": {"name": "pu", "parameters": {"gamma": 1, "alpha": 2}}, "per_epoch": LESS},
             r"methods\.bad\.loss\.parameters\.gamma must be .*got -1.0",
+        ),
+        (
+            "methods.bad",
+            {"loss": {"name": "pu", "parameters": {"gamma": 1, "alpha": 2}}, "first_epoch": MORE},
+            r"methods\.bad\.loss\.parameters: pu has no parameter 'gama'; did you mean 'gamma'",
         ),
         (
             "methods.bad",

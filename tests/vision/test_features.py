@@ -12,6 +12,7 @@ from pumlc.errors import UserError
 from pumlc.labels import keep_proportion
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
 from pumlc.vision.data.split import read_split
+from pumlc.vision.frozen import features
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import (
     SplitFeatures,
@@ -197,7 +198,6 @@ def test_numbers_that_move_with_the_epoch(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"first_epoch": {"rat": 1.0}}, "first_epoch.*no parameter 'rat'; did you mean 'rate'"),
         (
             {"per_epoch": {"gamma": 1.0}},
             r"loss\.parameters\.gamma of large_loss must be a number to start from",
@@ -246,3 +246,16 @@ def test_random_weights_are_warned_of(squares_coco):
     data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
     with pytest.warns(UserWarning, match="features of test_resnet with random weights"):
         frozen_network(data, ModelConfig(backbone="test_resnet"))
+
+
+def test_the_key_of_automatic_weights_is_what_they_stand_for(squares_coco, tmp_path, monkeypatch):
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    model = ModelConfig(backbone="test_resnet", weights="auto")
+    made = []
+    for source in ("timm test_resnet", "random"):
+        network = frozen_network(data, ModelConfig(backbone="test_resnet"))
+        network.starting_weights = source
+        monkeypatch.setattr(features, "frozen_network", lambda *_, network=network: network)
+        made.append(frozen_features(data, model, "test", tmp_path))
+    assert [split.weights for split in made] == ["timm test_resnet", "random"]
+    assert len(list(tmp_path.iterdir())) == 2

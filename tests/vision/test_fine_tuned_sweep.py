@@ -192,6 +192,20 @@ def test_what_no_cell_could_be_trained_with(fine_tune, tmp_path, fine_tune_setti
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def test_the_base_may_be_a_recipe(fine_tune, squares_coco, tmp_path):
+    sweep, config = fine_tune
+    config["fine_tune"]["base"] = "voc2007_lite0_cpu"
+    options = ["--data.name", "coco", "--data.root", str(squares_coco), "--train.epochs", "2"]
+    config["fine_tune"]["options"] = options
+    run_tool(sweep, tmp_path, config)
+    recorded_config = recorded(tmp_path / "out" / "runs", "pnu-0.5-0")["config"]
+    assert recorded_config["model"]["backbone"] == "tf_efficientnet_lite0"
+    assert recorded_config["train"]["epochs"] == 2
+    config["fine_tune"]["base"] = "voc2007_lite0_cp"
+    with pytest.raises(UserError, match=r"fine_tune\.base voc2007_lite0_cp: .*did you mean"):
+        run_tool(sweep, tmp_path, config)
+
+
 def test_every_proportion_is_checked_before_the_first_cell(fine_tune, tmp_path):
     sweep, config = fine_tune
     config["proportions"] = [1.0, 0.5]

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from pumlc.engine.config import from_plain, parse, plain
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import from_plain, plain
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.config import PLACES

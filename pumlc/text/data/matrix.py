@@ -25,6 +25,7 @@ _DAMAGE = (
     OverflowError,
     RuntimeError,  # zipfile, of an entry that says it is encrypted
     EOFError,
+    OSError,  # a place before the file begins
     SyntaxError,
     TokenError,  # numpy's reader of a header, of brackets that are not closed
     zipfile.BadZipFile,

@@ -1,11 +1,10 @@
 """Warnings of classes that nothing can be learned or measured of, or that are probably one."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from pumlc.errors import warn_user
+from pumlc.labels.names import similar_names
 from pumlc.vision.data.split import TrainingData
 
 _SHOWN = 5
@@ -62,15 +61,14 @@ def warn_of_similar_classes(file: Path | str, classes: Sequence[str]) -> None:
         file: where the names come from.
         classes: the names.
     """
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        plain = unicodedata.normalize("NFC", name).casefold()
-        alike.setdefault(re.sub(r"[\s_-]", "", plain), []).append(name)
-    groups = [" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    groups = similar_names(classes)
     if groups:
+        shown = ", ".join(" / ".join(map(repr, group)) for group in groups[:_SHOWN])
+        rest = len(groups) - _SHOWN
         warn_user(
-            f"{file}: {', '.join(groups)} differ only in case, blanks, '_', '-' or Unicode form "
-            "and are separate classes; if one is meant, spell it one way",
+            f"{file}: {shown}{f' and {rest} more such groups' if rest > 0 else ''} differ only in "
+            "case, blanks, '_', '-' or Unicode form and are separate classes; if one is meant, "
+            "spell it one way"
         )
 
 

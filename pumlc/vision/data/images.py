@@ -77,8 +77,8 @@ class LabelledImages:
 
 def require_file(file: Path, problem: str) -> None:
     """Raise UserError unless ``file`` exists; ``problem`` says what follows from that."""
-    if not file.is_file():
-        state = "is no file" if file.exists() else "does not exist"
+    if not os.path.isfile(file):  # unlike Path's, it is False of a name that is too long
+        state = "is no file" if os.path.exists(file) else "does not exist"
         raise UserError(f"{problem}: {file} {state}")
 
 
@@ -95,7 +95,7 @@ def stripped_lines(file: Path, problem: str) -> list[str]:
 
 def names_in(folder: Path) -> set[str]:
     """Names in a folder; none if there is no such folder."""
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
 
 
 def refuse_duplicates(names: Iterable[str], what: str) -> None:
@@ -141,7 +141,7 @@ def checked_images(
         raise UserError(
             f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is "
             f"{f'row {row}' if lines is None else f'line {lines[row]}'}: "
-            f"{first}{' is no file' if first.exists() else ''}"
+            f"{first}{' is no file' if os.path.exists(first) else ''}"
         )
     return LabelledImages(str(file), folder, encoded, labels, classes)
 
@@ -171,7 +171,7 @@ def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
     missing: list[int] = []
     for name, rows in rows_in.items():
         here = folder / name
-        present = _files(here) if here.is_dir() else set()
+        present = _files(here) if os.path.isdir(here) else set()
         missing += [r for r in rows if os.path.basename(paths[r].decode()) not in present]
     return np.sort(np.array(missing, dtype=np.int64))
 

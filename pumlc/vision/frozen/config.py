@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pumlc.engine.config import require
-from pumlc.vision.config import LossConfig, check_loss
+from pumlc.vision.config import LossConfig
 
 
 @dataclass(kw_only=True)
@@ -28,7 +28,6 @@ class Method:
                 start.get(parameter),
                 "a number to start from, since per_epoch lets it grow",
             )
-        check_loss(name, self.parameters(1), where="first_epoch: loss")
 
     def parameters(self, epoch: int) -> dict[str, Any]:
         """The loss's keyword arguments in an epoch, counted from 1; "known" is left as it is."""

@@ -30,11 +30,13 @@ class SplitFeatures:
         features: [N, D] float32, in the order of the split.
         labels: [N, C] complete labels in {1, 0, -1}; a run hides its part of them itself.
         classes: C names.
+        weights: those of the backbone, as a setting names them; of "auto" what it stood for.
     """
 
     features: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
+    weights: str | None = None
 
 
 def frozen_features(
@@ -69,7 +71,7 @@ def frozen_features(
     """
     images = read_split(data, split)
     network = functools.cache(lambda: frozen_network(data, model))
-    # what "auto" stands for the network says, the other weights need none for their name
+    # only the network says what "auto" stands for
     weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv, data.image_size, split],
@@ -88,7 +90,7 @@ def frozen_features(
         )
 
     features = cached_matrix(cache, f"{data.name}_{split}_{digest}", len(images), compute)
-    return SplitFeatures(features, images.labels, images.classes)
+    return SplitFeatures(features, images.labels, images.classes, weights)
 
 
 def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:

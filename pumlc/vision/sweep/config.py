@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pumlc.engine.config import check_seed, require
-from pumlc.vision.config import KNOWN, DataConfig, ModelConfig
+from pumlc.vision.config import KNOWN, DataConfig, ModelConfig, check_loss
 from pumlc.vision.frozen.config import Method, ProbeConfig
 
 # what the sweep or the extraction of features itself decides about data and model
@@ -46,7 +46,8 @@ class FineTuneMode:
     """A network is trained and evaluated in every cell."""
 
     base: str
-    """settings of an image run, a YAML file; the sweep replaces loss, known proportion and seeds"""
+    """settings of an image run, a YAML file or a recipe; the sweep replaces loss, known proportion
+    and seeds"""
     validation: float = 0.2
     """part of the training pictures held out; it chooses among the saved weights"""
     classes: list[str] = field(default_factory=list)
@@ -79,6 +80,20 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one = (self.features is None) != (self.fine_tune is None)
         require(one, "features, fine_tune", (self.features, self.fine_tune), "one of the two given")
+        self._check_grid()
+        self._check_families()
+        require(self.workers >= 1, "workers", self.workers, "at least 1")
+        if self.features is not None:
+            _check_features(self.features)
+            self._check_metric("features.probe.classes", self.features.probe.classes)
+        if self.fine_tune is not None:
+            _check_fine_tune(self.fine_tune, self.methods)
+            require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
+            self._check_metric("fine_tune.classes", self.fine_tune.classes)
+        for name, method in self.methods.items():
+            check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss")
+
+    def _check_grid(self) -> None:
         for name in self.methods:
             # a part of file names; YAML reads some keys as numbers
             fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
@@ -95,25 +110,20 @@ class SweepConfig:
         require(
             all(0 < p <= 1 for p in self.proportions), "proportions", self.proportions, "in (0, 1]"
         )
+
+    def _check_families(self) -> None:
         for name, members in self.families.items():
             require(name not in self.methods, "families", name, "names that no method has")
             require(len(members) > 0, f"families.{name}", members, "at least one method")
             unknown = sorted(set(members) - set(self.methods))
             require(not unknown, f"families.{name}", unknown, f"among {', '.join(self.methods)}")
-        require(self.workers >= 1, "workers", self.workers, "at least 1")
-        if self.features is not None:
-            _check_features(self.features)
-            self._check_metric("features.probe.classes", self.features.probe.classes)
         if self.fine_tune is not None:
-            _check_fine_tune(self.fine_tune, self.methods)
             require(
                 self.fine_tune.validation > 0 or not self.families,
                 "families",
                 list(self.families),
                 "left out with fine_tune.validation 0, which chooses nothing",
             )
-            require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
-            self._check_metric("fine_tune.classes", self.fine_tune.classes)
 
     def _check_metric(self, option: str, classes: list[str]) -> None:
         require(

@@ -25,6 +25,10 @@ from pumlc.vision.sweep.losses import check_method
 def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     """What decides a cell of the feature mode, and the function that runs it.
 
+    Args:
+        config: the settings; ``features`` is given.
+        out: the folder of the sweep.
+
     Raises:
         UserError: features.probe.classes has a name that is not scored, a split has no positive or
             no negative label, or a loss does not take its parameters; see also the readers.
@@ -45,9 +49,13 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     ]
     file = out / "probe_data.pt"
     probe_data(train, test, mode.probe).save(file)
-    common = {"data": plain(mode.data), "model": plain(mode.model), "probe": plain(mode.probe)}
     # labels are read anew in every sweep: cells of others must not stand beside them
-    common["labels"] = [_digest(split) for split in (train, test)]
+    common = {
+        "data": plain(mode.data),
+        "model": {**plain(mode.model), "weights": train.weights},
+        "probe": plain(mode.probe),
+        "labels": [_digest(split) for split in (train, test)],
+    }
     threads = max(1, torch.get_num_threads() // config.workers)
     return (
         lambda cell: {**common, "method": plain(config.methods[cell.method])},

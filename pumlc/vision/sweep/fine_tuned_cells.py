@@ -39,11 +39,14 @@ from pumlc.vision.task import VisionTask
 def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     """What decides a cell of the fine-tuning mode, and the function that runs it.
 
+    Args:
+        config: the settings; ``fine_tune`` is given.
+        out: the folder of the sweep.
+
     Raises:
-        UserError: fine_tune.base is missing or is no config of an image run; or what a cell would
-            train or be tested on cannot be read or has not the classes of fine_tune.classes; or
-            the test split has no positive or no negative label; or a loss does not take its
-            parameters.
+        UserError: fine_tune.base is missing or has not the settings of an image run, the data of
+            the cells cannot be read or lack a class of fine_tune.classes, the test split has no
+            positive or no negative label, or a loss does not take its parameters.
     """
     mode = config.fine_tune
     assert mode is not None
@@ -64,9 +67,10 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     def config_of(cell: Cell) -> VisionConfig:
         return _parsed(settings(cell)["config"], mode.options)
 
-    for proportion in config.proportions:  # a protocol may go with some of them alone
+    first, *_ = [  # all are parsed: a protocol may go with some of the proportions alone
         config_of(Cell(next(iter(config.methods)), proportion, config.seeds[0]))
-    first = config_of(Cell(next(iter(config.methods)), config.proportions[0], config.seeds[0]))
+        for proportion in config.proportions
+    ]
     num_classes = _check_data(first, mode.classes)
     for name, method in config.methods.items():
         check_method(name, method, epochs=[1], num_classes=num_classes)

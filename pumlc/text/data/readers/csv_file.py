@@ -28,7 +28,7 @@ def read_csv(path: Path) -> list[Record]:
             for row in reader:
                 done = reader.line_num
                 where = f"{path}, line {done}"
-                if row["labels"] is None or None in row:
+                if None in row or None in row.values():  # too many, too few
                     raise UserError(f"{where}: wrong number of fields")
                 labels = row["labels"].split("|") if row["labels"].strip() else []
                 records.append(Record(row["text"], stripped_labels(labels, where), done))
