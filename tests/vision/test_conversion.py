@@ -1,5 +1,7 @@
 """LG-conv in whole networks: which convolutions are converted, and that the families train."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -31,7 +33,7 @@ SIZES = {"hrnet_w18_small": (64, 32), "tresnet_m": (68, 44)}
 
 
 def train_step(
-    network: nn.Module, images: torch.Tensor, converted: list[str], *, mixed: bool = False
+    network: Any, images: torch.Tensor, converted: list[str], *, mixed: bool = False
 ) -> None:
     """One step, in bfloat16 where ``mixed``, which no test asks for on maps of a few pixels.
 
@@ -44,7 +46,7 @@ def train_step(
     processes of three. The plain network shows it when freed memory is filled with nan first::
 
         import timm, torch
-        network = timm.create_model("hrnet_w18_small").to(memory_format=torch.channels_last)
+        network: Any = timm.create_model("hrnet_w18_small").to(memory_format=torch.channels_last)
         images = torch.randn(2, 3, 64, 32).contiguous(memory_format=torch.channels_last)
         for _ in range(20):
             freed = [torch.full((1 << 20,), float("nan")) for _ in range(64)]
@@ -71,7 +73,7 @@ def train_step(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_convert_and_train_a_step(family):
     torch.manual_seed(0)
-    network = timm.create_model(family, num_classes=3)
+    network: Any = timm.create_model(family, num_classes=3)
     for module in network.modules():  # some families start blocks at zero: no gradient inside
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
@@ -93,7 +95,7 @@ def test_families_convert_and_train_a_step(family):
 def test_converted_networks_train_a_step_in_bfloat16(family):
     """Dense, grouped, depthwise; the smallest map has 8 x 6 pixels (see above)."""
     torch.manual_seed(0)
-    network = timm.create_model(family, num_classes=3)
+    network: Any = timm.create_model(family, num_classes=3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
@@ -106,7 +108,7 @@ def test_converted_networks_train_a_step_in_bfloat16(family):
 def test_converted_networks_compile_in_one_graph(family):
     """Radix attention, groups, depthwise; docs/lgconv.md records the other families."""
     torch.manual_seed(0)
-    network = timm.create_model(family, num_classes=3)
+    network: Any = timm.create_model(family, num_classes=3)
     add_local_global(network)
     network.eval()  # BatchNorm frozen: the same step twice
     images = torch.randn(2, 3, 64, 96)
@@ -127,7 +129,7 @@ def test_converted_networks_compile_in_one_graph(family):
 def test_bottlenecks_are_converted_as_published(family, blocks):
     """One branch a block, beside its 3x3 convolution, of the released sizes."""
     with torch.device("meta"):
-        network = timm.create_model(family)
+        network: Any = timm.create_model(family)
     converted = add_local_global(network)
     assert len(converted) == blocks
     for name in converted:
@@ -141,7 +143,7 @@ def test_bottlenecks_are_converted_as_published(family, blocks):
 
 def test_larger_kernels_by_option():
     torch.manual_seed(0)
-    network = timm.create_model("convnext_atto", num_classes=3)
+    network: Any = timm.create_model("convnext_atto", num_classes=3)
     with pytest.raises(ValueError, match=r"7x7 kernel \(stages.0.blocks.0.conv_dw\)"):
         add_local_global(network)
     converted = add_local_global(network, kernel_sizes=(7,))
@@ -154,7 +156,7 @@ def test_larger_kernels_by_option():
 @pytest.mark.parametrize("family", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_transformers_are_refused(family):
     with torch.device("meta"):
-        network = timm.create_model(family)
+        network: Any = timm.create_model(family)
     before = [name for name, _ in network.named_modules()]
     with pytest.raises(ValueError, match=r"patch_embed.*transformer"):
         add_local_global(network)
@@ -182,7 +184,7 @@ def test_options_choose_the_convolutions():
 
 
 def test_a_converted_network_is_not_converted_again():
-    network = small_network()
+    network: Any = small_network()
     add_local_global(network)
     with pytest.raises(ValueError, match="no convolution"):
         add_local_global(network)
@@ -192,7 +194,7 @@ def test_a_converted_network_is_not_converted_again():
 
 
 def test_convolutions_keep_their_weights_and_place():
-    network = small_network().double()
+    network: Any = small_network().double()
     state = network.state_dict()
     add_local_global(network)
     converted = network.state_dict()
@@ -207,7 +209,7 @@ def test_convolutions_keep_their_weights_and_place():
 @pytest.mark.parametrize("family", ["resnet18", "tf_efficientnet_lite0", "regnety_002"])
 def test_folded_network_has_the_same_outputs(family):
     torch.manual_seed(0)
-    network = timm.create_model(family, num_classes=3).eval()
+    network: Any = timm.create_model(family, num_classes=3).eval()
     for name in add_local_global(network):
         norm = network.get_submodule(name).global_branch.norm
         nn.init.normal_(norm.weight, std=0.1)
@@ -224,7 +226,7 @@ def test_folded_network_has_the_same_outputs(family):
 
 
 def test_folding_leaves_a_network_without_branches_alone():
-    network = small_network()
+    network: Any = small_network()
     state = network.state_dict()
     assert fold_local_global(network) is network
     assert network.state_dict().keys() == state.keys()

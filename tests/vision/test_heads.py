@@ -114,9 +114,11 @@ def test_gated_graph_against_loops():
         for _ in range(2):
             new = []
             for c in range(classes):
-                into = sum(layer.graph[c, other] * state[other] for other in range(classes))
-                out_of = sum(layer.graph[other, c] * state[other] for other in range(classes))
-                message = torch.cat([into, out_of])
+                arriving, leaving = torch.zeros(width).double(), torch.zeros(width).double()
+                for other in range(classes):
+                    arriving = arriving + layer.graph[c, other] * state[other]
+                    leaving = leaving + layer.graph[other, c] * state[other]
+                message = torch.cat([arriving, leaving])
                 z = torch.sigmoid(w_z @ message + b_z + u_z @ state[c])
                 r = torch.sigmoid(w_r @ message + b_r + u_r @ state[c])
                 candidate = torch.tanh(w @ message + b + u @ (r * state[c]))

@@ -1,6 +1,7 @@
 """The local-global convolution: golden values, and every form against the plain composition."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -97,7 +98,8 @@ def geometries(draw) -> tuple[nn.Conv2d, Tensor]:
     kernel, dilation = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 2]))
     stride = draw(st.sampled_from([1, 2, 3, (2, 1)]))
     kind = draw(st.sampled_from(["same", "same", "none", "tensorflow"]))
-    conv = (Conv2dSame if kind == "tensorflow" else nn.Conv2d)(
+    convolution: Any = Conv2dSame if kind == "tensorflow" else nn.Conv2d
+    conv = convolution(
         channels,
         out_channels,
         kernel,

@@ -1,5 +1,7 @@
 """create_classifier: backbones, heads, input sizes, BatchNorm."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -13,7 +15,7 @@ SMALL = "test_resnet"
 
 def small_classifier(**changes) -> Classifier:
     torch.manual_seed(0)
-    options = {"local_global": True, "head": "linear", "weights": None}
+    options: dict[str, Any] = {"local_global": True, "head": "linear", "weights": None}
     return create_classifier(SMALL, 5, **{**options, **changes})
 
 
@@ -38,7 +40,7 @@ def test_every_head_on_maps_channels_last_maps_and_tokens(backbone, head):
 
 def test_linear_head_is_timm_with_a_classification_layer():
     torch.manual_seed(0)
-    reference = timm.create_model("mobilenetv3_small_050", num_classes=5).eval()
+    reference: Any = timm.create_model("mobilenetv3_small_050", num_classes=5).eval()
     model = create_classifier(
         "mobilenetv3_small_050", 5, local_global=False, head="linear", weights=None
     ).eval()
@@ -93,7 +95,7 @@ def test_data_config_and_weights_of_real_weights(shared):
     ],
 )
 def test_bad_input(changes, message):
-    options = {
+    options: dict[str, Any] = {
         "backbone": SMALL,
         "num_classes": 5,
         "local_global": True,
@@ -142,7 +144,7 @@ def test_batch_norm_in_train_mode_follows_and_learns_from_scratch():
 
 def test_ssgrl_weights_bring_their_own_vectors_and_graph():
     vectors, graph = torch.randn(5, 6), torch.rand(5, 5)
-    options = {"local_global": False, "head": "ssgrl"}
+    options: dict[str, Any] = {"local_global": False, "head": "ssgrl"}
     model = small_classifier(**options, label_vectors=vectors, label_graph=graph).eval()
     other = small_classifier(
         **options, label_vectors=torch.zeros(5, 6), label_graph=torch.zeros(5, 5)
@@ -168,7 +170,7 @@ def test_networks_with_positions_are_told_the_input_size(backbone):
 def test_positions_of_a_weights_file_are_kept_and_resized(tmp_path):
     """As timm does it: the weights are of one size, the run is of another."""
     torch.manual_seed(0)
-    network = timm.create_model("test_vit", num_classes=0).eval()
+    network: Any = timm.create_model("test_vit", num_classes=0).eval()
     save_file(network.state_dict(), tmp_path / "vit.safetensors")
     model = create_classifier(
         "test_vit",

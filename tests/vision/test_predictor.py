@@ -179,3 +179,24 @@ def test_what_an_evaluation_returns_is_plain_json(run_with):
     assert "no positive training label of 'red': the mAP" in report(result)
     result["weights"]["last"]["mAP_of_classes"]["sklearn"] = None
     assert re.search(r"\| - +\|", report(result))
+
+
+def test_a_run_folder_cannot_make_the_package_download(run_with):
+    run = run_with(None)
+    content = json.loads((run / "run.json").read_text())
+    content["config"]["model"]["backbone"] = "hf-hub:someone/model"
+    (run / "run.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"model\.backbone must be a name of timm's own list"):
+        pumlc.load(run, device="cpu")
+
+
+def test_the_screen_shows_the_decisions_of_the_weights_to_quote(run_with):
+    run = run_with({"global": 0.4, "per_class": [0.3, 0.4, 0.5]})
+    result = evaluate_run(run, Accelerator(cpu=True), oracle=True)
+    rows = [line for line in report(result).splitlines() if "threshold" in line]
+    assert len(rows) == 5
+    assert all(row.startswith(f"| {result['preferred']} ") for row in rows)
+    both = [line for line in report({**result, "preferred": "last"}).splitlines() if "mAP" in line]
+    assert len(both) == 2  # the header of the weights and the sentence
+    del result["preferred"]
+    assert "averaged over" not in report(result)

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ STANDARD = {"input_size": (3, 28, 28), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3
 
 
 def vision_config(root, **changes):
-    groups = {
+    groups: dict[str, Any] = {
         "data": DataConfig(name="coco", root=str(root), image_size=32, augmentation="flip"),
         "model": ModelConfig(backbone="test_resnet"),
         "loss": LossConfig(name="bce", parameters={"unknown": "negative"}),
@@ -193,6 +194,8 @@ def test_validation_part_is_disjoint_and_seeded(squares_coco):
     assert len(data.validation) == 24
     assert not set(data.train.paths) & set(data.validation.paths)
     again, other = training_data(config, seed=0), training_data(config, seed=1)
+    assert again.validation is not None
+    assert other.validation is not None
     np.testing.assert_array_equal(data.validation.paths, again.validation.paths)
     assert set(data.validation.paths) != set(other.validation.paths)
     with pytest.raises(ValueError, match="leaves no picture on one side"):
@@ -319,7 +322,7 @@ def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
 
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("red 1 0 0 2\ngreen 0 1 0 2\nblue 0 0 1 2\n")
-    settings = {"backbone": "test_resnet", "head": "ssgrl"}
+    settings: dict[str, Any] = {"backbone": "test_resnet", "head": "ssgrl"}
     with pytest.raises(ValueError, match=r"needs model\.label_vectors"):
         VisionTask(vision_config(squares_coco, model=ModelConfig(**settings)))
     settings["label_vectors"] = str(vectors)
@@ -332,7 +335,7 @@ def test_a_run_with_the_ssgrl_head_loads_again(squares_coco, tmp_path):
 
 
 def test_a_transformer_trains_by_config_without_branches(squares_coco):
-    settings = {"backbone": "test_vit", "head": "ml_decoder"}
+    settings: dict[str, Any] = {"backbone": "test_vit", "head": "ml_decoder"}
     data = DataConfig(name="coco", root=str(squares_coco), image_size=160, augmentation="flip")
     with pytest.warns(UserWarning, match=r"model\.local_global: test_vit has no 3x3 convolution"):
         VisionTask(
@@ -372,7 +375,7 @@ def test_what_only_the_data_can_refuse_is_refused_by_the_task(squares_coco):
     top = LossConfig(name="partial_asl", parameters={**SELECTIVE, "likelihood_top_k": 4})
     with pytest.raises(UserError, match="likelihood_top_k must be .* number of classes, 3"):
         VisionTask(vision_config(squares_coco, loss=top))
-    prior = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "rest"}
+    prior: dict[str, Any] = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "rest"}
     known = LossConfig(name="nnpu", parameters=prior)
     with pytest.raises(UserError, match=r"loss\.parameters\.prior must be .*, got 'known'"):
         VisionTask(vision_config(squares_coco, loss=known))
@@ -434,7 +437,7 @@ def test_a_held_out_part_without_a_negative_is_refused(squares_coco, tmp_path):
 
 
 def test_facts_are_plain_and_say_what_is_trained(squares_coco):
-    settings = {"backbone": "test_resnet", "local_global": True}
+    settings: dict[str, Any] = {"backbone": "test_resnet", "local_global": True}
     whole = VisionTask(vision_config(squares_coco, model=ModelConfig(**settings)))
     part = VisionTask(
         vision_config(squares_coco, model=ModelConfig(train_stages=1, train_branches=2, **settings))

@@ -1,0 +1,113 @@
+"""What an evaluation of an image run returned, as tables and sentences for a person."""
+
+import math
+from typing import Any
+
+from pumlc.engine.run import preferred_line
+from pumlc.tables import table
+
+
+def report(result: dict[str, Any], *, per_class: bool = False) -> str:
+    """What `evaluate_run` returned, for a person.
+
+    Args:
+        result: of `evaluate_run`.
+        per_class: also a table of the classes, the worst first.
+
+    Returns:
+        a table of the weights and what to quote of it, the decisions, and what to know of the
+        labels.
+    """
+    parts = [
+        f"{result['source']}, split {result['split']}",
+        _weights_table(result),
+        _decisions_table(result),
+    ]
+    notes = _notes(result)
+    if notes:
+        parts.append("\n".join(notes))
+    if per_class:
+        parts.append(_class_table(result))
+    return "\n\n".join(parts)
+
+
+def _weights_table(result: dict[str, Any]) -> str:
+    """A row for each set of weights, and a sentence that says which to quote and what it means."""
+    entries = result["weights"]
+    definitions = list(next(iter(entries.values()))["mAP"])
+    header = ["weights", "epoch", *(f"mAP {d}" for d in definitions), "classes averaged", "N"]
+    rows = [
+        [name, entry["epoch"], *entry["mAP"].values(), entry["classes_averaged"], result["N"]]
+        for name, entry in entries.items()
+    ]
+    if any("mAP_of_classes" in entry for entry in entries.values()):
+        header.append("mAP of the named classes")
+        for row, entry in zip(rows, entries.values(), strict=True):
+            row.append(entry["mAP_of_classes"]["sklearn"])
+    shown = table(header, rows)
+    if "preferred" not in result:
+        return shown
+    entry = entries[result["preferred"]]
+    line = preferred_line(result, "mAP sklearn", entry["mAP"]["sklearn"])
+    return (
+        f"{shown}\n{line}: the average precision of a class, in percent, averaged over "
+        f"{entry['classes_averaged']} of {result['classes']} classes (those with a positive)"
+    )
+
+
+def _decisions_table(result: dict[str, Any]) -> str:
+    """The decisions of the weights to quote; of all, where none of them is."""
+    measures = ["CP", "CR", "CF1", "CF1_macro", "OP", "OR", "OF1"]
+    names = [result["preferred"]] if "preferred" in result else list(result["weights"])
+    rows = [
+        [name, rule, *(values[m] for m in measures)]
+        for name in names
+        for rule, values in result["weights"][name]["decisions"].items()
+    ]
+    return table(["weights", "decision", *measures], rows)
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What the figures do not show by themselves: a sentence each."""
+    notes = []
+    seen = result["seen"]
+    if seen.get("train"):
+        notes.append(
+            f"NOT HELD OUT: the run was trained on {seen['train']} of these pictures; the figures "
+            "say little about new ones"
+        )
+    if seen.get("validation"):
+        notes.append(
+            f"{seen['validation']} of these pictures chose the weights named best and the fitted "
+            "thresholds"
+        )
+    if result["unknown_labels"]:
+        notes.append(f"{result['unknown_labels']} unknown labels are left out")
+    if result["classes_unknown_as_negative"]:
+        notes.append(
+            f"in {result['classes_unknown_as_negative']} classes with known positives alone "
+            "unknown counts as negative, as it did when the run was validated"
+        )
+    if result["classes_without_negative"]:
+        notes.append(
+            f"{result['classes_without_negative']} classes have no known negative: there every "
+            "ranking is perfect, and AP is 100 or, without a positive, none"
+        )
+    untrained = result["untrained_classes"]
+    if untrained:
+        more = f" and {len(untrained) - 10} more" if len(untrained) > 10 else ""
+        notes.append(
+            f"the run had no positive training label of {', '.join(map(repr, untrained[:10]))}"
+            f"{more}: the mAP counts such a class where this split has a positive of it"
+        )
+    return notes
+
+
+def _class_table(result: dict[str, Any]) -> str:
+    """AP of each class, the worst first, of the preferred weights or else the first evaluated."""
+    weights = result.get("preferred", next(iter(result["weights"])))
+    each = result["weights"][weights]["AP"]
+    names = sorted(each, key=lambda name: math.inf if each[name] is None else each[name])
+    rows = [[name, *result["known_labels"][name].values(), each[name]] for name in names]
+    shown = table(["class", "positive", "negative", "AP"], rows)
+    return f"classes, weights {weights}, known labels of the split {result['split']}:\n{shown}"
