@@ -6,7 +6,8 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from pumlc.engine.config import plain
-from pumlc.engine.loop import Trainer, create_accelerator, tracker_name
+from pumlc.engine.loop import Trainer
+from pumlc.engine.processes import create_accelerator, tracker_name
 from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
@@ -22,15 +23,19 @@ def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = Fa
         resume: continue from the checkpoint of the folder.
 
     Returns:
-        the accelerator, whose processes the caller ends (`pumlc.engine.loop.end_processes`).
+        the accelerator, whose processes the caller ends (`pumlc.engine.processes.end_processes`).
 
     Raises:
         RunExistsError: the folder holds a run already.
         UserError: see the task; or the run that goes on had other data or another number of
             processes.
+        TrainingStoppedError: SIGTERM or Ctrl-C; all steps are saved.
     """
     accelerator = create_accelerator(
-        config.train.precision, tracker=tracker_name(config.train), folder=run.path
+        config.train.precision,
+        tracker=tracker_name(config.train),
+        folder=run.path,
+        timeout_minutes=config.train.timeout_minutes,
     )
     if resume and run.read()["world_size"] != accelerator.num_processes:
         raise UserError(

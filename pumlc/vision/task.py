@@ -98,7 +98,9 @@ class VisionTask:
             )
         )
 
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[dict[str, Tensor]]:
+    def batches(
+        self, epoch: int, accelerator: Accelerator, first: int = 0
+    ) -> Iterable[dict[str, Tensor]]:
         if self._batches is None:
             train = self.config.train
             transform = training_transform(self.model.data_config, self.config.data.augmentation)
@@ -111,7 +113,7 @@ class VisionTask:
                 world_size=accelerator.num_processes,
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
-        self._batches.epoch = epoch
+        self._batches.epoch, self._batches.first = epoch, first
         # the number that a DataLoader without a generator takes of the global one in every epoch if
         # it has no workers: runs keep the numbers that they had when it was such a one
         torch.empty((), dtype=torch.int64).random_()

@@ -96,8 +96,9 @@ def counting(run, kill_at=None, half=False, record=None):
 
 def consistency(run, pairs):
     """Saved weights whose index entry is of other weights; and what a load would take."""
-    index_file = run / "weights" / "index.json"
-    index = json.loads(index_file.read_text()) if index_file.is_file() else {}
+    from pumlc.engine.run import RunFolder
+
+    index = RunFolder(run).index()  # of index.json and the weights' own headers: what a load takes
     wrong = []
     for p in sorted((run / "weights").glob("*.safetensors")):
         entry = index.get(p.stem)
