@@ -116,22 +116,37 @@ class Checkpoint:
         self._previous = run_dir / "checkpoint.previous"
 
     def save(self, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values)."""
+        """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values).
+
+        Raises:
+            OSError: the folder may not be written, or the disk is full; the checkpoint is then as
+                before, and nothing of the new one stays.
+        """
         temporary = self.path.with_name("checkpoint.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        for name, tensors in weights.items():
-            save_weights(temporary / f"{name}.safetensors", tensors)
-        content = io.BytesIO()
-        torch.save(state, content)
-        with complete_file(temporary / "state.pt", binary=True) as file:
-            file.write(content.getbuffer())  # not torch.save: a full disk is to be an OSError
+        try:
+            self._write(temporary, weights, state)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         if self.path.exists():  # if not, the previous one is the only one
             shutil.rmtree(self._previous, ignore_errors=True)
             os.replace(self.path, self._previous)
         os.replace(temporary, self.path)
         sync_folder(self.path.parent)
         shutil.rmtree(self._previous, ignore_errors=True)
+
+    def _write(
+        self, folder: Path, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]
+    ) -> None:
+        """Write a new folder, flushed to the disk with all that is in it."""
+        folder.mkdir()
+        for name, tensors in weights.items():
+            save_weights(folder / f"{name}.safetensors", tensors)
+        content = io.BytesIO()
+        torch.save(state, content)
+        with complete_file(folder / "state.pt", binary=True) as file:
+            file.write(content.getbuffer())  # not torch.save: a full disk is to be an OSError
 
     def folder(self) -> Path | None:
         """The newest complete checkpoint, None before the first one."""

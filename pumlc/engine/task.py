@@ -72,7 +72,7 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights; empty for most tasks."""
+        """What resuming needs beside the weights, the same on all processes; mostly nothing."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
