@@ -60,6 +60,26 @@ def create_accelerator(
     return accelerator
 
 
+@contextmanager
+def lost_processes_named() -> Iterator[None]:
+    """Say in one line that another process is gone, which is no fault of this one.
+
+    Raises:
+        UserError: an exchange between the processes failed: one has ended, or does not answer.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo has no exception of its own, but its name is in its messages
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            "another process of this run has ended, or did not answer for train.timeout_minutes: "
+            f"see what it says, then resume from the last checkpoint ({reason})"
+        ) from error
+
+
 def end_processes(accelerator: Accelerator) -> None:
     """Leave the process group, together: a rank that exits while another one still uses the group
     may be aborted by the threads of gloo."""
