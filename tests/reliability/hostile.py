@@ -171,7 +171,7 @@ evil_pt(run / "encoder" / "pytorch_model.bin")
 p = load(run)
 executed(f"text load with an evil encoder/pytorch_model.bin ({last(p.stdout)})")
 from pumlc.text.data.tokens import cached_tokens
-from pumlc.vision.frozen.features import _read_cache
+from pumlc.vision.frozen.cache import _read as _read_cache
 
 obj = io.BytesIO()
 np.save(obj, np.array([Payload()] * 5, object))

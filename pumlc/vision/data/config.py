@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.engine.config import check_seed, require
-from pumlc.vision.data.images import MAX_PIXELS
+from pumlc.vision.data.images import BAD_SHARE, MAX_PIXELS
 from pumlc.vision.data.readers import DATA_SETS, find_data_set
 from pumlc.vision.data.readers.data_set import DataSet
 
@@ -68,6 +68,11 @@ class DataConfig(_FormatOptions, _Source):
     """side of the input square in pixels; none: that of the backbone's weights"""
     max_pixels: int = MAX_PIXELS
     """pictures with more pixels are refused before they are decoded"""
+    bad_pictures: Literal["error", "skip"] = "error"
+    """a picture that cannot be read. error: training, evaluation, audit and features stop and name
+    it; skip: they go on without it and list it (bad_pictures.json of the run, metrics.json)"""
+    bad_share: float = BAD_SHARE
+    """skip: the share of a part's pictures that may be bad; with more the command stops"""
     augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
     """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
 
@@ -82,6 +87,7 @@ class DataConfig(_FormatOptions, _Source):
             self.image_size,
             "at least 1",
         )
+        require(0 <= self.bad_share < 1, "data.bad_share", self.bad_share, "in [0, 1)")
         require(
             1 <= self.max_pixels <= _PILLOW_PIXELS,
             "data.max_pixels",
