@@ -441,7 +441,8 @@ if code == 0:
     code, text = tool("predict", run, coco / "val" / "0.png", "--out", base / "p.csv")
     rows = list(csv.reader((base / "p.csv").open(newline="")))
     figures["tried"] += 1
-    formulas = [r[1] for r in rows if r[1][:1] in "=@+-"]
+    # the class named "" is no formula, though the empty text is in every text
+    formulas = [r[1] for r in rows if r[1] and r[1][:1] in "=@+-"]
     if len(rows) != 1 + len(names):
         fault("medium", f"predictions.csv: {len(rows)} rows for {len(names)} classes")
     if formulas:

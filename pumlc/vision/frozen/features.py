@@ -121,7 +121,7 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
             local_global=False,
             head="linear",
             weights=model.weights,
-            image_size=data.image_size,
+            image_size=data.input_size,
         )
 
 
