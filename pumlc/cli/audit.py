@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = options.out or options.run / name
     if options.out is not None:
         console.check_out(options.out)
-    from pumlc.engine.loop import create_accelerator, end_processes
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.vision.audit.report import report
     from pumlc.vision.audit.run import audit_run
     from pumlc.vision.audit.suspects import write_suspects

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         EvaluateOptions, arguments, program="pumlc evaluate", about=__doc__ or ""
     )
     at_least_one(options, "batch_size")
-    from pumlc.engine.loop import create_accelerator, end_processes
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()

@@ -106,7 +106,9 @@ class VisionTask:
             )
         )
 
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[dict[str, Tensor]]:
+    def batches(
+        self, epoch: int, accelerator: Accelerator, first: int = 0
+    ) -> Iterable[dict[str, Tensor]]:
         if self._batches is None:
             train = self.config.train
             transform = training_transform(self.model.data_config, self.config.data.augmentation)
@@ -119,7 +121,7 @@ class VisionTask:
                 world_size=accelerator.num_processes,
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
-        self._batches.epoch = epoch
+        self._batches.epoch, self._batches.first = epoch, first
         # One draw that nobody reads. The loader once drew it in each epoch, before mixup draws from
         # the same generator: without it every published figure of a run with mixup would move.
         torch.empty((), dtype=torch.int64).random_()

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
+from pumlc.engine.workers import belong_to_parent
 from pumlc.errors import UserError
 from pumlc.vision.data.bad_pictures import BadPictures, allowed_bad
 from pumlc.vision.data.images import LabelledImages
@@ -113,7 +114,7 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_start_worker,
     )
 
 
@@ -125,7 +126,7 @@ def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoa
         collate_fn=_collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_start_worker,
     )
 
 
@@ -199,6 +200,7 @@ class _BatchSampler(Sampler):
         return iter(self.batches)
 
 
-def _single_threaded(worker: int) -> None:
-    """The workers are the parallelism; OpenCV's own threads would fight them for the cores."""
+def _start_worker(worker: int) -> None:
+    belong_to_parent()
+    # the workers are the parallelism; OpenCV's own threads would fight them for the cores
     cv2.setNumThreads(0)
