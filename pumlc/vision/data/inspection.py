@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pumlc.vision.data.transforms import read_image
 
 _TINY = 32  # pixels of the shorter side
 _NAMED = 5
+_RARE = 0.05  # of the labels of the nearest name: below it a name may be a typing error
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,23 @@ def inspect_labels(
 def _class_problems(table: LabelTable) -> Iterator[Problem]:
     """Classes that are probably one, and classes that no picture shows."""
     present = dict(zip(table.classes, table.counts()["present"].tolist(), strict=True))
-    groups = similar_names(table.classes)
-    for group in [*groups, *neighbouring_names(table.classes)]:
+    pairs = [pair for pair in neighbouring_names(table.classes) if _may_be_one(pair, present)]
+    for group in [*similar_names(table.classes), *pairs]:
         shown = " and ".join(f"{name!r} ({present[name]} present)" for name in group)
         yield Problem("similar classes", f"{shown} are probably one class", blocking=False)
     empty = [name for name, count in present.items() if not count]
     if empty:
         message = f"no picture is known to show {_first(empty)}"
         yield Problem("class without a picture", message, blocking=False)
+
+
+def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
+    """Whether neighbouring names are a plural, or one of them is rare enough for a slip."""
+    first, second = sorted(pair, key=len)
+    if second in (f"{first}s", f"{first}es"):
+        return True
+    rare, common = sorted(present[name] for name in pair)
+    return rare <= _RARE * common and first[0] == second[0]
 
 
 def _label_problems(table: LabelTable) -> Iterator[Problem]:

@@ -40,8 +40,11 @@ def _lists(path: Path) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = {}
     for file in sorted((path / _SETS).glob("*_*.txt")) if path.is_dir() else []:
         name, _, split = file.stem.rpartition("_")
-        if split_of(split) == split:
+        if split_of(split) == split or split == "trainval":
             found.setdefault(split, {})[name] = file
+    both = found.pop("trainval", None)
+    if both is not None and not {"train", "val"} & set(found):
+        found["train"] = both
     return found
 
 
