@@ -23,7 +23,7 @@ from pumlc.errors import UserError
 from pumlc.files import write_json
 
 # options that only one branch has, if any; the others are those of every run
-_OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "oracle")
+_OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle")
 _OF_SEARCH = ("index", "search_precision")
 _OF_REPORT = ("per_class",)
 
@@ -43,6 +43,9 @@ class EvaluateOptions:
     unlisted: Literal["unknown", "negative"] | None = option(
         "CSV: what a row of the split does not list; default: as the run's settings say",
         flag="--data.unlisted",
+    )
+    bad_pictures: Literal["error", "skip"] | None = option(
+        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
     )
     oracle: bool = option(
         "also thresholds fitted on the split itself: an upper bound, no result", default=False

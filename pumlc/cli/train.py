@@ -64,7 +64,8 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         "--resume",
         {
             "action": "store_true",
-            "help": "continue the run in --out; else only where its data are now",
+            "help": "continue the run in --out; where its data are now may be given, and "
+            "--data.bad_pictures",
         },
     )
     config, extra = parse(
@@ -74,7 +75,7 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
 
 
 def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
-    """The same of a run that goes on; only where its data are may have changed."""
+    """The same of a run that goes on, with the few settings that may have changed."""
     from pumlc.engine.checkpoint import Checkpoint
     from pumlc.engine.run import RunFolder
 
@@ -92,7 +93,10 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         ("out", Path, option("run folder to go on with")),
         ("resume", bool, option("continue the run in --out", default=False)),
         ("loss_name", str, option("the run's own loss", flag="--loss.name")),
-        *((p.replace(".", "_"), str, option("place of the data", flag=f"--{p}")) for p in places),
+        *(
+            (p.replace(".", "_"), str, option("in the place of the run's", flag=f"--{p}"))
+            for p in places
+        ),
     ]
     options: Any = parse_options(
         make_dataclass("ResumeOptions", kinds), arguments, program=PROGRAM, about=__doc__ or ""

@@ -49,7 +49,7 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
             f"{accelerator.num_processes}; resume on as many"
         )
     set_seed(config.train.seed)
-    task: Task = task_class(config)
+    task: Task = task_class(config, run.path if resume else None)
     trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):

@@ -39,12 +39,13 @@ class TextTask:
 
     Args:
         config: the settings of the run.
+        folder: of a run that goes on; nothing of it is needed before its weights are.
 
     Raises:
         UserError: data, encoder or loss do not fit the settings.
     """
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
         _check_truth(self.corpus, config.data.root)
