@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from accelerate import Accelerator
 from PIL import Image
 
@@ -158,6 +159,12 @@ def test_weights_of_a_training_that_diverged_are_refused(run_with, paths):
     file = run / "weights" / "last.safetensors"
     state = load_file(file)
     state["head.bias"][0] = float("nan")
+    save_file(state, file)
+    with pytest.raises(UserError, match=r"head.bias has numbers that are not finite"):
+        pumlc.load(run, "last", "cpu")
+    # finite weights whose logits are not
+    state["head.bias"][0] = 0.0
+    state["head.weight"] = torch.full_like(state["head.weight"], 3e38)
     save_file(state, file)
     with pytest.raises(UserError, match="weights 'last' give logits that are not finite"):
         pumlc.load(run, "last", "cpu").predict(paths)

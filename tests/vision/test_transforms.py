@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
@@ -13,7 +14,8 @@ from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
+from pumlc.vision.models.classifier import create_classifier
 
 TRANSFORM = evaluation_transform({"input_size": (3, 8, 8), "mean": (0,) * 3, "std": (1,) * 3})
 POSTSCRIPT = (
@@ -120,3 +122,26 @@ def test_a_fault_of_the_program_keeps_its_type(tmp_path, workers):
     loader = scoring_loader(Faulty(images, TRANSFORM, range(1)), 1, workers)
     with pytest.raises(KeyError, match="a fault of the program"):
         list(batches_of(loader, BadPictures(images)))
+
+
+@pytest.mark.parametrize("augmentation", ["multi-scale-crop", "flip", "none"])
+def test_pictures_of_a_size_that_is_no_square(augmentation):
+    config = {"input_size": (3, 21, 14), "mean": (0,) * 3, "std": (1,) * 3}
+    picture = np.random.RandomState(0).randint(0, 255, (40, 30, 3)).astype(np.uint8)
+    transform = training_transform(config, augmentation)
+    assert all(transform(image=picture)["image"].shape == (3, 21, 14) for _ in range(10))
+    assert evaluation_transform(config)(image=picture)["image"].shape == (3, 21, 14)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+def test_a_network_takes_pictures_that_are_no_squares(backbone):
+    data = DataConfig(name="coco", root="x", image_size=[64, 32])
+    assert data.input_size == (64, 32)
+    model = create_classifier(
+        backbone, 2, local_global=False, head="linear", weights=None, image_size=data.input_size
+    )
+    assert model.data_config["input_size"] == (3, 64, 32)
+    assert model.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 2)
+    for size in ([64], [64, 32, 3], [0, 3], []):
+        with pytest.raises(UserError, match=r"data\.image_size must be a side or \[height, width"):
+            DataConfig(name="coco", root="x", image_size=size)

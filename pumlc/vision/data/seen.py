@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.split import TrainingData
 
@@ -59,7 +59,7 @@ def count_seen(file: Path, images: LabelledImages, root: str) -> dict[str, int]:
     try:
         with np.load(file, allow_pickle=False) as parts:
             hashes = {part: parts[part] for part in parts.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{problem} ({error})") from error
     return {part: int(np.isin(names, each).sum()) for part, each in hashes.items()}
 
