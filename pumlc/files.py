@@ -184,17 +184,20 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
             ) from error
 
 
-def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+def read_cells(path: Path | str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every row of a CSV file in UTF-8; empty lines are left out.
 
-    Blanks after a comma are dropped. A cell may be of any length.
+    Blanks after a comma, or after another ``delimiter``, are dropped. A cell may be of any length.
 
     Raises:
         UserError: see `read_lines`; or the file is not CSV; or a cell has a line break (a quote
             that is not closed makes one of the lines below it) or a NUL.
     """
     reader = csv.reader(
-        (f"{line}\n" for _, line in read_lines(path)), skipinitialspace=True, strict=True
+        (f"{line}\n" for _, line in read_lines(path)),
+        delimiter=delimiter,
+        skipinitialspace=delimiter != "\t",  # there, a blank cell is nothing but delimiters
+        strict=True,
     )
     done = 0
     try:

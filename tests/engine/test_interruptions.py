@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pumlc.cli.train import main
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.processes import create_accelerator
+from pumlc.engine.processes import create_accelerator, lost_processes_named
 from pumlc.engine.run import RunFolder
 from pumlc.engine.stopping import TrainingStoppedError
 from pumlc.errors import UserError
@@ -322,7 +323,22 @@ def test_workers_end_with_their_parent_and_not_before(tmp_path, way):
         assert parent.wait(20) == (-signal.SIGKILL if way == "kill" else 0)
 
 
-# two processes
+# several processes
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_lost_process_is_named_in_one_line(lost):
+    reason = "[gloo/transport/tcp/pair.cc:561] Connection closed by peer" if lost else "a fault"
+    with pytest.raises(RuntimeError if not lost else UserError) as caught, lost_processes_named():
+        raise RuntimeError(reason)
+    assert ("another process of this run has ended" in str(caught.value)) is lost
+    assert reason in str(caught.value)
+
+
+def test_how_long_a_silent_process_is_waited_for():
+    handler = create_accelerator(timeout_minutes=2.5).init_handler
+    assert handler is not None
+    assert handler.timeout == timedelta(seconds=150)
 
 
 def rank_main(rank: int, port: int, folder: Path) -> None:
@@ -334,7 +350,7 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
         MASTER_PORT=str(port),
     )
     torch.set_num_threads(1)
-    accelerator = create_accelerator(timeout_minutes=0.5)
+    accelerator = create_accelerator()
     trainer_of(folder / "whole", Noisy(), accelerator).train()
     # one process alone has the signal, and all stop after the same step
     signalled = Noisy(stop_at(STEPS + 1, signal.SIGTERM) if rank == 1 else lambda step: None)
