@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,8 @@ def evil(form, trace):
         torch.save({"a": Intruder(trace)}, content)
     elif form == "npz":
         names = ("header", "shape", "mask_hash", "changed", "positive", "train", "validation")
-        np.savez(content, **{name: np.array([Intruder(trace)], object) for name in names})
+        objects: dict[str, Any] = {name: np.array([Intruder(trace)], object) for name in names}
+        np.savez(content, **objects)
     elif form == "npy":
         np.save(content, np.array([[Intruder(trace)] * 2] * 5, object))
     else:

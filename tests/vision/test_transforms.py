@@ -10,6 +10,7 @@ from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data import transforms
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
@@ -145,3 +146,15 @@ def test_a_network_takes_pictures_that_are_no_squares(backbone):
     for size in ([64], [64, 32, 3], [0, 3], []):
         with pytest.raises(UserError, match=r"data\.image_size must be a side or \[height, width"):
             DataConfig(name="coco", root="x", image_size=size)
+
+
+def test_pictures_of_phones(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    Image.new("RGB", (64, 48), (250, 20, 20)).save(tmp_path / "a.heic")
+    decoded = read_image(tmp_path / "a.heic")
+    assert decoded.shape == (48, 64, 3)
+    assert abs(decoded.astype(int) - (250, 20, 20)).max() < 12
+    monkeypatch.setattr(transforms, "_formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(UserError, match=r"a\.heic: .*HEIC is read with .*pumlc\[formats\]"):
+        read_image(tmp_path / "a.heic")
