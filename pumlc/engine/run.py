@@ -244,7 +244,11 @@ def git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=source, capture_output=True, text=True, check=True
+            ["git", *arguments],  # noqa: S607 - that of the user's own path
+            cwd=source,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 

@@ -51,7 +51,7 @@ def mask_hash(labels: ArrayLike) -> str:
 
 
 def _sha1(known: np.ndarray) -> str:
-    return hashlib.sha1(known.tobytes()).hexdigest()[:12]
+    return hashlib.sha1(known.tobytes(), usedforsecurity=False).hexdigest()[:12]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from pumlc.vision.data.split import TrainingData
 
 def fingerprint(images: LabelledImages) -> str:
     """SHA-1 of names, their order, and labels of a part of the data."""
-    digest = hashlib.sha1(repr((images.paths.dtype.str, images.classes)).encode())
+    kind = repr((images.paths.dtype.str, images.classes)).encode()
+    digest = hashlib.sha1(kind, usedforsecurity=False)
     digest.update(np.ascontiguousarray(images.paths).data)
     digest.update(np.ascontiguousarray(images.labels).data)
     return digest.hexdigest()
