@@ -319,6 +319,7 @@ def test_cells_and_names(tmp_path):
         '{"config": ' + "9" * 5000 + "}",
         '{"config": {"task": "vision"}, "classes": 1e999}',
         '{"config": {"task": "vision"}}',
+        '{"config": {}}',
         "\0",
     ],
 )

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check(options)
     from pumlc.engine.run import RunFolder
 
-    branch = branch_of(RunFolder(options.run).read()["config"].get("task"))
+    branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
     rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows)  # with all that can be refused before anything is written

@@ -491,8 +491,9 @@ os.unlink(many / "fifo.png")
 os.unlink(many / "loop.png")
 os.unlink(many / "up")
 (many / "broken.png").write_bytes(b"broken")
+# 1 and not 2: the other pictures have their rows, the broken one is named
 code, text = tool(
-    (2,),
+    (1,),
     "predict a folder with one broken picture",
     "predict",
     [run, many, "--out", base / "q.csv"],

@@ -1,11 +1,17 @@
 """Decoding: which files are pictures, how large they may be, and errors in other processes."""
 
+import io
+import os
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
@@ -23,6 +29,24 @@ POSTSCRIPT = (
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
     b"0 0 8 8 rectfill\nshowpage\n%%EOF\n"
 )
+
+
+def saved(form, **options):
+    content = io.BytesIO()
+    scene = np.random.RandomState(0).randint(0, 255, (12, 16, 3)).astype(np.uint8)
+    Image.fromarray(scene).save(content, form, **options)
+    return content.getvalue()
+
+
+PICTURES = {
+    **{form: saved(form) for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")},
+    "lzw": saved("TIFF", compression="tiff_lzw"),
+    **{
+        form: saved(form)
+        for form, codec in {"JPEG2000": "jpg_2000", "AVIF": "avif"}.items()
+        if features.check(codec)
+    },
+}
 
 
 def write_png(file, side):
@@ -158,3 +182,37 @@ def test_pictures_of_phones(tmp_path, monkeypatch):
     monkeypatch.setattr(transforms, "_formats", lambda: ("JPEG", "PNG"))
     with pytest.raises(UserError, match=r"a\.heic: .*HEIC is read with .*pumlc\[formats\]"):
         read_image(tmp_path / "a.heic")
+
+
+def test_what_is_no_file_is_named_at_once(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, message in (
+        ("folder.png", "not a file"),
+        ("pipe.png", "not a file"),
+        ("loop.png", "cannot be decoded"),
+        ("absent.png", "no such picture"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: .*{message}"):
+            read_image(tmp_path / name)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_damaged_picture_is_one_line_that_names_it(data):
+    name = data.draw(st.sampled_from(sorted(PICTURES)))
+    content = bytearray(PICTURES[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content), 400) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"damaged.{name}")
+        file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+        try:
+            decoded = read_image(file)
+        except UserError as error:
+            assert f"damaged.{name}" in str(error)
+        else:
+            assert decoded.dtype == np.uint8
+            assert decoded.shape[2:] == (3,)

@@ -1,6 +1,7 @@
 """From a picture on disk to the tensor a backbone takes."""
 
 import os
+import struct
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -19,6 +20,20 @@ from pumlc.vision.data.images import MAX_PIXELS
 # Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
 # Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+# what Pillow's readers raise over a damaged picture
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -56,6 +71,8 @@ def read_image(
         raise UserError(
             f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
         )
+    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
+        raise UserError(f"{source}{where}: not a file")
     try:
         with Image.open(source, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
@@ -69,7 +86,7 @@ def read_image(
         raise UserError(
             f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
 
 
