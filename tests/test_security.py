@@ -355,6 +355,10 @@ def test_a_run_cannot_ask_for_all_memory(run):
         ({"extras": {"thresholds": {"global": 0.5, "per_class": [0.5]}}}, "1 for 7 classes"),
         ({"extras": {"thresholds": {"global": 84.0, "per_class": [0.5] * 7}}}, "got 84.0"),
         ({"extras": {"thresholds": {"global": 0.5, "per_class": ["1"] * 7}}}, "got '1'"),
+        (
+            {"extras": {"thresholds": {"global": 0.5, "per_class": [0.5] * 7, "global_in": [7]}}},
+            "global_in must list numbers of classes",
+        ),
     ],
 )
 def test_an_index_that_is_none(run, entry, problem):

@@ -158,6 +158,11 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
         )
     if given == "fitted" or (given is None and predictor.fitted):
         thresholds, what = predictor.thresholds, "per class, fitted on the validation part"
+        if predictor.global_in:
+            shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
+            rest = len(predictor.global_in) - NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            what += f"; that of all classes for {shown}{more}, without a held-out positive label"
     else:
         value = 0.5 if given is None else float(given)
         thresholds = np.full(len(predictor.labels), value)

@@ -51,6 +51,8 @@ class VisionPredictor:
     Attributes:
         labels: the class names.
         thresholds: per class, fitted on the validation part; 0.5 for all where there was none.
+        global_in: classes whose threshold is the one of all classes, since the validation part has
+            no positive of them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
@@ -73,11 +75,12 @@ class VisionPredictor:
         extras = self.run.index().get(self.weights, {}).get("extras", {})
         self.fitted = "thresholds" in extras
         self.thresholds, self.global_threshold = np.full(len(self.labels), 0.5), 0.5
+        self.global_in: tuple[str, ...] = ()
         if self.fitted:
             where = f"{self.run.weights / 'index.json'}: thresholds of {self.weights!r}"
-            self.thresholds, self.global_threshold = _thresholds(
-                extras["thresholds"], len(self.labels), where
-            )
+            stored = extras["thresholds"]
+            self.thresholds, self.global_threshold = _thresholds(stored, len(self.labels), where)
+            self.global_in = _named(stored.get("global_in", []), self.labels, where)
 
     def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:
         """Score pictures.
@@ -138,6 +141,14 @@ def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, 
     if len(numbers) != 1 + num_classes:
         raise UserError(f"{where}: {len(numbers) - 1} for {num_classes} classes")
     return np.array(numbers[1:], np.float64), float(numbers[0])
+
+
+def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Names of classes that a file from anyone lists by their numbers."""
+    valid = range(len(classes))
+    if not isinstance(columns, list) or not all(type(c) is int and c in valid for c in columns):
+        raise UserError(f"{where}: global_in must list numbers of classes, got {columns!r:.80}")
+    return tuple(classes[column] for column in columns)
 
 
 def _refuse_single(images: Iterable[Picture]) -> None:
