@@ -4,10 +4,10 @@ pumlc predict runs/x picture.jpg folder/ --out predictions.csv
 pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 
 Columns: path, label, score, present for pictures, present being 1 where the score reaches the
-threshold (--threshold), else 0; line, label, score for texts, one text a line of the files, counted
-from 1 through all of them. Without --out the CSV goes to standard output. Pictures that cannot be
-read are named at the end; the others have their rows, and the exit status is 1. A cell that a
-spreadsheet would take for a formula begins with '.
+threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
+lines of a file, the records of a .jsonl or .csv file (docs/text.md). Without --out the CSV goes to
+standard output. Pictures that cannot be read are named at the end; the others have their rows, and
+the exit status is 1. A cell that a spreadsheet would take for a formula begins with '.
 """
 
 import csv
@@ -175,14 +175,14 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
     from pumlc.predictor import load
-    from pumlc.text.data.readers import read_labels, read_lines
+    from pumlc.text.data.readers import read_labels, read_texts
 
     if options.threshold is not None:
         raise UserError("--threshold is for image runs; a text run ranks, see --top")
     predictor = load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
-    texts = [text for source in options.sources for text in read_lines(source)]
+    texts = [text for source in options.sources for text in read_texts(source)]
     scores, labels = predictor.predict(
         texts, top=options.top or 10, precision=options.search_precision or "fp32"
     )
