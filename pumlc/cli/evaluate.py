@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()
-    evaluation = branch_of(content["config"].get("task")).evaluation_module
+    evaluation = branch_of(content["config"].get("task"), options.run).evaluation_module
     given = _given(options, evaluation.OPTIONS)
     if "classes" in given:
         given["classes"] = class_names(given["classes"], content.get("classes", ()))

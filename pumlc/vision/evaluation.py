@@ -33,7 +33,15 @@ from pumlc.vision.scoring import (
     score_images,
 )
 
-__all__ = ["DEFINITIONS", "OPTIONS", "evaluate_run", "measure", "other_place", "report"]
+__all__ = [
+    "DEFINITIONS",
+    "OPTIONS",
+    "evaluate_run",
+    "measure",
+    "other_place",
+    "refuse_unfit_test",
+    "report",
+]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
@@ -134,8 +142,35 @@ def evaluate_run(
             )
         labels, _ = _measured_labels(images, split)
         entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
+        entry["global_threshold_in"] = list(predictor.global_in)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
+
+
+def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
+    """Refuse a test split that an evaluation would refuse, before the training that it is for.
+
+    Its labels decide nothing else. A split that is not there, or cannot be read, is left to the
+    evaluation: training needs none.
+
+    Args:
+        data: names the data set.
+        classes: those that are trained.
+
+    Raises:
+        UserError: the split test has other classes, or labels by which nothing can be measured.
+    """
+    try:
+        test = read_split(data, "test")
+    except UserError:
+        return
+    if test.classes != classes:
+        different = sorted(set(test.classes) ^ set(classes)) or "their order"
+        raise UserError(
+            f"{test.source}: other classes in the split test than in train, so that nothing could "
+            f"be evaluated: {different}"
+        )
+    refuse_one_sided(test, test.labels, "test", data.name)
 
 
 def _measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:

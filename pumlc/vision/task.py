@@ -23,6 +23,7 @@ from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.seen import fingerprints, write_seen
 from pumlc.vision.data.split import training_data, true_rows
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.scoring import (
     labels_as_validated,
@@ -60,6 +61,8 @@ class VisionTask:
         _refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
+        if folder is None:
+            refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
         warn_of_classes(self.data)
 
