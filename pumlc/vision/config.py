@@ -79,7 +79,7 @@ class LossConfig:
         check_loss(self.name, self.parameters)
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list")
+PLACES = ("data.root", "data.csv", "data.labels", "data.positive_list")
 """Settings that say where the data are: a run may go on after they were moved."""
 
 

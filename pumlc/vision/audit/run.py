@@ -63,6 +63,7 @@ def audit_run(
     workers: int = 0,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
@@ -83,6 +84,7 @@ def audit_run(
         workers: processes that read pictures.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
+        labels: another place of the label file.
         positive_list: another place of the list that the run was trained with, for split "train".
         progress: called while features are computed.
 
@@ -106,7 +108,7 @@ def audit_run(
         _check_folds(folds, split, weights, accelerator)
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
-    data = other_place(config.data, root, csv, positive_list=positive_list)
+    data = other_place(config.data, root, csv, positive_list=positive_list, labels=labels)
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
     if folds is not None and facts.get("starting_weights", random) == RANDOM:

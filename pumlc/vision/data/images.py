@@ -29,6 +29,7 @@ class LabelledImages:
         line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
             found otherwise. Only an error asks for it: no number per row is kept.
         max_pixels: larger pictures are not decoded.
+        groups: [N] numbers, equal for pictures that must not be parted; None: there are none.
     """
 
     source: str
@@ -38,6 +39,7 @@ class LabelledImages:
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
     max_pixels: int = MAX_PIXELS
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("paths", "labels"):
@@ -59,7 +61,8 @@ class LabelledImages:
 
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""
-        return replace(self, paths=self.paths[rows], labels=self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, paths=self.paths[rows], labels=self.labels[rows], groups=groups)
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""
