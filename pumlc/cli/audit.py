@@ -36,6 +36,7 @@ class AuditOptions:
     split: str = option("default: train and its validation part", default="train")
     root: str | None = option("another place of the data", flag="--data.root")
     csv: str | None = option("another place of the CSV file", flag="--data.csv")
+    labels: str | None = option("another place of the label file", flag="--data.labels")
     positive_list: str | None = option(
         "another place of the run's list, for --split train", flag="--data.positive_list"
     )
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             workers=options.workers,
             root=options.root,
             csv=options.csv,
+            labels=options.labels,
             positive_list=options.positive_list,
             bad_pictures=options.bad_pictures,
             progress=_show_progress,

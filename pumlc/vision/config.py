@@ -79,7 +79,7 @@ class LossConfig:
         check_loss(self.name, self.parameters)
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list", "data.bad_pictures")
+PLACES = ("data.root", "data.csv", "data.labels", "data.positive_list", "data.bad_pictures")
 """Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
 
 

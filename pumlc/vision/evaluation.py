@@ -46,7 +46,10 @@ __all__ = [
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
 OPTIONS = frozenset(
-    {"csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle", "per_class"}
+    {
+        *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures"),
+        *("oracle", "per_class"),
+    }
 )
 
 
@@ -58,6 +61,7 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
     unlisted: Literal["unknown", "negative"] | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
@@ -77,6 +81,7 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
+        labels: another label file or folder (then the data set is that one).
         positive_list: another place of the list that the run was trained with, for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
@@ -122,7 +127,13 @@ def evaluate_run(
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
             data = other_place(
-                predictor.config.data, root, csv, unlisted, positive_list, bad_pictures
+                predictor.config.data,
+                root,
+                csv,
+                unlisted,
+                positive_list,
+                bad_pictures,
+                labels=labels,
             )
             images = _images(data, split, predictor)
             refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
@@ -140,8 +151,8 @@ def evaluate_run(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
-        labels, _ = _measured_labels(images, split)
-        entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
+        truth, _ = _measured_labels(images, split)
+        entry = measure(logits, truth, images.classes, predictor, classes, oracle=oracle)
         entry["global_threshold_in"] = list(predictor.global_in)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
@@ -298,18 +309,21 @@ def other_place(
     unlisted: str | None = None,
     positive_list: str | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
+    *,
+    labels: str | None = None,
 ) -> DataConfig:
     """The data of a run where they are now: another folder, another CSV file.
 
     Args:
         data: the settings of the run.
-        root, csv, unlisted, positive_list, bad_pictures: see `evaluate_run`; None: as in the
-            settings.
+        root, csv, unlisted, positive_list, bad_pictures, labels: see `evaluate_run`; None: as in
+            the settings.
 
     Raises:
         UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
-            that was not trained with one or together with ``csv``.
+            that was not trained with one or together with ``csv``; ``csv`` and ``labels``.
     """
+    require(csv is None or labels is None, "data.csv", csv, "left out with data.labels")
     changes: dict[str, Any] = {}
     if positive_list is not None:
         if data.protocol != "positive-list":
@@ -329,13 +343,16 @@ def other_place(
     if root is not None:
         changes["root"] = root
     if csv is not None:
-        changes.update(csv=csv, name="csv")
-        if data.protocol == "positive-list":  # of the pictures of the run, which these are not
-            changes.update(protocol="proportion", positive_list=None)
+        changes.update(csv=csv, name="csv", labels=None)
+    if labels is not None:
+        changes["labels"] = labels
+    elsewhere = csv is not None or labels is not None
+    if elsewhere and data.protocol == "positive-list":  # of the run's pictures; these are others
+        changes.update(protocol="proportion", positive_list=None)
     data = replace(data, **changes)
     if unlisted is None:
         return data
-    if data.name != "csv":
+    if data.name not in ("csv", "labels"):
         raise UserError(
             f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
             "is defined"

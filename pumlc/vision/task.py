@@ -53,8 +53,9 @@ class VisionTask:
         self._bad = BadPictures(self.data.train)
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
-        if config.data.csv is not None:
-            warn_of_similar_classes(Path(config.data.csv), self.classes)
+        file = config.data.csv or config.data.labels
+        if file is not None:
+            warn_of_similar_classes(Path(file), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
@@ -241,7 +242,7 @@ def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionCo
         return
     advice = (
         ". If what a row does not list is absent: data.unlisted negative"
-        if config.data.name == "csv"
+        if config.data.name in ("csv", "labels")
         else ""
     )
     warn_user(

@@ -71,6 +71,7 @@ def audit_run(
     workers: int = 0,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
     progress: Progress | None = None,
@@ -92,6 +93,7 @@ def audit_run(
         workers: processes that read pictures.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
+        labels: another place of the label file.
         positive_list: another place of the list that the run was trained with, for split "train".
         bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
         progress: called while features are computed.
@@ -117,7 +119,12 @@ def audit_run(
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
     data = other_place(
-        config.data, root, csv, positive_list=positive_list, bad_pictures=bad_pictures
+        config.data,
+        root,
+        csv,
+        positive_list=positive_list,
+        bad_pictures=bad_pictures,
+        labels=labels,
     )
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
