@@ -24,6 +24,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
 from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.evaluation_report import report
+from pumlc.vision.frozen.scoring import frozen_logits
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import (
     labels_as_validated,
@@ -122,9 +123,7 @@ def evaluate_run(
                 untrained_classes=run.read().get("untrained_classes", []),
                 weights={},
             )
-        logits = score_images(
-            predictor.model, images, accelerator, batch_size=batch_size, workers=workers
-        )
+        logits = _logits(predictor, images, accelerator, batch_size, workers)
         if not np.isfinite(logits).all():
             raise UserError(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
@@ -160,6 +159,27 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
     if held_out.classes != predictor.labels:
         raise UserError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
     return held_out
+
+
+def _logits(
+    predictor: VisionPredictor,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    batch_size: int,
+    workers: int,
+) -> np.ndarray:
+    """By the whole network, or of heads by features, which may be in the cache already."""
+    if predictor.config.is_frozen:
+        return frozen_logits(
+            predictor.model,
+            images,
+            predictor.config.features,
+            accelerator,
+            batch_size=batch_size,
+        )
+    return score_images(
+        predictor.model, images, accelerator, batch_size=batch_size, workers=workers
+    )
 
 
 def measure(
@@ -207,8 +227,9 @@ def measure(
     probabilities = probabilities_of(logits)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
-        rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
-        rules["thresholds per class fitted on validation"] = {"threshold": predictor.thresholds}
+        where = f"fitted on {predictor.fitted_on}"
+        rules[f"threshold {where}"] = {"threshold": predictor.global_threshold}
+        rules[f"thresholds per class {where}"] = {"threshold": predictor.thresholds}
     if oracle:
         for name, per_class in (("threshold", False), ("thresholds per class", True)):
             fitted = oracle_thresholds(probabilities, labels, per_class=per_class)

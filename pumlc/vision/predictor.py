@@ -50,7 +50,10 @@ class VisionPredictor:
 
     Attributes:
         labels: the class names.
-        thresholds: per class, fitted on the validation part; 0.5 for all where there was none.
+        thresholds: per class, fitted on the validation part, or of heads on features on
+            leave-one-out scores; 0.5 for all where there was neither.
+        fitted: whether they were fitted.
+        fitted_on: ``validation`` or ``leave-one-out``.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
@@ -75,6 +78,7 @@ class VisionPredictor:
         self.thresholds = np.array(
             extras["thresholds"]["per_class"] if self.fitted else [0.5] * len(self.labels)
         )
+        self.fitted_on = extras["thresholds"].get("fitted_on", "validation") if self.fitted else ""
         self.global_threshold = extras["thresholds"]["global"] if self.fitted else 0.5
 
     def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:

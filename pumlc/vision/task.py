@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
-from pumlc.labels import POSITIVE, write_manifest
 from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
 from pumlc.vision.data.mixup import mix_halves
-from pumlc.vision.data.seen import fingerprints, write_seen
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.run_record import refuse_empty_training, run_facts, write_run_record
 from pumlc.vision.scoring import (
     labels_as_validated,
     refuse_one_sided,
@@ -50,7 +49,7 @@ class VisionTask:
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
-        _refuse_empty_training(self.data.train, config.loss.name)
+        refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
         _warn_of_positives_alone(self.data.train, self._loss, config)
@@ -58,34 +57,11 @@ class VisionTask:
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model: plain JSON."""
-        train, validation = self.data.train, self.data.validation
-        return {
-            "classes": list(self.classes),
-            "train_pictures": len(train),
-            "validation_pictures": 0 if validation is None else len(validation),
-            "train_labels": train.counts(),
-            "label_mask": self.data.manifest.mask_hash,
-            "data": fingerprints(self.data),
-            "untrained_classes": [
-                name
-                for name, count in zip(self.classes, train.class_counts()["positive"], strict=True)
-                if not count
-            ],
-            "starting_weights": self.model.starting_weights,
-            "local_global": list(self.model.converted),
-            "local_global_convolutions": len(self.model.converted),
-            "trained_parameters": sum(
-                p.numel() for p in self.model.parameters() if p.requires_grad
-            ),
-        }
+        return run_facts(self.data, self.model)
 
     def write_files(self, folder: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
-        path = folder / "label_manifest.npz"
-        write_seen(folder / "pictures.npz", self.data, self.config.data.root)
-        write_manifest(path, self.data.manifest)
-        if self.data.validation_manifest is not None:
-            write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)
+        write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
         """Nothing is left to set: the weights come from the configuration."""
@@ -175,14 +151,6 @@ def _check_value(loss: Any, name: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise UserError(f"loss.name {name}: its value must be one floating-point number, got {got}")
-
-
-def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
-    if train.labels.max() != POSITIVE:
-        raise UserError(
-            f"{train.source}: the training part has no positive label, so {loss} has nothing to "
-            "learn"
-        )
 
 
 def _check_validation(validation: LabelledImages, name: str) -> None:

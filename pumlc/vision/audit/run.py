@@ -21,6 +21,7 @@ from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
+from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import probabilities_of, score_images
@@ -35,8 +36,9 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's; or of heads ``folds``, ``loss``,
-            ``learning_rate``, ``epochs`` and ``agreement``.
+        scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
+            training picture is scored by heads fitted without it: leave-one-out); or of heads
+            ``folds``, ``loss``, ``learning_rate``, ``epochs`` and ``agreement``.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
     """
@@ -115,9 +117,7 @@ def audit_run(
     sizes = {"batch_size": batch_size, "workers": workers}
     if folds is None:
         scored_by: dict[str, Any] = {"weights": predictor.weights}
-        logits = [
-            score_images(predictor.model, part.images, accelerator, **sizes) for part in parts
-        ]
+        logits = [_scored(part, predictor, accelerator, **sizes) for part in parts]
     else:
         logits, scored_by = _scored_out_of_fold(parts, config, folds, progress, **sizes)
     result = AuditResult(run_dir, scored_by, {}, [])
@@ -126,6 +126,16 @@ def audit_run(
         result.rows.extend(suspect_rows(part, probabilities, top))
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
+
+
+def _scored(
+    part: Part, predictor: VisionPredictor, accelerator: Accelerator, **sizes: int
+) -> np.ndarray:
+    """Logits by the run's network; of heads on features those that have not seen the picture."""
+    images = part.images
+    if predictor.config.is_frozen and part.name == "train":
+        return read_left_out(predictor.run.path, len(images), len(images.classes))
+    return score_images(predictor.model, images, accelerator, **sizes)
 
 
 def _parts(run_dir: Path, data: DataConfig, split: str, predictor: VisionPredictor) -> list[Part]:
