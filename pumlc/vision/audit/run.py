@@ -37,8 +37,8 @@ class AuditResult:
     Attributes:
         run: the run folder.
         scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
-            training picture is scored by heads fitted without it: leave-one-out); or of heads
-            ``folds``, ``loss``, ``learning_rate``, ``epochs`` and ``agreement``.
+            training picture is scored by heads fitted without it, ``left_out`` says how); or of
+            heads ``folds``, ``loss``, ``learning_rate``, ``epochs`` and ``agreement``.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
     """
@@ -117,6 +117,8 @@ def audit_run(
     sizes = {"batch_size": batch_size, "workers": workers}
     if folds is None:
         scored_by: dict[str, Any] = {"weights": predictor.weights}
+        if predictor.config.is_frozen and split == "train":
+            scored_by["left_out"] = predictor.fitted_on
         logits = [_scored(part, predictor, accelerator, **sizes) for part in parts]
     else:
         logits, scored_by = _scored_out_of_fold(parts, config, folds, progress, **sizes)

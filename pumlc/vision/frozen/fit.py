@@ -85,11 +85,11 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
     if kind == LEAST_SQUARES:
         heads = fit_least_squares(features, fitted[:, known])
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
-        facts.update(penalty=heads.penalty, left_out="one picture")
+        facts.update(penalty=heads.penalty, left_out="leave-one-out")
     else:
         heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
-        facts.update(weight_decay=heads.weight_decay, left_out="a fifth of the pictures")
+        facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     slope, bias = calibrate(scores, fitted[:, known], np.ones(len(labels)))
     logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
     logits[:, known] = scores * slope + bias

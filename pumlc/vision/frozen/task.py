@@ -86,7 +86,7 @@ class FrozenTrainer:
             "epoch": 1,
             "seconds": round(time.perf_counter() - started, 1),
             "seconds_of_features": round(extracted - started, 1),
-            "leave_one_out/mAP": heads.mean_average_precision,
+            f"{heads.facts['left_out']}/mAP": heads.mean_average_precision,
         }
         if held_out is not None:
             assert data.validation is not None
@@ -116,12 +116,12 @@ class FrozenTrainer:
         thresholds = {
             "global": heads.threshold,
             "per_class": heads.thresholds.tolist(),
-            "fitted_on": "leave-one-out",
+            "fitted_on": heads.facts["left_out"],
         }
         entry = {
             "epoch": 1,
             "score": None,
-            "chosen_by": "leave-one-out",
+            "chosen_by": heads.facts["left_out"],
             "heads": heads.facts,
             "extras": {"thresholds": thresholds},
         }
