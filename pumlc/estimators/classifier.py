@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
+from pumlc.estimators.fitted_labels import fitted_labels
 from pumlc.estimators.least_squares import PENALTIES, fit_least_squares
-from pumlc.estimators.states import States, Unlisted, check_columns, fitted_labels, read_states
+from pumlc.estimators.states import States, Unlisted, check_columns, read_states
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 LOSSES = ("auto", "least_squares")

@@ -130,16 +130,6 @@ def _vector_labels(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return labels, values
 
 
-def fitted_labels(labels: np.ndarray) -> np.ndarray:
-    """Unknown becomes absent for the labels that are nowhere known to be absent.
-
-    >>> fitted_labels(np.array([[1, 1], [0, -1], [0, 0]], np.int8)).tolist()
-    [[1, 1], [-1, -1], [-1, 0]]
-    """
-    present_alone = ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)
-    return np.where(present_alone & (labels == UNKNOWN), NEGATIVE, labels).astype(np.int8)
-
-
 def check_columns(labels: np.ndarray) -> None:
     """Refuse labels without a known entry: nothing could be fitted on them.
 

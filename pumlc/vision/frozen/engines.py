@@ -50,9 +50,17 @@ class _Features(nn.Module):
 def choose_engine(
     classifier: Classifier, sample: Tensor, precision: Precision, num_pictures: int
 ) -> Engine:
-    """The fastest of what this machine has, by a run on a few pictures.
+    """The fastest of `working_engines`, by a run on a few pictures."""
+    engines = working_engines(classifier, sample, precision, num_pictures)
+    return min(engines, key=lambda engine: _seconds(engine.pooled, sample))
 
-    Candidates in float32: torch; torch with every BatchNorm folded into the convolution before it;
+
+def working_engines(
+    classifier: Classifier, sample: Tensor, precision: Precision, num_pictures: int
+) -> list[Engine]:
+    """The ways that this machine and this network have.
+
+    In float32: torch; torch with every BatchNorm folded into the convolution before it;
     onnxruntime, where it is installed, on a CPU, for enough pictures. One that gives other features
     than torch on the sample is left out. In bfloat16: torch's autocast, folded if that is the same.
 
@@ -63,26 +71,25 @@ def choose_engine(
         num_pictures: how many there are to compute.
     """
     plain = _Features(classifier.backbone)
-    torch_float32 = _in_torch(plain, "float32")
-    expected = torch_float32(sample)
-    candidates = [("torch", torch_float32)]
+    expected = _in_torch(plain, "float32")(sample)
+    networks: dict[str, nn.Module] = {"torch": plain}
     folded = fold_batch_norms(plain)
-    if folded is not None and _difference(folded(sample), expected) <= _tolerated(expected):
-        candidates.append(("torch, BatchNorm folded", _in_torch(folded, "float32")))
+    if folded is not None and _is_close(_in_torch(folded, "float32")(sample), expected):
+        networks["torch, BatchNorm folded"] = folded
+    name, fastest = list(networks.items())[-1]
     if precision == "bfloat16":
-        name, _ = candidates[-1]
-        network = plain if folded is None or name == "torch" else folded
-        candidates = [(f"{name}, bfloat16", _in_torch(network, precision))]
-    elif num_pictures >= _WORTH_AN_EXPORT and sample.device.type == "cpu":
-        session = _onnxruntime(plain if folded is None else folded, sample)
-        if session is not None:
-            candidates.append(("onnxruntime", session))
-    timed = []
-    for name, pooled in candidates:
-        difference = _difference(pooled(sample), expected)  # the first run also warms up
-        if precision == "bfloat16" or difference <= _tolerated(expected):
-            timed.append((_seconds(pooled, sample), Engine(name, pooled, difference)))
-    return min(timed, key=lambda pair: pair[0])[1]
+        ways = {f"{name}, bfloat16": _in_torch(fastest, precision)}
+    else:
+        ways = {name: _in_torch(network, precision) for name, network in networks.items()}
+        if num_pictures >= _WORTH_AN_EXPORT and sample.device.type == "cpu":
+            session = _onnxruntime(fastest, sample)
+            if session is not None and _is_close(session(sample), expected):
+                ways["onnxruntime"] = session
+    # running each once also warms it up
+    return [
+        Engine(name, pooled, float((pooled(sample) - expected).abs().max()))
+        for name, pooled in ways.items()
+    ]
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module | None:
@@ -124,7 +131,7 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(  # not by way of dynamo, which takes ten times as long
-                network,
+                copy.deepcopy(network),  # it would be changed: the exporter fuses layers in place
                 (sample.contiguous(),),
                 graph,  # pyright: ignore[reportArgumentType]
                 dynamo=False,
@@ -161,13 +168,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _tolerated(expected: Tensor) -> float:
-    return _TOLERANCE * float(expected.abs().max())
-
-
-@torch.inference_mode()
-def _difference(features: Tensor, expected: Tensor) -> float:
-    return float((features - expected).abs().max())
+def _is_close(features: Tensor, expected: Tensor) -> bool:
+    return float((features - expected).abs().max()) <= _TOLERANCE * float(expected.abs().max())
 
 
 def _seconds(pooled: Pooled, sample: Tensor) -> float:

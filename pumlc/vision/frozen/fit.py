@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators import fit_least_squares
 from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
-from pumlc.estimators.states import fitted_labels
+from pumlc.estimators.fitted_labels import fitted_labels
+from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig

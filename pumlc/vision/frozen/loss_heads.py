@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.estimators.states import fitted_labels
+from pumlc.estimators.fitted_labels import fitted_labels
 from pumlc.losses import find_loss
 from pumlc.metrics import average_precision
 from pumlc.vision.config import KNOWN, LossConfig
