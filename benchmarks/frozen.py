@@ -61,7 +61,8 @@ def time_engines(root: str, folder: Path, count: int) -> None:
     classifier = classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     images = read_split(DataConfig(name="voc2007", root=root), "test")
     extractor = Extractor(classifier, folder, "float32", batch_size=count)
-    pictures = next(extractor._batches(images, range(count)))
+    read = next(extractor._batches(images, range(count)))
+    pictures = torch.stack([one for one in read.values() if isinstance(one, torch.Tensor)])
     rates: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         for engine in engines.working_engines(classifier, pictures[:8], precision, 10_000):

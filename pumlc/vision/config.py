@@ -97,8 +97,8 @@ class FeaturesConfig:
     scores move in the second digit"""
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list")
-"""Settings that say where the data are: a run may go on after they were moved."""
+PLACES = ("data.root", "data.csv", "data.positive_list", "data.bad_pictures")
+"""Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
 
 
 @dataclass(kw_only=True)

@@ -1,13 +1,16 @@
 """What a run folder records of data and model, whichever way the run is trained."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pumlc.errors import UserError
 from pumlc.labels import POSITIVE, write_manifest
+from pumlc.vision.data.bad_pictures import BadPictures, BadRow, bad_rows, write_bad_rows
+from pumlc.vision.data.config import DataConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.split import TrainingData
+from pumlc.vision.data.split import TrainingData, true_rows
 from pumlc.vision.models.classifier import Classifier
 
 
@@ -59,3 +62,29 @@ def refuse_empty_training(train: LabelledImages, loss: str) -> None:
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
         )
+
+
+class BadList:
+    """The list of pictures that a run has skipped, in its folder.
+
+    Args:
+        data: the two parts of the run.
+        config: of the data.
+        listed: what the run has listed before.
+
+    Attributes:
+        folder: where the list is written; None on processes that write nothing.
+    """
+
+    def __init__(self, data: TrainingData, config: DataConfig, listed: Iterable[BadRow]) -> None:
+        self.folder: Path | None = None
+        self._data, self._config = data, config
+        self._listed = {(row.split, row.row): row for row in listed}
+
+    def note(self, part: Literal["train", "validation"], bad: BadPictures) -> None:
+        """Bring the list in the run folder up to date."""
+        if self.folder is None or not bad.reasons:
+            return
+        split, rows, labels = true_rows(self._data, self._config, part)
+        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
+        write_bad_rows(self.folder, [self._listed[key] for key in sorted(self._listed)])

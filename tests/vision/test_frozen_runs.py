@@ -1,6 +1,7 @@
 """Heads on frozen features: an ordinary run folder, features once, honest left-out scores."""
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,25 @@ def test_a_picture_is_known_by_its_content(squares_coco, tmp_path):
         next(iter(classifier.backbone.parameters())).add_(0.1)
     other = Extractor(classifier, tmp_path / "cache", "float32")
     assert not np.allclose(other.features(pair, range(2)), changed)
+
+
+def test_a_bad_picture_is_left_out_and_listed(squares_coco, tmp_path, capsys):
+    """By the policy of all runs: named and refused, or skipped and listed."""
+    root = tmp_path / "data"
+    shutil.copytree(squares_coco, root)
+    broken = read_split(DataConfig(name="coco", root=str(root)), "train").path(5)
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(SystemExit):
+        train(root, tmp_path / "refused", tmp_path / "cache")
+    assert f"{broken} (" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="skipped"):
+        train(root, tmp_path / "run", tmp_path / "cache", "--data.bad_pictures", "skip")
+    (listed,) = json.loads((tmp_path / "run" / "bad_pictures.json").read_text())
+    assert listed["row"] == 5
+    left_out = np.load(tmp_path / "run" / "left_out.npy")
+    assert np.flatnonzero(np.isnan(left_out).any(1)).tolist() == [5]
+    main(["audit", str(tmp_path / "run")])
+    assert f"/{broken.name}" not in (tmp_path / "run" / "audit.csv").read_text()
 
 
 @pytest.mark.parametrize(

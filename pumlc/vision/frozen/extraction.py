@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import decode
 from pumlc.vision.data.transforms import evaluation_transform
@@ -72,6 +73,7 @@ class Extractor:
         images: LabelledImages,
         rows: Sequence[int] | range,
         *,
+        bad: BadPictures | None = None,
         what: str = "features",
         show: Callable[[str], None] = lambda line: None,
     ) -> np.ndarray:
@@ -80,24 +82,34 @@ class Extractor:
         Args:
             images: the pictures; their labels play no part.
             rows: which of them.
+            bad: takes the pictures that cannot be read; by default they are named by warnings
+                alone.
             what: the beginning of the lines of progress.
             show: what these are given to.
 
         Returns:
-            float32 [n, D], in the order of ``rows``.
+            float32 [n, D], in the order of ``rows``; a row of nan for a bad picture.
 
         Raises:
-            UserError: a picture is missing or cannot be decoded; a file of the cache is damaged.
+            UserError: a picture cannot be read and may not be skipped; a file of the cache is
+                damaged.
         """
-        digests = self._digests(images, rows)
+        bad = BadPictures(images) if bad is None else bad
+        digests = self._digests(images, rows, bad)
         found, features = self.store.find(digests)
         _, first = np.unique(digests, return_index=True)
-        missing = first[~found[first]]  # of equal pictures one is computed
+        missing = first[
+            ~found[first] & (digests[first] != b"")
+        ]  # of equal pictures one is computed
         if len(missing):
-            self._add(images, rows, digests, missing, what, show)
-            _, features = self.store.find(digests)
+            self._add(images, rows, digests, missing, bad, what, show)
+            found, features = self.store.find(digests)
         else:
             show(f"{what}: {len(rows)} pictures, all in the cache")
+        features[~found] = np.nan
+        for place in np.flatnonzero(~found & (digests != b"")).tolist():  # equal to one that is bad
+            if rows[place] not in bad.reasons:
+                bad.add(rows[place], f"{images.path(rows[place])}: the picture cannot be decoded")
         return features
 
     def _add(
@@ -106,64 +118,117 @@ class Extractor:
         rows: Sequence[int] | range,
         digests: np.ndarray,
         missing: np.ndarray,
+        bad: BadPictures,
         what: str,
         show: Callable[[str], None],
     ) -> None:
         """Compute what is missing and keep it, block by block."""
-        engine = self._engine(images, [rows[place] for place in missing])
+        named = [rows[place] for place in missing.tolist()]
+        digest_of = dict(zip(named, digests[missing].tolist(), strict=True))
+        wanted = list(digest_of)
+        engine = self._engine(images, wanted)
         show(
             f"{what}: by {engine.name}, which differs from torch in float32 by at most "
             f"{engine.difference:.1e} in a feature"
         )
         progress = Progress(what, len(missing), show)
         block = _BATCHES_KEPT_AT_ONCE * self.batch_size
-        for start in range(0, len(missing), block):
-            part = missing[start : start + block]
-            computed = self._compute(images, [rows[place] for place in part], engine, progress)
-            self.store.add(digests[part], computed)
+        for start in range(0, len(wanted), block):
+            part = wanted[start : start + block]
+            read, computed = self._compute(images, part, bad, engine, progress)
+            if read:
+                self.store.add([digest_of[row] for row in read], computed)
 
-    def _digests(self, images: LabelledImages, rows: Sequence[int] | range) -> np.ndarray:
-        def digest(row: int) -> bytes:
+    def _digests(
+        self, images: LabelledImages, rows: Sequence[int] | range, bad: BadPictures
+    ) -> np.ndarray:
+        """[n], empty for a picture that cannot be opened."""
+
+        def digest(row: int) -> bytes | UserError:
             try:
-                return content_digest(images.path(row).read_bytes())
-            except FileNotFoundError as error:
-                place = images.place(row)
-                raise UserError(f"{images.path(row)} ({place}): no such picture") from error
+                return content_digest(read_content(images, row))
+            except UserError as error:
+                return error
 
         with ThreadPoolExecutor(self._num_threads) as pool:
-            return np.array(list(pool.map(digest, rows)), DIGEST)
+            found = list(pool.map(digest, rows))
+        for row, one in zip(rows, found, strict=True):
+            if isinstance(one, UserError):
+                bad.add(row, str(one))
+        return np.array([b"" if isinstance(one, UserError) else one for one in found], DIGEST)
 
     @property
     def _num_threads(self) -> int:
         return self.threads or len(os.sched_getaffinity(0))
 
     def _compute(
-        self, images: LabelledImages, rows: Sequence[int], engine: Engine, progress: Progress
-    ) -> np.ndarray:
-        parts = []
-        for batch in self._batches(images, rows):
-            parts.append(engine.pooled(batch.to(self.device, non_blocking=True)).cpu().numpy())
-            progress.add(len(batch))
-        return np.concatenate(parts)
+        self,
+        images: LabelledImages,
+        rows: Sequence[int],
+        bad: BadPictures,
+        engine: Engine,
+        progress: Progress,
+    ) -> tuple[list[int], np.ndarray]:
+        """The rows whose pictures could be read, and their features."""
+        read: list[int] = []
+        parts = [np.empty((0, self.width), np.float32)]
+        for pictures in self._batches(images, rows):
+            for row, picture in pictures.items():
+                if isinstance(picture, UserError):
+                    bad.add(row, str(picture))
+            good = {row: one for row, one in pictures.items() if isinstance(one, Tensor)}
+            if good:
+                batch = torch.stack(list(good.values())).to(self.device, non_blocking=True)
+                parts.append(engine.pooled(batch).cpu().numpy())
+                read += good
+            progress.add(len(pictures))
+        return read, np.concatenate(parts)
 
     def _engine(self, images: LabelledImages, rows: Sequence[int]) -> Engine:
-        sample = next(self._batches(images, rows[:_SAMPLE])).to(self.device)
-        return choose_engine(self.classifier, sample, self.precision, len(rows))
+        """The fastest way by the first pictures, or by noise where none of them can be read."""
+        pictures = next(self._batches(images, rows[:_SAMPLE])).values()
+        good = [one for one in pictures if isinstance(one, Tensor)]
+        sample = torch.stack(good) if good else self._noise()
+        return choose_engine(self.classifier, sample.to(self.device), self.precision, len(rows))
 
-    def _batches(self, images: LabelledImages, rows: Sequence[int]) -> Iterator[Tensor]:
-        """Decoded pictures; threads read the next batch while the network has this one."""
+    def _noise(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, *self.classifier.data_config["input_size"], generator=generator)
+
+    def _batches(
+        self, images: LabelledImages, rows: Sequence[int]
+    ) -> Iterator[dict[int, Tensor | UserError]]:
+        """Row to picture, or why it cannot be read; threads are one batch ahead of the network."""
         local = threading.local()
 
-        def picture(row: int) -> Tensor:
+        def picture(row: int) -> Tensor | UserError:
             if not hasattr(local, "transform"):
                 local.transform = evaluation_transform(self.classifier.data_config)
-            return decode(images, row, local.transform)
+            try:
+                return decode(images, row, local.transform)
+            except UserError as error:
+                return error
 
-        size = self.batch_size
-        starts = range(0, len(rows), size)
+        batches = [
+            rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)
+        ]
         with ThreadPoolExecutor(self._num_threads) as pool:
-            ahead = [pool.submit(picture, row) for row in rows[:size]]
-            for start in starts:
-                current = ahead
-                ahead = [pool.submit(picture, r) for r in rows[start + size : start + 2 * size]]
-                yield torch.stack([one.result() for one in current])
+            ahead = [pool.submit(picture, row) for row in batches[0]]
+            for current, following in zip(batches, [*batches[1:], []], strict=True):
+                ready, ahead = ahead, [pool.submit(picture, row) for row in following]
+                yield {row: one.result() for row, one in zip(current, ready, strict=True)}
+
+
+def read_content(images: LabelledImages, row: int) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        UserError: there is none; the message names it and where the source lists it.
+    """
+    path = images.path(row)
+    if images.paths[row] in images.removed:
+        raise UserError(f"{path}: its row was taken out of {images.source}")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} ({images.place(row)}): no such picture") from error

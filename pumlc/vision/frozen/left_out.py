@@ -11,13 +11,13 @@ FILE = "left_out.npy"
 
 
 def write_left_out(run: Path, logits: np.ndarray) -> None:
-    """Keep logits [N, C] of the training part, in its order."""
+    """Keep logits [N, C] of the training part, in its order; rows of nan: pictures not read."""
     with complete_file(run / FILE, binary=True) as stream:
         np.save(stream, logits.astype(np.float32))
 
 
 def read_left_out(run: Path, num_pictures: int, num_classes: int) -> np.ndarray:
-    """The logits, float32 [N, C].
+    """The logits, float32 [N, C]; a row of nan for a picture that the run has skipped.
 
     Raises:
         UserError: there is no such file, or it holds something else.
@@ -30,8 +30,11 @@ def read_left_out(run: Path, num_pictures: int, num_classes: int) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise UserError(f"{file}: not the logits of a run's training part: {error}") from error
     expected = (num_pictures, num_classes)
-    if logits.shape != expected or logits.dtype != np.float32 or not np.isfinite(logits).all():
+    if logits.shape != expected or logits.dtype != np.float32:
         raise UserError(
-            f"{file}: {logits.dtype} {list(logits.shape)}, not finite float32 {list(expected)}"
+            f"{file}: {logits.dtype} {list(logits.shape)}, not float32 {list(expected)}"
         )
+    skipped = np.isnan(logits).all(axis=1)
+    if not np.isfinite(logits[~skipped]).all():
+        raise UserError(f"{file}: some of the logits are not finite")
     return logits

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.vision.config import FeaturesConfig
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.frozen.extraction import Extractor
 from pumlc.vision.models.classifier import Classifier
@@ -20,6 +22,7 @@ def frozen_features_of(
     config: FeaturesConfig,
     accelerator: Accelerator,
     *,
+    bad: BadPictures,
     batch_size: int = 64,
     what: str = "features",
     show: Callable[[str], None] = lambda line: None,
@@ -31,17 +34,21 @@ def frozen_features_of(
         images: the pictures.
         config: cache and precision.
         accelerator: devices and processes.
+        bad: takes the pictures that cannot be read, on every process.
         batch_size: pictures at a time, per process.
         what: the beginning of the lines of progress.
         show: what these are given to, on the main process.
 
     Returns:
-        float32 [N, D] in the order of ``images``, on every process.
+        float32 [N, D] in the order of ``images``, on every process; rows of nan for bad pictures.
     """
     classifier = classifier.eval().to(accelerator.device)
     extractor = Extractor(classifier, Path(config.cache), config.precision, batch_size)
     shown = show if accelerator.is_main_process else lambda line: None
-    own = extractor.features(images, own_rows(len(images), accelerator), what=what, show=shown)
+    rows = own_rows(len(images), accelerator)
+    own = extractor.features(images, rows, bad=bad, what=what, show=shown)
+    if accelerator.num_processes > 1:
+        bad.merge(gather_object([bad.reasons]))
     return gather_rows(own, len(images), accelerator)
 
 
@@ -51,10 +58,13 @@ def frozen_logits(
     config: FeaturesConfig,
     accelerator: Accelerator,
     *,
+    bad: BadPictures,
     batch_size: int = 64,
 ) -> np.ndarray:
     """Logits [N, C] float32 by the classifier's head; for the rest see `frozen_features_of`."""
-    features = frozen_features_of(classifier, images, config, accelerator, batch_size=batch_size)
+    features = frozen_features_of(
+        classifier, images, config, accelerator, bad=bad, batch_size=batch_size
+    )
     return head_logits(classifier, features)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError, warn_user
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
@@ -20,7 +21,7 @@ from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.weights import FOUND
-from pumlc.vision.run_record import refuse_empty_training, run_facts, write_run_record
+from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
 from pumlc.vision.scoring import validate_logits
 
 NAME = "last"
@@ -32,16 +33,19 @@ class FrozenTask:
 
     Args:
         config: the settings of the run, with ``heads``.
+        folder: of a run that goes on, which lists what it has skipped; None: a new run.
 
     Raises:
         UserError: the network has no pretrained weights here, which is found first; see also the
             readers.
     """
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, folder: Path | None = None) -> None:
         self.config = config
         self.model = _frozen_classifier(config)
-        self.data = training_data(config.data, seed=config.train.seed)
+        listed = [] if folder is None else read_bad_rows(folder)
+        self.data = training_data(config.data, seed=config.train.seed, skipped=listed)
+        self.bad_list = BadList(self.data, config.data, listed)
         self.classes = self.data.train.classes
         refuse_empty_training(self.data.train, "heads on features")
         self.model.head = _linear(self.model.head, len(self.classes))
@@ -54,6 +58,7 @@ class FrozenTask:
 
     def write_files(self, folder: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
+        self.bad_list.folder = folder
         write_run_record(folder, self.data, self.config.data.root)
 
     def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> "FrozenTrainer":
@@ -74,13 +79,15 @@ class FrozenTrainer:
     def train(self) -> None:
         """Compute the features that are not in the cache, fit the heads, save the network."""
         data, started = self.task.data, time.perf_counter()
-        features = self._features("train")
+        features, labels, rows = self._features("train")
         held_out = None if data.validation is None else self._features("validation")
         extracted = time.perf_counter()
         if not self.accelerator.is_main_process:
             return
-        heads = fit_heads(features, data.train.labels, self.task.config)
+        heads = fit_heads(features, labels, self.task.config)
         _set_head(self.task.model, heads)
+        left_out = np.full(data.train.labels.shape, np.nan, np.float32)
+        left_out[rows] = heads.left_out_logits
         self._print(heads.facts["why"])
         row = {
             "epoch": 1,
@@ -89,29 +96,36 @@ class FrozenTrainer:
             f"{heads.facts['left_out']}/mAP": heads.mean_average_precision,
         }
         if held_out is not None:
-            assert data.validation is not None
-            validation = validate_logits(
-                head_logits(self.task.model, held_out), data.validation.labels
-            )
+            validation = validate_logits(head_logits(self.task.model, held_out[0]), held_out[1])
             row.update({f"validation/{name}": value for name, value in validation.metrics.items()})
-        self._save(heads, row)
+        self._save(heads, left_out, row)
         self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
-    def _features(self, part: str) -> np.ndarray:
+    def _features(
+        self, part: Literal["train", "validation"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features and labels of the pictures of a part that could be read, and their rows."""
         images = getattr(self.task.data, part)
-        return frozen_features_of(
-            self.task.model,
-            images,
-            self.task.config.features,
-            self.accelerator,
-            batch_size=self.task.config.train.batch_size,
-            what=f"features of {part}",
-            show=self._print,
-        )
+        bad = BadPictures(images)
+        try:
+            features = frozen_features_of(
+                self.task.model,
+                images,
+                self.task.config.features,
+                self.accelerator,
+                bad=bad,
+                batch_size=self.task.config.train.batch_size,
+                what=f"features of {part}",
+                show=self._print,
+            )
+        finally:
+            self.task.bad_list.note(part, bad)
+        rows = bad.rest()
+        return features[rows], images.labels[rows], rows
 
-    def _save(self, heads: FittedHeads, row: dict[str, Any]) -> None:
+    def _save(self, heads: FittedHeads, left_out: np.ndarray, row: dict[str, Any]) -> None:
         """The file that says which weights there are is last: a run is complete or has none."""
-        write_left_out(self.run.path, heads.left_out_logits)
+        write_left_out(self.run.path, left_out)
         save_weights(self.run.weights / f"{NAME}.safetensors", self.task.model.state_dict())
         thresholds = {
             "global": heads.threshold,
@@ -151,7 +165,7 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
                 local_global=False,
                 head="linear",
                 weights=weights,
-                image_size=config.data.image_size,
+                image_size=config.data.input_size,
                 batch_norm=model.batch_norm,
             )
         except UserError as error:
