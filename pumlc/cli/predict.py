@@ -157,7 +157,8 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
             "validation part; pass a number in [0, 1]"
         )
     if given == "fitted" or (given is None and predictor.fitted):
-        thresholds, what = predictor.thresholds, "per class, fitted on the validation part"
+        thresholds, on = predictor.thresholds, predictor.fitted_on
+        what = f"per class, fitted on {'the validation part' if on == 'validation' else on}"
         if predictor.global_in:
             shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
             rest = len(predictor.global_in) - NAMED

@@ -25,6 +25,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
 from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.evaluation_report import report
+from pumlc.vision.frozen.scoring import frozen_logits
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import (
     labels_as_validated,
@@ -138,9 +139,7 @@ def evaluate_run(
             images = _images(data, split, predictor)
             refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
-        logits = score_images(
-            predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
-        )
+        logits = _logits(predictor, images, accelerator, batch_size, workers, bad)
         if not results["weights"]:
             rest = bad.rest()
             # the other weights are measured by the same pictures
@@ -233,6 +232,29 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
     return held_out
 
 
+def _logits(
+    predictor: VisionPredictor,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    batch_size: int,
+    workers: int,
+    bad: BadPictures,
+) -> np.ndarray:
+    """By the whole network, or of heads by features, which may be in the cache already."""
+    if predictor.config.is_frozen:
+        return frozen_logits(
+            predictor.model,
+            images,
+            predictor.config.features,
+            accelerator,
+            batch_size=batch_size,
+            bad=bad,
+        )
+    return score_images(
+        predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
+    )
+
+
 def measure(
     logits: np.ndarray,
     labels: np.ndarray,
@@ -278,8 +300,9 @@ def measure(
     probabilities = probabilities_of(logits)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
-        rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
-        rules["thresholds per class fitted on validation"] = {"threshold": predictor.thresholds}
+        where = f"fitted on {predictor.fitted_on}"
+        rules[f"threshold {where}"] = {"threshold": predictor.global_threshold}
+        rules[f"thresholds per class {where}"] = {"threshold": predictor.thresholds}
     if oracle:
         for name, per_class in (("threshold", False), ("thresholds per class", True)):
             fitted = oracle_thresholds(probabilities, labels, per_class=per_class)

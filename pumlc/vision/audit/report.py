@@ -55,7 +55,11 @@ def _notes(result: AuditResult) -> list[str]:
             f"loss {heads['loss']}, learning rate {heads['learning_rate']:g}, "
             f"{heads['epochs']} epochs"
         ]
+    notes = dict(NOTES)
+    if "left_out" in heads:
+        notes["train"] = f"train: each label by heads that never saw it ({heads['left_out']})"
+        notes["validation"] = "validation: neither fitted on nor chosen by"
     return [
-        *(NOTES[part] for part in result.figures if part in NOTES),
+        *(notes[part] for part in result.figures if part in notes),
         f"weights: {heads['weights']}",
     ]

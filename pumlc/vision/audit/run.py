@@ -22,6 +22,7 @@ from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
+from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import probabilities_of, score_images
@@ -36,8 +37,9 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's; or of heads ``folds``, ``loss``,
-            ``learning_rate``, ``epochs`` and ``agreement``.
+        scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
+            training picture is scored by heads fitted without it, ``left_out`` says how); or of
+            heads ``folds``, ``loss``, ``learning_rate``, ``epochs`` and ``agreement``.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
         bad_pictures: part -> image and reason of each picture that was skipped.
@@ -135,8 +137,10 @@ def audit_run(
     bad = [BadPictures(part.images) for part in parts]
     if folds is None:
         scored_by: dict[str, Any] = {"weights": predictor.weights}
+        if predictor.config.is_frozen and split == "train":
+            scored_by["left_out"] = predictor.fitted_on
         logits = [
-            score_images(predictor.model, part.images, accelerator, **sizes, bad=each)
+            _scored(part, predictor, accelerator, each, **sizes)
             for part, each in zip(parts, bad, strict=True)
         ]
         parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
@@ -152,6 +156,19 @@ def audit_run(
         result.rows.extend(suspect_rows(part, probabilities, top))
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
+
+
+def _scored(
+    part: Part, predictor: VisionPredictor, accelerator: Accelerator, bad: BadPictures, **sizes: int
+) -> np.ndarray:
+    """Logits by the run's network; of heads on features those that have not seen the picture."""
+    images = part.images
+    if not predictor.config.is_frozen or part.name != "train":
+        return score_images(predictor.model, images, accelerator, **sizes, bad=bad)
+    logits = read_left_out(predictor.run.path, len(images), len(images.classes))
+    for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
+        bad.add(row, f"{images.path(row)} ({images.place(row)}): skipped by the run")
+    return logits
 
 
 def _parts(run_dir: Path, data: DataConfig, split: str, predictor: VisionPredictor) -> list[Part]:
