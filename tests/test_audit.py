@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pumlc.audit import GIVEN, rank_suspects, score_finding
+from pumlc.audit import GIVEN, STATES, rank_suspects, score_finding
 from pumlc.vision.audit.run import loss_of_heads
 from pumlc.vision.config import LossConfig
 from pumlc.vision.data.readers.coco import read_coco
@@ -78,8 +78,10 @@ def test_refusals():
     probabilities, labels = example(0)
     with pytest.raises(ValueError, match="given is 'absent'; valid: unknown, negative, positive"):
         rank_suspects(probabilities, labels, given="absent")
-    with pytest.raises(ValueError, match="top is 0, below 1"):
-        rank_suspects(probabilities, labels, given="unknown", top=0)
+    with pytest.raises(ValueError, match="top is -1, below 0"):
+        rank_suspects(probabilities, labels, given="unknown", top=-1)
+    with pytest.raises(ValueError, match=r"decided has shape \(3,\), labels \(30, 4\)"):
+        rank_suspects(probabilities, labels, given="unknown", decided=[True] * 3)
     with pytest.raises(ValueError, match=r"shape \(30, 3\), labels \(30, 4\)"):
         rank_suspects(probabilities[:, :3], labels, given="unknown")
     with pytest.raises(ValueError, match=r"true_labels have shape \(29, 4\)"):
@@ -188,13 +190,17 @@ def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path
     with (tmp_path / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["part"], row["given"]) for row in rows} == {
-        (part, name) for part in parts for name in GIVEN
+        (part, name) for part in parts for name in STATES.values()
     }
     first = [row for row in rows if (row["part"], row["given"]) == ("train", "unknown")]
     assert [int(row["rank"]) for row in first] == list(range(1, 21))
     values = [float(row["probability"]) for row in first]
     assert values == sorted(values, reverse=True)
-    assert first[0]["image"].startswith(str(root / "train"))
+    assert [row["suspicion"] for row in first] == [row["probability"] for row in first]
+    assert first[0]["file"] == str(root / "train" / first[0]["image"])
+    present = [row for row in rows if row["given"] == "present"]
+    for row in present:
+        assert float(row["suspicion"]) + float(row["probability"]) == pytest.approx(1, abs=2e-6)
     assert {row["class"] for row in rows} <= {"red", "green", "blue"}
     tool("audit").main([str(run), "--split", "test"])
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pumlc.audit import STATES
 from pumlc.tables import table
 from pumlc.vision.audit.run import AuditResult
 from pumlc.vision.audit.suspects import COLUMNS
@@ -22,7 +23,7 @@ def report(result: AuditResult, out: Path) -> str:
         out: the file that has all rows.
     """
     lines = [
-        [part, given, figures]
+        [part, STATES[given], figures]
         for part, by_given in result.figures.items()
         for given, figures in by_given.items()
     ]
@@ -30,13 +31,15 @@ def report(result: AuditResult, out: Path) -> str:
     filled = [
         [part, given, *(figures.get(name) for name in names)] for part, given, figures in lines
     ]
-    first = [row for row in result.rows if row[COLUMNS.index("rank")] <= SHOWN]
+    rows = result.rows
+    # the file is for programs: the name says which picture it is
+    first = [row[:-1] for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
     return "\n".join(
         [
             table(["part", "given", *names], filled),
-            table(COLUMNS, first),
+            table(COLUMNS[:-1], first),
             *_notes(result),
-            f"{len(result.rows)} labels, the most suspicious of each list first -> {out}",
+            f"{len(rows)} labels, the most suspicious of each list first -> {out}",
         ]
     )
 

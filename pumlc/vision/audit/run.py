@@ -14,9 +14,10 @@ from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.losses import LOSSES
+from pumlc.vision.audit.decided import decided_labels
 from pumlc.vision.audit.out_of_fold import out_of_fold_logits
 from pumlc.vision.audit.parts import Part, training_parts
-from pumlc.vision.audit.suspects import finding_figures, suspect_rows
+from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
 from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
@@ -38,13 +39,18 @@ class AuditResult:
         scored_by: ``weights``, the name of the network's; or of heads ``folds``, ``loss``,
             ``learning_rate``, ``epochs`` and ``agreement``.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
-        rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
+        parts: the parts with their suspects.
     """
 
     run: Path
     scored_by: dict[str, Any]
     figures: dict[str, dict[str, dict[str, float | int | None]]]
-    rows: list[list[Any]]
+    parts: list[AuditedPart]
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """`pumlc.vision.audit.suspects.suspect_rows` of all parts."""
+        return [row for part in self.parts for row in suspect_rows(part)]
 
     def summary(self) -> dict[str, Any]:
         """All but the rows, as plain JSON."""
@@ -64,6 +70,7 @@ def audit_run(
     root: str | None = None,
     csv: str | None = None,
     positive_list: str | None = None,
+    decisions: Path | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Rank the labels that a run's data contradict, each kind of label in a list of its own.
@@ -84,6 +91,8 @@ def audit_run(
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
         positive_list: another place of the list that the run was trained with, for split "train".
+        decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
+            again. By default that beside the label file, if there is one.
         progress: called while features are computed.
 
     Raises:
@@ -118,12 +127,15 @@ def audit_run(
         logits = [
             score_images(predictor.model, part.images, accelerator, **sizes) for part in parts
         ]
+        vectors = logits  # the network's own view of what looks alike
     else:
-        logits, scored_by = _scored_out_of_fold(parts, config, folds, progress, **sizes)
+        vectors = _features(parts, config, progress, **sizes)
+        logits, scored_by = _scored_out_of_fold(parts, vectors, config, folds)
     result = AuditResult(run_dir, scored_by, {}, [])
-    for part, part_logits in zip(parts, logits, strict=True):
+    for part, part_logits, part_vectors in zip(parts, logits, vectors, strict=True):
         probabilities = probabilities_of(part_logits)
-        result.rows.extend(suspect_rows(part, probabilities, top))
+        decided = decided_labels(part.images, decisions)
+        result.parts.append(rank_part(part, probabilities, part_vectors, top=top, decided=decided))
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
 
@@ -158,18 +170,17 @@ def loss_of_heads(loss: LossConfig, labels: np.ndarray) -> LossConfig:
     return LossConfig(name="bce", parameters={"unknown": unknown})
 
 
-def _scored_out_of_fold(
+def _features(
     parts: Sequence[Part],
     config: VisionConfig,
-    folds: int,
     progress: Progress | None,
     *,
     batch_size: int,
     workers: int,
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Logits of each part, cross-fitted over the pictures of all, and which heads gave them."""
+) -> list[np.ndarray]:
+    """Pooled features of each part, by the network that the run started from."""
     network = frozen_network(config.data, config.model)
-    features = [
+    return [
         pooled_features(
             network,
             part.images,
@@ -179,6 +190,12 @@ def _scored_out_of_fold(
         )
         for part in parts
     ]
+
+
+def _scored_out_of_fold(
+    parts: Sequence[Part], features: Sequence[np.ndarray], config: VisionConfig, folds: int
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Logits of each part, cross-fitted over the pictures of all, and which heads gave them."""
     labels = np.concatenate([part.images.labels for part in parts])
     loss = loss_of_heads(config.loss, labels)
     heads = out_of_fold_logits(

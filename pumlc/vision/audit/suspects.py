@@ -1,35 +1,86 @@
 """The suspected labels of a part: rows of a CSV file, and how well known errors are found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pumlc.audit import GIVEN, rank_suspects, score_finding
+from pumlc.audit import GIVEN, STATES, Suspects, rank_suspects, score_finding
 from pumlc.files import write_csv
 from pumlc.vision.audit.parts import Part
 
-COLUMNS = ("part", "given", "rank", "rank_in_class", "image", "class", "probability")
+COLUMNS = (
+    *("part", "given", "rank", "rank_in_class", "image", "class"),
+    *("suspicion", "probability", "file"),
+)
 """The columns of the CSV file."""
 
 
-def suspect_rows(part: Part, probabilities: np.ndarray, top: int) -> list[list[Any]]:
-    """The most suspicious labels of each kind, as rows of `COLUMNS`, the worst of a kind first.
+@dataclass(frozen=True)
+class AuditedPart:
+    """A part whose labels have been scored and ranked.
+
+    Attributes:
+        part: pictures and labels.
+        probabilities: [N, C] of each class being present.
+        vectors: [N, D]; near to each other for pictures that look alike.
+        suspects: for each key of `GIVEN` the list, the most suspicious first.
+    """
+
+    part: Part
+    probabilities: np.ndarray
+    vectors: np.ndarray
+    suspects: Mapping[str, Suspects]
+
+
+def rank_part(
+    part: Part,
+    probabilities: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    top: int,
+    decided: np.ndarray | None,
+) -> AuditedPart:
+    """Rank the labels of each kind.
 
     Args:
         part: pictures and labels.
-        probabilities: [N, C] of each class being present.
+        probabilities: [N, C].
+        vectors: [N, D].
         top: labels of each kind.
+        decided: bool [N, C], labels that a person has judged already.
     """
-    images, rows = part.images, []
-    for given in GIVEN:
-        suspects = rank_suspects(probabilities, images.labels, given=given, top=top)
-        for rank, (row, column, probability, rank_in_class) in enumerate(
-            zip(*suspects, strict=True), start=1
-        ):
-            place = [rank, rank_in_class, images.path(row), images.classes[column]]
-            rows.append([part.name, given, *place, f"{probability:.6f}"])
+    suspects = {
+        given: rank_suspects(
+            probabilities, part.images.labels, given=given, top=top, decided=decided
+        )
+        for given in GIVEN
+    }
+    return AuditedPart(part, probabilities, vectors, suspects)
+
+
+def suspicion_of(given: str, probabilities: np.ndarray) -> np.ndarray:
+    """How much probabilities of being present speak against a given label, in [0, 1]."""
+    return 1 - probabilities if given == "positive" else probabilities
+
+
+def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
+    """The suspects as rows of `COLUMNS`, the worst of a kind first."""
+    images, rows = audited.part.images, []
+    for given, suspects in audited.suspects.items():
+        suspicions = suspicion_of(given, suspects.probabilities)
+        for place, (row, column) in enumerate(zip(suspects.rows, suspects.columns, strict=True)):
+            rows.append(
+                [
+                    *(audited.part.name, STATES[given], place + 1),
+                    suspects.ranks_in_class[place],
+                    *(images.paths[row].decode(), images.classes[column]),
+                    *(f"{suspicions[place]:.6f}", f"{suspects.probabilities[place]:.6f}"),
+                    images.path(row),
+                ]
+            )
     return rows
 
 
