@@ -38,7 +38,9 @@ def rows_of(file):
 
 def content_of(page):
     text = page.read_text("utf-8")
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1]), text
+    data = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert data is not None
+    return json.loads(data[1]), text
 
 
 def test_a_folder_gets_the_table_and_a_page_of_the_same_suspects(run, tool, tmp_path, capsys):

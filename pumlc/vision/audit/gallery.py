@@ -96,7 +96,7 @@ def review_of(audited: Sequence[AuditedPart], *, title: str, command: str) -> Re
                 item=place[suspect.row],
                 column=suspect.column,
                 given=STATES[suspect.given],  # pyright: ignore[reportArgumentType]
-                suspicion=float(suspicion_of(suspect.given, np.float64(suspect.probability))),
+                suspicion=suspicion_of(suspect.given, suspect.probability),
                 similar=[place[row] for row in found],
             )
             for suspect, found in zip(asked, similar, strict=True)

@@ -61,7 +61,7 @@ def rank_part(
     return AuditedPart(part, probabilities, vectors, suspects)
 
 
-def suspicion_of(given: str, probabilities: np.ndarray) -> np.ndarray:
+def suspicion_of(given: str, probabilities: Any) -> Any:
     """How much probabilities of being present speak against a given label, in [0, 1]."""
     return 1 - probabilities if given == "positive" else probabilities
 
@@ -76,7 +76,7 @@ def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
                 [
                     *(audited.part.name, STATES[given], place + 1),
                     suspects.ranks_in_class[place],
-                    *(images.paths[row].decode(), images.classes[column]),
+                    *(bytes(images.paths[row]).decode(), images.classes[column]),
                     *(f"{suspicions[place]:.6f}", f"{suspects.probabilities[place]:.6f}"),
                     images.path(row),
                 ]
