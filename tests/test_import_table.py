@@ -19,7 +19,7 @@ ALLOWED = {
     "tables": (set(), set()),
     "labels": ({"errors", "files"}, NUMERIC),
     "metrics": ({"labels", "errors"}, NUMERIC),
-    "audit": ({"labels", "metrics", "errors", "files"}, NUMERIC),
+    "audit": ({"estimators", "labels", "metrics", "errors", "files"}, NUMERIC),
     "report": ({"errors", "files"}, {"jinja2", "numpy", "PIL"}),
     "estimators": ({"labels", "metrics", "errors", "files"}, NUMERIC),
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),

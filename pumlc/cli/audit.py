@@ -8,8 +8,9 @@ A folder AUDIT gets suspects.csv and review.html, a page to decide on the suspec
 button of the page gives corrections.csv, and pumlc correct puts these into the label file. Three
 lists, docs/audit.md: unknown or absent labels with a high probability, present ones with a low one.
 Pictures held out for validation are ranked apart from those trained on. With --folds neither the
-run's network nor any other that saw a picture's labels scores it: linear heads do, on features of
-the network that the run started from, trained without the picture's fold. Where the
+run's network nor any other that saw a picture's labels scores it: heads in closed form do, on
+features of the network that the run started from, each picture left out in turn. Then the share of
+errors is estimated, and a list ends where a look is not worth it any more. Where the
 run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
 Where the output is no terminal, or with --json, the last line is one JSON object.
 """
@@ -47,9 +48,12 @@ class AuditOptions:
     decisions: Path | None = option(
         "decisions that are not asked again; default: LABELS.decisions.csv beside the label file"
     )
-    top: int = option("so many labels of each kind and part", default=100)
+    top: int | None = option(
+        "so many labels of each kind and part; default: with --folds as many as are worth a look, "
+        "else 100"
+    )
     weights: str | None = option("saved weights; default: best on validation, else last")
-    folds: int | None = option("score by heads that never saw a picture's labels; for example 5")
+    folds: int | None = option("score by heads that never saw a picture's labels: 5")
     batch_size: int = option("pictures at a time", default=64)
     workers: int = option("processes that load data", default=0)
     json: bool = option("print the JSON object on a terminal too", default=False)

@@ -52,6 +52,7 @@ class _Asked:
     column: int
     given: str
     probability: float
+    wrong: float | None
     rank: int
 
 
@@ -97,6 +98,7 @@ def review_of(audited: Sequence[AuditedPart], *, title: str, command: str) -> Re
                 column=suspect.column,
                 given=STATES[suspect.given],  # pyright: ignore[reportArgumentType]
                 suspicion=suspicion_of(suspect.given, suspect.probability),
+                wrong=suspect.wrong,
                 similar=[place[row] for row in found],
             )
             for suspect, found in zip(asked, similar, strict=True)
@@ -113,7 +115,8 @@ def _asked(audited: Sequence[AuditedPart], pool: _Pool) -> Iterator[_Asked]:
         for given, suspects in part.suspects.items():
             for rank, (row, column, probability, _) in enumerate(zip(*suspects, strict=True)):
                 place = int(pool.starts[number] + row)
-                yield _Asked(place, int(column), given, float(probability), rank)
+                wrong = None if part.wrong is None else float(part.wrong[row, column])
+                yield _Asked(place, int(column), given, float(probability), wrong, rank)
 
 
 def _typical(pool: _Pool, column: int, number: int) -> list[int]:

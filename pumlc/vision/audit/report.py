@@ -48,9 +48,11 @@ def _notes(result: AuditResult) -> list[str]:
     heads = result.scored_by
     if "folds" in heads:
         return [
-            f"scored by linear heads that never saw a picture's labels: {heads['folds']} folds, "
-            f"loss {heads['loss']}, learning rate {heads['learning_rate']:g}, "
-            f"{heads['epochs']} epochs"
+            "scored by heads that never saw a picture's labels (least squares, each picture left "
+            "out)",
+            f"estimated: {100 * heads['missed']:.1f} % of what is present is labelled absent, "
+            f"{100 * heads['invented']:.1f} % of what is absent is labelled present",
+            *([] if result.rows else ["nothing suspicious"]),
         ]
     return [
         *(NOTES[part] for part in result.figures if part in NOTES),

@@ -4,27 +4,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
 
+from pumlc.audit.left_out import left_out_scores
+from pumlc.audit.noise_model import fit_noise_model
 from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
-from pumlc.losses import LOSSES
 from pumlc.vision.audit.decided import decided_labels
-from pumlc.vision.audit.out_of_fold import out_of_fold_logits
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
-from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
+from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import probabilities_of, score_images
+from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a part, the pictures done and their number."""
@@ -36,8 +36,8 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's; or of heads ``folds``, ``loss``,
-            ``learning_rate``, ``epochs`` and ``agreement``.
+        scored_by: ``weights``, the name of the network's; or of heads ``folds``, and the estimated
+            rates ``missed`` and ``invented`` of `pumlc.audit.noise_model.NoiseModel`.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         parts: the parts with their suspects.
     """
@@ -64,7 +64,7 @@ def audit_run(
     split: str = "train",
     weights: str | None = None,
     folds: int | None = None,
-    top: int = 100,
+    top: int | None = None,
     batch_size: int = 64,
     workers: int = 0,
     root: str | None = None,
@@ -81,11 +81,12 @@ def audit_run(
         split: "train", with the labels that the run saw and its validation part as a part of its
             own; or another split, with its labels as they are.
         weights: name of the saved weights that score; by default the preferred ones.
-        folds: score by linear heads instead, on features of the network that the run started from,
-            each picture by heads that have not seen its labels: `out_of_fold_logits`. They are
-            trained with the run's loss; with bce if that is a loss of the user's own, which an
-            audit never imports.
-        top: labels of each kind and part.
+        folds: score by heads in closed form instead, on features of the network that the run
+            started from, each picture by heads that have not seen its labels: `left_out_scores`.
+            Each picture is left out by itself, which is no slower than 5 folds: the number asks
+            for it, and changes nothing.
+        top: labels of each kind and part; by default as many as are worth a look
+            (`pumlc.vision.audit.suspects.rank_part`).
         batch_size: pictures at a time.
         workers: processes that read pictures.
         root: another place of the data; by default that of the run.
@@ -104,7 +105,7 @@ def audit_run(
     if facts["config"].get("task") != "vision":
         raise UserError(f"{run_dir} is a run of texts; an audit is one of labels of pictures")
     for name, value in (("top", top), ("batch_size", batch_size)):
-        require(value >= 1, name, value, "at least 1")
+        require(value is None or value >= 1, name, value, "at least 1")
     require(
         positive_list is None or split == "train",
         "data.positive_list",
@@ -123,19 +124,14 @@ def audit_run(
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}
     if folds is None:
-        scored_by: dict[str, Any] = {"weights": predictor.weights}
-        logits = [
-            score_images(predictor.model, part.images, accelerator, **sizes) for part in parts
-        ]
-        vectors = logits  # the network's own view of what looks alike
+        scores = _scores_of_network(parts, predictor, accelerator, **sizes)
     else:
-        vectors = _features(parts, config, progress, **sizes)
-        logits, scored_by = _scored_out_of_fold(parts, vectors, config, folds)
-    result = AuditResult(run_dir, scored_by, {}, [])
-    for part, part_logits, part_vectors in zip(parts, logits, vectors, strict=True):
-        probabilities = probabilities_of(part_logits)
+        scores = _left_out_scores(parts, config, folds, progress, **sizes)
+    result = AuditResult(run_dir, scores.scored_by, {}, [])
+    for part, vectors, probabilities, wrong in zip(parts, *scores[:3], strict=True):
         decided = decided_labels(part.images, decisions)
-        result.parts.append(rank_part(part, probabilities, part_vectors, top=top, decided=decided))
+        audited = rank_part(part, probabilities, vectors, wrong=wrong, top=top, decided=decided)
+        result.parts.append(audited)
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
 
@@ -157,17 +153,57 @@ def _check_folds(folds: int, split: str, weights: str | None, accelerator: Accel
         raise UserError(f"folds: heads are trained in one process, not {accelerator.num_processes}")
 
 
-def loss_of_heads(loss: LossConfig, labels: np.ndarray) -> LossConfig:
-    """The run's loss or, in the place of a loss that is not the package's own, bce.
+class _Scores(NamedTuple):
+    """Of each part: what looks alike, the probabilities, the estimated shares of errors."""
 
-    Unknown labels are left out by that, unless some class has known positives alone: then they
-    count as negative, since nothing else would tell its pictures apart.
+    vectors: list[np.ndarray]
+    probabilities: list[np.ndarray]
+    wrong: Sequence[np.ndarray | None]
+    scored_by: dict[str, Any]
+
+
+def _scores_of_network(
+    parts: Sequence[Part],
+    predictor: VisionPredictor,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int,
+) -> _Scores:
+    """Those of the run's network, which has been trained on some of the labels."""
+    sizes = {"batch_size": batch_size, "workers": workers}
+    logits = [score_images(predictor.model, part.images, accelerator, **sizes) for part in parts]
+    probabilities = [probabilities_of(each) for each in logits]
+    # the network's own view of what looks alike
+    return _Scores(logits, probabilities, [None] * len(parts), {"weights": predictor.weights})
+
+
+def _left_out_scores(
+    parts: Sequence[Part],
+    config: VisionConfig,
+    folds: int,
+    progress: Progress | None,
+    *,
+    batch_size: int,
+    workers: int,
+) -> _Scores:
+    """Those of heads in closed form over the pictures of all parts, each picture left out.
+
+    In a class with known positives alone unknown counts as negative: nothing else would tell its
+    pictures apart.
     """
-    if loss.name in LOSSES:
-        return loss
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
-    unknown = "negative" if positives_only.any() else "ignore"
-    return LossConfig(name="bce", parameters={"unknown": unknown})
+    labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
+    for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
+        if not (labels == sign).any():
+            raise UserError(f"folds: without a label that is {name} heads have nothing to learn")
+    features = _features(parts, config, progress, batch_size=batch_size, workers=workers)
+    model = fit_noise_model(left_out_scores(np.concatenate(features), labels), labels)
+    ends = np.cumsum([len(part.images) for part in parts])[:-1]
+    scored_by: dict[str, Any] = {"folds": folds, "heads": "least squares"}
+    scored_by |= {"missed": model.missed, "invented": model.invented}
+    return _Scores(
+        features, np.split(model.probabilities, ends), np.split(model.wrong, ends), scored_by
+    )
 
 
 def _features(
@@ -190,21 +226,3 @@ def _features(
         )
         for part in parts
     ]
-
-
-def _scored_out_of_fold(
-    parts: Sequence[Part], features: Sequence[np.ndarray], config: VisionConfig, folds: int
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Logits of each part, cross-fitted over the pictures of all, and which heads gave them."""
-    labels = np.concatenate([part.images.labels for part in parts])
-    loss = loss_of_heads(config.loss, labels)
-    heads = out_of_fold_logits(
-        np.concatenate(features), labels, loss, folds=folds, seed=config.train.seed
-    )
-    ends = np.cumsum([len(part.images) for part in parts])[:-1]
-    chosen = {
-        "learning_rate": heads.learning_rate,
-        "epochs": heads.epochs,
-        "agreement": heads.agreement,
-    }
-    return np.split(heads.logits, ends), {"folds": folds, "loss": loss.name, **chosen}

@@ -13,9 +13,13 @@ from pumlc.vision.audit.parts import Part
 
 COLUMNS = (
     *("part", "given", "rank", "rank_in_class", "image", "class"),
-    *("suspicion", "probability", "file"),
+    *("suspicion", "probability", "wrong", "file"),
 )
 """The columns of the CSV file."""
+WORTH_A_LOOK = 0.25
+"""A list ends where a label is wrong with less than this estimated probability."""
+LONGEST, NOT_ESTIMATED = 500, 100
+"""Labels of a list at most; and where no share of errors could be estimated."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class AuditedPart:
     Attributes:
         part: pictures and labels.
         probabilities: [N, C] of each class being present.
+        wrong: [N, C], estimated probability of the label being wrong; None: not estimated.
         vectors: [N, D]; near to each other for pictures that look alike.
         suspects: for each key of `GIVEN` the list, the most suspicious first.
     """
 
     part: Part
     probabilities: np.ndarray
+    wrong: np.ndarray | None
     vectors: np.ndarray
     suspects: Mapping[str, Suspects]
 
@@ -40,7 +46,8 @@ def rank_part(
     probabilities: np.ndarray,
     vectors: np.ndarray,
     *,
-    top: int,
+    wrong: np.ndarray | None = None,
+    top: int | None,
     decided: np.ndarray | None,
 ) -> AuditedPart:
     """Rank the labels of each kind.
@@ -49,16 +56,24 @@ def rank_part(
         part: pictures and labels.
         probabilities: [N, C].
         vectors: [N, D].
-        top: labels of each kind.
+        wrong: [N, C]; None: not estimated.
+        top: labels of each kind; None: as many as are worth a look.
         decided: bool [N, C], labels that a person has judged already.
     """
-    suspects = {
-        given: rank_suspects(
-            probabilities, part.images.labels, given=given, top=top, decided=decided
+    labels, suspects = part.images.labels, {}
+    for given, value in GIVEN.items():
+        number = top
+        if number is None and wrong is None:
+            number = NOT_ESTIMATED
+        elif number is None:
+            worth = (labels == value) & (wrong >= WORTH_A_LOOK)
+            if decided is not None:
+                worth &= ~decided
+            number = min(LONGEST, int(worth.sum()))
+        suspects[given] = rank_suspects(
+            probabilities, labels, given=given, top=number, decided=decided
         )
-        for given in GIVEN
-    }
-    return AuditedPart(part, probabilities, vectors, suspects)
+    return AuditedPart(part, probabilities, wrong, vectors, suspects)
 
 
 def suspicion_of(given: str, probabilities: Any) -> Any:
@@ -72,13 +87,14 @@ def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
     for given, suspects in audited.suspects.items():
         suspicions = suspicion_of(given, suspects.probabilities)
         for place, (row, column) in enumerate(zip(suspects.rows, suspects.columns, strict=True)):
+            wrong = "" if audited.wrong is None else f"{audited.wrong[row, column]:.4f}"
             rows.append(
                 [
                     *(audited.part.name, STATES[given], place + 1),
                     suspects.ranks_in_class[place],
                     *(bytes(images.paths[row]).decode(), images.classes[column]),
                     *(f"{suspicions[place]:.6f}", f"{suspects.probabilities[place]:.6f}"),
-                    images.path(row),
+                    *(wrong, images.path(row)),
                 ]
             )
     return rows
