@@ -10,6 +10,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+# scripts that start themselves anew when they are imported: `make reliability`
+collect_ignore = ["reliability"]
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 

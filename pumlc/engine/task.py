@@ -27,7 +27,10 @@ class Validation:
 class Task(Protocol):
     """What is trained: a model, its data and its loss behind a few methods."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def facts(self) -> dict[str, Any]:
         """What run.json records of data and model, as plain JSON.

@@ -112,8 +112,8 @@ class VisionTask:
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
         self._batches.epoch = epoch
-        # the number that a DataLoader without a generator takes of the global one in every epoch if
-        # it has no workers: runs keep the numbers that they had when it was such a one
+        # One draw that nobody reads. The loader once drew it in each epoch, before mixup draws from
+        # the same generator: without it every published figure of a run with mixup would move.
         torch.empty((), dtype=torch.int64).random_()
         return batches_of(self._loader)
 

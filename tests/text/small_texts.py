@@ -136,4 +136,8 @@ def gradients(
     task.model.train()
     torch.manual_seed(1)
     losses = task.training_step(task.model, batch, accelerator, step)
-    return losses, {n: p.grad.clone() for n, p in task.model.named_parameters()}
+    gradients = {}
+    for name, parameter in task.model.named_parameters():
+        assert parameter.grad is not None, name
+        gradients[name] = parameter.grad.clone()
+    return losses, gradients

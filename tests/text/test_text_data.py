@@ -1,6 +1,7 @@
 """Readers of texts and labels, and what they say about damaged input."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ TRAIN = np.array([[1, 0, 0], [0, 2, 1]])
 TEST = np.array([[0, 0, 3]])
 
 
-def write_xmc(root, *, labels="fruit\ncar\nbird\n", train=TRAIN, test=TEST):
+def write_xmc(root, *, labels="fruit\ncar\nbird\n", train: Any = TRAIN, test: Any = TEST):
     (root / "raw").mkdir(exist_ok=True)
     (root / "raw" / "trn_X.txt").write_text("red apple\nblue car\x85 flies\n", "utf-8")
     (root / "raw" / "tst_X.txt").write_text("ein Vögelchen\n", "utf-8")

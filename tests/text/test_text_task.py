@@ -1,6 +1,7 @@
 """A text run from the config to predictions, on a generated corpus and a tiny BERT."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,11 +224,12 @@ def test_evaluation_of_other_splits_and_places(finished, accelerator, corpus_fol
     result = evaluate_run(finished, accelerator, weights=["last"], root=str(moved), batch_size=3)
     expected = evaluate_run(finished, accelerator, weights=["last"])
     assert result["weights"]["last"]["all"] == pytest.approx(expected["weights"]["last"]["all"])
-    for wrong, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"split": "dev"}, "no split 'dev'; this run has: test, train, validation"),
         ({"index": "hnsw"}, "index must be exact or faiss"),
         ({"weights": ["worst"]}, "no weights 'worst'"),
-    ):
+    )
+    for wrong, message in cases:
         with pytest.raises(ValueError, match=message):
             evaluate_run(finished, accelerator, **wrong)
 

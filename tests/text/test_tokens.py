@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,9 +117,10 @@ def test_a_tokenizer_without_fast_backend_is_cached_by_its_files(tokenizer, tmp_
         backend_tokenizer = None
         save_pretrained = tokenizer.save_pretrained
 
-    kept = list(tokens_module._tokenizer_content(Slow()))
+    slow: Any = Slow()
+    kept = list(tokens_module._tokenizer_content(slow))
     assert len(kept) > 2
-    assert kept == list(tokens_module._tokenizer_content(Slow()))
+    assert kept == list(tokens_module._tokenizer_content(slow))
 
 
 def test_no_texts_and_no_room(tokenizer, tmp_path):

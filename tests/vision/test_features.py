@@ -138,7 +138,7 @@ def test_the_cache_is_below_the_home_folder(squares_coco, tmp_path, monkeypatch)
 
 
 def test_a_cell_learns_and_repeats_itself(data):
-    prepared = probe_data(*data, CONFIG)
+    prepared = probe_data(data[0], data[1], CONFIG)
     assert prepared.averages == {"all": [0, 1, 2], "frequent": [0, 1]}
     before = torch.get_rng_state()
     rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
@@ -152,7 +152,7 @@ def test_a_cell_learns_and_repeats_itself(data):
 
 
 def test_a_mask_has_a_seed_of_its_own(data):
-    prepared = probe_data(*data, CONFIG)
+    prepared = probe_data(data[0], data[1], CONFIG)
     rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
     assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=3)
     assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=4)
@@ -163,7 +163,7 @@ def test_a_mask_has_a_seed_of_its_own(data):
 
 def test_hidden_and_test_labels_decide_nothing(data):
     """Changing every label that is hidden, and every test label, changes no validation figure."""
-    prepared = probe_data(*data, CONFIG)
+    prepared = probe_data(data[0], data[1], CONFIG)
     rows = probe_cell(prepared, BCE, CONFIG, 0.4, 1)
     hidden = keep_proportion(prepared.train_labels, 0.4, seed=1) == 0
     changed = prepared.train_labels.copy()
@@ -190,7 +190,11 @@ def test_numbers_that_move_with_the_epoch(data):
     large = LossConfig(name="large_loss", parameters={"rate": 0.0, "mode": "reject"})
     heads = Heads(4, labels, [0.1], Method(loss=large, per_epoch={"rate": 0.01}), 0)
     assert [heads.loss_parameters(epoch)["rate"] for epoch in (1, 2, 4)] == [0.0, 0.01, 0.03]
-    nnpu = {"prior": "known", "surrogate": "sigmoid", "unlabeled": "all"}
+    nnpu: dict[str, float | str | bool | None] = {
+        "prior": "known",
+        "surrogate": "sigmoid",
+        "unlabeled": "all",
+    }
     heads = Heads(4, labels, [0.1], Method(loss=LossConfig(name="nnpu", parameters=nnpu)), 0)
     torch.testing.assert_close(heads.loss_parameters(1)["prior"], torch.tensor([2 / 3, 0.5]))
 
@@ -215,17 +219,17 @@ def test_trained_and_listed_classes(data):
     config = ProbeConfig(
         learning_rates=[1e-2], epochs=[1], batch_size=32, trained="frequent", classes=["b"]
     )
-    prepared = probe_data(*data, config)
+    prepared = probe_data(data[0], data[1], config)
     assert prepared.train_labels.shape[1] == 2
     assert prepared.averages["listed"] == [1]
     config.classes = ["rare"]
     message = r"\['rare'\] are left out by probe.trained frequent, which takes the classes with at "
     message += "least 5 positives in train and in test; valid: a, b$"
     with pytest.raises(ValueError, match=message):
-        probe_data(*data, config)
+        probe_data(data[0], data[1], config)
     config.classes = ["c"]
     with pytest.raises(ValueError, match=r"\['c'\] are not among the 2 classes"):
-        probe_data(*data, config)
+        probe_data(data[0], data[1], config)
     config.trained, config.classes = "test", ["rare"]
     labels = data[1].labels.copy()
     labels[0, 2] = -1

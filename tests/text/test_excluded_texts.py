@@ -86,7 +86,7 @@ def test_the_loss_is_that_of_the_pairs_that_are_left(batch, case):
     documents, labels, positives, excluded = batch
     value = Objective(config)(documents, labels, positives, process_group=None, excluded=excluded)
     dense = [torch.from_numpy(matrix.toarray()) for matrix in (positives, excluded)]
-    expected = naive_loss(documents @ labels.T / 0.5 - 0.2, *dense, config)
+    expected = naive_loss(documents @ labels.T / 0.5 - 0.2, dense[0], dense[1], config)
     torch.testing.assert_close(value, expected)
     found, wanted = (torch.autograd.grad(v, (documents, labels)) for v in (value, expected))
     for own, other in zip(found, wanted, strict=True):
@@ -126,6 +126,7 @@ def test_a_step_leaves_excluded_pairs_out(
     value = task.training_step(task.model, batch, accelerator, 0)["loss"]
     source = task.corpus.source
     rows = task.corpus.train[batch]
+    assert source.excluded is not None
     excluded = source.excluded[rows].toarray()
     truth = source.positives[rows].toarray() & ~excluded
     labels = task._step_labels(batch, source.truth[rows], 0, 1)
@@ -137,13 +138,13 @@ def test_a_step_leaves_excluded_pairs_out(
             **(tokens := tokenize(own, task.tokenizer, max_length=16)).batch(np.arange(len(tokens)))
         )
         for encoder, own in (
-            (task.model.documents, [source.texts[row] for row in rows]),
-            (task.model.labels, [LABELS[label] for label in labels]),
+            (task.model.documents, [str(source.texts[row]) for row in rows]),
+            (task.model.labels, [str(LABELS[label]) for label in labels]),
         )
     ]
     scores = embeddings[0] @ embeddings[1].T / 0.05
     dense = [torch.from_numpy(matrix[:, labels]) for matrix in (truth, excluded)]
-    expected = naive_loss(scores, *dense, task.config.loss)
+    expected = naive_loss(scores, dense[0], dense[1], task.config.loss)
     assert value == pytest.approx(expected.item(), rel=1e-4)
 
 
