@@ -41,8 +41,8 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
 
     The log-odds of p are w0 + w1 z + w2 c + w3 z c, with z the score and c the log-odds of the
     class's known labels, both standardised; so rare classes have a slope of their own. A rate stays
-    only if it gains more than log(number of positives) in log-likelihood; else it is 0: labels
-    without errors give "nothing suspicious". The rates are those of all classes together, and an
+    only if it gains more than log(number of positives) / 2 in log-likelihood (BIC); else it is 0:
+    labels without errors give "nothing suspicious". The rates are those of all classes together, and an
     error is taken to be as likely for a label that is hard to see as for another.
 
     Args:
@@ -54,7 +54,7 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
         ValueError: unequal shapes, an invalid label, nan, no positive or no negative label.
 
     Source: the link with two asymptotes is the four-parameter logistic of item response theory
-    (Barton & Lord 1981); class-conditional noise as in Natarajan et al. 2013.
+    (Barton & Lord 1981); class-conditional noise as in Natarajan et al. 2013; Schwarz 1978.
     """
     scores, labels = np.asarray(scores, np.float64), validate(labels, "labels")
     if scores.shape != labels.shape:
@@ -94,7 +94,7 @@ def _choice(
     design: np.ndarray, present: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
     """Weights and rates: each rate that the labels speak for clearly, and no other."""
-    price = np.log(max(present.sum(), 2))
+    price = np.log(max(present.sum(), 2)) / 2
     best, least = None, np.inf
     for missed, invented in ((False, False), (True, False), (False, True), (True, True)):
         fitted, loss = _fit(design, present, weights, missed, invented)

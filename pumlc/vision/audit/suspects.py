@@ -63,17 +63,19 @@ def rank_part(
     labels, suspects = part.images.labels, {}
     for given, value in GIVEN.items():
         number = top
-        if number is None and wrong is None:
-            number = NOT_ESTIMATED
-        elif number is None:
-            worth = (labels == value) & (wrong >= WORTH_A_LOOK)
-            if decided is not None:
-                worth &= ~decided
-            number = min(LONGEST, int(worth.sum()))
+        if number is None:
+            candidates = labels == value if decided is None else (labels == value) & ~decided
+            number = _worth_a_look(wrong, candidates)
         suspects[given] = rank_suspects(
             probabilities, labels, given=given, top=number, decided=decided
         )
     return AuditedPart(part, probabilities, wrong, vectors, suspects)
+
+
+def _worth_a_look(wrong: np.ndarray | None, candidates: np.ndarray) -> int:
+    if wrong is None:
+        return NOT_ESTIMATED
+    return min(LONGEST, int((wrong[candidates] >= WORTH_A_LOOK).sum()))
 
 
 def suspicion_of(given: str, probabilities: Any) -> Any:
