@@ -42,8 +42,8 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
     The log-odds of p are w0 + w1 z + w2 c + w3 z c, with z the score and c the log-odds of the
     class's known labels, both standardised; so rare classes have a slope of their own. A rate stays
     only if it gains more than log(number of positives) / 2 in log-likelihood (BIC); else it is 0:
-    labels without errors give "nothing suspicious". The rates are those of all classes together, and an
-    error is taken to be as likely for a label that is hard to see as for another.
+    labels without errors give "nothing suspicious". The rates are those of all classes together,
+    and an error is taken to be as likely for a label that is hard to see as for another.
 
     Args:
         scores: [N, C], of models that have not seen the label. Comparable between classes.

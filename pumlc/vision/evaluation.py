@@ -15,6 +15,7 @@ from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE
 from pumlc.metrics import (
     average_precision,
+    expected_calibration_error,
     mean_average_precision,
     oracle_thresholds,
     precision_recall_f1,
@@ -215,6 +216,7 @@ def measure(
             rules[f"oracle {name}, fitted on these very labels"] = {"threshold": fitted}
     if len(class_names) > 3:
         rules["top 3"] = {"top_k": 3}
+    result["ECE"] = expected_calibration_error(probabilities, labels)
     result["decisions"] = {
         name: precision_recall_f1(probabilities, labels, **rule) for name, rule in rules.items()
     }
