@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pumlc.cli import console
 from pumlc.cli.options import (
@@ -48,6 +49,9 @@ class AuditOptions:
     decisions: Path | None = option(
         "decisions that are not asked again; default: LABELS.decisions.csv beside the label file"
     )
+    bad_pictures: Literal["error", "skip"] | None = option(
+        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
+    )
     top: int | None = option(
         "so many labels of each kind and part; default: with --folds as many as are worth a look, "
         "else 100"
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(AuditOptions, arguments, program="pumlc audit", about=__doc__ or "")
     at_least_one(options, "top", "batch_size")
     table, page = _places(options)
-    from pumlc.engine.loop import create_accelerator, end_processes
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.report import write_review
     from pumlc.vision.audit.gallery import review_of
     from pumlc.vision.audit.report import report
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             csv=options.csv,
             positive_list=options.positive_list,
             decisions=options.decisions,
+            bad_pictures=options.bad_pictures,
             progress=_show_progress,
         )
     if accelerator.is_main_process:

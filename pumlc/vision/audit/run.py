@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
@@ -19,6 +19,7 @@ from pumlc.vision.audit.decided import decided_labels
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
 from pumlc.vision.config import DataConfig, VisionConfig
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
@@ -40,12 +41,14 @@ class AuditResult:
             rates ``missed`` and ``invented`` of `pumlc.audit.noise_model.NoiseModel`.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         parts: the parts with their suspects.
+        bad_pictures: part -> image and reason of each picture that was skipped.
     """
 
     run: Path
     scored_by: dict[str, Any]
     figures: dict[str, dict[str, dict[str, float | int | None]]]
     parts: list[AuditedPart]
+    bad_pictures: dict[str, list[dict[str, str]]]
 
     @property
     def rows(self) -> list[list[Any]]:
@@ -54,7 +57,12 @@ class AuditResult:
 
     def summary(self) -> dict[str, Any]:
         """All but the rows, as plain JSON."""
-        return {"run": str(self.run), **self.scored_by, "parts": self.figures}
+        return {
+            "run": str(self.run),
+            **self.scored_by,
+            "parts": self.figures,
+            "bad_pictures": self.bad_pictures,
+        }
 
 
 def audit_run(
@@ -71,6 +79,7 @@ def audit_run(
     csv: str | None = None,
     positive_list: str | None = None,
     decisions: Path | None = None,
+    bad_pictures: Literal["error", "skip"] | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Rank the labels that a run's data contradict, each kind of label in a list of its own.
@@ -94,6 +103,7 @@ def audit_run(
         positive_list: another place of the list that the run was trained with, for split "train".
         decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
             again. By default that beside the label file, if there is one.
+        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
         progress: called while features are computed.
 
     Raises:
@@ -116,19 +126,23 @@ def audit_run(
         _check_folds(folds, split, weights, accelerator)
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
-    data = other_place(config.data, root, csv, positive_list=positive_list)
+    data = other_place(
+        config.data, root, csv, positive_list=positive_list, bad_pictures=bad_pictures
+    )
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
     if folds is not None and facts.get("starting_weights", random) == RANDOM:
         raise UserError(f"folds: {run_dir} started from random weights, which have no features")
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}
+    bad = [BadPictures(part.images) for part in parts]
     if folds is None:
-        scores = _scores_of_network(parts, predictor, accelerator, **sizes)
+        scores = _scores_of_network(parts, bad, predictor, accelerator, **sizes)
     else:
-        scores = _left_out_scores(parts, config, folds, progress, **sizes)
-    result = AuditResult(run_dir, scores.scored_by, {}, [])
-    for part, vectors, probabilities, wrong in zip(parts, *scores[:3], strict=True):
+        scores = _left_out_scores(parts, bad, config, folds, progress, **sizes)
+    named = {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
+    result = AuditResult(run_dir, scores.scored_by, {}, [], named)
+    for part, vectors, probabilities, wrong in zip(*scores[:4], strict=True):
         decided = decided_labels(part.images, decisions)
         audited = rank_part(part, probabilities, vectors, wrong=wrong, top=top, decided=decided)
         result.parts.append(audited)
@@ -154,8 +168,9 @@ def _check_folds(folds: int, split: str, weights: str | None, accelerator: Accel
 
 
 class _Scores(NamedTuple):
-    """Of each part: what looks alike, the probabilities, the estimated shares of errors."""
+    """Of each part: what could be read, what looks alike, probabilities, the shares of errors."""
 
+    parts: list[Part]
     vectors: list[np.ndarray]
     probabilities: list[np.ndarray]
     wrong: Sequence[np.ndarray | None]
@@ -164,6 +179,7 @@ class _Scores(NamedTuple):
 
 def _scores_of_network(
     parts: Sequence[Part],
+    bad: Sequence[BadPictures],
     predictor: VisionPredictor,
     accelerator: Accelerator,
     *,
@@ -172,14 +188,19 @@ def _scores_of_network(
 ) -> _Scores:
     """Those of the run's network, which has been trained on some of the labels."""
     sizes = {"batch_size": batch_size, "workers": workers}
-    logits = [score_images(predictor.model, part.images, accelerator, **sizes) for part in parts]
-    probabilities = [probabilities_of(each) for each in logits]
-    # the network's own view of what looks alike
-    return _Scores(logits, probabilities, [None] * len(parts), {"weights": predictor.weights})
+    logits = [
+        score_images(predictor.model, part.images, accelerator, **sizes, bad=each)[each.rest()]
+        for part, each in zip(parts, bad, strict=True)
+    ]
+    probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
+    scored_by = {"weights": predictor.weights}
+    # the logits are the network's own view of what looks alike
+    return _Scores(_readable(parts, bad), logits, probabilities, wrong, scored_by)
 
 
 def _left_out_scores(
     parts: Sequence[Part],
+    bad: Sequence[BadPictures],
     config: VisionConfig,
     folds: int,
     progress: Progress | None,
@@ -192,29 +213,36 @@ def _left_out_scores(
     In a class with known positives alone unknown counts as negative: nothing else would tell its
     pictures apart.
     """
+    sizes = {"batch_size": batch_size, "workers": workers}
+    features = _features(parts, bad, config, progress, **sizes)
+    parts = _readable(parts, bad)
     labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
     for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
         if not (labels == sign).any():
             raise UserError(f"folds: without a label that is {name} heads have nothing to learn")
-    features = _features(parts, config, progress, batch_size=batch_size, workers=workers)
     model = fit_noise_model(left_out_scores(np.concatenate(features), labels), labels)
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     scored_by: dict[str, Any] = {"folds": folds, "heads": "least squares"}
     scored_by |= {"missed": model.missed, "invented": model.invented}
     return _Scores(
-        features, np.split(model.probabilities, ends), np.split(model.wrong, ends), scored_by
+        parts, features, np.split(model.probabilities, ends), np.split(model.wrong, ends), scored_by
     )
+
+
+def _readable(parts: Sequence[Part], bad: Sequence[BadPictures]) -> list[Part]:
+    return [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
 
 
 def _features(
     parts: Sequence[Part],
+    bad: Sequence[BadPictures],
     config: VisionConfig,
     progress: Progress | None,
     *,
     batch_size: int,
     workers: int,
 ) -> list[np.ndarray]:
-    """Pooled features of each part, by the network that the run started from."""
+    """Pooled features of what can be read, by the network that the run started from."""
     network = frozen_network(config.data, config.model)
     return [
         pooled_features(
@@ -223,6 +251,7 @@ def _features(
             batch_size=batch_size,
             workers=workers,
             progress=None if progress is None else partial(progress, part.name),
-        )
-        for part in parts
+            bad=each,
+        )[each.rest()]
+        for part, each in zip(parts, bad, strict=True)
     ]
