@@ -14,6 +14,7 @@ from pumlc.audit.corrections import write_corrections
 from pumlc.cli.correct import main
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.audit.corrected_csv import correct_csv
+from pumlc.vision.data.label_file import read_labels
 from pumlc.vision.data.readers.csv_file import read_csv
 
 HEADER = ["image", "class", "given", "corrected"]
@@ -195,3 +196,28 @@ def test_corrections_of_another_file_are_refused(two_people):
         main([str(file), str(said), "--out", str(folder / "new.csv")])
     with pytest.raises(ValueError, match="is the label file itself"):
         main([str(file), str(said), "--out", str(file)])
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+    "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}],
+}
+
+
+def test_a_file_of_another_format_is_corrected_in_its_format(tmp_path, capsys):
+    file, new = tmp_path / "labels.json", tmp_path / "new.json"
+    file.write_text(json.dumps(COCO))
+    rows = [["a.jpg", "dog", "absent", "present"], ["a.jpg", "cat", "present", "absent"]]
+    said = write_rows(tmp_path / "c.csv", [*rows, ["b.jpg", "dog", "absent", "absent"]])
+    main([str(file), str(said), "--out", str(new)])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (result["changed"], result["confirmed"]) == (2, 1)
+    before, after = (read_labels(path).labels for path in (file, new))
+    np.testing.assert_array_equal(before, [[1, -1], [-1, -1]])
+    np.testing.assert_array_equal(after, [[-1, 1], [-1, -1]])
+    write_rows(said, [["b.jpg", "dog", "absent", "unknown"]])
+    with pytest.raises(ValueError, match=r"coco cannot hold unknown labels.* a format that can: "):
+        main([str(file), str(said), "--out", str(tmp_path / "newer.json")])
+    with pytest.raises(ValueError, match=r"--unlisted is for CSV files"):
+        main([str(file), str(said), "--out", str(new), "--unlisted", "unknown"])

@@ -52,6 +52,60 @@ class Combined(NamedTuple):
     contradictions: list[list[Correction]]
 
 
+class Applied(NamedTuple):
+    """What became of corrections of a label file.
+
+    Attributes:
+        changed: those that change a label.
+        confirmed: those that the file agrees with already.
+        overtaken: those about a label that is neither what the person saw nor what they said: the
+            file was corrected otherwise since. The file keeps its label.
+        missing: those about a picture or class that the file does not have.
+    """
+
+    changed: list[Correction]
+    confirmed: list[Correction]
+    overtaken: list[Correction]
+    missing: list[Correction]
+
+    @staticmethod
+    def nothing() -> "Applied":
+        """Before the first correction."""
+        return Applied([], [], [], [])
+
+    def judge(self, correction: Correction, state: str | None) -> bool:
+        """Note a correction of a label that has a state; whether the label is to be changed.
+
+        Args:
+            correction: what a person said.
+            state: what the file says now; None: it has no such label.
+        """
+        if state is None:
+            self.missing.append(correction)
+        elif state == correction.corrected:
+            self.confirmed.append(correction)
+        elif state in (correction.given, "unknown", "uncertain"):
+            self.changed.append(correction)
+            return True
+        else:
+            self.overtaken.append(correction)
+        return False
+
+    def require_some(self, labels: Path, images: Iterable[str]) -> None:
+        """Refuse corrections of another file.
+
+        Raises:
+            UserError: no correction is about a label of this one.
+        """
+        if self.missing and not (self.changed or self.confirmed or self.overtaken):
+            first = self.missing[0]
+            raise UserError(
+                f"{first.place}: no correction is about a picture and class of {labels}; the first "
+                f"is {first.class_name!r} of {first.image!r}; "
+                f"{closest(first.image, list(images)[:1000])}"
+            )
+
+
 def read_corrections(paths: Iterable[Path | str]) -> list[Correction]:
     """All decisions of all files, in their order.
 

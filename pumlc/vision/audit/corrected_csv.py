@@ -4,32 +4,16 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from pumlc.audit import Correction
-from pumlc.errors import UserError, closest
+from pumlc.audit.corrections import Applied, Correction
+from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells
 
 Unlisted = Literal["unknown", "negative"]
+_LONG_FORM = {"split", "image", "labels", "negatives"}
 _WIDE = {"present": "1", "absent": "-1", "unknown": "0"}
 _WIDE_TWO_STATES = {"present": "1", "absent": "0"}
-
-
-class Applied(NamedTuple):
-    """What `correct_csv` did.
-
-    Attributes:
-        changed: corrections that changed a label.
-        confirmed: those that the file agreed with already.
-        overtaken: those about a label that is neither what the person saw nor what they said: the
-            file was corrected otherwise since. The file keeps its label.
-        missing: those about a picture or class that the file does not have.
-    """
-
-    changed: list[Correction]
-    confirmed: list[Correction]
-    overtaken: list[Correction]
-    missing: list[Correction]
 
 
 @dataclass(frozen=True)
@@ -39,7 +23,16 @@ class _Form:
     header: list[str]
     state: Callable[[list[str], str], str]
     put: Callable[[list[str], str, str], None]
-    classes: set[str] | None
+    classes: set[str]
+
+
+def is_own_csv(labels: Path) -> bool:
+    """Whether a file has one of the two forms that `correct_csv` keeps cell by cell."""
+    if labels.suffix.lower() != ".csv" or not labels.is_file():
+        return False
+    header = {name.strip() for name in next(read_cells(labels), (1, []))[1]}
+    own = {"split", "image"} <= header
+    return own and ("labels" not in header or header <= _LONG_FORM)
 
 
 def correct_csv(
@@ -73,7 +66,7 @@ def correct_csv(
     by_image: dict[str, list[Correction]] = {}
     for correction in corrections:
         by_image.setdefault(correction.image, []).append(correction)
-    applied = Applied([], [], [], [])
+    applied = Applied.nothing()
     rows = []
     for line, row in lines[1:]:
         if len(row) != len(header):
@@ -84,7 +77,7 @@ def correct_csv(
         rows.append(row)
     for left in by_image.values():
         applied.missing.extend(left)
-    _require_some(labels, corrections, applied, (row[header.index("image")] for row in rows))
+    applied.require_some(labels, (row[header.index("image")] for row in rows))
     _write(out, form.header, rows)
     return applied
 
@@ -105,7 +98,7 @@ def _meaning_of_silence(
     seen: dict[str, Correction] = {}
     for correction in corrections:
         row, name = row_of.get(correction.image), correction.class_name
-        if row is None or (form.classes is not None and name not in form.classes):
+        if row is None or name not in form.classes:
             continue
         if correction.given in ("absent", "unknown") and form.state(row, name) == "unknown":
             seen.setdefault(correction.given, correction)
@@ -119,18 +112,10 @@ def _meaning_of_silence(
 
 
 def _apply(correction: Correction, row: list[str], form: _Form, applied: Applied) -> None:
-    name, said = correction.class_name, correction.corrected
-    if form.classes is not None and name not in form.classes:
-        applied.missing.append(correction)
-        return
-    state = form.state(row, name)
-    if state == said:
-        applied.confirmed.append(correction)
-    elif state in (correction.given, "unknown"):
-        form.put(row, name, said)
-        applied.changed.append(correction)
-    else:
-        applied.overtaken.append(correction)
+    name = correction.class_name
+    state = form.state(row, name) if name in form.classes else None
+    if applied.judge(correction, state):
+        form.put(row, name, correction.corrected)
 
 
 def _long(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: Unlisted) -> _Form:
@@ -200,17 +185,6 @@ def _refuse_unsayable(
                 "file with one column a class (1 present, -1 absent, 0 unknown), or list what is "
                 "absent in a column 'negatives', and leave data.unlisted out"
             )
-
-
-def _require_some(
-    labels: Path, corrections: Sequence[Correction], applied: Applied, images: Iterable[str]
-) -> None:
-    if corrections and len(applied.missing) == len(corrections):
-        first = corrections[0]
-        raise UserError(
-            f"{first.place}: no correction is about a picture and class of {labels}; the first is "
-            f"{first.class_name!r} of {first.image!r}; {closest(first.image, list(images)[:1000])}"
-        )
 
 
 def _write(out: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
