@@ -4,8 +4,8 @@ pumlc correct labels.csv corrections.csv --out labels2.csv
 pumlc correct labels.csv anna.csv ben.csv --out labels2.csv
 
 LABELS is a label file of any format that pumlc inspect understands. CORRECTIONS are files that the
-page of pumlc audit gives: image, class, given, corrected. NEW has the format of LABELS; train on it.
-Beside it lies NEW.decisions.csv with all decisions so far: audits of NEW read it and do not ask
+page of pumlc audit gives: image, class, given, corrected. NEW has the format of LABELS; train on
+it. Beside it lies NEW.decisions.csv with all decisions so far: audits of NEW read it and do not ask
 again. Labels on which two people disagree are listed and stay as they are. Where the output is no
 terminal, or with --json, the last line is one JSON object.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from pumlc.audit.corrections import Applied, Correction
 from pumlc.vision.data.convert import write_table
@@ -37,8 +38,8 @@ def correct_table(
     refuse(table.source, table.problems)
     applied = _judged(table, corrections)
     applied.require_some(labels, table.paths)
-    said: dict[str, State] = {state: state for state in STATES}
-    changed = [(c.image, c.class_name, said[c.corrected]) for c in applied.changed]
+    # a decision is one of three states
+    changed = ((c.image, c.class_name, cast(State, c.corrected)) for c in applied.changed)
     write_table(table.replace_states(changed), out, table.format)
     return applied
 
