@@ -38,8 +38,9 @@ def correct_table(
     refuse(table.source, table.problems)
     applied = _judged(table, corrections)
     applied.require_some(labels, table.paths)
-    # a decision is one of three states
-    changed = ((c.image, c.class_name, cast(State, c.corrected)) for c in applied.changed)
+    changed: list[tuple[str, str, State]] = [
+        (c.image, c.class_name, cast(State, c.corrected)) for c in applied.changed
+    ]
     write_table(table.replace_states(changed), out, table.format)
     return applied
 
