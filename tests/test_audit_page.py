@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pumlc.audit import STATES, rank_suspects
+from pumlc.cli.report import main as report
 from pumlc.vision.audit import gallery
 from pumlc.vision.audit.gallery import review_of
 from pumlc.vision.audit.parts import Part
@@ -138,3 +139,19 @@ def test_pictures_for_comparison_are_no_more_than_said(squares_coco, monkeypatch
     for suspect in review.suspects:
         for place in suspect.similar:
             assert suspect.column in review.items[place].present
+
+
+def test_a_report_of_the_run_and_its_audit(run, tool, tmp_path, capsys):
+    tool("audit").main([str(run), "--top", "3", "--out", str(tmp_path / "audit")])
+    out = tmp_path / "report.html"
+    report([str(run), str(tmp_path / "audit"), "--out", str(out)])
+    assert str(out) in capsys.readouterr().out
+    text = out.read_text()
+    tool("evaluate").main([str(run), "--json"])
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    expected = result["weights"][result["preferred"]]
+    assert f"<td>{expected['mAP']['sklearn']:.2f}</td><td>{expected['ECE']:.2f}</td>" in text
+    for name in ("red", "green", "blue", "Suspects of", "model.backbone"):
+        assert name in text
+    with pytest.raises(ValueError, match=r"nothing to report: it has neither run.json"):
+        report([str(tmp_path), "--out", str(out)])

@@ -20,7 +20,7 @@ ALLOWED = {
     "labels": ({"errors", "files"}, NUMERIC),
     "metrics": ({"labels", "errors"}, NUMERIC),
     "audit": ({"estimators", "labels", "metrics", "errors", "files"}, NUMERIC),
-    "report": ({"errors", "files"}, {"jinja2", "numpy", "PIL"}),
+    "report": ({"errors", "files", "labels", "metrics"}, {"jinja2", "markupsafe", "numpy", "PIL"}),
     "estimators": ({"labels", "metrics", "errors", "files"}, NUMERIC),
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),

@@ -34,7 +34,16 @@ from pumlc.vision.scoring import (
     score_images,
 )
 
-__all__ = ["DEFINITIONS", "OPTIONS", "evaluate_run", "measure", "other_place", "report"]
+__all__ = [
+    "DEFINITIONS",
+    "OPTIONS",
+    "evaluate_run",
+    "measure",
+    "measured_labels",
+    "other_place",
+    "report",
+    "split_of_run",
+]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
@@ -117,8 +126,8 @@ def evaluate_run(
             data = other_place(
                 predictor.config.data, root, csv, unlisted, positive_list, bad_pictures
             )
-            images = _images(data, split, predictor)
-            refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
+            images = split_of_run(data, split, predictor)
+            refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
         logits = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
@@ -133,20 +142,20 @@ def evaluate_run(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
-        labels, _ = _measured_labels(images, split)
+        labels, _ = measured_labels(images, split)
         entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
 
 
-def _measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
+def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
     """The labels that a split is measured by, and in how many classes unknown became negative."""
     return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
 
 
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
     """What a result says of the pictures that it is over."""
-    labels, changed = _measured_labels(images, split)
+    labels, changed = measured_labels(images, split)
     return {
         "source": images.source,
         "N": len(images),
@@ -169,7 +178,12 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+    """A split of a run's data; "validation": what the run held out, if it is still the same.
+
+    Raises:
+        UserError: it is not, there is no such split, or its classes are others than the run's.
+    """
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
     skipped = read_bad_rows(predictor.run.path)
