@@ -11,6 +11,7 @@ from pumlc.metrics.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
+from pumlc.metrics.guarantees import positives_needed, recall_thresholds
 from pumlc.metrics.multilabel import (
     average_precision,
     mean_average_precision,
@@ -41,9 +42,11 @@ __all__ = [
     "ndcg_at_k",
     "num_averaged_classes",
     "oracle_thresholds",
+    "positives_needed",
     "precision_at_k",
     "precision_recall_f1",
     "propensity_precision_at_k",
     "recall_at_k",
+    "recall_thresholds",
     "reliability_curve",
 ]
