@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pumlc.audit import STATES, rank_suspects
+from pumlc.cli.predict import main as predict
 from pumlc.cli.report import main as report
 from pumlc.vision.audit import gallery
 from pumlc.vision.audit.gallery import review_of
@@ -155,3 +156,24 @@ def test_a_report_of_the_run_and_its_audit(run, tool, tmp_path, capsys):
         assert name in text
     with pytest.raises(ValueError, match=r"nothing to report: it has neither run.json"):
         report([str(tmp_path), "--out", str(out)])
+
+
+def test_predictions_that_promise_a_recall(run, squares_coco, tmp_path, capsys):
+    pictures = str(squares_coco / "train")
+    out = tmp_path / "p.csv"
+    promise = ["--recall", "0.5", "--confidence", "0.9"]  # takes 4 known positives
+    predict([str(run), pictures, "--out", str(out), *promise])
+    said = capsys.readouterr().err
+    assert "finds 0.5 of the true tags with confidence 0.9, for 3 of 3 classes" in said
+    truth = read_coco(squares_coco, "train", name="coco")
+    rows = {(row["path"], row["label"]): row["present"] for row in rows_of(out)}
+    for column, name in enumerate(truth.classes):
+        present = np.flatnonzero(truth.labels[:, column] == 1)
+        found = [rows[str(truth.path(int(row))), name] == "1" for row in present]
+        assert np.mean(found) > 0.4
+    with pytest.raises(ValueError, match=r"recall 0.99 with confidence 0.95 takes 299 known"):
+        predict([str(run), pictures, "--recall", "0.99"])
+    with pytest.raises(ValueError, match="--recall must be between 0 and 1, got 90"):
+        predict([str(run), pictures, "--recall", "90"])
+    with pytest.raises(ValueError, match="leave --threshold out"):
+        predict([str(run), pictures, "--recall", "0.9", "--threshold", "0.5"])
