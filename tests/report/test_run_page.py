@@ -140,3 +140,28 @@ def test_files_of_a_run_and_an_audit(tmp_path):
     file.write_text("a,b\n")
     with pytest.raises(ValueError, match="no column 'part'"):
         read_suspects(file)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_readable_by_everyone_and_without_a_complaint(browser, tmp_path, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    file = tmp_path / "report.html"
+    names = ("class", "given", "part", "rank", "suspicion", "wrong")
+    suspects = {"audit": [{"image": "x" * 300, **dict.fromkeys(names, "1")}]}
+    runs = [run_of("runs/a"), run_of("runs/b")]
+    write_report(file, runs, command="pumlc report", split="test", suspects=suspects)
+    complaints = []
+    for bypass in (False, True):  # the second time for axe, whose script the page forbids
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=bypass
+        )
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        if bypass:
+            found = axe.Axe().run(page).response["violations"]
+            assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+        context.close()
+    assert complaints == []
