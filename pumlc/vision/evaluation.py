@@ -15,6 +15,7 @@ from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE
 from pumlc.metrics import (
     average_precision,
+    expected_calibration_error,
     mean_average_precision,
     oracle_thresholds,
     precision_recall_f1,
@@ -39,9 +40,11 @@ __all__ = [
     "OPTIONS",
     "evaluate_run",
     "measure",
+    "measured_labels",
     "other_place",
     "refuse_unfit_test",
     "report",
+    "split_of_run",
 ]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
@@ -136,8 +139,8 @@ def evaluate_run(
                 bad_pictures,
                 labels=labels,
             )
-            images = _images(data, split, predictor)
-            refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
+            images = split_of_run(data, split, predictor)
+            refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
         logits = _logits(predictor, images, accelerator, batch_size, workers, bad)
         if not results["weights"]:
@@ -150,7 +153,7 @@ def evaluate_run(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
-        truth, _ = _measured_labels(images, split)
+        truth, _ = measured_labels(images, split)
         entry = measure(logits, truth, images.classes, predictor, classes, oracle=oracle)
         entry["global_threshold_in"] = list(predictor.global_in)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
@@ -183,14 +186,14 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
     refuse_one_sided(test, test.labels, "test", data.name)
 
 
-def _measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
+def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
     """The labels that a split is measured by, and in how many classes unknown became negative."""
     return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
 
 
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
     """What a result says of the pictures that it is over."""
-    labels, changed = _measured_labels(images, split)
+    labels, changed = measured_labels(images, split)
     return {
         "source": images.source,
         "N": len(images),
@@ -213,7 +216,12 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+    """A split of a run's data; "validation": what the run held out, if it is still the same.
+
+    Raises:
+        UserError: it is not, there is no such split, or its classes are others than the run's.
+    """
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
     skipped = read_bad_rows(predictor.run.path)
@@ -309,6 +317,7 @@ def measure(
             rules[f"oracle {name}, fitted on these very labels"] = {"threshold": fitted}
     if len(class_names) > 3:
         rules["top 3"] = {"top_k": 3}
+    result["ECE"] = expected_calibration_error(probabilities, labels)
     result["decisions"] = {
         name: precision_recall_f1(probabilities, labels, **rule) for name, rule in rules.items()
     }
