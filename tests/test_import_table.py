@@ -25,7 +25,7 @@ ALLOWED = {
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
     "sweep": ({"errors", "files", "tables"}, None),
-    "vision": (GROUND | {"engine", "losses", "recipes", "sweep"}, None),
+    "vision": (GROUND | {"engine", "estimators", "losses", "recipes", "sweep"}, None),
     "text": (GROUND | {"engine", "losses"}, None),
     "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),

@@ -158,8 +158,8 @@ def test_summary_and_table():
         for seed, value in enumerate((1.0, 3.0))
     ] + [{"method": "b", "proportion": 1.0, "all": 5.0, "seed": 0}]
     found = summary(rows, "all")
-    assert found["a"][0.1] == (2.0, pytest.approx(math.sqrt(2)), 2)
-    assert math.isnan(found["b"][1.0][1])
+    assert found["a"]["10 %"] == (2.0, pytest.approx(math.sqrt(2)), 2)
+    assert math.isnan(found["b"]["100 %"][1])
     lines = markdown(rows, "all").splitlines()
     assert lines[0].split("|")[1:4] == [" method ", " 10 %       ", " 100 % "]
     assert "2.0 +- 1.4" in lines[2]

@@ -20,7 +20,7 @@ RANDOM = np.random.RandomState(0)
 LABELS = np.where(RANDOM.rand(300, 5) < 0.3, 1, -1).astype(np.int8)
 VISIBILITY = RANDOM.rand(300, 5)
 RATES = {"rate": 0.3}
-KINDS: dict[Any, tuple[dict[str, float], Callable[[], np.ndarray]]] = {
+KINDS: dict[Any, tuple[dict[str, Any], Callable[[], np.ndarray]]] = {
     "flip": (
         {"false_negative": 0.3, "false_positive": 0.1},
         lambda: protocols.flip(LABELS, false_negative=0.3, false_positive=0.1, seed=3),

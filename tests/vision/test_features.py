@@ -1,5 +1,6 @@
 """Frozen features and the heads trained on them."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pumlc.vision.frozen.features import (
     pooled_features,
 )
 from pumlc.vision.frozen.heads import Heads
-from pumlc.vision.frozen.probe import probe_cell, probe_data
+from pumlc.vision.frozen.probe import ProbeData, probe_cell, probe_data
 from pumlc.vision.models.classifier import create_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
@@ -137,49 +138,49 @@ def test_the_cache_is_below_the_home_folder(squares_coco, tmp_path, monkeypatch)
     assert len(list((tmp_path / "of" / "features").glob("coco_test_*.npy"))) == 1
 
 
+def known(data: ProbeData, proportion: float, seed: int) -> np.ndarray:
+    return keep_proportion(data.train_labels, proportion, seed=seed)
+
+
 def test_a_cell_learns_and_repeats_itself(data):
     prepared = probe_data(data[0], data[1], CONFIG)
     assert prepared.averages == {"all": [0, 1, 2], "frequent": [0, 1]}
     before = torch.get_rng_state()
-    rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
     assert torch.equal(before, torch.get_rng_state())
     assert {(row["learning_rate"], row["epochs"]) for row in rows} == {
         (rate, epochs) for rate in (1e-2, 1e-1) for epochs in (5, 20)
     }
     assert max(row["frequent"] for row in rows) > 85
-    assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3)
-    assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 4)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows != probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 4), 4)
 
 
 def test_a_mask_has_a_seed_of_its_own(data):
     prepared = probe_data(data[0], data[1], CONFIG)
-    rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
-    assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=3)
-    assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=4)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows != probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 4), 3)
     # with complete labels there is nothing for the mask to decide
-    rows = probe_cell(prepared, BCE, CONFIG, 1.0, 3)
-    assert rows == probe_cell(prepared, BCE, CONFIG, 1.0, 3, mask_seed=4)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 1.0, 3), 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 1.0, 4), 3)
 
 
 def test_hidden_and_test_labels_decide_nothing(data):
     """Changing every label that is hidden, and every test label, changes no validation figure."""
     prepared = probe_data(data[0], data[1], CONFIG)
-    rows = probe_cell(prepared, BCE, CONFIG, 0.4, 1)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.4, 1), 1)
     hidden = keep_proportion(prepared.train_labels, 0.4, seed=1) == 0
     changed = prepared.train_labels.copy()
     changed[hidden] *= -1
-    other = type(prepared)(
-        prepared.train, changed, prepared.test, -prepared.test_labels, prepared.averages
-    )
-    again = probe_cell(other, BCE, CONFIG, 0.4, 1)
+    other = dataclasses.replace(prepared, train_labels=changed, test_labels=-prepared.test_labels)
+    again = probe_cell(other, BCE, CONFIG, known(other, 0.4, 1), 1)
     assert [row["validation"] for row in again] == [row["validation"] for row in rows]
     assert [row["all"] for row in again] != [row["all"] for row in rows]
     visible = prepared.train_labels.copy()
     visible[~hidden] *= -1
-    other = type(prepared)(
-        prepared.train, visible, prepared.test, prepared.test_labels, prepared.averages
-    )
-    assert probe_cell(other, BCE, CONFIG, 0.4, 1) != rows
+    other = dataclasses.replace(prepared, train_labels=visible)
+    assert probe_cell(other, BCE, CONFIG, known(other, 0.4, 1), 1) != rows
 
 
 def test_numbers_that_move_with_the_epoch(data):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
-from pumlc.labels import POSITIVE, keep_proportion
+from pumlc.labels import POSITIVE
 from pumlc.metrics import average_precision
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
@@ -26,10 +26,11 @@ class ProbeData:
 
     Attributes:
         train: standardised features [N, D] of the training split.
-        train_labels: [N, C] complete labels; a cell hides its part of them itself.
+        train_labels: [N, C] complete labels; a cell hides or flips its part of them itself.
         test: features [M, D] of the test split, standardised by the training split.
         test_labels: [M, C].
         averages: name of an average -> the columns it is over.
+        classes: names of the columns.
     """
 
     train: Tensor
@@ -37,12 +38,13 @@ class ProbeData:
     test: Tensor
     test_labels: np.ndarray
     averages: dict[str, list[int]]
+    classes: list[str]
 
     def save(self, file: Path) -> None:
         """Write a file that `load` maps into memory."""
         content = {name: torch.as_tensor(getattr(self, name)) for name in _MATRICES}
         with complete_file(file, binary=True) as stream:
-            torch.save({**content, "averages": self.averages}, stream)
+            torch.save({**content, "averages": self.averages, "classes": self.classes}, stream)
 
     @staticmethod
     def load(file: Path) -> "ProbeData":
@@ -89,6 +91,7 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
         standardised(test.features),
         test.labels[:, columns],
         averages,
+        names,
     )
 
 
@@ -113,15 +116,13 @@ def probe_cell(
     data: ProbeData,
     method: Method,
     config: ProbeConfig,
-    proportion: float,
+    observed: np.ndarray,
     seed: int,
-    *,
-    mask_seed: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Train on the known labels of one mask; a row for every learning rate and number of epochs.
+    """Train on the labels that are left; a row for every learning rate and number of epochs.
 
     ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
-    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    the listed classes alone), the other columns are on the test split, in percent. Neither complete
     labels nor those of the test split decide anything here; but with ``trained`` "test" or
     "frequent" `probe_data` has taken the classes by them.
 
@@ -129,13 +130,11 @@ def probe_cell(
         data: features and complete labels.
         method: the loss.
         config: how heads are trained.
-        proportion: the part of the training labels that is known.
-        seed: decides mask (HCP protocol), held-out part, order and mixtures.
-        mask_seed: decides the mask in the place of ``seed``, which then decides the rest; None:
-            ``seed`` decides both.
+        observed: what is left of the training labels, [N, C].
+        seed: decides held-out part, order and mixtures.
     """
     rows = []
-    for epoch, trained in trained_heads(data, method, config, proportion, seed, mask_seed):
+    for epoch, trained in trained_heads(data, method, config, observed, seed):
         of_rates = zip(
             config.learning_rates,
             trained.heads.logits(data.train[trained.held_out]),
@@ -144,7 +143,7 @@ def probe_cell(
         )
         for rate, validation_logits, test_logits in of_rates:
             row = {"learning_rate": rate, "epochs": epoch}
-            known = average_precision(validation_logits, trained.observed[trained.held_out])
+            known = average_precision(validation_logits, observed[trained.held_out])
             row["validation"] = _mean_percent(known)
             if "listed" in data.averages:
                 row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
@@ -160,12 +159,10 @@ class Trained(NamedTuple):
 
     Attributes:
         heads: one for each learning rate.
-        observed: the labels that were known, [N, C].
         held_out: the rows that were not trained on.
     """
 
     heads: Heads
-    observed: np.ndarray
     held_out: np.ndarray
 
 
@@ -173,13 +170,10 @@ def trained_heads(
     data: ProbeData,
     method: Method,
     config: ProbeConfig,
-    proportion: float,
+    observed: np.ndarray,
     seed: int,
-    mask_seed: int | None = None,
 ) -> Iterator[tuple[int, Trained]]:
     """Train as `probe_cell` does; each number of epochs of the config with the heads after it."""
-    mask_seed = seed if mask_seed is None else mask_seed
-    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
     order = np.random.RandomState(seed).permutation(len(observed))
     num_held_out = round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
@@ -188,7 +182,7 @@ def trained_heads(
     for epoch in range(1, max(config.epochs) + 1):
         heads.train_epoch(data.train[fitted], config.batch_size, epoch)
         if epoch in config.epochs:
-            yield epoch, Trained(heads, observed, held_out)
+            yield epoch, Trained(heads, held_out)
 
 
 def _mean_percent(values: np.ndarray) -> float | None:
