@@ -1,6 +1,7 @@
 """From a picture on disk to the tensor a backbone takes."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -109,30 +110,30 @@ def training_transform(
 
     ``multi-scale-crop`` is the published one: squash to 8/7 of the size S (512 at 448), crop a
     random square of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
-    of the time.
+    of the time. Of a size that is no square, both sides are taken in these proportions.
 
     Args:
         data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
         augmentation: which of the three.
     """
-    size = data_config["input_size"][-1]
+    size = data_config["input_size"][-2:]
     if augmentation == "none":
         return evaluation_transform(data_config)
     steps: list[Any] = [_resize(size), A.HorizontalFlip(p=0.5)]
     if augmentation == "multi-scale-crop":
-        sides = [round(size * sevenths / 7) for sevenths in (8, 7, 6, 5, 4)]
-        crops = A.OneOf([A.RandomCrop(side, side) for side in sides], p=1.0)
-        steps = [_resize(sides[0]), crops, *steps]
+        sizes = [[round(side * sevenths / 7) for side in size] for sevenths in (8, 7, 6, 5, 4)]
+        crops = A.OneOf([A.RandomCrop(*each) for each in sizes], p=1.0)
+        steps = [_resize(sizes[0]), crops, *steps]
     return A.Compose([*steps, *_to_tensor(data_config)])
 
 
 def evaluation_transform(data_config: dict[str, Any]) -> A.Compose:
     """Size (squashed to a square, as published) and normalisation, nothing random."""
-    return A.Compose([_resize(data_config["input_size"][-1]), *_to_tensor(data_config)])
+    return A.Compose([_resize(data_config["input_size"][-2:]), *_to_tensor(data_config)])
 
 
-def _resize(size: int) -> A.Resize:
-    return A.Resize(size, size, area_for_downscale="image")
+def _resize(size: Sequence[int]) -> A.Resize:
+    return A.Resize(*size, area_for_downscale="image")
 
 
 def _to_tensor(data_config: dict[str, Any]) -> list[Any]:
