@@ -5,5 +5,12 @@
 
 from pumlc.estimators.classifier import PartialLabelClassifier
 from pumlc.estimators.least_squares import PENALTIES, LeastSquares, fit_least_squares
+from pumlc.estimators.moved import fit_moved_positives
 
-__all__ = ["PENALTIES", "LeastSquares", "PartialLabelClassifier", "fit_least_squares"]
+__all__ = [
+    "PENALTIES",
+    "LeastSquares",
+    "PartialLabelClassifier",
+    "fit_least_squares",
+    "fit_moved_positives",
+]

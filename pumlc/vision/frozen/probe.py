@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.estimators import fit_moved_positives
 from pumlc.files import complete_file
-from pumlc.labels import POSITIVE
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
@@ -133,25 +134,56 @@ def probe_cell(
         observed: what is left of the training labels, [N, C].
         seed: decides held-out part, order and mixtures.
     """
+    if method.heads == "closed-form":
+        return [_closed_form_row(data, method, observed)]
     rows = []
-    for epoch, trained in trained_heads(data, method, config, observed, seed):
-        of_rates = zip(
-            config.learning_rates,
+    parts = [trained_heads(data, method, config, observed, seed)]
+    if config.refit:
+        parts.append(trained_heads(data, method, config, observed, seed, all_rows=True))
+    for moments in zip(*parts, strict=True):
+        (epoch, trained), (_, final) = moments[0], moments[-1]
+        validation_labels = observed[trained.held_out]
+        candidates = zip(
+            trained.heads.candidates,
             trained.heads.logits(data.train[trained.held_out]),
-            trained.heads.logits(data.test),
+            final.heads.logits(data.test),
             strict=True,
         )
-        for rate, validation_logits, test_logits in of_rates:
-            row = {"learning_rate": rate, "epochs": epoch}
-            known = average_precision(validation_logits, observed[trained.held_out])
-            row["validation"] = _mean_percent(known)
-            if "listed" in data.averages:
-                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
-            each = average_precision(test_logits, data.test_labels)
-            for name, columns in data.averages.items():
-                row[name] = _mean_percent(each[columns])
-            rows.append(row)
+        for (rate, decay), validation_logits, test_logits in candidates:
+            settings = {"learning_rate": rate, "weight_decay": decay, "epochs": epoch}
+            figures = _figures(data, validation_logits, validation_labels, test_logits)
+            rows.append({**settings, **figures})
     return rows
+
+
+def _figures(
+    data: ProbeData,
+    validation_scores: np.ndarray,
+    validation_labels: np.ndarray,
+    test_scores: np.ndarray,
+) -> dict[str, float | None]:
+    """The columns of a row that are measured."""
+    known = average_precision(validation_scores, validation_labels)
+    figures = {"validation": _mean_percent(known)}
+    if "listed" in data.averages:
+        figures["validation_listed"] = _mean_percent(known[data.averages["listed"]])
+    each = average_precision(test_scores, data.test_labels)
+    for name, columns in data.averages.items():
+        figures[name] = _mean_percent(each[columns])
+    return figures
+
+
+def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
+    """The one row of heads that nothing is chosen for but the penalty, by leave-one-out."""
+    unknown = (observed == UNKNOWN) & (
+        # a class that is never known to be absent has nothing else to be told from
+        ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
+    )
+    labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
+    heads = fit_moved_positives(data.train.numpy(), labels, share=method.moved)
+    figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
+    settings = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 0}
+    return {**settings, "penalty": heads.penalty, **figures}
 
 
 class Trained(NamedTuple):
@@ -172,13 +204,20 @@ def trained_heads(
     config: ProbeConfig,
     observed: np.ndarray,
     seed: int,
+    *,
+    all_rows: bool = False,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train as `probe_cell` does; each number of epochs of the config with the heads after it."""
+    """Train as `probe_cell` does; each number of epochs of the config with the heads after it.
+
+    With ``all_rows`` nothing is held out.
+    """
     order = np.random.RandomState(seed).permutation(len(observed))
-    num_held_out = round(config.validation * len(observed))
+    num_held_out = 0 if all_rows else round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     labels = torch.from_numpy(observed[fitted])
-    heads = Heads(data.train.shape[1], labels, config.learning_rates, method, seed)
+    heads = Heads(
+        data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
+    )
     for epoch in range(1, max(config.epochs) + 1):
         heads.train_epoch(data.train[fitted], config.batch_size, epoch)
         if epoch in config.epochs:

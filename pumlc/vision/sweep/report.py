@@ -13,7 +13,8 @@ from pumlc.vision.sweep.config import SweepConfig
 
 RATE = Candidate("learning_rate", "learning rate", "lowest rate", "highest rate")
 EPOCHS = Candidate("epochs", "epochs", "fewest epochs", "most epochs", floor=1)
-CANDIDATES = (RATE, EPOCHS)
+DECAY = Candidate("weight_decay", "weight decay", "lowest decay", "highest decay", floor=0)
+CANDIDATES = (RATE, DECAY, EPOCHS)
 """What the rows of a cell differ in."""
 METRICS = ("all", "frequent", "listed")
 """The columns of test mAP: over which classes it is the mean."""
