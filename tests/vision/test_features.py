@@ -277,7 +277,10 @@ def test_weight_decay_is_a_candidate_and_shrinks(data):
     assert plain == probe_cell(prepared, BCE, CONFIG, observed, 3)
     assert len(rows) == 2 * len(plain)
     (_, trained), *_ = trained_heads(prepared, BCE, decayed, observed, 3)
-    norms = [float(head.weight.detach().norm()) for head in trained.heads.heads]
+    norms = [
+        float(dict(head.named_parameters())["weight"].detach().norm())
+        for head in trained.heads.heads
+    ]
     assert trained.heads.candidates == [(0.01, 0.0), (0.01, 30.0), (0.1, 0.0), (0.1, 30.0)]
     assert norms[1] < 0.7 * norms[0]
 
