@@ -140,20 +140,27 @@ def chosen_settings(
         member, *values = candidate_of(chosen[0], candidates)
         edges = []
         for candidate, value in zip(candidates, values, strict=True):
-            edges += _edges(candidate, value, {row[candidate.column] for row in tried})
+            known = {row.get(candidate.column) for row in tried} - {None}
+            edges += _edges(candidate, value, known)
         shown = [
-            round(float(np.median([row["stopped_after"] for row in chosen])))
-            if value is None
-            else value
-            for value in values
+            _setting(candidate.column, value, chosen)
+            for candidate, value in zip(candidates, values, strict=True)
         ]
         validation, edge = mean(chosen, by), ", ".join(edges)
         if math.isinf(validation):
             validation, edge = None, "no known label to choose by: the first candidate"
         method = name if member is None else f"{name}: {member}"
-        lines.append([method, *(f"{value:g}" for value in shown), validation, edge])
+        lines.append([method, *shown, validation, edge])
     titles = [candidate.title for candidate in candidates]
     return table(["method", *titles, title, "edge"], lines)
+
+
+def _setting(column: str, value: float | None, chosen: Sequence[Row]) -> str | None:
+    """A chosen value as a table shows it; of a duration that each run stopped at, the median."""
+    if value is not None:
+        return f"{value:g}"
+    stopped = [row["stopped_after"] for row in chosen if column in row and "stopped_after" in row]
+    return f"{round(float(np.median(stopped)))}" if stopped else None
 
 
 def _edges(candidate: Candidate, value: float | None, tried: set) -> list[str]:

@@ -152,6 +152,19 @@ def test_of_a_family_validation_chooses_the_method():
     assert [r for r in one if "member" not in r] == choose(rows, ["method"])
 
 
+def test_a_setting_that_older_rows_lack():
+    decay = Candidate("weight_decay", "weight decay", "lowest decay", "highest decay")
+    rows = [
+        {"method": "a", "learning_rate": 0.1, "epochs": e, "validation": e, "all": 0.0, "seed": 0}
+        for e in (4, 8)
+    ]
+    candidates = (RATE, decay, EPOCHS)
+    assert choice.choose(rows, ["method"], "validation", candidates) == rows[1:]
+    stopped = choice.stopped_early(rows, "validation", candidates, EPOCHS)
+    *_, line = chosen_settings(stopped, "validation", candidates, title="mAP").splitlines()
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["0.1", "-", "8"]
+
+
 def test_summary_and_table():
     rows = [
         {"method": "a", "proportion": 0.1, "all": value, "seed": seed}

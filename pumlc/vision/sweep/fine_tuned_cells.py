@@ -168,6 +168,7 @@ def _run_cell(
     result = call(_evaluate, folder, weights, classes, "test")
     row = {
         "learning_rate": config.train.learning_rate,
+        "weight_decay": config.train.weight_decay,
         "epochs": config.train.epochs,
         "validation": run.index()[weights].get("score"),
         "all": result["mAP"]["sklearn"],
