@@ -286,7 +286,7 @@ if __name__ == "__main__":
     print(*[ready.get() for _ in workers], flush=True)
     if "end" in sys.argv:
         sys.exit()  # multiprocessing ends its daemons by SIGTERM
-    time.sleep(600)
+    time.sleep(60)
 """
 
 
