@@ -150,7 +150,8 @@ class VisionTask:
         if self._folder is None or not bad.reasons:
             return
         split, rows, labels = true_rows(self.data, self.config.data, part)
-        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
+        for row in bad_rows(split, bad, rows, labels):
+            self._listed.setdefault((row.split, row.row), row)  # the first reason stays
         write_bad_rows(self._folder, [self._listed[key] for key in sorted(self._listed)])
 
     def training_step(
