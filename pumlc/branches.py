@@ -15,7 +15,7 @@ class Branch:
     Attributes:
         name: the value of ``task`` in settings.
         config: names of module and dataclass of the settings of a run.
-        task: of the class that the training loop drives, `pumlc.engine.task.Task`.
+        task: of what makes the task of a run, `pumlc.engine.task.Task`, from its settings.
         predictor: of the class behind `pumlc.load`.
         evaluation: of the module with ``evaluate_run``, ``report`` and ``OPTIONS``, the names of
             the options of ``evaluate_run`` and ``report`` that this branch alone has.
@@ -55,7 +55,7 @@ BRANCHES = {
         Branch(
             "vision",
             config=("pumlc.vision.config", "VisionConfig"),
-            task=("pumlc.vision.task", "VisionTask"),
+            task=("pumlc.vision.tasks", "create_task"),
             predictor=("pumlc.vision.predictor", "VisionPredictor"),
             evaluation="pumlc.vision.evaluation",
         ),

@@ -192,8 +192,10 @@ class RunFolder:
         preferred = self.preferred_weights()
         if preferred not in names:
             return {}
-        scored = self.index()[preferred].get("score") is not None
-        return {"preferred": preferred, "preferred_by": "validation" if scored else "last epoch"}
+        entry = self.index()[preferred]
+        scored = entry.get("score") is not None
+        by = entry.get("chosen_by") or ("validation" if scored else "last epoch")
+        return {"preferred": preferred, "preferred_by": by}
 
 
 def _problem_of_entry(entry: dict[str, Any]) -> str | None:
@@ -227,7 +229,7 @@ def preferred_line(result: dict[str, Any], name: str, value: float) -> str:
     reason = {
         "validation": "chosen by validation",
         "last epoch": "no validation part, last epoch",
-    }[result["preferred_by"]]
+    }.get(result["preferred_by"], f"chosen by {result['preferred_by']}")
     return f"{reason}: {result['preferred']}, {name} {value:.2f}"
 
 

@@ -50,9 +50,12 @@ class VisionPredictor:
 
     Attributes:
         labels: the class names.
-        thresholds: per class, fitted on the validation part; 0.5 for all where there was none.
-        global_in: classes whose threshold is the one of all classes, since the validation part has
-            no positive of them.
+        thresholds: per class, fitted on the validation part, or of heads on features on
+            leave-one-out scores; 0.5 for all where there was neither.
+        fitted: whether they were fitted.
+        fitted_on: ``validation`` or ``leave-one-out``.
+        global_in: classes whose threshold is the one of all classes, since no picture that it was
+            fitted on is known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
@@ -76,10 +79,12 @@ class VisionPredictor:
         self.fitted = "thresholds" in extras
         self.thresholds, self.global_threshold = np.full(len(self.labels), 0.5), 0.5
         self.global_in: tuple[str, ...] = ()
+        self.fitted_on = ""
         if self.fitted:
             where = f"{self.run.weights / 'index.json'}: thresholds of {self.weights!r}"
             stored = extras["thresholds"]
             self.thresholds, self.global_threshold = _thresholds(stored, len(self.labels), where)
+            self.fitted_on = stored.get("fitted_on", "validation")
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
 
     def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:

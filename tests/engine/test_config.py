@@ -270,7 +270,7 @@ def test_a_sweep_that_would_not_do_what_it_says(tmp_path, mode, change, message)
 
 
 def test_no_argument_at_all():
-    with pytest.raises(ValueError, match="arguments are required: data.name, data.root"):
+    with pytest.raises(ValueError, match="arguments are required: data.root, model.backbone"):
         parse_vision()
 
 
