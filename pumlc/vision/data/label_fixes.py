@@ -49,12 +49,12 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         codes[first] = merged
         dropped.add(again)
         changes.append(f"merged, {disagreeing} labels unknown now: {problem.message}")
-    kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
-    table = _with_codes(table, codes).subset(kept)
+    table = _with_codes(table, codes)
     for group in similar_names(table.classes):
         table, change = _joined(table, group)
         changes.append(change)
-    return replace(table, problems=()), changes
+    kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
+    return replace(table.subset(kept), problems=()), changes
 
 
 def _merged(codes: np.ndarray, table: LabelTable, again: int) -> tuple[np.ndarray, int]:
