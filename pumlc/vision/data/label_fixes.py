@@ -35,6 +35,9 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         the table, and a line for each change.
     """
     changes = [f"left out: {problem.message}" for problem in table.problems]
+    for group in similar_names(table.classes):  # first, so that rows are compared by one name
+        table, change = _joined(table, group)
+        changes.append(change)
     dropped: set[int] = set()
     codes: dict[int, np.ndarray] = {}
     for problem in inspection.problems:
@@ -50,9 +53,6 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         dropped.add(again)
         changes.append(f"merged, {disagreeing} labels unknown now: {problem.message}")
     table = _with_codes(table, codes)
-    for group in similar_names(table.classes):
-        table, change = _joined(table, group)
-        changes.append(change)
     kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
     return replace(table.subset(kept), problems=()), changes
 

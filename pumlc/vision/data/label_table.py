@@ -291,12 +291,19 @@ class TableBuilder:
         source: the file, for messages.
         format: name of its format.
         classes: the names where the file declares them; otherwise those that rows mention, sorted.
+
+    Raises:
+        UserError: a class occurs twice.
     """
 
     def __init__(self, source: object, format: str, classes: Iterable[str] | None = None) -> None:
         self.source, self.format = str(source), format
         self._declared = classes is not None
-        self._column_of = {name: column for column, name in enumerate(classes or ())}
+        self._column_of: dict[str, int] = {}
+        for name in classes or ():
+            if name in self._column_of:
+                raise UserError(f"{source}: class {name!r} occurs twice")
+            self._column_of[name] = len(self._column_of)
         self._paths: list[str] = []
         self._splits: list[str] | None = None
         self._groups: list[str] | None = None
