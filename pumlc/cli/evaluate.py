@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()
-    evaluation = branch_of(content["config"].get("task")).evaluation_module
+    evaluation = branch_of(content["config"].get("task"), options.run).evaluation_module
     given = _given(options, evaluation.OPTIONS)
     if "classes" in given:
         given["classes"] = class_names(given["classes"], content.get("classes", ()))
@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if accelerator.is_main_process:
         print(evaluation.report(result, **shown), flush=True)
+        print(f"curves and classes as a page: pumlc report {options.run} --out report.html")
         console.print_result(result, always=options.json)
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)  # last: the folder may be read-only

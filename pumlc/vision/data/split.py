@@ -148,7 +148,7 @@ def _has_own_validation(config: DataConfig) -> bool:
 
 def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
     """The pictures with the labels that a run gets to see."""
-    labels, manifest = observe(images.labels, config, images.classes)
+    labels, manifest = observe(images.labels, config, images.classes, seed=config.label_seed)
     return dataclasses.replace(images, labels=labels), manifest
 
 
