@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pumlc.errors import UserError
@@ -69,12 +70,17 @@ BRANCHES = {
 }
 
 
-def branch_of(task: Any) -> Branch:
+def branch_of(task: Any, run: Path | str | None = None) -> Branch:
     """The branch of a value of ``task``.
+
+    Args:
+        task: the value.
+        run: the run folder that has it in its settings, for the message.
 
     Raises:
         UserError: there is none of this name.
     """
     if not isinstance(task, str) or task not in BRANCHES:
-        raise UserError(f"task must be {' or '.join(BRANCHES)}, got {task!r}")
+        where = "" if run is None else f"{Path(run) / 'run.json'}: "
+        raise UserError(f"{where}task must be {' or '.join(BRANCHES)}, got {task!r}")
     return BRANCHES[task]

@@ -9,6 +9,7 @@ _LAZY = {
     "LeastSquares": "pumlc.estimators.least_squares",
     "PartialLabelClassifier": "pumlc.estimators.classifier",
     "fit_least_squares": "pumlc.estimators.least_squares",
+    "fit_moved_positives": "pumlc.estimators.moved",
 }
 
 __all__ = [*_LAZY]  # pyright: ignore

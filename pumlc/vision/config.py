@@ -97,7 +97,7 @@ class FeaturesConfig:
     scores move in the second digit"""
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list", "data.bad_pictures")
+PLACES = ("data.root", "data.csv", "data.labels", "data.positive_list", "data.bad_pictures")
 """Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
 
 

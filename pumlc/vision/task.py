@@ -21,6 +21,7 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.run_record import (
     BadList,
@@ -55,14 +56,17 @@ class VisionTask:
         self._bad = BadPictures(self.data.train)
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
-        if config.data.csv is not None:
-            warn_of_similar_classes(Path(config.data.csv), self.classes)
+        file = config.data.csv or config.data.labels
+        if file is not None:
+            warn_of_similar_classes(Path(file), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
+        if folder is None:
+            refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
         warn_of_classes(self.data)
 
@@ -202,7 +206,7 @@ def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionCo
         return
     advice = (
         ". If what a row does not list is absent: data.unlisted negative"
-        if config.data.name == "csv"
+        if config.data.name in ("csv", "labels")
         else ""
     )
     warn_user(
