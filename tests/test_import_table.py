@@ -25,7 +25,7 @@ ALLOWED = {
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
     "sweep": ({"errors", "files", "tables"}, None),
-    "vision": (GROUND | {"engine", "losses", "recipes", "report", "sweep"}, None),
+    "vision": (GROUND | {"engine", "estimators", "losses", "recipes", "report", "sweep"}, None),
     "text": (GROUND | {"engine", "losses", "report"}, None),
     "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),

@@ -46,6 +46,7 @@ class AuditOptions:
     split: str = option("default: train and its validation part", default="train")
     root: str | None = option("another place of the data", flag="--data.root")
     csv: str | None = option("another place of the CSV file", flag="--data.csv")
+    labels: str | None = option("another place of the label file", flag="--data.labels")
     positive_list: str | None = option(
         "another place of the run's list, for --split train", flag="--data.positive_list"
     )
@@ -106,6 +107,7 @@ def _audit_pictures(
         workers=options.workers,
         root=options.root,
         csv=options.csv,
+        labels=options.labels,
         positive_list=options.positive_list,
         decisions=options.decisions,
         bad_pictures=options.bad_pictures,
@@ -125,7 +127,7 @@ def _audit_pictures(
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("folds", "csv", "positive_list", "decisions", "bad_pictures"):
+    for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for runs on pictures; {options.run} is one on texts")

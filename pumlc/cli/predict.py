@@ -4,10 +4,10 @@ pumlc predict runs/x picture.jpg folder/ --out predictions.csv
 pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 
 Columns: path, label, score, present for pictures, present being 1 where the score reaches the
-threshold (--threshold), else 0; line, label, score for texts, one text a line of the files, counted
-from 1 through all of them. Without --out the CSV goes to standard output. Pictures that cannot be
-read are named at the end; the others have their rows, and the exit status is 1. A cell that a
-spreadsheet would take for a formula begins with '.
+threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
+lines of a file, the records of a .jsonl or .csv file (docs/text.md). Without --out the CSV goes to
+standard output. Pictures that cannot be read are named at the end; the others have their rows, and
+the exit status is 1. A cell that a spreadsheet would take for a formula begins with '.
 """
 
 import csv
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check(options)
     from pumlc.engine.run import RunFolder
 
-    branch = branch_of(RunFolder(options.run).read()["config"].get("task"))
+    branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
     rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows)  # with all that can be refused before anything is written
@@ -172,7 +172,13 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
             "validation part; pass a number in [0, 1]"
         )
     if given == "fitted" or (given is None and predictor.fitted):
-        thresholds, what = predictor.thresholds, "per class, fitted on the validation part"
+        thresholds, on = predictor.thresholds, predictor.fitted_on
+        what = f"per class, fitted on {'the validation part' if on == 'validation' else on}"
+        if predictor.global_in:
+            shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
+            rest = len(predictor.global_in) - NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            what += f"; that of all classes for {shown}{more}, without a held-out positive label"
     else:
         value = 0.5 if given is None else float(given)
         thresholds = np.full(len(predictor.labels), value)
@@ -214,14 +220,14 @@ def _promised(predictor: "VisionPredictor", recall: float, confidence: float) ->
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
     from pumlc.predictor import load
-    from pumlc.text.data.readers import read_labels, read_lines
+    from pumlc.text.data.readers import read_labels, read_texts
 
     if options.threshold is not None or options.recall is not None:
         raise UserError("--threshold and --recall are for image runs; a text run ranks, see --top")
     predictor = load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
-    texts = [text for source in options.sources for text in read_lines(source)]
+    texts = [text for source in options.sources for text in read_texts(source)]
     scores, labels = predictor.predict(
         texts, top=options.top or 10, precision=options.search_precision or "fp32"
     )

@@ -60,7 +60,11 @@ def _notes(result: AuditResult) -> list[str]:
             f"{100 * heads['invented']:.1f} % of what is absent is labelled present",
             *([] if result.rows else ["nothing suspicious"]),
         ]
+    notes = dict(NOTES)
+    if "left_out" in heads:
+        notes["train"] = f"train: each label by heads that never saw it ({heads['left_out']})"
+        notes["validation"] = "validation: neither fitted on nor chosen by"
     return [
-        *(NOTES[part] for part in result.figures if part in NOTES),
+        *(notes[part] for part in result.figures if part in notes),
         f"weights: {heads['weights']}",
     ]

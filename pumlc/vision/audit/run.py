@@ -23,6 +23,7 @@ from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
+from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
@@ -37,8 +38,10 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's; or of heads ``folds``, and the estimated
-            rates ``missed`` and ``invented`` of `pumlc.audit.noise_model.NoiseModel`.
+        scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
+            training picture is scored by heads fitted without it, ``left_out`` says how); or of
+            heads ``folds``, and the estimated rates ``missed`` and ``invented`` of
+            `pumlc.audit.noise_model.NoiseModel`.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         parts: the parts with their suspects.
         bad_pictures: part -> image and reason of each picture that was skipped.
@@ -77,6 +80,7 @@ def audit_run(
     workers: int = 0,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
     decisions: Path | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
@@ -100,6 +104,7 @@ def audit_run(
         workers: processes that read pictures.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
+        labels: another place of the label file.
         positive_list: another place of the list that the run was trained with, for split "train".
         decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
             again. By default that beside the label file, if there is one.
@@ -127,7 +132,12 @@ def audit_run(
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
     data = other_place(
-        config.data, root, csv, positive_list=positive_list, bad_pictures=bad_pictures
+        config.data,
+        root,
+        csv,
+        positive_list=positive_list,
+        bad_pictures=bad_pictures,
+        labels=labels,
     )
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
@@ -148,6 +158,19 @@ def audit_run(
         result.parts.append(audited)
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
+
+
+def _scored(
+    part: Part, predictor: VisionPredictor, accelerator: Accelerator, bad: BadPictures, **sizes: int
+) -> np.ndarray:
+    """Logits by the run's network; of heads on features those that have not seen the picture."""
+    images = part.images
+    if not predictor.config.is_frozen or part.name != "train":
+        return score_images(predictor.model, images, accelerator, **sizes, bad=bad)
+    logits = read_left_out(predictor.run.path, len(images), len(images.classes))
+    for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
+        bad.add(row, f"{images.path(row)} ({images.place(row)}): skipped by the run")
+    return logits
 
 
 def _parts(run_dir: Path, data: DataConfig, split: str, predictor: VisionPredictor) -> list[Part]:
@@ -189,11 +212,14 @@ def _scores_of_network(
     """Those of the run's network, which has been trained on some of the labels."""
     sizes = {"batch_size": batch_size, "workers": workers}
     logits = [
-        score_images(predictor.model, part.images, accelerator, **sizes, bad=each)[each.rest()]
+        _scored(part, predictor, accelerator, each, **sizes)
         for part, each in zip(parts, bad, strict=True)
     ]
+    logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
     probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
     scored_by = {"weights": predictor.weights}
+    if predictor.config.is_frozen and any(part.name == "train" for part in parts):
+        scored_by["left_out"] = predictor.fitted_on
     # the logits are the network's own view of what looks alike
     return _Scores(_readable(parts, bad), logits, probabilities, wrong, scored_by)
 
