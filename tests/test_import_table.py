@@ -26,7 +26,7 @@ ALLOWED = {
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
     "sweep": ({"errors", "files", "tables"}, None),
     "vision": (GROUND | {"engine", "estimators", "losses", "recipes", "report", "sweep"}, None),
-    "text": (GROUND | {"engine", "losses"}, None),
+    "text": (GROUND | {"engine", "losses", "report"}, None),
     "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),
     "predictor": ({"branches", "engine", "errors"}, set()),

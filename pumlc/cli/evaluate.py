@@ -11,6 +11,7 @@ the output is no terminal, or with --json, the last line is the same as one JSON
 """
 
 import csv
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if accelerator.is_main_process:
         print(evaluation.report(result, **shown), flush=True)
-        print(f"curves and classes as a page: pumlc report {options.run} --out report.html")
+        if sys.stdout.isatty():  # for a person
+            print(f"as a page: pumlc report {options.run} --out report.html", flush=True)
         console.print_result(result, always=options.json)
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)  # last: the folder may be read-only

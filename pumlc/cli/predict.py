@@ -210,8 +210,8 @@ def _promised(predictor: "VisionPredictor", recall: float, confidence: float) ->
         ]
         more = [f"  and {len(few) - NAMED} more"] if len(few) > NAMED else []
         print(
-            f"never present, since the held-out part has fewer than {promise.needed} known present "
-            "labels of:\n" + "\n".join([*few[:NAMED], *more]),
+            f"never present, since there are fewer than {promise.needed} known present labels to "
+            "judge by:\n" + "\n".join([*few[:NAMED], *more]),
             file=sys.stderr,
         )
     return promise.thresholds

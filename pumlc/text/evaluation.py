@@ -77,7 +77,7 @@ def evaluate_run(
     config = predictor.config
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
     corpus = load_corpus(data, seed=config.train.seed)
-    documents = _split(corpus, split)
+    documents = documents_of(corpus, split)
     if documents.truth.nnz == 0:
         raise UserError(
             f"{data.root}, split {split}: none of its {len(documents)} documents has a label, so "
@@ -97,7 +97,7 @@ def evaluate_run(
     for name in names:
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
-        queries, labels = _embeddings(predictor, documents, accelerator, batch_size)
+        queries, labels = embeddings(predictor, documents, accelerator, batch_size)
         metrics = measure_embeddings(
             queries,
             labels,
@@ -148,7 +148,12 @@ def report(result: dict[str, Any]) -> str:
     return f"{title}\n\n{ranked}"
 
 
-def _split(corpus: Corpus, split: str) -> TextSplit:
+def documents_of(corpus: Corpus, split: str) -> TextSplit:
+    """The documents of a split as a run sees them.
+
+    Raises:
+        UserError: there is no such split.
+    """
     if split == "test":
         return corpus.test
     rows = {"validation": corpus.validation, "train": corpus.train}.get(split)
@@ -175,7 +180,7 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     warn_user(message)
 
 
-def _embeddings(
+def embeddings(
     predictor: TextPredictor,
     documents: TextSplit,
     accelerator: Accelerator,

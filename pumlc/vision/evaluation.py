@@ -39,6 +39,7 @@ __all__ = [
     "DEFINITIONS",
     "OPTIONS",
     "evaluate_run",
+    "logits_of",
     "measure",
     "measured_labels",
     "other_place",
@@ -142,7 +143,7 @@ def evaluate_run(
             images = split_of_run(data, split, predictor)
             refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
-        logits = _logits(predictor, images, accelerator, batch_size, workers, bad)
+        logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
         if not results["weights"]:
             rest = bad.rest()
             # the other weights are measured by the same pictures
@@ -240,7 +241,7 @@ def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> La
     return held_out
 
 
-def _logits(
+def logits_of(
     predictor: VisionPredictor,
     images: LabelledImages,
     accelerator: Accelerator,

@@ -216,12 +216,15 @@ def _scores_of_network(
         for part, each in zip(parts, bad, strict=True)
     ]
     logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
-    probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
-    scored_by = {"weights": predictor.weights}
+    readable = _readable(parts, bad)
+    scored_by: dict[str, Any] = {"weights": predictor.weights}
     if predictor.config.is_frozen and any(part.name == "train" for part in parts):
+        # no picture was scored by heads that had seen it: the shares of errors can be estimated
         scored_by["left_out"] = predictor.fitted_on
+        return _estimated(readable, logits, logits, scored_by)
+    probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
     # the logits are the network's own view of what looks alike
-    return _Scores(_readable(parts, bad), logits, probabilities, wrong, scored_by)
+    return _Scores(readable, logits, probabilities, wrong, scored_by)
 
 
 def _left_out_scores(
@@ -242,17 +245,33 @@ def _left_out_scores(
     sizes = {"batch_size": batch_size, "workers": workers}
     features = _features(parts, bad, config, progress, **sizes)
     parts = _readable(parts, bad)
+    labels = _judged_labels(parts)
+    scores = left_out_scores(np.concatenate(features), labels)
+    ends = np.cumsum([len(part.images) for part in parts])[:-1]
+    scored_by = {"folds": folds, "heads": "least squares"}
+    return _estimated(parts, features, np.split(scores, ends), scored_by)
+
+
+def _judged_labels(parts: Sequence[Part]) -> np.ndarray:
     labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
     for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
         if not (labels == sign).any():
-            raise UserError(f"folds: without a label that is {name} heads have nothing to learn")
-    model = fit_noise_model(left_out_scores(np.concatenate(features), labels), labels)
+            raise UserError(f"no label of the data is {name}: nothing can be learned from them")
+    return labels
+
+
+def _estimated(
+    parts: list[Part],
+    vectors: list[np.ndarray],
+    scores: Sequence[np.ndarray],
+    scored_by: dict[str, Any],
+) -> _Scores:
+    """Probabilities and shares of errors by scores that have not seen the labels."""
+    model = fit_noise_model(np.concatenate(scores), _judged_labels(parts))
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
-    scored_by: dict[str, Any] = {"folds": folds, "heads": "least squares"}
-    scored_by |= {"missed": model.missed, "invented": model.invented}
-    return _Scores(
-        parts, features, np.split(model.probabilities, ends), np.split(model.wrong, ends), scored_by
-    )
+    rates = {"missed": model.missed, "invented": model.invented}
+    probabilities, wrong = np.split(model.probabilities, ends), np.split(model.wrong, ends)
+    return _Scores(parts, vectors, probabilities, wrong, {**scored_by, **rates})
 
 
 def _readable(parts: Sequence[Part], bad: Sequence[BadPictures]) -> list[Part]:
