@@ -6,6 +6,7 @@
 from pumlc.estimators.classifier import PartialLabelClassifier
 from pumlc.estimators.least_squares import PENALTIES, LeastSquares, fit_least_squares
 from pumlc.estimators.moved import fit_moved_positives
+from pumlc.estimators.soft_positives import fit_soft_positives
 
 __all__ = [
     "PENALTIES",
@@ -13,4 +14,5 @@ __all__ = [
     "PartialLabelClassifier",
     "fit_least_squares",
     "fit_moved_positives",
+    "fit_soft_positives",
 ]
