@@ -30,10 +30,10 @@ else:
 class _Source:
     """Which data set, and where it is."""
 
-    name: DataSetName
+    name: DataSetName = "labels"
     """the data set; layouts: docs/datasets.md"""
     root: str = field(metadata={"place": True})
-    """folder of the data set (csv: folder that the column image is relative to)"""
+    """folder of the data set (csv, labels: folder of the pictures)"""
 
 
 @dataclass(kw_only=True)
@@ -66,6 +66,8 @@ class DataConfig(_FormatOptions, Observation, _Source):
     """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
 
     def __post_init__(self) -> None:
+        if getattr(self, "labels", None) is not None:
+            self.name, self.csv = "labels", None  # in the place of those of a recipe
         self._check_format()
         self._check_protocol()
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
