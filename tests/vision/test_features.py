@@ -304,7 +304,7 @@ def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
     observed = known(prepared, 0.5, 3)
     observed[observed[:, 1] == -1, 1] = 0  # a class whose absence nobody has noted
     settings = LossConfig(name="squared", parameters={"unknown": unknown})
-    method = Method(loss=settings, heads="closed-form", moved=0.6)
+    method = Method(loss=settings, heads="closed-form", positives="moved")
     (row,) = probe_cell(prepared, method, CONFIG, observed, 3)
     labels = observed.copy()
     columns = [1] if unknown == "ignore" else [0, 1, 2]
@@ -321,7 +321,7 @@ def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
     ("settings", "message"),
     [
         ({"loss": BCE.loss, "heads": "closed-form"}, "loss.name must be squared"),
-        ({"loss": BCE.loss, "moved": 0.6}, "moved must be 0 but for closed-form"),
+        ({"loss": BCE.loss, "positives": "soft"}, "positives must be given but for closed-form"),
     ],
 )
 def test_methods_that_have_no_closed_form(settings, message):
