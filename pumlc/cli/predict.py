@@ -111,7 +111,7 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     header: list[str] | None = ["path", "label", "score", "present"]
     for start in range(0, len(paths), options.batch_size):
         batch, known_failures = paths[start : start + options.batch_size], len(failures)
-        pictures = _readable(batch, failures, predictor.config.data.max_pixels)
+        pictures = _readable(predictor, batch, failures)
         scores, labels = predictor.predict(pictures, batch_size=options.batch_size)
         failed = {path for path, _ in failures[known_failures:]}
         if len(failed) == len(batch):
@@ -128,14 +128,12 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
 
 
 def _readable(
-    paths: Iterable[Path], failures: list[tuple[Path, str]], max_pixels: int
+    predictor: "VisionPredictor", paths: Iterable[Path], failures: list[tuple[Path, str]]
 ) -> Iterator["np.ndarray"]:
     """The pictures that decode, one after the other; the others go to ``failures``."""
-    from pumlc.vision.data.transforms import read_image
-
     for path in paths:
         try:
-            yield read_image(path, max_pixels=max_pixels)
+            yield predictor.read(path)
         except UserError as error:  # noqa: PERF203 - each picture may fail
             failures.append((path, str(error).removeprefix(f"{path}: ")))
 

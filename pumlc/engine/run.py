@@ -22,7 +22,10 @@ from pumlc.errors import UserError
 from pumlc.files import complete_file, read_json, write_json
 from pumlc.version import __version__
 
-_LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "transformers")
+_LIBRARIES = (
+    *("torch", "torchvision", "timm", "accelerate", "transformers"),
+    *("pillow", "opencv-python-headless"),  # they decide the pixels
+)
 # loader processes of a killed run keep its lock until they notice, within 5 seconds
 _PATIENCE = 6.0
 # an average with a larger share of the weights it started from is never preferred

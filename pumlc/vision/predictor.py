@@ -14,7 +14,8 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.build import build_trained
 from pumlc.vision.scoring import probabilities_of, to_device
 
@@ -70,12 +71,25 @@ class VisionPredictor:
             self.config, len(self.labels), self.run.weights_file(self.weights)
         )
         self.model.to(self.device).eval()
+        self.transform = evaluation_transform(self.model.data_config)
         extras = self.run.index().get(self.weights, {}).get("extras", {})
         self.fitted = "thresholds" in extras
         self.thresholds = np.array(
             extras["thresholds"]["per_class"] if self.fitted else [0.5] * len(self.labels)
         )
         self.global_threshold = extras["thresholds"]["global"] if self.fitted else 0.5
+
+    def read(self, picture: Picture) -> np.ndarray:
+        """Decode a picture as `predict` does: a large file at no larger a size than is needed.
+
+        Returns:
+            [H, W, 3] uint8.
+
+        Raises:
+            UserError: it is missing or does not decode.
+        """
+        limit = self.config.data.max_pixels
+        return load_image(picture, at_least=self.transform.decoded_size, max_pixels=limit)
 
     def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:
         """Score pictures.
@@ -91,16 +105,14 @@ class VisionPredictor:
         _refuse_single(images)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        transform = evaluation_transform(self.model.data_config)
-        limit = self.config.data.max_pixels
         parts = [np.empty((0, len(self.labels)), np.float32)]
         pictures = iter(images)
         while batch := [
-            transform(image=read_image(picture, max_pixels=limit))["image"]
-            for picture in islice(pictures, batch_size)
+            self.transform.pixels(self.read(picture)) for picture in islice(pictures, batch_size)
         ]:
             with torch.inference_mode():
-                logits = self.model(to_device(torch.stack(batch), self.device)).float()
+                pixels = to_device(torch.stack(batch), self.device, self.model.data_config)
+                logits = self.model(pixels).float()
             if not torch.isfinite(logits).all():
                 raise UserError(
                     f"{self.run.path}: weights {self.weights!r} give logits that are not finite: "

@@ -14,12 +14,22 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
-from pumlc.vision.data.transforms import evaluation_transform
+from pumlc.vision.data.transforms import evaluation_transform, normalised
 
 
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """Pictures [B, 3, H, W] on the device, in the memory layout of the model."""
-    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+def to_device(pixels: Tensor, device: torch.device, data_config: dict[str, Any]) -> Tensor:
+    """Pictures as the network takes them, on its device and in its memory layout.
+
+    Args:
+        pixels: [B, H, W, 3] uint8.
+        device: that of the network.
+        data_config: timm's ``mean`` and ``std`` of the weights.
+
+    Returns:
+        [B, 3, H, W] float32.
+    """
+    bytes_there = pixels.to(device, non_blocking=True)
+    return normalised(bytes_there, data_config["mean"], data_config["std"])
 
 
 def score_images(
@@ -52,7 +62,7 @@ def score_images(
     parts = [np.empty((0, len(images.classes)), np.float32)]
     with torch.inference_mode(), accelerator.autocast():
         for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
-            logits = model(to_device(batch, accelerator.device))
+            logits = model(to_device(batch, accelerator.device, model.data_config))
             parts.append(logits.float().cpu().numpy())
     model.train(was_training)
     return gather_rows(np.concatenate(parts), len(images), accelerator)

@@ -120,7 +120,7 @@ class VisionTask:
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
     ) -> dict[str, Tensor]:
-        images = to_device(batch["image"], accelerator.device)
+        images = to_device(batch["image"], accelerator.device, self.model.data_config)
         targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
         mix = settings.mixup_weight > 0

@@ -9,10 +9,11 @@ from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.transforms import evaluation_transform
 
 TRANSFORM = evaluation_transform({"input_size": (3, 8, 8), "mean": (0,) * 3, "std": (1,) * 3})
 POSTSCRIPT = (
@@ -46,7 +47,7 @@ def test_postscript_is_never_run_whatever_its_name(tmp_path, monkeypatch):
     for name in ("drawing.eps", "photo.jpg", "photo.png"):
         (tmp_path / name).write_bytes(POSTSCRIPT)
         with pytest.raises(UserError, match=rf"{name}: .*decoded .*none of JPEG, PNG, WEBP"):
-            read_image(tmp_path / name)
+            load_image(tmp_path / name)
 
 
 def test_every_raster_format_is_read(tmp_path):
@@ -58,7 +59,7 @@ def test_every_raster_format_is_read(tmp_path):
         picture.save(tmp_path / f"a.{suffix}")
     picture.save(tmp_path / "a.mpo", save_all=True, append_images=[picture])
     for file in tmp_path.iterdir():
-        decoded = read_image(file)
+        decoded = load_image(file)
         assert decoded.shape == (4, 6, 3), file
         assert abs(decoded.astype(int) - 250).max() < 4, file
 
@@ -73,7 +74,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
         pytest.warns(Image.DecompressionBombWarning),
         pytest.raises(UserError, match=message),
     ):
-        read_image(bomb)
+        load_image(bomb)
 
 
 def test_the_limit_of_pixels_is_a_setting_of_the_data(squares_coco):
@@ -84,7 +85,7 @@ def test_the_limit_of_pixels_is_a_setting_of_the_data(squares_coco):
     with pytest.raises(UserError, match=message):
         pictures[0]
     config = DataConfig(name="coco", root=str(squares_coco), max_pixels=32 * 32)
-    assert Pictures(read_split(config, "train"), TRANSFORM, range(3))[0].shape == (3, 8, 8)
+    assert Pictures(read_split(config, "train"), TRANSFORM, range(3))[0].shape == (8, 8, 3)
     for value in (0, 178_956_971):
         with pytest.raises(UserError, match="data.max_pixels must be between 1 and 178956970"):
             DataConfig(name="coco", root="x", max_pixels=value)

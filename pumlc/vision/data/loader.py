@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.errors import UserError
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.transforms import read_image
+from pumlc.vision.data.transforms import PictureTransform
 
 
 class TrainingPictures(Dataset):
@@ -24,11 +24,11 @@ class TrainingPictures(Dataset):
 
     Args:
         images: pictures and observed labels.
-        transform: albumentations pipeline.
+        transform: that of training.
         seed: of the augmentation.
     """
 
-    def __init__(self, images: LabelledImages, transform: A.Compose, *, seed: int) -> None:
+    def __init__(self, images: LabelledImages, transform: PictureTransform, *, seed: int) -> None:
         self.images, self.transform, self.seed = images, transform, seed
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class TrainingPictures(Dataset):
 class Pictures(Dataset):
     """Pictures by row, for scoring."""
 
-    def __init__(self, images: LabelledImages, transform: A.Compose, rows: range) -> None:
+    def __init__(self, images: LabelledImages, transform: PictureTransform, rows: range) -> None:
         self.images, self.transform, self.rows = images, transform, rows
 
     def __len__(self) -> int:
@@ -58,18 +58,19 @@ class Pictures(Dataset):
         return decode(self.images, self.rows[index], self.transform)
 
 
-def decode(images: LabelledImages, row: int, transform: A.Compose) -> torch.Tensor:
-    """[3, H, W] float32 of one picture.
+def decode(images: LabelledImages, row: int, transform: PictureTransform) -> torch.Tensor:
+    """[H, W, 3] uint8 of one picture, in the size of the network.
 
     Raises:
         UserError: it cannot be decoded; the message names it and where the source lists it.
     """
-    path, limit = images.path(row), images.max_pixels
+    path = images.path(row)
+    options = {"at_least": transform.decoded_size, "max_pixels": images.max_pixels}
     try:
-        picture = read_image(path, max_pixels=limit)
+        picture = load_image(path, **options)
     except UserError:  # only now, since finding the place may take a pass over the source
-        picture = read_image(path, f" ({images.place(row)})", max_pixels=limit)
-    return transform(image=picture)["image"]
+        picture = load_image(path, **options, where=f" ({images.place(row)})")
+    return transform.pixels(picture)
 
 
 def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: int) -> DataLoader:

@@ -20,6 +20,7 @@ from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.scoring import to_device
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def frozen_features(
     weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv, data.image_size, split],
+        "decoding": "no larger than needed",  # features of full decodes are others
         "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
@@ -143,7 +145,7 @@ def pooled_features(
     with torch.inference_mode():
         for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
             maps = classifier.backbone.forward_features(
-                batch.to(device, memory_format=torch.channels_last)
+                to_device(batch, device, classifier.data_config)
             )
             pooled = classifier.backbone.forward_head(maps, pre_logits=True)
             parts.append(pooled.float().cpu().numpy())
