@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test coverage wheel hooks clean
+.PHONY: help install demo demo-text lint format test reliability coverage wheel hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ format: .venv/.installed-dev  ## rewrite the files in the house format
 
 test: .venv/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest
+
+reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour
+	$(BIN)/python tests/reliability/run.py
 
 coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it does not reach
 	$(BIN)/python -m pytest --cov --cov-report=term

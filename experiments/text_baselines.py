@@ -28,7 +28,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from pumlc.cli import console
 from pumlc.engine.command_line import parse
-from pumlc.engine.loop import create_accelerator
+from pumlc.engine.processes import create_accelerator
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.tokens import cached_tokens

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,13 +43,12 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.filename in (None, temporary, str(temporary)):  # a full disk names no file
-            error.filename, error.filename2 = str(path), None
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # it is not there, or the folder may not be written
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            # a full disk names no file, an error of renaming two
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
 
@@ -165,17 +164,20 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
             ) from error
 
 
-def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
+def read_cells(path: Path | str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every row of a CSV file in UTF-8; empty lines are left out.
 
-    Blanks after a comma are dropped. A cell may be of any length.
+    Blanks after a comma, or after another ``delimiter``, are dropped. A cell may be of any length.
 
     Raises:
         UserError: see `read_lines`; or the file is not CSV; or a cell has a line break (a quote
             that is not closed makes one of the lines below it) or a NUL.
     """
     reader = csv.reader(
-        (f"{line}\n" for _, line in read_lines(path)), skipinitialspace=True, strict=True
+        (f"{line}\n" for _, line in read_lines(path)),
+        delimiter=delimiter,
+        skipinitialspace=delimiter != "\t",  # there, a blank cell is nothing but delimiters
+        strict=True,
     )
     done = 0
     try:

@@ -1,11 +1,13 @@
 """Files that are complete or absent, and text that is read in one way."""
 
 import csv
+import errno
+import os
 
 import pytest
 
 from pumlc.errors import UserError
-from pumlc.files import read_cells, read_lines, read_text
+from pumlc.files import read_cells, read_lines, read_text, write_text
 
 
 def test_lines_have_numbers_and_no_ends(tmp_path):
@@ -48,3 +50,19 @@ def test_an_error_in_a_row_restores_the_limit(tmp_path):
     with pytest.raises(UserError, match="line 2: not CSV .*is a quote not closed"):
         list(read_cells(file))
     assert csv.field_size_limit() == limit
+
+
+def test_what_cannot_be_written_names_the_place_alone(tmp_path, monkeypatch):
+    for path, reason in (("none/a.txt", "No such file"), ("folder", "Is a directory")):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(OSError, match=reason) as caught:
+            write_text(tmp_path / path, "text")
+        assert str(caught.value).endswith(f"directory: '{tmp_path / path}'")
+
+    def read_only(*arguments):
+        raise OSError(errno.EROFS, "Read-only file system", str(arguments[0]))
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(os, "unlink", read_only)
+    with pytest.raises(OSError, match=rf"Read-only file system: '{tmp_path / 'b.txt'}'$"):
+        write_text(tmp_path / "b.txt", "text")

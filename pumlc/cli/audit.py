@@ -16,6 +16,7 @@ Where the output is no terminal, or with --json, the last line is one JSON objec
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pumlc.cli import console
 from pumlc.cli.options import (
@@ -39,6 +40,9 @@ class AuditOptions:
         "another place of the run's list, for --split train", flag="--data.positive_list"
     )
     out: Path | None = option("CSV file to write; default: RUN/audit[-SPLIT].csv")
+    bad_pictures: Literal["error", "skip"] | None = option(
+        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
+    )
     top: int = option("so many labels of each kind and part", default=100)
     weights: str | None = option("saved weights; default: best on validation, else last")
     folds: int | None = option("score by heads that never saw a picture's labels; for example 5")
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = options.out or options.run / name
     if options.out is not None:
         console.check_out(options.out)
-    from pumlc.engine.loop import create_accelerator, end_processes
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.vision.audit.report import report
     from pumlc.vision.audit.run import audit_run
     from pumlc.vision.audit.suspects import write_suspects
@@ -74,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             root=options.root,
             csv=options.csv,
             positive_list=options.positive_list,
+            bad_pictures=options.bad_pictures,
             progress=_show_progress,
         )
     if accelerator.is_main_process:

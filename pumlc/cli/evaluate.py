@@ -23,7 +23,7 @@ from pumlc.errors import UserError
 from pumlc.files import write_json
 
 # options that only one branch has, if any; the others are those of every run
-_OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "oracle")
+_OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle")
 _OF_SEARCH = ("index", "search_precision")
 _OF_REPORT = ("per_class",)
 
@@ -43,6 +43,9 @@ class EvaluateOptions:
     unlisted: Literal["unknown", "negative"] | None = option(
         "CSV: what a row of the split does not list; default: as the run's settings say",
         flag="--data.unlisted",
+    )
+    bad_pictures: Literal["error", "skip"] | None = option(
+        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
     )
     oracle: bool = option(
         "also thresholds fitted on the split itself: an upper bound, no result", default=False
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         EvaluateOptions, arguments, program="pumlc evaluate", about=__doc__ or ""
     )
     at_least_one(options, "batch_size")
-    from pumlc.engine.loop import create_accelerator, end_processes
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()

@@ -16,6 +16,8 @@ COMMANDS = {
     "audit": "list the labels of a run's data that are probably wrong or missing",
     "sweep": "compare methods over proportions of known labels and seeds",
     "export": "write a run's classifier as an ONNX file and check it",
+    "inspect": "show what was understood of a label file, and what is doubtful in it",
+    "convert": "write a label file in another format",
     "prepare": "check the download of a data set, or your own label file",
     "recipes": "list the settings that ship with the package, or print one",
     "demo": "train two methods on generated pictures and compare them; --texts: on texts",

@@ -8,16 +8,19 @@ torchrun --nproc-per-node 2 -m pumlc train --config ... --out runs/x
 overridden on the command line; --help lists those of images, --task text --help those of texts.
 """
 
+import os
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pumlc.branches import BRANCHES, Branch, branch_of
 from pumlc.cli.options import option, parse_options, with_recipe_files
 from pumlc.engine.command_line import parse, task_of
 from pumlc.engine.config import from_plain
+from pumlc.engine.stopping import TrainingStoppedError
 from pumlc.errors import UserError
 
 PROGRAM = "pumlc train"
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     resume = "--resume" in given
     config, branch, out = _resumed(given) if resume else _settings(given)
     # the loop needs torch: not before the command line is known to be right
-    from pumlc.engine.loop import end_processes
+    from pumlc.engine.processes import end_processes
     from pumlc.engine.run import RunExistsError, RunFolder
     from pumlc.engine.training import train_run
 
@@ -37,9 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         accelerator = train_run(config, branch.task_class, RunFolder(out), resume=resume)
     except RunExistsError as error:
         raise UserError(f"{error}; continue it with --resume or choose another --out") from error
+    except TrainingStoppedError as stopped:
+        _end_stopped(stopped, out, config.loss.name)
     if accelerator.is_main_process:
         print(f"done: {out}; next: pumlc evaluate {shlex.quote(str(out))}")
     end_processes(accelerator)
+
+
+def _end_stopped(stopped: TrainingStoppedError, out: Path, loss: str) -> NoReturn:
+    """Say how a run goes on that a signal has stopped, and end as a shell expects it."""
+    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one speaks
+        own = f" --loss.name {loss}" if ":" in loss else ""
+        command = f"pumlc train --out {shlex.quote(str(out))} --resume{own}"
+        print(f"{stopped}, all saved; go on with: {command}", file=sys.stderr, flush=True)
+    sys.exit(128 + stopped.number)
 
 
 def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
@@ -50,7 +64,8 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         "--resume",
         {
             "action": "store_true",
-            "help": "continue the run in --out; else only where its data are now",
+            "help": "continue the run in --out; where its data are now may be given, and "
+            "--data.bad_pictures",
         },
     )
     config, extra = parse(
@@ -60,7 +75,7 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
 
 
 def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
-    """The same of a run that goes on; only where its data are may have changed."""
+    """The same of a run that goes on, with the few settings that may have changed."""
     from pumlc.engine.checkpoint import Checkpoint
     from pumlc.engine.run import RunFolder
 
@@ -78,7 +93,10 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         ("out", Path, option("run folder to go on with")),
         ("resume", bool, option("continue the run in --out", default=False)),
         ("loss_name", str, option("the run's own loss", flag="--loss.name")),
-        *((p.replace(".", "_"), str, option("place of the data", flag=f"--{p}")) for p in places),
+        *(
+            (p.replace(".", "_"), str, option("in the place of the run's", flag=f"--{p}"))
+            for p in places
+        ),
     ]
     options: Any = parse_options(
         make_dataclass("ResumeOptions", kinds), arguments, program=PROGRAM, about=__doc__ or ""

@@ -18,6 +18,10 @@ class EpochBatches:
     with batch 2B and 2 processes with batch B see the same global batches. The ragged end of an
     epoch is left out. The epoch travels with the row: a data set seeds its augmentation by both.
 
+    Attributes:
+        epoch: whose order the next pass takes.
+        first: the step that the next pass begins with, where an interrupted epoch goes on.
+
     Raises:
         UserError: fewer rows than one global batch.
     """
@@ -32,7 +36,7 @@ class EpochBatches:
             )
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch = self.first = 0
 
     def __len__(self) -> int:
         return self.rows // (self.batch_size * self.world_size)
@@ -40,7 +44,7 @@ class EpochBatches:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.rows, generator=generator).tolist()
-        for step in range(len(self)):
+        for step in range(self.first, len(self)):
             start = (step * self.world_size + self.rank) * self.batch_size
             yield [(self.epoch, row) for row in order[start : start + self.batch_size]]
 

@@ -1,6 +1,8 @@
 """Files that survive a crash: weights as safetensors, and the state a run resumes from."""
 
+import hashlib
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,12 +13,25 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.run import ENTRY, entry_of
 from pumlc.errors import UserError
 from pumlc.files import complete_file, sync_folder
 
 
-def save_weights(path: Path, state: dict[str, Tensor]) -> None:
-    """Write weights to ``path`` (safetensors), complete or not at all."""
+def save_weights(
+    path: Path, state: dict[str, Tensor], entry: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write weights to ``path`` (safetensors), complete or not at all.
+
+    Args:
+        path: the place.
+        state: name -> tensor.
+        entry: what is known of these weights, as plain JSON. It is in the same file, so that no
+            kill can leave one without the other.
+
+    Returns:
+        the entry, with the ``checksum`` of the weights.
+    """
     contiguous = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     # tied parameters share storage, which safetensors refuses: the later names get a copy
     seen: set[int] = set()
@@ -24,23 +39,44 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
         if value.numel() and value.data_ptr() in seen:
             contiguous[name] = value.clone()
         seen.add(value.data_ptr())
+    described = {**(entry or {}), "checksum": _checksum(contiguous)}
+    metadata = {ENTRY: json.dumps(described, allow_nan=False)}
     # not save_file: its files are readable by their owner alone, and a full disk is no OSError
     with complete_file(path, binary=True) as file:
-        file.write(safetensors.torch.save(contiguous))
+        file.write(safetensors.torch.save(contiguous, metadata))
+    return described
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        UserError: the file is missing or is not a complete safetensors file.
+        UserError: the file is missing, is not a complete safetensors file, or has changed since it
+            was written.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     try:
-        return safetensors.torch.load_file(path)
+        state = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    expected = entry_of(path).get("checksum")
+    if expected is not None and expected != _checksum(state):
+        raise UserError(
+            f"{path}: damaged, its weights are not those that were written (their checksum "
+            "differs); take another copy, or other weights of the run"
+        )
+    return state
+
+
+def _checksum(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].contiguous()
+        found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_into(model: nn.Module, path: Path) -> None:
@@ -69,10 +105,10 @@ def load_into(model: nn.Module, path: Path) -> None:
 
 
 class Checkpoint:
-    """The folder ``checkpoint`` of a run: all that continues it after the last finished epoch.
+    """The folder ``checkpoint`` of a run: all that continues it from the step that it was saved at.
 
-    A new state is written beside the old one and takes its place by renaming, so that a kill at any
-    moment leaves a complete checkpoint.
+    A new state is written beside the old one, flushed to the disk and takes its place by renaming,
+    so that a kill or a power cut at any moment leaves a complete checkpoint.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -80,22 +116,37 @@ class Checkpoint:
         self._previous = run_dir / "checkpoint.previous"
 
     def save(self, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values)."""
+        """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values).
+
+        Raises:
+            OSError: the folder may not be written, or the disk is full; the checkpoint is then as
+                before, and nothing of the new one stays.
+        """
         temporary = self.path.with_name("checkpoint.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        for name, tensors in weights.items():
-            save_weights(temporary / f"{name}.safetensors", tensors)
-        content = io.BytesIO()
-        torch.save(state, content)
-        with complete_file(temporary / "state.pt", binary=True) as file:
-            file.write(content.getbuffer())  # not torch.save: a full disk is to be an OSError
+        try:
+            self._write(temporary, weights, state)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         if self.path.exists():  # if not, the previous one is the only one
             shutil.rmtree(self._previous, ignore_errors=True)
             os.replace(self.path, self._previous)
         os.replace(temporary, self.path)
         sync_folder(self.path.parent)
         shutil.rmtree(self._previous, ignore_errors=True)
+
+    def _write(
+        self, folder: Path, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]
+    ) -> None:
+        """Write a new folder, flushed to the disk with all that is in it."""
+        folder.mkdir()
+        for name, tensors in weights.items():
+            save_weights(folder / f"{name}.safetensors", tensors)
+        content = io.BytesIO()
+        torch.save(state, content)
+        with complete_file(folder / "state.pt", binary=True) as file:
+            file.write(content.getbuffer())  # not torch.save: a full disk is to be an OSError
 
     def folder(self) -> Path | None:
         """The newest complete checkpoint, None before the first one."""

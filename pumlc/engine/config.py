@@ -39,6 +39,11 @@ class TrainConfig:
     """use min(decay, (1 + step) / (10 + step)): a short run is not dominated by its start"""
     validate_every: int = 1
     """epochs between two looks at the validation part"""
+    checkpoint_minutes: float = 10.0
+    """minutes between two checkpoints within an epoch; 0: after every step. One is written at the
+    end of every epoch, and on SIGTERM and Ctrl-C"""
+    timeout_minutes: float = 30.0
+    """minutes that a process waits for another one that does not answer, then it ends"""
     workers: int = 0
     """processes that load data; 0 loads in the training process"""
     log_every: int = 20
@@ -58,6 +63,10 @@ class TrainConfig:
         check_seed("train.seed", self.seed)
         require(0 <= self.warmup < 1, "train.warmup", self.warmup, "in [0, 1)")
         require(self.workers >= 0, "train.workers", self.workers, "at least 0")
+        minutes = self.checkpoint_minutes
+        require(minutes >= 0, "train.checkpoint_minutes", minutes, "at least 0")
+        minutes = self.timeout_minutes
+        require(0 < minutes <= 1e6, "train.timeout_minutes", minutes, "above 0, at most 1e6")
         if self.schedule_epochs is not None:
             require(
                 self.schedule_epochs >= self.epochs,

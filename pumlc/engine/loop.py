@@ -3,16 +3,12 @@
 import math
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import set_seed
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,75 +16,24 @@ from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_we
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage, start_share
 from pumlc.engine.means import Means
-from pumlc.engine.optimizer import create_optimizer, create_schedule
+from pumlc.engine.optimizer import (
+    clip_gradient,
+    create_optimizer,
+    create_schedule,
+    schedule_state,
+)
+from pumlc.engine.processes import share_buffers, tracker_name, without_known_warnings
+from pumlc.engine.randomness import random_state, set_random_state
 from pumlc.engine.run import LARGEST_START_SHARE, RunFolder
+from pumlc.engine.stopping import StopSignals, TrainingStoppedError
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
 
 
-def end_processes(accelerator: Accelerator) -> None:
-    """Leave the process group, together: a rank that exits while another one still uses the group
-    may be aborted by the threads of gloo."""
-    accelerator.wait_for_everyone()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def tracker_name(config: TrainConfig) -> str | None:
-    """Where the rows of metrics.csv go too, None for nowhere."""
-    name = "tensorboard" if config.tensorboard else config.tracker
-    return None if name == "none" else name
-
-
-def create_accelerator(
-    precision: Literal["no", "fp16", "bf16"] = "no",
-    *,
-    tracker: str | None = None,
-    folder: Path | None = None,
-) -> Accelerator:
-    """An accelerator for ``torchrun``, ``accelerate launch`` or a single process.
-
-    Args:
-        precision: automatic mixed precision.
-        tracker: tensorboard, wandb or mlflow, see `tracker_name`.
-        folder: the run folder, for what a tracker writes.
-
-    Raises:
-        UserError: the tracker is not installed.
-    """
-    if tracker is not None and find_spec(tracker) is None:
-        raise UserError(f"train.tracker {tracker} needs the package {tracker} (pumlc[track])")
-    # buffers are not broadcast in every step, only before they are used: `Trainer._share_buffers`
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    # without ``cpu`` several processes on a machine without accelerator would not find each other
-    no_device = not torch.accelerator.is_available()
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=no_device,
-        kwargs_handlers=[ddp],
-        log_with=tracker,
-        project_dir=folder,
-    )
-    if precision == "fp16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
-        warnings.warn("precision fp16 needs a GPU: without one float32 is used", stacklevel=2)
-    return accelerator
-
-
-@contextmanager
-def _without_known_warnings() -> Iterator[None]:
-    """Leave out two warnings that every process would print and that nobody can act on.
-
-    accelerate does not know the option's new name yet (torch 2.14), and gradients of 1x1 kernels,
-    whose strides have two spellings, are right in either.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        yield
-
-
 class Trainer:
-    """Runs a task for ``config.epochs`` epochs, saving after each one.
+    """Runs a task for ``config.epochs`` epochs, saving after each one and every few minutes.
+
+    SIGTERM and Ctrl-C let it finish the step, save and raise `TrainingStoppedError`.
 
     Args:
         task: what to train.
@@ -103,7 +48,7 @@ class Trainer:
         self.task, self.config, self.run, self.accelerator = task, config, run, accelerator
         self.steps_per_epoch = task.steps_per_epoch(accelerator.num_processes)
         optimizer = create_optimizer(task.model, config)
-        with _without_known_warnings():
+        with without_known_warnings():
             self.network, self.optimizer = accelerator.prepare(task.model, optimizer)
         self.schedule = create_schedule(optimizer, config, self.steps_per_epoch)
         task.start(accelerator)  # before an average starts from the weights
@@ -116,54 +61,70 @@ class Trainer:
             steps = config.epochs * self.steps_per_epoch
             self.start_share = start_share(config.ema_decay, config.ema_warmup, steps)
         self.checkpoint = Checkpoint(run.path)
-        self.epoch = 0
+        self.stop = StopSignals(launched=accelerator.num_processes > 1)
+        self.epoch = self.position = 0  # finished epochs, and steps of the current one
         self.seconds = 0.0
         self.best: dict[str, float] = {}
+        self._means = Means()  # over the steps of the current epoch
+        self._random: dict[str, Any] | None = None  # where an interrupted epoch goes on
+        self._ticked = self._saved = 0.0  # when seconds were counted, when a checkpoint was written
 
     def train(self) -> None:
-        """Train from the current epoch (0, or where `resume` left off) to the end.
+        """Train from the current step (0, or where `resume` left off) to the end.
 
         Raises:
             UserError: the loss is not finite; the weights are those before that step.
+            TrainingStoppedError: a signal asked for it; on all processes, after the same step.
         """
         self._warn_of_a_long_average()
         self._start_tracker()
-        while self.epoch < self.config.epochs:
-            started = time.perf_counter()
-            with _without_known_warnings():
-                means = self._run_epoch()
-            seconds = time.perf_counter() - started
-            self.seconds += seconds
-            self.epoch += 1
-            row = {
-                "epoch": self.epoch,
-                "step": self.epoch * self.steps_per_epoch,
-                "seconds": round(self.seconds, 1),
-                "learning_rate": self.schedule.get_last_lr()[0],
-                **means,
-                **self._validate_and_select(),
-            }
-            self._save(row)
-            global_batch = self.config.batch_size * self.accelerator.num_processes
-            shown = {**row, "rows per second": self.steps_per_epoch * global_batch / seconds}
-            self._print(", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
-            if self.accelerator.trackers:
-                self.accelerator.log(shown, step=self.epoch)
+        self._saved = time.monotonic()
+        with self.stop.caught():
+            while self.epoch < self.config.epochs:
+                self._train_epoch()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
+    def _train_epoch(self) -> None:
+        """Train the current epoch to its end, validate and save."""
+        seconds, first = self.seconds, self.position
+        with without_known_warnings():
+            means = self._run_epoch()
+        self.epoch, self.position = self.epoch + 1, 0
+        self._means, self._random = Means(), None
+        row = {
+            "epoch": self.epoch,
+            "step": self.epoch * self.steps_per_epoch,
+            "seconds": round(self.seconds, 1),
+            "learning_rate": self.schedule.get_last_lr()[0],
+            **means,
+            **self._validate_and_select(),
+        }
+        if self.accelerator.is_main_process:
+            self.run.add_metrics(row)
+        self._save()
+        rows = (self.steps_per_epoch - first) * self._global_batch()
+        shown = {**row, "rows per second": rows / max(self.seconds - seconds, 1e-9)}
+        self._print(", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
         if self.accelerator.trackers:
-            for tracker in self.accelerator.trackers:
-                tracker.finish()
+            self.accelerator.log(shown, step=self.epoch)
+        if self.epoch < self.config.epochs:  # what has come since the last step
+            self._stop_if_asked(self._shared(True)[2])
+
+    def _global_batch(self) -> int:
+        return self.config.batch_size * self.accelerator.num_processes
 
     def resume(self) -> None:
         """Continue from the checkpoint: the run ends in the weights it would have ended in.
 
-        A run that was killed in its first epoch has none and starts again, which ends in the same.
+        A run that was killed before its first one starts again, which ends in the same.
 
         Raises:
             UserError: the checkpoint is damaged.
         """
         folder = self.checkpoint.folder()
         if folder is None:
-            self._print("no epoch was finished: starting again")
+            self._print("nothing was saved: starting again")
             return
         state = self.checkpoint.load()
         missing = sorted({"epoch", "seconds", "best", "metrics", "task"} - state.keys())
@@ -179,97 +140,122 @@ class Trainer:
         self.epoch, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
         self.run.metrics = state["metrics"]
         self.task.load_state_dict(state["task"])
-        self._print(f"resumed after epoch {self.epoch}")
+        # None at the end of an epoch; not there: of a version that saved nowhere else
+        position = state.get("position")
+        if position is not None:
+            own = position["processes"][self.accelerator.process_index]
+            self.position, self._random = position["step"], own["random"]
+            self._means.load(own["means"])
+        self._print(f"resumed {self._place()}")
 
     def _run_epoch(self) -> dict[str, float]:
-        # all randomness of an epoch follows from seed, epoch and rank: no state of it is saved
+        # all randomness of an epoch follows from seed, epoch and rank
         set_seed((1_000_003 * self.config.seed + self.epoch) % 2**31, device_specific=True)
         self.network.train()
-        means = Means()
-        for number, batch in enumerate(self._progress(), start=1):
+        self._ticked = time.perf_counter()
+        for batch in self._batches():
             self.optimizer.zero_grad()
-            step = self.epoch * self.steps_per_epoch + number - 1
+            step = self.epoch * self.steps_per_epoch + self.position
             losses = self.task.training_step(self.network, batch, self.accelerator, step)
-            self._stop_unless_finite(losses, step)
-            norm = self._clip_gradient()
+            due, stop = self._agree(losses, step)
+            norm = clip_gradient(self.network, self.config.clip_norm, self.accelerator)
             self.optimizer.step()
-            means.add(losses)
+            self._means.add(losses)
             if not self.accelerator.optimizer_step_was_skipped:
-                means.add({"gradient_norm": norm})
+                self._means.add({"gradient_norm": norm})
                 self.schedule.step()
                 if self.ema is not None:
                     self.ema.update(self.task.model)
-            if not sys.stderr.isatty() and number % self.config.log_every == 0:
+            self.position += 1
+            if not sys.stderr.isatty() and self.position % self.config.log_every == 0:
                 shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
-                self._print(f"epoch {self.epoch + 1} step {number}/{self.steps_per_epoch}: {shown}")
-        return self._shared_means(means.read())
+                at = f"epoch {self.epoch + 1} step {self.position}/{self.steps_per_epoch}"
+                self._print(f"{at}: {shown}")
+            if self.accelerator.num_processes == 1:  # nobody else is to know: as late as possible
+                _, due, stop = self._shared(True)
+            if due or stop:
+                self._save()
+            self._stop_if_asked(stop)
+        self._tick()
+        return self._means.shared(self.accelerator)
 
-    def _clip_gradient(self) -> Tensor:
-        """Clip the gradient if the config says so; return its norm before."""
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        if self.config.clip_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
-            assert norm is not None
-            return norm
-        self.accelerator.unscale_gradients()
-        return torch.nn.utils.get_total_norm([p.grad for p in parameters])
-
-    def _shared_means(self, means: dict[str, float]) -> dict[str, float]:
-        """Means over the processes."""
-        if self.accelerator.num_processes > 1:
-            values = torch.tensor(list(means.values()), device=self.accelerator.device)
-            torch.distributed.all_reduce(values)
-            shared = (values / self.accelerator.num_processes).tolist()
-            means = dict(zip(means, shared, strict=True))
-        return means
-
-    def _progress(self) -> Iterator[Any]:
-        return iter(
-            tqdm(
-                self.task.batches(self.epoch, self.accelerator),
-                total=self.steps_per_epoch,
-                desc=f"epoch {self.epoch + 1}/{self.config.epochs}",
-                leave=False,
-                disable=not (sys.stderr.isatty() and self.accelerator.is_main_process),
-            )
+    def _batches(self) -> Iterator[Any]:
+        """The batches of the epoch, from `position` on."""
+        batches = tqdm(
+            self.task.batches(self.epoch, self.accelerator, self.position),
+            initial=self.position,
+            total=self.steps_per_epoch,
+            desc=f"epoch {self.epoch + 1}/{self.config.epochs}",
+            leave=False,
+            disable=not (sys.stderr.isatty() and self.accelerator.is_main_process),
         )
+        for batch in batches:
+            if self._random is not None:  # after what making the batches has drawn
+                set_random_state(self._random, self.accelerator.device)
+                self._random = None
+            yield batch
 
-    def _stop_unless_finite(self, losses: Mapping[str, Tensor | float], step: int) -> None:
+    def _agree(self, losses: Mapping[str, Tensor | float], step: int) -> tuple[bool, int]:
+        """Whether a checkpoint is due and the signal to stop, 0 for none, of any process.
+
+        Raises:
+            UserError: the loss of any process is not finite. All of them raise, or the others would
+                wait for this one for ever.
+        """
         loss = torch.as_tensor(losses["loss"], device=self.accelerator.device)
-        finite = torch.isfinite(loss).float()
-        if self.accelerator.num_processes > 1:
-            # every process must stop, or the others wait for this one for ever
-            torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
-        if not finite.item():
+        finite, due, stop = self._shared(torch.isfinite(loss))
+        if not finite:
             read = {name: float(value) for name, value in losses.items()}
             raise UserError(
                 f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {read} on "
                 f"process {self.accelerator.process_index}. No step was taken with it; the last "
-                f"checkpoint is that of epoch {self.epoch}. Usual causes: train.learning_rate too "
-                "large, train.precision fp16, a broken picture or label"
+                "checkpoint is of an earlier step. Usual causes: train.learning_rate too large, "
+                "train.precision fp16, a broken picture or label"
             )
+        return due, stop
+
+    def _shared(self, finite: Tensor | bool) -> tuple[bool, bool, int]:
+        """Finite on all processes; a checkpoint due, and the signal to stop, on any of them."""
+        due = time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
+        stop = self.stop.received or 0
+        if self.accelerator.num_processes == 1:
+            return bool(finite), due, stop
+        device = self.accelerator.device
+        flags = torch.tensor([1.0, -float(due), -float(stop)], device=device)
+        flags[0] = finite
+        # one exchange a step for all three
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MIN)
+        least = flags.tolist()
+        return bool(least[0]), bool(least[1]), int(-least[2])
+
+    def _stop_if_asked(self, number: int) -> None:
+        if number:
+            # a launcher ends all processes when one ends: not before the main one has saved
+            self.accelerator.wait_for_everyone()
+            raise TrainingStoppedError(number, self._place())
+
+    def _place(self) -> str:
+        if not self.position:
+            return f"after epoch {self.epoch}"
+        return f"in epoch {self.epoch + 1} after step {self.position}/{self.steps_per_epoch}"
+
+    def _tick(self) -> None:
+        """Count the seconds since the last call, or since the epoch began."""
+        now = time.perf_counter()
+        self.seconds, self._ticked = self.seconds + now - self._ticked, now
 
     def _validate_and_select(self) -> dict[str, float]:
         """Validate raw and averaged weights; save ``last*`` and, if improved, ``best*``."""
         last_epoch = self.epoch == self.config.epochs
-        self._share_buffers()
+        share_buffers(
+            self.task.model, {} if self.ema is None else self.ema.average, self.accelerator
+        )
         look = last_epoch or self.epoch % self.config.validate_every == 0
         row = self._validate("", look, last_epoch)
         if self.ema is not None:
             with self.ema.applied_to(self.task.model):
                 row.update(self._validate("-ema", look, last_epoch))
         return row
-
-    def _share_buffers(self) -> None:
-        """Let all processes score with the buffers that are saved: BatchNorm's statistics are of
-        each process's own batches."""
-        if self.accelerator.num_processes == 1:
-            return
-        averages = {} if self.ema is None else self.ema.average
-        for name, buffer in self.task.model.named_buffers():
-            torch.distributed.broadcast(buffer, 0)
-            if name in averages:
-                torch.distributed.broadcast(averages[name], 0)
 
     def _validate(self, suffix: str, look: bool, last_epoch: bool) -> dict[str, float]:
         validation = self.task.validate(self.accelerator) if look else None
@@ -293,22 +279,34 @@ class Trainer:
 
     def _save_weights(self, name: str, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            save_weights(self.run.weights / f"{name}.safetensors", self.task.model.state_dict())
-            self.run.add_to_index(name, entry)
+            file = self.run.weights / f"{name}.safetensors"
+            self.run.add_to_index(name, save_weights(file, self.task.model.state_dict(), entry))
 
-    def _save(self, row: dict[str, Any]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        self.run.add_metrics(row)
+    def _save(self) -> None:
+        """Write a checkpoint of this moment: between two epochs, or after a step of one."""
+        position = None
+        if self.position:
+            self._tick()
+            own = {"random": random_state(self.accelerator.device), "means": self._means.state()}
+            # buffers of the main process alone: in training they decide nothing, and at the end
+            # of an epoch all processes take its own
+            processes = gather_object([own])
+            position = {"step": self.position, "processes": processes}
+        if self.accelerator.is_main_process:
+            self._write_checkpoint(position)
+        self._saved = time.monotonic()
+
+    def _write_checkpoint(self, position: dict[str, Any] | None) -> None:
         weights = {"model": self.task.model.state_dict()}
         scaler = self.accelerator.scaler
         state = {
             "epoch": self.epoch,
+            "position": position,
             "seconds": self.seconds,
             "best": self.best,
             "metrics": self.run.metrics,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": _plain_schedule(self.schedule),
+            "schedule": schedule_state(self.schedule),
             "scaler": None if scaler is None else scaler.state_dict(),
             "task": self.task.state_dict(),
         }
@@ -335,12 +333,6 @@ class Trainer:
     def _print(self, text: str) -> None:
         if self.accelerator.is_main_process:
             print(text, flush=True)
-
-
-def _plain_schedule(schedule: torch.optim.lr_scheduler.LRScheduler) -> dict[str, Any]:
-    """The schedule's numbers; its functions are rebuilt from the config."""
-    kept = (bool, int, float, str, list, type(None))
-    return {name: value for name, value in schedule.state_dict().items() if isinstance(value, kept)}
 
 
 def _short(value: float) -> str:

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
+import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 
@@ -19,9 +21,27 @@ class Means:
             self._totals[name] = self._totals.get(name, 0.0) + _exact(value)
             self._counts[name] += 1
 
+    def state(self) -> dict[str, tuple[float, int]]:
+        """Total and count of each name, exactly: what `load` goes on from."""
+        return {name: (float(total), self._counts[name]) for name, total in self._totals.items()}
+
+    def load(self, state: Mapping[str, tuple[float, int]]) -> None:
+        """Go on from the `state` of other means."""
+        for name, (total, count) in state.items():
+            self._totals[name], self._counts[name] = total, count
+
     def read(self) -> dict[str, float]:
         """The mean of each name over the steps that had it."""
         return {name: float(total) / self._counts[name] for name, total in self._totals.items()}
+
+    def shared(self, accelerator: Accelerator) -> dict[str, float]:
+        """The same over the steps of all processes, each of which has had the same names."""
+        means = self.read()
+        if accelerator.num_processes == 1:
+            return means
+        values = torch.tensor(list(means.values()), device=accelerator.device)
+        torch.distributed.all_reduce(values)
+        return dict(zip(means, (values / accelerator.num_processes).tolist(), strict=True))
 
 
 def _exact(value: Tensor | float) -> Tensor | float:

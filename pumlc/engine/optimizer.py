@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
-from torch import nn
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from pumlc.engine.config import TrainConfig
 
@@ -63,3 +65,20 @@ def create_schedule(
         return max(0.0, (steps - step) / max(1, steps - warmup))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def schedule_state(schedule: LRScheduler) -> dict[str, Any]:
+    """The schedule's numbers; its functions are rebuilt from the config."""
+    kept = (bool, int, float, str, list, type(None))
+    return {name: value for name, value in schedule.state_dict().items() if isinstance(value, kept)}
+
+
+def clip_gradient(network: nn.Module, norm: float | None, accelerator: Accelerator) -> Tensor:
+    """Clip the gradient to ``norm``, if it is not None; return its norm before."""
+    parameters = [p for p in network.parameters() if p.grad is not None]
+    if norm is not None:
+        found = accelerator.clip_grad_norm_(parameters, norm)
+        assert found is not None
+        return found
+    accelerator.unscale_gradients()
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

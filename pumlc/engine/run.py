@@ -2,12 +2,14 @@
 
 run.json              resolved config, seeds, versions, world size, git commit, facts of the task
 metrics.csv           one row per epoch
-weights/NAME.safetensors, weights/index.json    saved weights, their epoch and validation
+weights/NAME.safetensors    saved weights; with them, in the header, their epoch and validation
+weights/index.json    the same of all weights, for people, and to be changed by them
 checkpoint/           what a resumed run continues from
 .lock                 held by the process that trains into the folder
 """
 
 import csv
+import json
 import platform
 import subprocess
 from collections.abc import Collection, Iterator
@@ -17,17 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import safetensors
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file, read_json, write_json
+from pumlc.files import complete_file, read_json, sync_folder, write_json
 from pumlc.version import __version__
 
 _LIBRARIES = (
     *("torch", "torchvision", "timm", "accelerate", "transformers"),
     *("pillow", "opencv-python-headless"),  # they decide the pixels
 )
-# loader processes of a killed run keep its lock until they notice, within 5 seconds
-_PATIENCE = 6.0
+# the lock of a run that was killed is free when the system has ended its loading processes
+_PATIENCE = 2.0
+# the key of a safetensors header below which an entry of the index is
+ENTRY = "pumlc"
 # an average with a larger share of the weights it started from is never preferred
 LARGEST_START_SHARE = 0.1
 
@@ -57,6 +62,7 @@ class RunFolder:
         if (self.path / "run.json").exists() and self.has_saved():
             raise RunExistsError(f"{self.path} already holds a run")
         self.weights.mkdir(parents=True, exist_ok=True)
+        sync_folder(self.path.parent)
         content = {
             "config": config,
             "world_size": world_size,
@@ -124,9 +130,24 @@ class RunFolder:
         self._rows = rows
 
     def index(self) -> dict[str, dict[str, Any]]:
-        """``weights/index.json``: name of the weights -> epoch, score, metrics, extras."""
+        """Name of the weights -> epoch, score, metrics, extras.
+
+        An entry of ``weights/index.json`` counts where it is about the weights that are there, by
+        their checksum. Else the one in their own file does: a kill between the two writes changes
+        nothing. Weights of earlier versions are described by index.json alone.
+
+        Raises:
+            UserError: index.json is not that of a run.
+        """
         path = self.weights / "index.json"
-        return read_json(path) if path.is_file() else {}
+        index = read_json(path) if path.is_file() else {}
+        if not isinstance(index, dict) or not all(isinstance(e, dict) for e in index.values()):
+            raise UserError(f"{path} is not that of a run: it must map names to entries")
+        for file in sorted(self.weights.glob("*.safetensors")):
+            own = entry_of(file)
+            if "epoch" in own and own["checksum"] != index.get(file.stem, {}).get("checksum"):
+                index[file.stem] = own
+        return index
 
     def add_to_index(self, name: str, entry: dict[str, Any]) -> None:
         """Describe the weights saved under ``name``."""
@@ -171,6 +192,17 @@ class RunFolder:
             return {}
         scored = self.index()[preferred].get("score") is not None
         return {"preferred": preferred, "preferred_by": "validation" if scored else "last epoch"}
+
+
+def entry_of(file: Path) -> dict[str, Any]:
+    """What a weights file says of itself, with its checksum; empty if it says nothing."""
+    try:
+        with safetensors.safe_open(file, "numpy") as content:
+            entry = json.loads((content.metadata() or {}).get(ENTRY, "{}"))
+    except (OSError, safetensors.SafetensorError, ValueError, RecursionError):
+        return {}  # damaged: who loads the weights says so
+    known = isinstance(entry, dict) and isinstance(entry.get("checksum"), str)
+    return entry if known else {}
 
 
 def preferred_line(result: dict[str, Any], name: str, value: float) -> str:

@@ -54,8 +54,12 @@ class Task(Protocol):
         """Number of optimizer steps in an epoch."""
         ...
 
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[Any]:
-        """The batches of this process in ``epoch``, a function of seed, epoch and rank alone."""
+    def batches(self, epoch: int, accelerator: Accelerator, first: int = 0) -> Iterable[Any]:
+        """The batches of this process in ``epoch``, a function of seed, epoch and rank alone.
+
+        ``first`` is the step that they begin with: an interrupted epoch goes on, and
+        `load_state_dict` has given back what was prepared at its beginning.
+        """
         ...
 
     def training_step(
@@ -71,7 +75,7 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights; empty for most tasks."""
+        """What resuming needs beside the weights, the same on all processes; mostly nothing."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

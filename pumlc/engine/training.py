@@ -3,16 +3,18 @@
 from contextlib import nullcontext
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from pumlc.engine.config import plain
-from pumlc.engine.loop import Trainer, create_accelerator, tracker_name
+from pumlc.engine.loop import Trainer
+from pumlc.engine.processes import create_accelerator, lost_processes_named, tracker_name
 from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
 
 
-def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = False) -> Any:
+def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = False) -> Accelerator:
     """Train what a config describes into a run folder, or go on with it.
 
     Args:
@@ -22,15 +24,24 @@ def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = Fa
         resume: continue from the checkpoint of the folder.
 
     Returns:
-        the accelerator, whose processes the caller ends (`pumlc.engine.loop.end_processes`).
+        the accelerator, whose processes the caller ends (`pumlc.engine.processes.end_processes`).
 
     Raises:
         RunExistsError: the folder holds a run already.
         UserError: see the task; or the run that goes on had other data or another number of
-            processes.
+            processes; or another process of it has ended, or does not answer.
+        TrainingStoppedError: SIGTERM or Ctrl-C; all steps are saved.
     """
+    with lost_processes_named():
+        return _train_run(config, task_class, run, resume)
+
+
+def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Accelerator:
     accelerator = create_accelerator(
-        config.train.precision, tracker=tracker_name(config.train), folder=run.path
+        config.train.precision,
+        tracker=tracker_name(config.train),
+        folder=run.path,
+        timeout_minutes=config.train.timeout_minutes,
     )
     if resume and run.read()["world_size"] != accelerator.num_processes:
         raise UserError(
@@ -38,7 +49,7 @@ def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = Fa
             f"{accelerator.num_processes}; resume on as many"
         )
     set_seed(config.train.seed)
-    task: Task = task_class(config)
+    task: Task = task_class(config, run.path if resume else None)
     trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):

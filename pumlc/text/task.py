@@ -39,12 +39,13 @@ class TextTask:
 
     Args:
         config: the settings of the run.
+        folder: of a run that goes on; nothing of it is needed before its weights are.
 
     Raises:
         UserError: data, encoder or loss do not fit the settings.
     """
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
         _check_truth(self.corpus, config.data.root)
@@ -145,16 +146,16 @@ class TextTask:
         train = self.config.train
         return EpochBatches(len(self.corpus.train), train.batch_size * world_size, seed=train.seed)
 
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[np.ndarray]:
+    def batches(self, epoch: int, accelerator: Accelerator, first: int = 0) -> Iterable[np.ndarray]:
         """Rows of ``corpus.train``, the same global batches on every process."""
         negatives = self.config.negatives
-        due = epoch % negatives.refresh == 0
+        due = epoch % negatives.refresh == 0 and first == 0  # else done before the interruption
         if self.model.label_vectors is not None and (due or self.unseen_texts is None):
             self.unseen_texts = self._embed_unseen(accelerator)
         if negatives.kind == "mined" and (due or self.shortlists is None):
             self.shortlists = self._mine(accelerator)
         batches = self._global_batches(accelerator.num_processes)
-        batches.epoch = epoch
+        batches.epoch, batches.first = epoch, first
         for pairs in batches:
             yield np.array([row for _, row in pairs])
 

@@ -17,6 +17,7 @@ _LAZY = {
     "read_word_vectors": "pumlc.vision.models.class_vectors",
     "encode_class_names": "pumlc.vision.models.class_vectors",
     "label_graph": "pumlc.vision.models.class_vectors",
+    "read_labels": "pumlc.vision.data.label_file",
     "freeze": "pumlc.vision.models.trained_part",
 }
 

@@ -79,8 +79,8 @@ class LossConfig:
         check_loss(self.name, self.parameters)
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list")
-"""Settings that say where the data are: a run may go on after they were moved."""
+PLACES = ("data.root", "data.csv", "data.positive_list", "data.bad_pictures")
+"""Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
 
 
 @dataclass(kw_only=True)

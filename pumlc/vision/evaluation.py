@@ -1,8 +1,8 @@
 """Honest numbers of an image run: every saved set of weights, every definition, by name."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from pumlc.metrics import (
     precision_recall_f1,
 )
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
 from pumlc.vision.data.split import read_split, training_data
@@ -36,9 +37,9 @@ __all__ = ["DEFINITIONS", "OPTIONS", "evaluate_run", "measure", "other_place", "
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
-OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
-
-OPTIONS = frozenset({"csv", "classes", "positive_list", "unlisted", "oracle", "per_class"})
+OPTIONS = frozenset(
+    {"csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle", "per_class"}
+)
 
 
 def evaluate_run(
@@ -51,6 +52,7 @@ def evaluate_run(
     csv: str | None = None,
     positive_list: str | None = None,
     unlisted: Literal["unknown", "negative"] | None = None,
+    bad_pictures: Literal["error", "skip"] | None = None,
     classes: Sequence[str] | None = None,
     oracle: bool = False,
     batch_size: int = 64,
@@ -70,14 +72,16 @@ def evaluate_run(
         positive_list: another place of the list that the run was trained with, for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
+        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
         classes: also report the mean over these classes.
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
         batch_size: pictures at a time, per process.
         workers: processes that read pictures.
 
     Returns:
-        Plain JSON. N, classes, UNKNOWN entries that are left out, known labels of each class, how
-        many of the pictures the run has trained on or held out (``seen``, by their names), and for
+        Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,
+        UNKNOWN entries that are left out, known labels of each class, how many of the pictures the
+        run has trained on or held out (``seen``, by their names), and for
         each set of weights mAP under each definition (percent), AP of each class (percent, None
         without a positive), and precision, recall, F1 at each decision rule. Thresholds come from
         the validation part of the run, never from this split, unless ``oracle`` asks for those as
@@ -99,40 +103,60 @@ def evaluate_run(
     names = list(weights) if weights else list(run.index())
     if not names:
         raise UserError(f"{run.path} has no saved weights yet: no epoch of it is finished")
-    results: dict[str, Any] = {"run": str(run.path), "split": split, **run.preference(names)}
-    images = None
+    results: dict[str, Any] = {
+        "run": str(run.path),
+        "split": split,
+        **run.preference(names),
+        "weights": {},
+    }
+    images: LabelledImages | None = None
     for name in names:
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
-            data = other_place(predictor.config.data, root, csv, unlisted, positive_list)
+            data = other_place(
+                predictor.config.data, root, csv, unlisted, positive_list, bad_pictures
+            )
             images = _images(data, split, predictor)
-            labels, changed = (
-                labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
-            )
-            refuse_one_sided(images, labels, split, data.name)
-            results.update(
-                source=images.source,
-                N=len(images),
-                classes=len(images.classes),
-                classes_without_negative=int((labels.min(axis=0) != NEGATIVE).sum()),
-                classes_unknown_as_negative=changed,
-                unknown_labels=dataclasses.replace(images, labels=labels).counts()["unknown"],
-                known_labels=_known_labels(images),
-                seen=count_seen(run.path / "pictures.npz", images, data.root),
-                untrained_classes=run.read().get("untrained_classes", []),
-                weights={},
-            )
+            refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
+        bad = BadPictures(images)
         logits = score_images(
-            predictor.model, images, accelerator, batch_size=batch_size, workers=workers
+            predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
         )
+        if not results["weights"]:
+            rest = bad.rest()
+            # the other weights are measured by the same pictures
+            images, logits = replace(images.subset(rest), bad_pictures="error"), logits[rest]
+            results |= {"bad_pictures": bad.named(), **_described(images, split, run, data.root)}
         if not np.isfinite(logits).all():
             raise UserError(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
+        labels, _ = _measured_labels(images, split)
         entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
+
+
+def _measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
+    """The labels that a split is measured by, and in how many classes unknown became negative."""
+    return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
+
+
+def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
+    """What a result says of the pictures that it is over."""
+    labels, changed = _measured_labels(images, split)
+    return {
+        "source": images.source,
+        "N": len(images),
+        "classes": len(images.classes),
+        "classes_without_negative": int((labels.min(axis=0) != NEGATIVE).sum()),
+        "classes_unknown_as_negative": changed,
+        "unknown_labels": replace(images, labels=labels).counts()["unknown"],
+        "known_labels": _known_labels(images),
+        "seen": count_seen(run.path / "pictures.npz", images, root),
+        "untrained_classes": run.read().get("untrained_classes", []),
+    }
 
 
 def _without_nan(value: Any) -> Any:
@@ -147,7 +171,8 @@ def _without_nan(value: Any) -> Any:
 def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
-    parts = training_data(data, seed=predictor.config.train.seed)
+    skipped = read_bad_rows(predictor.run.path)
+    parts = training_data(data, seed=predictor.config.train.seed, skipped=skipped)
     held_out = parts.validation
     if held_out is None:
         raise UserError(f"no split 'validation': {predictor.run.path} held nothing out")
@@ -237,12 +262,14 @@ def other_place(
     csv: str | None,
     unlisted: str | None = None,
     positive_list: str | None = None,
+    bad_pictures: Literal["error", "skip"] | None = None,
 ) -> DataConfig:
     """The data of a run where they are now: another folder, another CSV file.
 
     Args:
         data: the settings of the run.
-        root, csv, unlisted, positive_list: see `evaluate_run`; None: as in the settings.
+        root, csv, unlisted, positive_list, bad_pictures: see `evaluate_run`; None: as in the
+            settings.
 
     Raises:
         UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
@@ -262,13 +289,15 @@ def other_place(
             "left out with data.csv, whose rows are a list already",
         )
         changes["positive_list"] = positive_list
+    if bad_pictures is not None:
+        changes["bad_pictures"] = bad_pictures
     if root is not None:
         changes["root"] = root
     if csv is not None:
         changes.update(csv=csv, name="csv")
         if data.protocol == "positive-list":  # of the pictures of the run, which these are not
             changes.update(protocol="proportion", positive_list=None)
-    data = dataclasses.replace(data, **changes)
+    data = replace(data, **changes)
     if unlisted is None:
         return data
     if data.name != "csv":
@@ -276,7 +305,7 @@ def other_place(
             f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
             "is defined"
         )
-    return dataclasses.replace(data, unlisted=unlisted, unlisted_test=unlisted)
+    return replace(data, unlisted=unlisted, unlisted_test=unlisted)
 
 
 def _column(name: str, class_names: Sequence[str]) -> int:

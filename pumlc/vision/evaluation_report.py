@@ -1,10 +1,11 @@
 """What an evaluation of an image run returned, as tables and sentences for a person."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pumlc.engine.run import preferred_line
-from pumlc.tables import table
+from pumlc.tables import printable, table
 
 
 def report(result: dict[str, Any], *, per_class: bool = False) -> str:
@@ -69,7 +70,7 @@ def _decisions_table(result: dict[str, Any]) -> str:
 
 def _notes(result: dict[str, Any]) -> list[str]:
     """What the figures do not show by themselves: a sentence each."""
-    notes = []
+    notes = bad_picture_notes(result["split"], result["bad_pictures"])
     seen = result["seen"]
     if seen.get("train"):
         notes.append(
@@ -101,6 +102,15 @@ def _notes(result: dict[str, Any]) -> list[str]:
             f"{more}: the mAP counts such a class where this split has a positive of it"
         )
     return notes
+
+
+def bad_picture_notes(part: str, bad: Sequence[dict[str, str]]) -> list[str]:
+    """A sentence on the pictures of a part that were skipped; none where there are none."""
+    if not bad:
+        return []
+    first = ", ".join(printable(picture["image"]) for picture in bad[:5])
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return [f"{part}: pictures that could not be read and are left out: {len(bad)} ({first}{more})"]
 
 
 def _class_table(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class VisionPredictor:
     ) -> None:
         self.run = RunFolder(run_dir)
         content = self.run.read()
-        self.labels = tuple(content["classes"])
+        self.labels = _class_names(content.get("classes"), run_dir)
         self.config = from_plain(VisionConfig, content["config"])
         self.weights = weights or self.run.preferred_weights()
         self.device = choose_device(device)
@@ -120,6 +120,21 @@ class VisionPredictor:
                 )
             parts.append(probabilities_of(logits.cpu().numpy()).astype(np.float32))
         return Prediction(np.concatenate(parts), self.labels)
+
+
+def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
+    """The classes of a run.json, which may come from anyone."""
+    if (
+        not isinstance(classes, list)
+        or not classes
+        or not all(isinstance(name, str) for name in classes)
+        or len(set(classes)) < len(classes)
+    ):
+        raise UserError(
+            f"{Path(run_dir) / 'run.json'}: classes must be a list of different names, got "
+            f"{classes!r:.200}"
+        )
+    return tuple(classes)
 
 
 def _refuse_single(images: Iterable[Picture]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from pumlc.engine.batches import gather_rows, own_rows
@@ -12,6 +13,7 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.transforms import evaluation_transform, normalised
@@ -39,6 +41,7 @@ def score_images(
     *,
     batch_size: int,
     workers: int,
+    bad: BadPictures | None = None,
 ) -> np.ndarray:
     """Logits of every picture, each scored exactly once on any number of processes.
 
@@ -48,24 +51,30 @@ def score_images(
         accelerator: devices and processes.
         batch_size: pictures at a time, per process.
         workers: processes that read pictures; 0: this one.
+        bad: takes the pictures that cannot be read, on every process; by default they are named by
+            warnings alone.
 
     Returns:
-        [N, C] float32 in the order of ``images``, on every process.
+        [N, C] float32 in the order of ``images``, on every process; nan for a bad picture.
 
     Raises:
-        UserError: a picture is missing or cannot be decoded.
+        UserError: a picture is missing or cannot be decoded, and may not be skipped.
     """
+    bad = BadPictures(images) if bad is None else bad
     rows = own_rows(len(images), accelerator)
     pictures = Pictures(images, evaluation_transform(model.data_config), rows)
     was_training = model.training
     model.eval()
-    parts = [np.empty((0, len(images.classes)), np.float32)]
+    logits = np.full((len(rows), len(images.classes)), np.nan, np.float32)
     with torch.inference_mode(), accelerator.autocast():
-        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
-            logits = model(to_device(batch, accelerator.device, model.data_config))
-            parts.append(logits.float().cpu().numpy())
+        for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
+            if batch.keys:
+                scored = model(to_device(batch.content, accelerator.device, model.data_config))
+                logits[batch.keys] = scored.float().cpu().numpy()
     model.train(was_training)
-    return gather_rows(np.concatenate(parts), len(images), accelerator)
+    if accelerator.num_processes > 1:
+        bad.merge(gather_object([bad.reasons]))
+    return gather_rows(logits, len(images), accelerator)
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The vision task: what the training loop drives for images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from pumlc.engine.batches import EpochBatches
@@ -14,12 +15,13 @@ from pumlc.errors import UserError, warn_user
 from pumlc.labels import POSITIVE, write_manifest
 from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.bad_pictures import BadPictures, bad_rows, read_bad_rows, write_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.split import training_data
+from pumlc.vision.data.split import training_data, true_rows
 from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.scoring import (
@@ -37,12 +39,17 @@ class VisionTask:
 
     Args:
         config: the settings of the run.
+        folder: of a run that goes on, which lists what it has skipped; None: a new run.
     """
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, folder: Path | None = None) -> None:
         self.config = config
         self._loss = find_loss(config.loss.name, imports=True)
-        self.data = training_data(config.data, seed=config.train.seed)
+        listed = [] if folder is None else read_bad_rows(folder)
+        self.data = training_data(config.data, seed=config.train.seed, skipped=listed)
+        self._listed = {(row.split, row.row): row for row in listed}
+        self._folder: Path | None = None  # of the main process alone
+        self._bad = BadPictures(self.data.train)
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         if config.data.csv is not None:
@@ -81,6 +88,7 @@ class VisionTask:
 
     def write_files(self, folder: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
+        self._folder = folder
         path = folder / "label_manifest.npz"
         write_seen(folder / "pictures.npz", self.data, self.config.data.root)
         write_manifest(path, self.data.manifest)
@@ -98,7 +106,9 @@ class VisionTask:
             )
         )
 
-    def batches(self, epoch: int, accelerator: Accelerator) -> Iterable[dict[str, Tensor]]:
+    def batches(
+        self, epoch: int, accelerator: Accelerator, first: int = 0
+    ) -> Iterable[dict[str, Tensor]]:
         if self._batches is None:
             train = self.config.train
             transform = training_transform(self.model.data_config, self.config.data.augmentation)
@@ -111,11 +121,34 @@ class VisionTask:
                 world_size=accelerator.num_processes,
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
-        self._batches.epoch = epoch
+        self._batches.epoch, self._batches.first = epoch, first
         # One draw that nobody reads. The loader once drew it in each epoch, before mixup draws from
         # the same generator: without it every published figure of a run with mixup would move.
         torch.empty((), dtype=torch.int64).random_()
-        return batches_of(self._loader)
+        return self._read_batches(accelerator)
+
+    def _read_batches(self, accelerator: Accelerator) -> Iterator[dict[str, Tensor]]:
+        """The batches of the epoch that the loader is set to; what is bad is listed at once."""
+        noted = len(self._bad.reasons)
+        try:
+            for batch in batches_of(self._loader, self._bad):
+                if len(self._bad.reasons) > noted:
+                    noted = len(self._bad.reasons)
+                    self._list_bad("train", self._bad)
+                yield batch.content
+            if accelerator.num_processes > 1:
+                self._bad.merge(gather_object([self._bad.reasons]))
+        finally:
+            if len(self._bad.reasons) > noted:
+                self._list_bad("train", self._bad)
+
+    def _list_bad(self, part: Literal["train", "validation"], bad: BadPictures) -> None:
+        """Bring the list in the run folder up to date."""
+        if self._folder is None or not bad.reasons:
+            return
+        split, rows, labels = true_rows(self.data, self.config.data, part)
+        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
+        write_bad_rows(self._folder, [self._listed[key] for key in sorted(self._listed)])
 
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
@@ -160,14 +193,20 @@ class VisionTask:
         images = self.data.validation
         if images is None:
             return None
-        logits = score_images(
-            self.model,
-            images,
-            accelerator,
-            batch_size=self.config.train.batch_size,
-            workers=self.config.train.workers,
-        )
-        return validate_logits(logits, images.labels)
+        bad = BadPictures(images)
+        try:
+            logits = score_images(
+                self.model,
+                images,
+                accelerator,
+                batch_size=self.config.train.batch_size,
+                workers=self.config.train.workers,
+                bad=bad,
+            )
+        finally:
+            self._list_bad("validation", bad)
+        rest = bad.rest()
+        return validate_logits(logits[rest], images.labels[rest])
 
 
 def _check_value(loss: Any, name: str) -> None:

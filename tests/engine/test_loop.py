@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.loop import Trainer, create_accelerator, tracker_name
+from pumlc.engine.loop import Trainer
 from pumlc.engine.optimizer import create_optimizer, create_schedule
+from pumlc.engine.processes import create_accelerator, tracker_name
 from pumlc.engine.run import RunExistsError, RunFolder
 from pumlc.errors import UserError
 
@@ -115,8 +116,8 @@ class Line:
     def steps_per_epoch(self, world_size):
         return 4
 
-    def batches(self, epoch, accelerator):
-        return [torch.full((2, 1), float(i)) for i in range(4)]
+    def batches(self, epoch, accelerator, first=0):
+        return [torch.full((2, 1), float(i)) for i in range(first, 4)]
 
     def training_step(self, network, batch, accelerator, step):
         loss = (network(batch) - 2 * batch).square().mean()
@@ -277,7 +278,7 @@ def test_rows_go_to_tensorboard(tmp_path):
 
 
 def test_a_tracker_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("pumlc.engine.loop.find_spec", lambda name: None)
+    monkeypatch.setattr("pumlc.engine.processes.find_spec", lambda name: None)
     with pytest.raises(UserError, match="train.tracker mlflow needs the package mlflow"):
         create_accelerator(tracker="mlflow")
 

@@ -143,6 +143,38 @@ if set(codes.values()) != {0} or c.difference(c.outcome(two), c.outcome(killed))
         "high",
         f"2 ranks killed and resumed: {codes} {c.difference(c.outcome(two), c.outcome(killed))}",
     )
+# the same in the middle of an epoch, with a checkpoint after every step
+within = base / "within"
+
+
+def die_within(r):
+    import pumlc.vision.task as task
+
+    plain = task.VisionTask.training_step
+
+    def step(self, network, batch, accelerator, number):
+        if number == 7:
+            os.kill(os.getpid(), 9)
+        return plain(self, network, batch, accelerator, number)
+
+    task.VisionTask.training_step = step
+
+
+often = c.vision_settings(
+    data, **common, train__batch_size=8, train__checkpoint_minutes=0, train__workers=1
+)
+ranks(2, "train", [*often, "--out", within], hook=die_within)
+codes, _, texts = ranks(2, "train", ["--out", within, "--resume"])
+figures["goes_on_within_an_epoch"] = "resumed in epoch 2 after step" in texts[0]
+if (
+    set(codes.values()) != {0}
+    or c.difference(c.outcome(two), c.outcome(within))
+    or not figures["goes_on_within_an_epoch"]
+):
+    fault(
+        "high",
+        f"2 ranks killed within an epoch: {codes} {c.difference(c.outcome(two), c.outcome(within))} {texts[0][-200:]}",
+    )
 codes, times, texts = ranks(1, "train", ["--out", killed, "--resume"])
 print("resume of 2 ranks on 1:", codes, texts[0].strip().splitlines()[-1][:120])
 if codes[0] != 2:
@@ -287,10 +319,11 @@ for name, hook, other in (
 ):
     out = base / "dying"
     shutil.rmtree(out, ignore_errors=True)
+    waits = {"train__timeout_minutes": 0.25} if "SIGSTOP" in name else {}
     codes, times, texts = ranks(
         2,
         "train",
-        [*c.vision_settings(data, **common, train__batch_size=8), "--out", out],
+        [*c.vision_settings(data, **common, **waits, train__batch_size=8), "--out", out],
         timeout=75,
         hook=hook,
     )
@@ -303,6 +336,8 @@ for name, hook, other in (
         figures["seconds_waited_for_a_rank_that_stops_responding"] = (
             "over 75" if codes[other] == "timeout" else round(times[other])
         )
+        if codes[other] != 2 or "did not answer for train.timeout_minutes" not in texts[other]:
+            fault("medium", f"{name}: the other rank: exit {codes[other]}: {shown}")
     elif codes[other] == "timeout":
         fault("high", f"{name}: the other rank still waits after 75 s")
     elif times[other] - times[1 - other] > 60:

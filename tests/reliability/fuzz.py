@@ -1089,7 +1089,7 @@ def _():
 def _():
     import timm
 
-    import pumlc.vision.models.classifier as m
+    import pumlc.vision.models.weights as m
 
     network = timm.create_model("test_efficientnet", num_classes=0)
     small = {k: v for k, v in network.state_dict().items()}
@@ -1129,7 +1129,7 @@ def _():
         return any_of(f, rng, ["w.pth"])
 
     def call(folder, files):
-        m.load_backbone(network, m._read_weights(folder / "w.pth"), str(folder / "w.pth"))
+        m.load_backbone(network, m.read_weights(folder / "w.pth"), str(folder / "w.pth"))
 
     return (
         [{"w.pth": t.getvalue()}, {"w.pth": old.getvalue()}, {"w.pth": b.getvalue()}],
@@ -1197,9 +1197,11 @@ def _():
 
 @target("feature_cache", 2000)
 def _():
-    from pumlc.vision.frozen.features import _read_cache
+    from pumlc.vision.frozen.cache import _checksum
+    from pumlc.vision.frozen.cache import _read as _read_cache
 
     features = np.random.RandomState(0).rand(5, 4).astype(np.float32)
+    name = f"f-{_checksum(features)}.npy"  # the name of a file of features holds their checksum
     o = io.BytesIO()
     np.save(o, features)
 
@@ -1207,11 +1209,11 @@ def _():
         if rng.random() < 0.4:
             o = io.BytesIO()
             np.save(o, odd_array(features, rng))
-            return {"f.npy": o.getvalue()}
-        return any_of(f, rng, ["f.npy"])
+            return {name: o.getvalue()}
+        return any_of(f, rng, [name])
 
     def call(folder, files):
-        found = _read_cache(folder / "f.npy", 5)
+        found = _read_cache(folder / name, 5)
         if found.dtype.kind != "f":
             raise Wrong(f"features of type {found.dtype.kind} are taken")
         if found.shape != features.shape:
@@ -1221,12 +1223,12 @@ def _():
         if not np.array_equal(found, features):
             raise Wrong("other numbers than were written are taken")
 
-    return [{"f.npy": o.getvalue()}], mutate, call
+    return [{name: o.getvalue()}], mutate, call
 
 
 @target("yaml_config", 3000)
 def _():
-    from pumlc.engine.config import parse, task_of
+    from pumlc.engine.command_line import parse, task_of
     from pumlc.vision.config import VisionConfig
 
     text = (c.PROJECT / "configs" / "csv_lite0_cpu.yaml").read_bytes()

@@ -171,7 +171,7 @@ evil_pt(run / "encoder" / "pytorch_model.bin")
 p = load(run)
 executed(f"text load with an evil encoder/pytorch_model.bin ({last(p.stdout)})")
 from pumlc.text.data.tokens import cached_tokens
-from pumlc.vision.frozen.features import _read_cache
+from pumlc.vision.frozen.cache import _read as _read_cache
 
 obj = io.BytesIO()
 np.save(obj, np.array([Payload()] * 5, object))
@@ -441,7 +441,8 @@ if code == 0:
     code, text = tool("predict", run, coco / "val" / "0.png", "--out", base / "p.csv")
     rows = list(csv.reader((base / "p.csv").open(newline="")))
     figures["tried"] += 1
-    formulas = [r[1] for r in rows if r[1][:1] in "=@+-"]
+    # the class named "" is no formula, though the empty text is in every text
+    formulas = [r[1] for r in rows if r[1] and r[1][:1] in "=@+-"]
     if len(rows) != 1 + len(names):
         fault("medium", f"predictions.csv: {len(rows)} rows for {len(names)} classes")
     if formulas:

@@ -96,8 +96,9 @@ def counting(run, kill_at=None, half=False, record=None):
 
 def consistency(run, pairs):
     """Saved weights whose index entry is of other weights; and what a load would take."""
-    index_file = run / "weights" / "index.json"
-    index = json.loads(index_file.read_text()) if index_file.is_file() else {}
+    from pumlc.engine.run import RunFolder
+
+    index = RunFolder(run).index()  # of index.json and the weights' own headers: what a load takes
     wrong = []
     for p in sorted((run / "weights").glob("*.safetensors")):
         entry = index.get(p.stem)
@@ -260,12 +261,15 @@ def check(kind, settings, workers_settings=None):
 data = base / "pictures"
 data.mkdir()
 c.pictures_csv(data)
-settings = c.vision_settings(data)
-t = check("vision", settings, c.vision_settings(data, train__workers=2))
+# a checkpoint after every step: kills come between, before and inside of them
+settings = c.vision_settings(data, train__checkpoint_minutes=0)
+t = check(
+    "vision", settings, c.vision_settings(data, train__checkpoint_minutes=0, train__workers=2)
+)
 texts = base / "texts"
 texts.mkdir()
 c.text_data(texts)
-t2 = check("text", c.text_settings(texts))
+t2 = check("text", c.text_settings(texts, train__checkpoint_minutes=0))
 figures["seconds_of_a_run"] = [round(t, 1), round(t2, 1)]
 print(("FAULTS " if faults else "ok ") + json.dumps(figures))
 sys.exit(bool(faults))

@@ -97,8 +97,12 @@ def signalled(kind, number, whole_group, where):
         os.kill(q, 9)
     if number == signal.SIGINT and code != 130:
         fault("low", f"{name}: exit {code}, not 130")
-    if traces and number == signal.SIGINT:
-        fault("low", f"{name}: {traces} tracebacks on Ctrl-C")
+    if number == signal.SIGTERM and code != 143:
+        fault("low", f"{name}: exit {code}, not 143")
+    if traces:
+        fault("low", f"{name}: {traces} tracebacks")
+    if code != 0 and began_steps and "go on with: pumlc train --out" not in text:
+        fault("low", f"{name}: nothing says how the run goes on: {text[-200:]}")
     if code == 0:
         return
     again = (
@@ -106,6 +110,9 @@ def signalled(kind, number, whole_group, where):
         if (run / "run.json").is_file()
         else c.run_tool("train", [*SETTINGS[kind], "--out", run], log)
     )
+    step = re.search(r"stopped by \w+ (in epoch \d+ after step \d+/\d+)", text)
+    if step and f"resumed {step[1]}" not in log.read_text():
+        fault("medium", f"{name}: steps are lost")
     different = c.difference(reference[kind], c.outcome(run)) if again == 0 else [f"exit {again}"]
     if different:
         fault("high", f"{name}: after --resume: {different}")
@@ -122,45 +129,73 @@ if os.environ.get("ONLY", "signals") == "signals" or "signals" in os.environ.get
     signalled("text", signal.SIGTERM, True, "epoch 5 step 1")
     signalled("text", signal.SIGINT, True, "epoch 3 step 2")
 
-# steps lost: the last step of an epoch is reached, the process is killed
-run = base / "lost"
+
+# a second Ctrl-C ends at once, where the first one's step takes long
+def long_steps():
+    import pumlc.vision.task as task
+
+    plain = task.VisionTask.training_step
+
+    def step(self, network, batch, accelerator, number):
+        if number == 3:
+            print("a long step", flush=True)
+            end = time.time() + 60
+            while time.time() < end:
+                time.sleep(0.01)
+        return plain(self, network, batch, accelerator, number)
+
+    task.VisionTask.training_step = step
 
 
+(base / "twice.txt").unlink(missing_ok=True)
+pid = c.fork_tool(
+    "train",
+    [*c.vision_settings(data, train__workers=2), "--out", base / "twice"],
+    base / "twice.txt",
+    long_steps,
+)
+end = time.time() + 120
+while time.time() < end and (
+    not (base / "twice.txt").exists() or "a long step" not in (base / "twice.txt").read_text()
+):
+    time.sleep(0.02)
+os.kill(pid, signal.SIGINT)
+time.sleep(0.5)
+os.kill(pid, signal.SIGINT)
+began = time.time()
+code = c.wait(pid, 30)
+figures["second_ctrl_c"] = [code, round(time.time() - began, 1)]
+if code != 130 or time.time() - began > 10:
+    fault("medium", f"a second Ctrl-C: exit {code} after {time.time() - began:.1f} s")
+
+
+# steps lost: checkpoints every 0.12 seconds, the process is killed at the end of an epoch
 def last_step():
     import pumlc.engine.loop as loop
 
     plain = loop.Trainer._validate_and_select
 
     def go(self):
-        if self.epoch == 2:
+        if self.epoch == EPOCH:
             os.kill(os.getpid(), 9)
         return plain(self)
 
     loop.Trainer._validate_and_select = go
 
 
-c.run_tool("train", [*SETTINGS["vision"], "--out", run], log, last_step)
 import torch
 
-state = torch.load(run / "checkpoint" / "state.pt", weights_only=False)
-figures["steps_lost_at_most"] = f"{37 * 2 - state['schedule']['last_epoch']} of {37} in an epoch"
-shutil.rmtree(run)
-c.run_tool(
-    "train",
-    [*c.vision_settings(data, train__epochs=1), "--out", run],
-    log,
-    lambda: (
-        __import__("pumlc.engine.loop").engine.loop.Trainer,
-        setattr(
-            __import__("pumlc.engine.loop").engine.loop.Trainer,
-            "_validate_and_select",
-            lambda self: os.kill(os.getpid(), 9),
-        ),
-    ),
-)
-figures["one_epoch_run_killed_at_its_end_saved"] = sorted(
-    p.name for p in run.rglob("*") if p.suffix in (".pt", ".safetensors")
-)
+lost = {}
+for kind, EPOCH, epochs in (("second of three epochs", 2, 3), ("only epoch", 1, 1)):
+    run = base / "lost"
+    shutil.rmtree(run, ignore_errors=True)
+    settings = c.vision_settings(data, train__epochs=epochs, train__checkpoint_minutes=0.002)
+    c.run_tool("train", [*settings, "--out", run], log, last_step)
+    state = torch.load(run / "checkpoint" / "state.pt", weights_only=True)
+    lost[kind] = 37 * EPOCH - state["schedule"]["last_epoch"]
+    if lost[kind] > 36:
+        fault("medium", f"killed at the end of the {kind}: {lost[kind]} steps of 37 are lost")
+figures["steps_lost_with_a_checkpoint_every_0.12_s"] = lost
 
 
 # a full disk at every size up to what a run takes

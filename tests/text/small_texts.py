@@ -4,7 +4,6 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -108,14 +107,17 @@ class Killed(BaseException):
 
 
 def train_killed_and_resumed(
-    make: Callable[[], TextTask], folder: Path, accelerator: Accelerator
+    make: Callable[[], TextTask],
+    folder: Path,
+    accelerator: Accelerator,
+    after: tuple[int, int] = (1, 0),
 ) -> RunFolder:
-    """A run that is killed after its first epoch is saved, and goes on in a fresh task."""
+    """A run that is killed when so many epochs and steps are saved, and goes on in a fresh task."""
 
     class TrainerKilled(Trainer):
-        def _save(self, row: dict[str, Any]) -> None:
-            super()._save(row)
-            if self.epoch == 1:
+        def _save(self) -> None:
+            super()._save()
+            if (self.epoch, self.position) == after:
                 raise Killed
 
     with contextlib.suppress(Killed):
@@ -123,7 +125,7 @@ def train_killed_and_resumed(
     task, run = make(), RunFolder(folder)
     trainer = Trainer(task, task.config.train, run, accelerator)
     trainer.resume()
-    assert trainer.epoch == 1
+    assert (trainer.epoch, trainer.position) == after
     trainer.train()
     return run
 

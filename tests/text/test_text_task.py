@@ -319,12 +319,14 @@ def test_a_predictor_needs_nothing_but_the_run_folder(finished, tmp_path):
         pumlc.load(copied)
 
 
+@pytest.mark.parametrize("after", [(1, 0), (2, 1)])
 @pytest.mark.parametrize("kind", ["all", "mined"])
-def test_a_run_resumes_to_the_same_weights(make, accelerator, tmp_path, kind):
+def test_a_run_resumes_to_the_same_weights(make, accelerator, tmp_path, kind, after):
     """Also with shortlists that are older than the weights resumed from."""
     settings = {"train__epochs": "3", "negatives__kind": kind, "negatives__shortlist": "6"}
+    settings |= {"negatives__refresh": "2", "train__checkpoint_minutes": "0"}
     whole = train(make(**settings), tmp_path / "whole", accelerator)
-    cut = train_killed_and_resumed(lambda: make(**settings), tmp_path / "cut", accelerator)
+    cut = train_killed_and_resumed(lambda: make(**settings), tmp_path / "cut", accelerator, after)
     expected = load_file(whole.weights / "last.safetensors")
     found = load_file(cut.weights / "last.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -9,6 +9,7 @@ from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
@@ -101,8 +102,8 @@ def test_an_error_of_a_worker_is_told_as_one_of_this_process(tmp_path, workers):
     with pytest.raises(UserError) as direct:
         Pictures(images, TRANSFORM, range(6))[4]
     loader = scoring_loader(Pictures(images, TRANSFORM, range(6)), 2, workers)
-    batches = batches_of(loader)
-    assert [len(next(batches)) for _ in range(2)] == [2, 2]
+    batches = batches_of(loader, BadPictures(images))
+    assert [len(next(batches).content) for _ in range(2)] == [2, 2]
     with pytest.raises(UserError) as told:
         next(batches)
     assert str(told.value) == str(direct.value)
@@ -110,12 +111,13 @@ def test_an_error_of_a_worker_is_told_as_one_of_this_process(tmp_path, workers):
 
 
 class Faulty(Pictures):
-    def __getitem__(self, index):
+    def read(self, index):
         raise KeyError("a fault of the program")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_fault_of_the_program_keeps_its_type(tmp_path, workers):
     images = LabelledImages("a.csv", tmp_path, np.array([b"a"]), np.ones((1, 1), np.int8), ("a",))
+    loader = scoring_loader(Faulty(images, TRANSFORM, range(1)), 1, workers)
     with pytest.raises(KeyError, match="a fault of the program"):
-        list(batches_of(scoring_loader(Faulty(images, TRANSFORM, range(1)), 1, workers)))
+        list(batches_of(loader, BadPictures(images)))

@@ -1,5 +1,6 @@
 """The parts of a data set that an audit ranks apart, with the labels that a run saw."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,11 +8,12 @@ import numpy as np
 
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
-from pumlc.labels import UNKNOWN, LabelManifest, read_manifest
+from pumlc.labels import read_manifest
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data.bad_pictures import read_bad_rows
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import fingerprints
-from pumlc.vision.data.split import TrainingData, training_data
+from pumlc.vision.data.split import TrainingData, training_data, true_rows
 
 
 class Part(NamedTuple):
@@ -27,6 +29,13 @@ class Part(NamedTuple):
     images: LabelledImages
     true_labels: np.ndarray | None
 
+    def subset(self, rows: np.ndarray) -> "Part":
+        """The given rows, in the given order; the same part where they are all of it."""
+        if len(rows) == len(self.images):
+            return self
+        true_labels = None if self.true_labels is None else self.true_labels[rows]
+        return Part(self.name, self.images.subset(rows), true_labels)
+
 
 def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
     """Validation part, if there is one, and training part of a run, as training saw them.
@@ -39,7 +48,7 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
     Raises:
         UserError: pictures or labels are not those of the run any more.
     """
-    data = training_data(config, seed=seed)
+    data = training_data(config, seed=seed, skipped=read_bad_rows(run_dir))
     manifest = read_manifest(run_dir / "label_manifest.npz")
     if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
         raise UserError(
@@ -51,21 +60,14 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
         raise UserError(
             f"{data.train.source}: pictures or labels are not those that {run_dir} was trained on"
         )
-    true_labels = _true_labels(manifest, data) if manifest.changed().any() else None
+    true_labels = None
+    if manifest.changed().any():
+        *_, true_labels = true_rows(replace(data, manifest=manifest), config, "train")
     parts = [Part("train", data.train, None if true_labels is None else true_labels[data.rows])]
     if data.validation is not None:
         held_out = None if true_labels is None else _true_validation(true_labels, data)
         parts.insert(0, Part("validation", data.validation, held_out))
     return parts
-
-
-def _true_labels(manifest: LabelManifest, data: TrainingData) -> np.ndarray:
-    """The labels of the training split before some of them were changed."""
-    observed = np.full(manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
-    observed[data.rows] = data.train.labels
-    if data.validation is not None and data.validation_rows is not None:
-        observed[data.validation_rows] = data.validation.labels
-    return manifest.restore(observed)
 
 
 def _true_validation(true_labels: np.ndarray, data: TrainingData) -> np.ndarray:

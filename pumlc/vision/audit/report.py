@@ -5,6 +5,7 @@ from pathlib import Path
 from pumlc.tables import table
 from pumlc.vision.audit.run import AuditResult
 from pumlc.vision.audit.suspects import COLUMNS
+from pumlc.vision.evaluation_report import bad_picture_notes
 
 SHOWN = 3
 """Rows of each list that are shown."""
@@ -36,6 +37,11 @@ def report(result: AuditResult, out: Path) -> str:
             table(["part", "given", *names], filled),
             table(COLUMNS, first),
             *_notes(result),
+            *(
+                note
+                for part, bad in result.bad_pictures.items()
+                for note in bad_picture_notes(part, bad)
+            ),
             f"{len(result.rows)} labels, the most suspicious of each list first -> {out}",
         ]
     )

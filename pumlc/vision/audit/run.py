@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
@@ -18,6 +18,7 @@ from pumlc.vision.audit.out_of_fold import out_of_fold_logits
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import finding_figures, suspect_rows
 from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
@@ -39,16 +40,23 @@ class AuditResult:
             ``learning_rate``, ``epochs`` and ``agreement``.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
+        bad_pictures: part -> image and reason of each picture that was skipped.
     """
 
     run: Path
     scored_by: dict[str, Any]
     figures: dict[str, dict[str, dict[str, float | int | None]]]
     rows: list[list[Any]]
+    bad_pictures: dict[str, list[dict[str, str]]]
 
     def summary(self) -> dict[str, Any]:
         """All but the rows, as plain JSON."""
-        return {"run": str(self.run), **self.scored_by, "parts": self.figures}
+        return {
+            "run": str(self.run),
+            **self.scored_by,
+            "parts": self.figures,
+            "bad_pictures": self.bad_pictures,
+        }
 
 
 def audit_run(
@@ -64,6 +72,7 @@ def audit_run(
     root: str | None = None,
     csv: str | None = None,
     positive_list: str | None = None,
+    bad_pictures: Literal["error", "skip"] | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Rank the labels that a run's data contradict, each kind of label in a list of its own.
@@ -84,6 +93,7 @@ def audit_run(
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
         positive_list: another place of the list that the run was trained with, for split "train".
+        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
         progress: called while features are computed.
 
     Raises:
@@ -106,21 +116,30 @@ def audit_run(
         _check_folds(folds, split, weights, accelerator)
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
-    data = other_place(config.data, root, csv, positive_list=positive_list)
+    data = other_place(
+        config.data, root, csv, positive_list=positive_list, bad_pictures=bad_pictures
+    )
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
     if folds is not None and facts.get("starting_weights", random) == RANDOM:
         raise UserError(f"folds: {run_dir} started from random weights, which have no features")
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}
+    bad = [BadPictures(part.images) for part in parts]
     if folds is None:
         scored_by: dict[str, Any] = {"weights": predictor.weights}
         logits = [
-            score_images(predictor.model, part.images, accelerator, **sizes) for part in parts
+            score_images(predictor.model, part.images, accelerator, **sizes, bad=each)
+            for part, each in zip(parts, bad, strict=True)
         ]
+        parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
+        logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
     else:
-        logits, scored_by = _scored_out_of_fold(parts, config, folds, progress, **sizes)
-    result = AuditResult(run_dir, scored_by, {}, [])
+        parts, logits, scored_by = _scored_out_of_fold(
+            parts, config, folds, progress, **sizes, bad=bad
+        )
+    named = {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
+    result = AuditResult(run_dir, scored_by, {}, [], named)
     for part, part_logits in zip(parts, logits, strict=True):
         probabilities = probabilities_of(part_logits)
         result.rows.extend(suspect_rows(part, probabilities, top))
@@ -166,8 +185,10 @@ def _scored_out_of_fold(
     *,
     batch_size: int,
     workers: int,
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Logits of each part, cross-fitted over the pictures of all, and which heads gave them."""
+    bad: Sequence[BadPictures],
+) -> tuple[list[Part], list[np.ndarray], dict[str, Any]]:
+    """What could be read of each part, its logits, cross-fitted over the pictures of all, and which
+    heads gave them."""
     network = frozen_network(config.data, config.model)
     features = [
         pooled_features(
@@ -176,9 +197,11 @@ def _scored_out_of_fold(
             batch_size=batch_size,
             workers=workers,
             progress=None if progress is None else partial(progress, part.name),
-        )
-        for part in parts
+            bad=each,
+        )[each.rest()]
+        for part, each in zip(parts, bad, strict=True)
     ]
+    parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
     labels = np.concatenate([part.images.labels for part in parts])
     loss = loss_of_heads(config.loss, labels)
     heads = out_of_fold_logits(
@@ -190,4 +213,4 @@ def _scored_out_of_fold(
         "epochs": heads.epochs,
         "agreement": heads.agreement,
     }
-    return np.split(heads.logits, ends), {"folds": folds, "loss": loss.name, **chosen}
+    return parts, np.split(heads.logits, ends), {"folds": folds, "loss": loss.name, **chosen}

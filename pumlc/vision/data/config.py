@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.engine.config import check_seed, require
-from pumlc.vision.data.images import MAX_PIXELS
+from pumlc.vision.data.images import BAD_SHARE, MAX_PIXELS
 from pumlc.vision.data.readers import DATA_SETS, find_data_set
 from pumlc.vision.data.readers.data_set import DataSet
 
 # Pillow itself refuses larger pictures
 _PILLOW_PIXELS = 178_956_970
+_LARGEST_SIDE = 10_000  # a run folder of someone else cannot ask for all memory
 
 if TYPE_CHECKING:
     DataSetName = str
@@ -64,10 +65,16 @@ class DataConfig(_FormatOptions, _Source):
     validation: float = 0.0
     """part of the training pictures held out for selection and thresholds, by its known labels;
     in a class without a negative among them unknown counts as negative there"""
-    image_size: int | None = None
-    """side of the input square in pixels; none: that of the backbone's weights"""
+    image_size: int | list[int] | None = None
+    """size that pictures are brought to, in pixels: the side of a square, or [height, width]; none:
+    that of the backbone's weights"""
     max_pixels: int = MAX_PIXELS
     """pictures with more pixels are refused before they are decoded"""
+    bad_pictures: Literal["error", "skip"] = "error"
+    """a picture that cannot be read. error: training, evaluation, audit and features stop and name
+    it; skip: they go on without it and list it (bad_pictures.json of the run, metrics.json)"""
+    bad_share: float = BAD_SHARE
+    """skip: the share of a part's pictures that may be bad; with more the command stops"""
     augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
     """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
 
@@ -76,18 +83,26 @@ class DataConfig(_FormatOptions, _Source):
         self._check_protocol()
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
         check_seed("data.label_seed", self.label_seed)
+        sides = self.input_size
         require(
-            self.image_size is None or self.image_size >= 1,
+            sides is None or len(sides) == 2 and all(1 <= side <= _LARGEST_SIDE for side in sides),
             "data.image_size",
             self.image_size,
-            "at least 1",
+            f"a side or [height, width], each between 1 and {_LARGEST_SIDE}",
         )
+        require(0 <= self.bad_share < 1, "data.bad_share", self.bad_share, "in [0, 1)")
         require(
             1 <= self.max_pixels <= _PILLOW_PIXELS,
             "data.max_pixels",
             self.max_pixels,
             f"between 1 and {_PILLOW_PIXELS}",
         )
+
+    @property
+    def input_size(self) -> tuple[int, ...] | None:
+        """Height and width that pictures are brought to; None: those of the weights."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else None if size is None else tuple(size)
 
     @property
     def data_set(self) -> DataSet:

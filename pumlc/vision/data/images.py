@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.labels.convention import row_blocks
 
 MAX_PIXELS = 100_000_000
+BAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class LabelledImages:
         line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
             found otherwise. Only an error asks for it: no number per row is kept.
         max_pixels: larger pictures are not decoded.
+        bad_pictures: whether a picture that cannot be read is an error or is skipped.
+        bad_share: so many are skipped before it is an error.
+        removed: of `paths`, what a run had skipped and is no part of the source any more.
     """
 
     source: str
@@ -38,6 +43,9 @@ class LabelledImages:
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
     max_pixels: int = MAX_PIXELS
+    bad_pictures: Literal["error", "skip"] = "error"
+    bad_share: float = BAD_SHARE
+    removed: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("paths", "labels"):
@@ -56,6 +64,10 @@ class LabelledImages:
         """Where the source lists a picture, for messages."""
         line = None if self.line_of is None else self.line_of(self.paths[row].decode())
         return f"row {row} of {self.source}" if line is None else f"{self.source}, line {line}"
+
+    def may_skip(self, row: int) -> bool:
+        """Whether a run may go on without a picture that cannot be read."""
+        return self.bad_pictures == "skip" or self.paths[row] in self.removed
 
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""

@@ -1,8 +1,7 @@
 """Torch data sets and loaders over `LabelledImages`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -10,7 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
+from pumlc.engine.workers import belong_to_parent
 from pumlc.errors import UserError
+from pumlc.vision.data.bad_pictures import BadPictures, allowed_bad
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.transforms import PictureTransform
@@ -35,14 +36,29 @@ class TrainingPictures(Dataset):
         return len(self.images)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        return _or_error(*self.read(key))
+
+    def read(self, key: tuple[int, int]) -> tuple[dict[str, Any] | None, dict[int, str]]:
+        """Picture, labels and row; and the rows whose pictures could not be read, with reasons.
+
+        Where bad pictures are skipped, the picture of the next row takes the place, so that batches
+        stay full on every process.
+        """
         epoch, row = key
         mixed = np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)
         self.transform.set_random_seed(int(mixed[0]))
-        return {
-            "image": decode(self.images, row, self.transform),
-            "labels": torch.from_numpy(self.images.labels[row].astype(np.int8)),
-            "row": row,
-        }
+        images, bad = self.images, {}
+        while True:
+            try:
+                picture = decode(images, row, self.transform)
+            except UserError as error:
+                bad[row] = str(error)
+            else:
+                labels = torch.from_numpy(images.labels[row].astype(np.int8))
+                return {"image": picture, "labels": labels, "row": row}, bad
+            if not images.may_skip(row) or len(bad) > allowed_bad(images):
+                return None, bad
+            row = (row + 1) % len(self)
 
 
 class Pictures(Dataset):
@@ -55,7 +71,21 @@ class Pictures(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return decode(self.images, self.rows[index], self.transform)
+        return _or_error(*self.read(index))
+
+    def read(self, index: int) -> tuple[torch.Tensor | None, dict[int, str]]:
+        """One picture; or why the picture of its row could not be read."""
+        row = self.rows[index]
+        try:
+            return decode(self.images, row, self.transform), {}
+        except UserError as error:
+            return None, {row: str(error)}
+
+
+def _or_error(item: Any, bad: dict[int, str]) -> Any:
+    if item is None:
+        raise UserError(next(reversed(bad.values())))
+    return item
 
 
 def decode(images: LabelledImages, row: int, transform: PictureTransform) -> torch.Tensor:
@@ -64,6 +94,8 @@ def decode(images: LabelledImages, row: int, transform: PictureTransform) -> tor
     Raises:
         UserError: it cannot be decoded; the message names it and where the source lists it.
     """
+    if images.paths[row] in images.removed:
+        raise UserError(f"{images.path(row)}: its row was taken out of {images.source}")
     path = images.path(row)
     options = {"at_least": transform.decoded_size, "max_pixels": images.max_pixels}
     try:
@@ -83,7 +115,7 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_start_worker,
     )
 
 
@@ -95,20 +127,37 @@ def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoa
         collate_fn=_collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_start_worker,
     )
 
 
-def batches_of(loader: DataLoader) -> Iterator[Any]:
+class Batch(NamedTuple):
+    """What a loader of this module gives.
+
+    Attributes:
+        content: what could be read, collated; None if nothing.
+        keys: of the data set, in the order of ``content``.
+        bad: row -> why its picture could not be read.
+    """
+
+    content: Any
+    keys: list[Any]
+    bad: dict[int, str]
+
+
+def batches_of(loader: DataLoader, bad: BadPictures) -> Iterator[Batch]:
     """The batches of a loader of this module.
 
+    Args:
+        loader: of the pictures of a part.
+        bad: takes what cannot be read, in whichever process.
+
     Raises:
-        UserError: a picture cannot be decoded, in whichever process; or a process was killed.
+        UserError: a picture cannot be read and may not be skipped; or a process was killed.
     """
     try:
         for batch in loader:
-            if isinstance(batch, _Failure):
-                raise batch.error
+            bad.merge([batch.bad])
             yield batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
@@ -118,15 +167,8 @@ def batches_of(loader: DataLoader) -> Iterator[Any]:
         ) from error
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """What a worker returns in the place of a picture; raised there, it would lose its type."""
-
-    error: UserError
-
-
 class _Reporting(Dataset):
-    """A data set whose `UserError` travels to the training process as an item."""
+    """Items with their keys and what is bad: raised in a worker, an error would lose its type."""
 
     def __init__(self, pictures: TrainingPictures | Pictures) -> None:
         self.pictures = pictures
@@ -134,17 +176,16 @@ class _Reporting(Dataset):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, key: Any) -> Any:
-        try:
-            return self.pictures[key]
-        except UserError as error:
-            return _Failure(error)
+    def __getitem__(self, key: Any) -> tuple[Any, Any, dict[int, str]]:
+        content, bad = self.pictures.read(key)
+        return key, content, bad
 
 
-def _collate(items: list[Any]) -> Any:
-    """A batch, or the first failure in it."""
-    failures = [item for item in items if isinstance(item, _Failure)]
-    return failures[0] if failures else default_collate(items)
+def _collate(items: list[tuple[Any, Any, dict[int, str]]]) -> Batch:
+    read = [(key, content) for key, content, _ in items if content is not None]
+    bad = {row: reason for *_, reasons in items for row, reason in reasons.items()}
+    content = default_collate([content for _, content in read]) if read else None
+    return Batch(content, [key for key, _ in read], bad)
 
 
 class _BatchSampler(Sampler):
@@ -160,6 +201,7 @@ class _BatchSampler(Sampler):
         return iter(self.batches)
 
 
-def _single_threaded(worker: int) -> None:
-    """The workers are the parallelism; OpenCV's own threads would fight them for the cores."""
+def _start_worker(worker: int) -> None:
+    belong_to_parent()
+    # the workers are the parallelism; OpenCV's own threads would fight them for the cores
     cv2.setNumThreads(0)

@@ -1,13 +1,16 @@
 """Splits of a data set, and what training may see of one: read, hide labels, hold out a part."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from pumlc.errors import UserError, warn_user
-from pumlc.labels import LabelManifest, PackedLabels, compare
+from pumlc.labels import UNKNOWN, LabelManifest, PackedLabels, compare
+from pumlc.vision.data.bad_pictures import BadRow, restored
 from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.observe import observe
@@ -15,7 +18,11 @@ from pumlc.vision.data.positive_list import keep_listed
 
 
 def read_split(
-    config: DataConfig, split: str, *, classes: tuple[str, ...] | None = None
+    config: DataConfig,
+    split: str,
+    *,
+    classes: tuple[str, ...] | None = None,
+    skipped: Sequence[BadRow] = (),
 ) -> LabelledImages:
     """Read one split of the data set that a config names, with all of its labels.
 
@@ -23,6 +30,7 @@ def read_split(
         config: names the data set; its protocol plays no part.
         split: name of the split.
         classes: the classes of a trained model, which the data set must have.
+        skipped: the list of a run; rows of it that the split has no more are put back (`restored`).
 
     Raises:
         UserError: see the readers; or the classes differ from ``classes``.
@@ -32,7 +40,12 @@ def read_split(
     if classes is not None and images.classes != classes:
         different = sorted(set(images.classes) ^ set(classes)) or "their order"
         raise UserError(f"{images.source}: other classes than the model's: {different}")
-    return dataclasses.replace(images, max_pixels=config.max_pixels)
+    return dataclasses.replace(
+        restored(images, [row for row in skipped if row.split == split]),
+        max_pixels=config.max_pixels,
+        bad_pictures=config.bad_pictures,
+        bad_share=config.bad_share,
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class TrainingData:
     validation_manifest: LabelManifest | None = None
 
 
-def training_data(config: DataConfig, *, seed: int) -> TrainingData:
+def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = ()) -> TrainingData:
     """Read the training split, hide labels by the protocol, hold out the validation part.
 
     The labels are hidden before the split, over all rows in their order, so that the mask is the
@@ -70,6 +83,7 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
     Args:
         config: data set, protocol, and the proportion to hold out.
         seed: chooses the held-out part.
+        skipped: the list of bad pictures of a run that goes on or is looked at, see `read_split`.
 
     Raises:
         UserError: see `read_split` and `keep_listed`; or the validation part or the rest would be
@@ -77,13 +91,14 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
     """
     _warn_of_idle_options(config)
     if config.protocol == "positive-list":
-        images, rows, manifest = _listed(config)
+        images, rows, manifest = _listed(config, skipped)
     else:
-        images, manifest = _observed(read_split(config, "train"), config)
+        images, manifest = _observed(read_split(config, "train", skipped=skipped), config)
         rows = np.arange(len(images))
     if _has_own_validation(config):
         assert config.data_set.held_out is not None
-        own = read_split(config, config.data_set.held_out, classes=images.classes)
+        held_out = config.data_set.held_out
+        own = read_split(config, held_out, classes=images.classes, skipped=skipped)
         validation, validation_manifest = _observed(own, config)
         return TrainingData(images, validation, rows, None, manifest, validation_manifest)
     if config.validation == 0:
@@ -91,6 +106,31 @@ def training_data(config: DataConfig, *, seed: int) -> TrainingData:
         return TrainingData(train, None, rows, None, manifest)
     held, rest = _held_out(rows, config.validation, seed)
     return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
+
+
+def true_rows(
+    data: TrainingData, config: DataConfig, part: Literal["train", "validation"]
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """Where a part comes from: its split, its rows there, and the true labels [N, C] of the split.
+
+    Args:
+        data: that of the run.
+        config: its settings.
+        part: one that it has.
+    """
+    if part == "validation" and data.validation_rows is None:
+        assert data.validation is not None
+        assert data.validation_manifest is not None
+        assert config.data_set.held_out is not None
+        labels = data.validation_manifest.restore(data.validation.labels)
+        return config.data_set.held_out, np.arange(len(labels)), labels
+    observed = np.full(data.manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
+    observed[data.rows] = data.train.labels
+    if data.validation is not None and data.validation_rows is not None:
+        observed[data.validation_rows] = data.validation.labels
+    rows = data.rows if part == "train" else data.validation_rows
+    assert rows is not None
+    return "train", rows, data.manifest.restore(observed)
 
 
 def _has_own_validation(config: DataConfig) -> bool:
@@ -122,10 +162,12 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
     return rows[np.sort(order[:count])], rows[np.sort(order[count:])]
 
 
-def _listed(config: DataConfig) -> tuple[LabelledImages, np.ndarray, LabelManifest]:
+def _listed(
+    config: DataConfig, skipped: Sequence[BadRow]
+) -> tuple[LabelledImages, np.ndarray, LabelManifest]:
     """The training split with the labels of the positive-only list, and the rows that it names."""
     assert config.positive_list is not None
-    images = read_split(config, "train")
+    images = read_split(config, "train", skipped=skipped)
     file, root = Path(config.positive_list), Path(config.root)
     try:
         labels, rows = keep_listed(images, file, root)

@@ -89,7 +89,7 @@ def training_transform(data_config: dict[str, Any], augmentation: Augmentation) 
 
     ``multi-scale-crop`` is the published one: squash to 8/7 of the size S (512 at 448), crop a
     random part of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
-    of the time.
+    of the time. Of a size that is no square, both sides are taken in these proportions.
 
     Args:
         data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.

@@ -14,6 +14,7 @@ from pumlc.engine.config import plain
 from pumlc.engine.device import choose_device
 from pumlc.errors import warn_user
 from pumlc.vision.config import DataConfig, ModelConfig
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
@@ -28,7 +29,7 @@ class SplitFeatures:
     """One split as the backbone sees it.
 
     Attributes:
-        features: [N, D] float32, in the order of the split.
+        features: [N, D] float32, in the order of the split; without the pictures that were skipped.
         labels: [N, C] complete labels in {1, 0, -1}; a run hides its part of them itself.
         classes: C names.
         weights: those of the backbone, as a setting names them; of "auto" what it stood for.
@@ -92,7 +93,15 @@ def frozen_features(
         )
 
     features = cached_matrix(cache, f"{data.name}_{split}_{digest}", len(images), compute)
-    return SplitFeatures(features, images.labels, images.classes, weights)
+    labels = images.labels
+    bad = np.isnan(features).all(axis=1)
+    if bad.any():  # the cache may be of a command that skipped them
+        skipped = BadPictures(images)
+        for row in np.flatnonzero(bad).tolist():
+            reason = f"not to be read when the features were computed; to try again delete {cache}"
+            skipped.add(row, f"{images.path(row)} ({images.place(row)}): {reason}")
+        features, labels = features[~bad], labels[~bad]
+    return SplitFeatures(features, labels, images.classes, weights)
 
 
 def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
@@ -114,7 +123,7 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
             local_global=False,
             head="linear",
             weights=model.weights,
-            image_size=data.image_size,
+            image_size=data.input_size,
         )
 
 
@@ -133,23 +142,29 @@ def pooled_features(
     batch_size: int,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    bad: BadPictures | None = None,
 ) -> np.ndarray:
     """What the classifier's linear head would be given, [N, D] float32, without augmentation.
 
-    On the GPU if there is one.
+    On the GPU if there is one. A picture that cannot be read and may be skipped has a row of nan;
+    ``bad`` takes it.
     """
     device = choose_device(None)
     classifier = classifier.eval().to(device).to(memory_format=torch.channels_last)
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(len(images)))
-    parts, done = [], 0
+    bad = BadPictures(images) if bad is None else bad
+    matrix, done = np.empty((0, 0), np.float32), 0
     with torch.inference_mode():
-        for batch in batches_of(scoring_loader(pictures, batch_size, workers)):
-            maps = classifier.backbone.forward_features(
-                to_device(batch, device, classifier.data_config)
-            )
-            pooled = classifier.backbone.forward_head(maps, pre_logits=True)
-            parts.append(pooled.float().cpu().numpy())
-            done += len(batch)
+        for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
+            if batch.keys:
+                maps = classifier.backbone.forward_features(
+                    to_device(batch.content, device, classifier.data_config)
+                )
+                pooled = classifier.backbone.forward_head(maps, pre_logits=True).float()
+                if not matrix.size:
+                    matrix = np.full((len(images), pooled.shape[1]), np.nan, np.float32)
+                matrix[batch.keys] = pooled.cpu().numpy()
+            done = min(done + batch_size, len(images))
             if progress is not None:
                 progress(done, len(images))
-    return np.concatenate(parts)
+    return matrix

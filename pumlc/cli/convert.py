@@ -1,0 +1,61 @@
+"""Write a label file in another format.
+
+pumlc convert labels.csv tasks.json --to labelstudio
+pumlc convert CheXpert-v1.0-small labels.csv --to csv
+pumlc convert lvis.json coco.json --to coco --unknown absent
+
+What a format cannot hold is an error, unless an option says what becomes of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
+from pumlc.cli.options import argument, option, parse_options
+
+_State = Literal["present", "absent", "unknown", "uncertain"]
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """The command line of ``pumlc convert``."""
+
+    labels: Path = argument("a label file, or the folder of one")
+    out: Path = argument("the file or folder to write")
+    to: str = option("the format to write: docs/label_formats.md", required=True)
+    root: Path | None = option("folder of the pictures, for formats that hold them")
+    format: str | None = option(FORMAT_HELP)
+    values: str | None = option(VALUES_HELP)
+    separator: str | None = option("what separates the labels in a cell; blank for blanks")
+    unknown: _State | None = option("what unknown labels become")
+    uncertain: _State | None = option("what uncertain labels become")
+    absent: _State | None = option("what absent labels become")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Convert a label file."""
+    options = parse_options(ConvertOptions, arguments, program="pumlc convert", about=__doc__ or "")
+    from pumlc.vision.data.convert import write_table
+    from pumlc.vision.data.formats import find_format
+    from pumlc.vision.data.inspection import split_counts
+    from pumlc.vision.data.label_file import refuse
+    from pumlc.vision.data.picture_files import PictureFiles, locate
+
+    find_format(options.to)  # an unknown name first
+    table, _ = read_label_file(options.labels, options)
+    problems = list(table.problems)
+    if options.root is not None:
+        table, missing = locate(table, PictureFiles(options.root))
+        problems += missing
+    refuse(table.source, problems)
+    becomes = {
+        state: new
+        for state in ("unknown", "uncertain", "absent")
+        if (new := getattr(options, state)) is not None
+    }
+    written = write_table(table, options.out, options.to, becomes=becomes)
+    for split, counts in split_counts(written).items():
+        print(f"{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    print(f"{options.out}: {options.to}, {len(written.classes)} classes")

@@ -1,0 +1,103 @@
+"""Show what was understood of a label file, and what is doubtful in it and in its pictures.
+
+pumlc inspect labels.csv --root PICTURES
+pumlc inspect CheXpert-v1.0-small --root .. --json
+pumlc inspect labels.csv --root PICTURES --fix clean.csv
+
+Nothing is trained and, without --fix, nothing is written. Formats: docs/label_formats.md.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumlc.cli import console
+from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
+from pumlc.cli.options import argument, option, parse_options
+from pumlc.tables import table as as_table
+
+_SHOWN = 10
+_STATES = ("present", "absent", "unknown", "uncertain")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """The command line of ``pumlc inspect``."""
+
+    labels: Path = argument("a label file, or the folder of one")
+    root: Path | None = option("folder of the pictures; without it they are not looked at")
+    format: str | None = option(FORMAT_HELP)
+    values: str | None = option(VALUES_HELP)
+    separator: str | None = option("what separates the labels in a cell; blank for blanks")
+    allow_outside: bool = option("pictures may be outside of the root", default=False)
+    quick: bool = option("do not open each picture", default=False)
+    per_class: bool = option("also a row per class", default=False)
+    json: bool = option("print the JSON object on a terminal too", default=False)
+    strict: bool = option("exit status 1 if there is a problem", default=False)
+    fix: Path | None = option(
+        "write the file in its own format without the rows that cannot be used, with merged "
+        "duplicates and one name a class"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Inspect a label file."""
+    options = parse_options(InspectOptions, arguments, program="pumlc inspect", about=__doc__ or "")
+    from pumlc.errors import UserError
+    from pumlc.vision.data.inspection import inspect_labels
+
+    if options.root is not None and not options.root.is_dir():
+        raise UserError(f"--root {options.root}: no such folder")
+    table, evidence = read_label_file(options.labels, options)
+    inspection = inspect_labels(
+        table,
+        evidence,
+        root=options.root,
+        allow_outside=options.allow_outside,
+        decode=not options.quick,
+    )
+    _print(inspection, per_class=options.per_class)
+    if options.fix is not None:
+        _fix(table, inspection, options.fix)
+    console.print_result(inspection.result(), always=options.json)
+    if options.strict and inspection.problems:
+        raise console.SomeFailedError(f"{options.labels}: {len(inspection.problems)} problems")
+
+
+def _print(inspection: Any, *, per_class: bool) -> None:
+    """What was understood, and the first problems of each kind."""
+    from pumlc.vision.data.inspection import class_rows, meaning_rows, split_counts
+
+    table = inspection.table
+    print(f"{table.source}: {table.format} ({inspection.evidence}), {len(table.classes)} classes\n")
+    rows = [[split, *counts.values()] for split, counts in split_counts(table).items()]
+    print(as_table(["split", "pictures", *_STATES], rows))
+    if table.splits is None:
+        print("\nThe file has no splits: all of it is train. data.test 0.2 holds a part out.")
+    if table.meanings:
+        print("\n" + as_table(["value", "state", "labels"], meaning_rows(table)))
+    if per_class:
+        print("\n" + as_table(["class", *_STATES], class_rows(table)))
+    counts = Counter(problem.kind for problem in inspection.problems)
+    for kind, count in counts.items():
+        print(f"\n{kind}: {count}")
+        of_kind = [each.message for each in inspection.problems if each.kind == kind]
+        for message in of_kind[:_SHOWN]:
+            print(f"  {message}")
+        if count > _SHOWN:
+            print(f"  and {count - _SHOWN} more; --json has all")
+    print("\nno problem" if not counts else "")
+
+
+def _fix(table: Any, inspection: Any, out: Path) -> None:
+    """Write the mended file, and say what was changed."""
+    from pumlc.vision.data.convert import write_table
+    from pumlc.vision.data.label_fixes import fixed_table
+
+    fixed, changes = fixed_table(table, inspection)
+    write_table(fixed, out, table.format)
+    print(f"{out}: {len(fixed):,} of {len(table):,} rows, {len(changes)} changes")
+    for change in changes:
+        print(f"  {change}")

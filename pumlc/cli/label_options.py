@@ -1,0 +1,58 @@
+"""The options with which a person says how a label file is to be read."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from pumlc.errors import UserError
+
+FORMAT_HELP = "its format, if it is not to be found by its content"
+VALUES_HELP = (
+    "what the values of a table mean: 1=present,0=absent,-1=uncertain,=unknown; unlisted=absent: "
+    "what it does not list"
+)
+
+
+class LabelOptions(Protocol):
+    """Options that `read_label_file` needs."""
+
+    format: str | None
+    values: str | None
+    separator: str | None
+
+
+def parsed_values(text: str | None) -> dict[Any, Any]:
+    """Value -> state of ``1=present,0=absent`` or of a mapping in YAML.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if text is None:
+        return {}
+    if text.strip().startswith("{"):
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--values {text}: {' '.join(str(error).split())}") from error
+    else:
+        pairs = [part.rpartition("=") for part in text.split(",")]
+        content = {value.strip(): state.strip() for value, _, state in pairs}
+    if not isinstance(content, dict) or not all(content.values()):
+        raise UserError(f"--values {text}: expected 1=present,0=absent or '{{1: present}}'")
+    return content
+
+
+def read_label_file(path: Path, options: LabelOptions) -> tuple[Any, str]:
+    """The table of a label file, and what spoke for its format.
+
+    Raises:
+        UserError: see `pumlc.vision.data.detect.read_table`.
+    """
+    from pumlc.vision.data.detect import read_table
+    from pumlc.vision.data.formats.label_format import ReadOptions
+    from pumlc.vision.data.label_file import spelled_values
+
+    values = spelled_values(parsed_values(options.values))
+    said = ReadOptions(values=values, separator=options.separator)
+    return read_table(path, format=options.format, options=said)

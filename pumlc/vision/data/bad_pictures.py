@@ -1,0 +1,188 @@
+"""Pictures that cannot be read: when to go on without them, and the list of them that a run keeps.
+
+A run that skips a picture records its place and its true labels. So its row may be taken out of the
+data set later: `restored` puts it back, and a resumed run sees the rows and masks that it had.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pumlc.errors import UserError, warn_user
+from pumlc.files import read_json, write_json
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.vision.data.images import LabelledImages
+
+LIST_FILE = "bad_pictures.json"
+"""The list in the run folder."""
+_NAMED = 5  # pictures that a warning each is for
+
+
+class BadPictures:
+    """The pictures of a part that could not be read, by ``data.bad_pictures`` and its limit.
+
+    Args:
+        images: the part.
+
+    Attributes:
+        reasons: row of the part -> what is wrong with its picture, in the order they were found.
+    """
+
+    def __init__(self, images: LabelledImages) -> None:
+        self.images = images
+        self.reasons: dict[int, str] = {}
+
+    def add(self, row: int, reason: str) -> None:
+        """Note that a picture cannot be read, and warn of the first ones.
+
+        Raises:
+            UserError: bad pictures are errors, or they are too many. The picture is noted first.
+        """
+        if row in self.reasons:
+            return
+        self.reasons[row] = reason
+        if not self.images.may_skip(row):
+            raise UserError(reason)
+        if len(self.reasons) > allowed_bad(self.images) or len(self.reasons) == len(self.images):
+            raise UserError(
+                f"{self.images.source}: more than data.bad_share {self.images.bad_share:g} of "
+                f"{len(self.images)} pictures cannot be read, the last: {reason}; mend them, or "
+                "give a larger data.bad_share"
+            )
+        if len(self.reasons) <= _NAMED:
+            warn_user(f"skipped: {reason}")
+
+    def merge(self, noted: Iterable[dict[int, str]]) -> None:
+        """Add what other processes have noted: their ``reasons``."""
+        for reasons in noted:
+            for row, reason in reasons.items():
+                self.add(row, reason)
+
+    def rest(self) -> np.ndarray:
+        """The rows of the part whose pictures could be read, ascending."""
+        return np.setdiff1d(np.arange(len(self.images)), list(self.reasons))
+
+    def named(self) -> list[dict[str, str]]:
+        """Plain JSON: ``image``, as the data set spells it, and ``reason``; in row order."""
+        return [
+            {"image": self.images.paths[row].decode(), "reason": self.reasons[row]}
+            for row in sorted(self.reasons)
+        ]
+
+
+def allowed_bad(images: LabelledImages) -> int:
+    """How many pictures of a part may be bad; at least one, where they are skipped at all."""
+    return max(1, int(images.bad_share * len(images)))
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A picture in the list of a run.
+
+    Attributes:
+        split: that it is a row of.
+        row: its row there, from 0.
+        image: its path, as the data set spells it.
+        present: classes, by number, that are known to be present.
+        absent: classes that are known to be absent.
+        reason: why it was not read.
+    """
+
+    split: str
+    row: int
+    image: str
+    present: tuple[int, ...]
+    absent: tuple[int, ...]
+    reason: str
+
+
+def bad_rows(
+    split: str, bad: BadPictures, rows: np.ndarray, true_labels: np.ndarray
+) -> Iterable[BadRow]:
+    """What a run records of the bad pictures of a part.
+
+    Args:
+        split: that the part belongs to.
+        bad: the bad pictures of the part.
+        rows: those of the split that the part holds, in its order.
+        true_labels: [N, C] of the split, before a protocol hides some.
+    """
+    for row, reason in sorted(bad.reasons.items()):
+        labels = true_labels[rows[row]]
+        present, absent = (np.flatnonzero(labels == sign).tolist() for sign in (POSITIVE, NEGATIVE))
+        image = bad.images.paths[row].decode()
+        yield BadRow(split, int(rows[row]), image, tuple(present), tuple(absent), reason)
+
+
+def write_bad_rows(run: Path, rows: Iterable[BadRow]) -> None:
+    """Write the list of a run; without any there is no file."""
+    listed = [asdict(row) for row in rows]
+    if listed or (run / LIST_FILE).exists():
+        write_json(run / LIST_FILE, listed)
+
+
+def read_bad_rows(run: Path) -> list[BadRow]:
+    """The list of a run, which may come from anyone; empty if there is none.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    file = run / LIST_FILE
+    if not file.is_file():
+        return []
+    content = read_json(file)
+    names = {field.name for field in fields(BadRow)}
+    if not isinstance(content, list):
+        raise UserError(f"{file}: expected a list of pictures, got {type(content).__name__}")
+    for number, entry in enumerate(content):
+        if not (isinstance(entry, dict) and set(entry) == names and _is_valid(entry)):
+            raise UserError(f"{file}: entry {number} is none of a bad picture: {entry!r:.200}")
+    return [
+        BadRow(**{**entry, "present": tuple(entry["present"]), "absent": tuple(entry["absent"])})
+        for entry in content
+    ]
+
+
+def _is_valid(entry: dict[str, Any]) -> bool:
+    return (
+        all(isinstance(entry[name], str) for name in ("split", "image", "reason"))
+        and all(isinstance(entry[name], list) for name in ("present", "absent"))
+        and all(
+            type(number) is int and number >= 0
+            for number in (entry["row"], *entry["present"], *entry["absent"])
+        )
+    )
+
+
+def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
+    """A split with the rows that a run has skipped and that were taken out of it since.
+
+    Args:
+        images: the split as it is now.
+        rows: those of this split in the list of the run.
+
+    Returns:
+        the split as it was, if nothing else has changed. What was put back is never decoded.
+    """
+    listed = {row.image.encode() for row in rows}
+    removed = listed - set(images.paths[np.isin(images.paths, list(listed))].tolist())
+    if not removed:
+        return images
+    gone = sorted((row for row in rows if row.image.encode() in removed), key=lambda row: row.row)
+    # np.insert counts in the rows that are there; a list of someone else may count beyond them
+    places = [min(row.row - before, len(images)) for before, row in enumerate(gone)]
+    names = np.array([row.image.encode() for row in gone])
+    paths = images.paths.astype(np.promote_types(images.paths.dtype, names.dtype))
+    labels = np.full((len(gone), images.labels.shape[1]), UNKNOWN, images.labels.dtype)
+    for own, row in zip(labels, gone, strict=True):
+        for value, columns in ((POSITIVE, row.present), (NEGATIVE, row.absent)):
+            own[[column for column in columns if column < len(own)]] = value
+    return replace(
+        images,
+        paths=np.insert(paths, places, names),
+        labels=np.insert(images.labels, places, labels, axis=0),
+        removed=frozenset(removed),
+    )

@@ -1,0 +1,81 @@
+"""Which format a label file has: found by its content, never guessed."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+from pumlc.errors import UserError
+from pumlc.vision.data.formats import FORMATS, find_format, recognised
+from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.label_table import STATES, LabelTable
+
+
+def read_table(
+    path: Path, *, format: str | None = None, options: ReadOptions | None = None
+) -> tuple[LabelTable, str]:
+    """Read a label file or a folder of one.
+
+    Args:
+        path: the file or folder.
+        format: its format; None: found by content.
+        options: what else a person says about it.
+
+    Returns:
+        the table, and what spoke for its format.
+
+    Raises:
+        UserError: the file has no format of the package, can be read in two ways, or cannot be
+            read.
+    """
+    options = options or ReadOptions()
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if format is not None:
+        found = find_format(format)
+        return found.read(path, dataclasses.replace(options, said=True)), "as was said"
+    evidence = recognised(path)
+    if not evidence:
+        raise UserError(f"{path}: its format is not known from its content{_hint(path)}")
+    if len(evidence) == 1:
+        (name,) = evidence
+        return FORMATS[name].read(path, options), evidence[name]
+    return _agreed(path, evidence, options)
+
+
+def _hint(path: Path) -> str:
+    """What to do about a file of no known format."""
+    if path.is_dir():
+        inside = [file for file in sorted(path.iterdir()) if file.is_file() and recognised(file)]
+        if inside:
+            return f"; {inside[0]} in it has one: name the file"
+    return f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them)"
+
+
+def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple[LabelTable, str]:
+    """The table, where all formats that fit say the same.
+
+    Raises:
+        UserError: they do not; with the counts of each.
+    """
+    tables: dict[str, LabelTable] = {}
+    for name in evidence:
+        with contextlib.suppress(UserError):
+            tables[name] = FORMATS[name].read(path, options)
+    if not tables:  # the first one says what is wrong
+        return FORMATS[next(iter(evidence))].read(path, options), ""
+    first, *others = tables.values()
+    if all(_same(first, other) for other in others):
+        return first, evidence[first.format]
+    lines = [f"{path}: can be read in two ways; say which:"]
+    for name, table in tables.items():
+        counts = table.counts()
+        found = ", ".join(f"{int(counts[state].sum())} {state}" for state in STATES)
+        lines.append(f"  {found} ({evidence[name]}): write data.format {name}")
+    raise UserError("\n".join(lines))
+
+
+def _same(first: LabelTable, second: LabelTable) -> bool:
+    """Whether two tables say the same of the same pictures."""
+    if (first.paths, first.classes, first.splits) != (second.paths, second.classes, second.splits):
+        return False
+    return all((first.row_codes(row) == second.row_codes(row)).all() for row in range(len(first)))

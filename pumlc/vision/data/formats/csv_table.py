@@ -1,0 +1,166 @@
+"""Tables of text as spreadsheets and other programs write them: the separator, the header, rows."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pumlc.errors import UserError, closest
+from pumlc.files import read_cells
+from pumlc.vision.data.formats.label_format import first_bytes, split_of
+from pumlc.vision.data.label_table import TableBuilder
+
+_DELIMITERS = (",", ";", "\t")
+# what the column of pictures is called, the most telling first; compared without case, blanks, _
+_IMAGE_NAMES = (
+    *("image", "filename", "imagename", "path", "imagepath", "imageindex", "imageid", "filepath"),
+    *("file", "img", "imgpath", "picture", "imagefile", "id"),
+)
+# and that of labels; compared in the same way
+TAG_COLUMNS = (
+    *("labels", "tags", "findinglabels", "label", "tag", "categories", "classes", "keywords"),
+    *("negatives", "uncertain", "unknown", "group"),
+)
+_FORMULA = ("=", "+", "-", "@")
+_SPLIT_NAMES = ("split", "subset", "set", "fold")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a table.
+
+    Attributes:
+        file: the table.
+        delimiter: what separates its cells.
+        names: of its columns.
+        image: position of the column of pictures.
+        split: that of the column of splits, or None.
+    """
+
+    file: Path
+    delimiter: str
+    names: tuple[str, ...]
+    image: int
+    split: int | None
+
+    def position(self, name: str, what: str) -> int:
+        """Position of a column that a person has named."""
+        if name not in self.names:
+            raise UserError(f"{self.file}: {what}: no column {name!r}; {closest(name, self.names)}")
+        return self.names.index(name)
+
+
+def plain(name: str) -> str:
+    """A column's name without case, blanks, underscores and hyphens."""
+    return "".join(char for char in name.casefold() if char not in " _-")
+
+
+def header_of(file: Path) -> Header | None:
+    """The header of a table that has a column of pictures; None of anything else."""
+    if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return None
+    if b"\0" in first_bytes(file):
+        return None
+    for delimiter in _DELIMITERS:
+        try:
+            cells = next(read_cells(file, delimiter=delimiter), (1, []))[1]
+        except UserError:
+            continue
+        names = tuple(unescaped(name.strip()) for name in cells)
+        image = _first(names, _IMAGE_NAMES)
+        if image is not None and len(names) > 1:
+            return Header(file, delimiter, names, image, _first(names, _SPLIT_NAMES))
+    return None
+
+
+def require_header(file: Path) -> Header:
+    """The header of a table.
+
+    Raises:
+        UserError: the file is no table, or has no column of pictures.
+    """
+    header = header_of(file)
+    if header is None:
+        first = next(iter(read_cells(file)), (1, []))[1]  # says what is wrong with the file itself
+        raise UserError(
+            f"{file}: no column of pictures and a column beside it in the first line; got "
+            f"{first}, valid names: image, filename, image_name, Path, ..."
+        )
+    for name in header.names:
+        if header.names.count(name) > 1:
+            raise UserError(f"{file}: column {name!r} occurs twice")
+    return header
+
+
+def rows_of(header: Header, builder: TableBuilder) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row that has as many as the header; the others: a problem."""
+    lines = read_cells(header.file, delimiter=header.delimiter)
+    next(lines)
+    for line, cells in lines:
+        if len(cells) == len(header.names):
+            yield line, [unescaped(cell.strip()) for cell in cells]
+        else:
+            builder.problem(
+                "cells",
+                f"line {line}: {len(cells)} cells, the header has {len(header.names)}; a cell with "
+                f"{header.delimiter!r} needs quotes",
+            )
+
+
+def sample(header: Header, count: int = 50) -> list[list[str]]:
+    """The first rows that are whole, to see what kind of cells there are."""
+    rows = []
+    try:
+        for _, cells in rows_of(header, TableBuilder(header.file, "")):
+            rows.append(cells)
+            if len(rows) == count:
+                break
+    except UserError:
+        pass  # the reader says it
+    return rows
+
+
+def write_table(stream: IO[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of cells, which `escaped` has made safe, one line a row."""
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def escaped(cell: str, what: str) -> str:
+    """A cell that a spreadsheet shows and does not run, and that `unescaped` reads back.
+
+    Raises:
+        UserError: a name that a cell cannot hold.
+    """
+    if cell != cell.strip() or any(char in cell for char in "\n\r\0"):
+        raise UserError(f"{what} {cell!r}: a table cannot hold blanks around a name or line breaks")
+    return f"'{cell}" if cell[:1] in (*_FORMULA, "'") else cell
+
+
+def unescaped(cell: str) -> str:
+    """The text of a cell without the quote that keeps a spreadsheet from running it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in (*_FORMULA, "'") else cell
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a column of this name would be taken for that of pictures or splits."""
+    return plain(name) in (*_IMAGE_NAMES, *_SPLIT_NAMES, *TAG_COLUMNS)
+
+
+def row_split(header: Header, cells: Sequence[str]) -> str | None:
+    """The split of a row; None where the table has no such column."""
+    if header.split is None:
+        return None
+    name = cells[header.split].strip()
+    return split_of(name) or name
+
+
+def find_image_column(names: Sequence[str]) -> str | None:
+    """The name of the column of pictures, if there is one."""
+    position = _first(names, _IMAGE_NAMES)
+    return None if position is None else names[position]
+
+
+def _first(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    spelled = [plain(name) for name in names]
+    return next((spelled.index(name) for name in wanted if name in spelled), None)

@@ -1,0 +1,188 @@
+"""Parquet as Hugging Face writes it: columns ``image`` (a path, or bytes and path) and ``labels``.
+
+Labels are names, or indices into the names in the schema. What is not listed is absent, and null is
+unknown for all labels. Our own files also have ``split`` and ``group``.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pumlc.errors import UserError
+from pumlc.files import complete_file
+from pumlc.vision.data.formats.label_format import (
+    LabelFormat,
+    ReadOptions,
+    first_bytes,
+    name_list,
+    split_of,
+)
+from pumlc.vision.data.label_table import (
+    CODE,
+    PRESENT_CODE,
+    UNKNOWN_CODE,
+    LabelTable,
+    TableBuilder,
+)
+
+_IMAGES = ("image", "file_name", "path", "img")
+_LABELS = ("labels", "label", "tags")
+
+
+def recognises(path: Path) -> str | None:
+    """Files that begin as Parquet does."""
+    files = _files(path)
+    return f"{files[0][1].name} begins with PAR1" if files else None
+
+
+def _files(path: Path) -> list[tuple[str | None, Path]]:
+    """Split and file."""
+    if not path.is_dir():
+        return [(None, path)] if path.is_file() and first_bytes(path, 4) == b"PAR1" else []
+    files = sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")])
+    order = ("train", "val", "test")
+    found = [
+        (split_of(file.stem.split("-")[0]), file)
+        for file in files
+        if first_bytes(file, 4) == b"PAR1"
+    ]
+    return sorted(found, key=lambda each: (order.index(each[0]) if each[0] else -1, each[1].name))
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(f"{path}: Parquet needs pyarrow: pip install 'pumlc[formats]'") from error
+    return pyarrow
+
+
+def read(path: Path, options: ReadOptions) -> LabelTable:
+    """The table; a batch of rows at a time, without the bytes of pictures."""
+    files = _files(path)
+    if not files:
+        raise UserError(f"{path}: no Parquet file")
+    arrow = _pyarrow(path)
+    builder: TableBuilder | None = None
+    for split, file in files:
+        with _as_user_error(arrow, file):
+            content = arrow.parquet.ParquetFile(file)
+            names = _class_names(content.schema_arrow)
+            if builder is None:
+                builder = TableBuilder(path, "parquet", names)
+            _add(builder, content, file, split, names, options)
+    assert builder is not None
+    return builder.table()
+
+
+@contextmanager
+def _as_user_error(arrow: Any, file: Path) -> Iterator[None]:
+    """Inside, what the library says of a damaged file is an error of the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not readable as Parquet ({error})") from error
+
+
+def _class_names(schema: Any) -> list[str] | None:
+    """The names that Hugging Face keeps in the schema, of ours or of a ClassLabel."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
+    for name in _LABELS:
+        feature = features.get(name) if isinstance(features, dict) else None
+        for inner in ("feature", "_type_of_items", None):
+            part = feature.get(inner) if inner and isinstance(feature, dict) else feature
+            names = name_list(part.get("names")) if isinstance(part, dict) else None
+            if names is not None and len(set(names)) == len(names):
+                return names
+    return None
+
+
+def _add(
+    builder: TableBuilder,
+    content: Any,
+    file: Path,
+    split: str | None,
+    classes: list[str] | None,
+    options: ReadOptions,
+) -> None:
+    """Add the rows of one file."""
+    there = content.schema_arrow.names
+    at_image = next((name for name in _IMAGES if name in there), None)
+    at_labels = next((name for name in _LABELS if name in there), None)
+    if at_image is None or at_labels is None:
+        raise UserError(f"{file}: needs columns 'image' and 'labels', got {there}")
+    group = options.group or "group"
+    columns = [at_labels, *(name for name in ("split", group) if name in there)]
+    is_struct = "struct" in str(content.schema_arrow.field(at_image).type)
+    columns.append(f"{at_image}.path" if is_struct else at_image)
+    rest = CODE[options.values.get("unlisted", "absent")]
+    number = 0
+    for batch in content.iter_batches(columns=columns):
+        for row in batch.to_pylist():
+            image, names = row[at_image], _names(row[at_labels], classes)
+            image = image.get("path") if isinstance(image, dict) else image
+            if not isinstance(image, str) or (row[at_labels] is not None and names is None):
+                builder.problem(
+                    "entry", f"{file.name}, row {number}: {row!r:.200}; expected a path and names"
+                )
+            else:
+                builder.add(
+                    image,
+                    dict.fromkeys(names or (), PRESENT_CODE),
+                    rest=UNKNOWN_CODE if names is None else rest,
+                    split=split or row.get("split"),
+                    group=row.get(group),
+                    place=number,
+                )
+            number += 1
+
+
+def _names(value: Any, classes: list[str] | None) -> list[str] | None:
+    """Names of a list of names or of indices."""
+    value = [value] if isinstance(value, int) else value
+    if classes is not None and isinstance(value, list) and all(type(i) is int for i in value):
+        right = all(0 <= index < len(classes) for index in value)
+        return [classes[index] for index in value] if right else None
+    return name_list(value)
+
+
+def write(table: LabelTable, out: Path) -> None:
+    """Write paths and indices of the present labels, with the names in the schema."""
+    arrow = _pyarrow(out)
+    names = list(table.classes)
+    features = {
+        "image": {"_type": "Image"},
+        "labels": {"_type": "List", "feature": {"_type": "ClassLabel", "names": names}},
+    }
+    columns: dict[str, Any] = {
+        "image": arrow.array(
+            [{"bytes": None, "path": path} for path in table.paths],
+            arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]),
+        ),
+        "labels": arrow.array(
+            [
+                (table.row_codes(row) == PRESENT_CODE).nonzero()[0].tolist()
+                for row in range(len(table))
+            ],
+            arrow.list_(arrow.int64()),
+        ),
+    }
+    for name, values in (("split", table.splits), ("group", table.groups)):
+        if values is not None:
+            columns[name] = arrow.array(values, arrow.string())
+            features[name] = {"_type": "Value", "dtype": "string"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    content = arrow.table(columns).replace_schema_metadata(metadata)
+    with complete_file(out, binary=True) as stream:
+        arrow.parquet.write_table(content, stream)
+
+
+FORMAT = LabelFormat("parquet", recognises, read, write)

@@ -1,0 +1,211 @@
+"""What is doubtful in a label file and its pictures: everything in one pass, before training."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pumlc.errors import UserError
+from pumlc.labels.names import neighbouring_names, similar_names
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.label_table import CODE, STATES, UNKNOWN_CODE, LabelTable, Problem
+from pumlc.vision.data.picture_files import PictureFiles, locate
+
+_TINY = 32  # pixels of the shorter side
+_NAMED = 5
+_RARE = 0.05  # of the labels of the nearest name: below it a name may be a typing error
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect_labels` has found.
+
+    Attributes:
+        table: with the paths below the root, where one was given.
+        evidence: what spoke for the format.
+        problems: all of them, those that refuse training first.
+    """
+
+    table: LabelTable
+    evidence: str
+    problems: tuple[Problem, ...]
+
+    def result(self) -> dict[str, Any]:
+        """Plain JSON: format, classes, splits with their counts, problems."""
+        return {
+            "format": self.table.format,
+            "classes": list(self.table.classes),
+            "splits": split_counts(self.table),
+            "problems": [
+                {"kind": each.kind, "message": each.message, "refuses_training": each.blocking}
+                for each in self.problems
+            ],
+        }
+
+
+def split_counts(table: LabelTable) -> dict[str, dict[str, int]]:
+    """Split -> its pictures, and its labels of each state."""
+    counts = {}
+    for split in table.split_names():
+        rows = table.rows_of(split)
+        states = {state: int(each.sum()) for state, each in table.counts(rows).items()}
+        counts[split] = {"pictures": len(rows), **states}
+    return counts
+
+
+def inspect_labels(
+    table: LabelTable,
+    evidence: str = "",
+    *,
+    root: Path | None = None,
+    allow_outside: bool = False,
+    decode: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
+    """Look for all that is wrong or doubtful.
+
+    Args:
+        table: the labels.
+        evidence: what spoke for the format.
+        root: folder of the pictures; None: they are not looked at.
+        allow_outside: a path may lead out of the root.
+        decode: also open each picture; needs as long as an epoch of reading.
+        progress: called with the number of pictures that were opened, and of all.
+    """
+    problems = [*table.problems, *_class_problems(table), *_label_problems(table)]
+    if root is not None:
+        files = PictureFiles(root, allow_outside=allow_outside)
+        table, wrong = locate(table, files)
+        lost = {row for problem in wrong for row in problem.rows if problem.kind != "repeated"}
+        rows = [row for row in range(len(table)) if row not in lost]
+        problems += [*wrong, *_unlisted(table, files), *_identical(table, root, rows)]
+        if decode:
+            problems += _pictures(table, root, rows, progress)
+    return Inspection(table, evidence, tuple(sorted(problems, key=lambda each: not each.blocking)))
+
+
+def _class_problems(table: LabelTable) -> Iterator[Problem]:
+    """Classes that are probably one, and classes that no picture shows."""
+    present = dict(zip(table.classes, table.counts()["present"].tolist(), strict=True))
+    pairs = [pair for pair in neighbouring_names(table.classes) if _may_be_one(pair, present)]
+    for group in [*similar_names(table.classes), *pairs]:
+        shown = " and ".join(f"{name!r} ({present[name]} present)" for name in group)
+        yield Problem("similar classes", f"{shown} are probably one class", blocking=False)
+    empty = [name for name, count in present.items() if not count]
+    if empty:
+        message = f"no picture is known to show {_first(empty)}"
+        yield Problem("class without a picture", message, blocking=False)
+
+
+def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
+    """Whether neighbouring names are a plural, or one of them is rare enough for a slip."""
+    first, second = sorted(pair, key=len)
+    if second in (f"{first}s", f"{first}es"):
+        return True
+    rare, common = sorted(present[name] for name in pair)
+    return rare <= _RARE * common and first[0] == second[0]
+
+
+def _label_problems(table: LabelTable) -> Iterator[Problem]:
+    """Pictures of which nothing is known."""
+    listed: np.ndarray = table.listed.data
+    known = np.zeros(len(table), np.int64)
+    row_of = np.repeat(np.arange(len(table)), np.diff(table.listed.indptr))
+    np.add.at(known, row_of[listed != UNKNOWN_CODE], 1)
+    bare = np.flatnonzero((known == 0) & (table.rest == UNKNOWN_CODE)).tolist()
+    if bare:
+        names = _first([table.paths[row] for row in bare])
+        message = f"{len(bare)} pictures have no known label: {names}"
+        yield Problem("picture without a label", message, blocking=False, rows=tuple(bare))
+
+
+def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
+    """Pictures below the root that no row lists."""
+    listed = {os.path.normpath(path) for path in table.paths}
+    extra = [path for path in files.walk() if path not in listed]
+    if extra and table.format != "webdataset":
+        message = f"{len(extra)} pictures in {files.root} have no row: {_first(extra)}"
+        yield Problem("picture without a row", message, blocking=False)
+
+
+def _identical(table: LabelTable, root: Path, rows: Sequence[int]) -> Iterator[Problem]:
+    """Pictures with the same bytes under several names; worst in two splits."""
+    of_size: dict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        path = root / table.paths[row]
+        if path.is_file():  # not in a shard
+            of_size[path.stat().st_size].append(row)
+    of_content: dict[bytes, list[int]] = defaultdict(list)
+    for alike in of_size.values():
+        for row in alike if len(alike) > 1 else ():
+            digest = hashlib.sha1((root / table.paths[row]).read_bytes()).digest()
+            of_content[digest].append(row)
+    for same in of_content.values():
+        paths = list(dict.fromkeys(os.path.normpath(table.paths[row]) for row in same))
+        if len(paths) < 2:
+            continue
+        splits = sorted({table.splits[row] for row in same}) if table.splits is not None else []
+        where = f", in the splits {' and '.join(splits)}" if len(splits) > 1 else ""
+        kind = "identical pictures in two splits" if len(splits) > 1 else "identical pictures"
+        message = f"{_first(paths)} are one picture{where}"
+        yield Problem(kind, message, blocking=False, rows=tuple(same))
+
+
+def _pictures(
+    table: LabelTable,
+    root: Path,
+    rows: Sequence[int],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Problem]:
+    """Pictures that do not decode, and tiny and grey ones."""
+    tiny, grey = [], []
+    for done, row in enumerate(rows, 1):
+        path = root / table.paths[row]
+        if not path.is_file():
+            continue
+        try:
+            picture = load_image(path)
+        except UserError as error:
+            yield Problem("broken picture", f"{table.place(row)}: {error}", rows=(row,))
+            continue
+        if min(picture.shape[:2]) < _TINY:
+            tiny.append(row)
+        if (picture[..., 0] == picture[..., 1]).all() and (
+            picture[..., 1] == picture[..., 2]
+        ).all():
+            grey.append(row)
+        if progress is not None:
+            progress(done, len(rows))
+    for kind, found in ((f"below {_TINY} pixels", tiny), ("grey", grey)):
+        if found:
+            names = _first([table.paths[row] for row in found])
+            message = f"{len(found)} pictures are {kind}: {names}"
+            yield Problem(kind, message, blocking=False, rows=tuple(found))
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first names and how many more there are."""
+    more = len(names) - _NAMED
+    shown = ", ".join(map(repr, names[:_NAMED]))
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def class_rows(table: LabelTable) -> list[list[Any]]:
+    """A row a class: its name and its labels of each state."""
+    counts = table.counts()
+    return [
+        [name, *(int(counts[state][column]) for state in CODE)]
+        for column, name in enumerate(table.classes)
+    ]
+
+
+def meaning_rows(table: LabelTable) -> list[list[Any]]:
+    """A row a value of the file: the value, its state, how often it is there."""
+    order = {state: place for place, state in enumerate(STATES)}
+    pairs = sorted(table.meanings.items(), key=lambda pair: (order[pair[0][1]], pair[0][0]))  # pyright: ignore[reportArgumentType]
+    return [[repr(value), state, count] for (value, state), count in pairs]

@@ -1,0 +1,108 @@
+"""A label file of any format as labels: for Python, and for runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumlc.errors import UserError
+from pumlc.vision.data.detect import read_table
+from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.label_table import LabelTable, Policy, Problem, State
+from pumlc.vision.data.memory_table import table_in_memory
+from pumlc.vision.data.picture_files import PictureFiles, locate
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What `read_labels` returns.
+
+    Attributes:
+        labels: [N, C] int8 in {1, 0, -1}; sparse: CSR in which unknown is not stored.
+        paths: N paths, below the root if one was given, else as the file spells them.
+        classes: C names.
+        split: N names of splits; a file without splits is all "train".
+        table: the same with all four states.
+    """
+
+    labels: Any
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    split: tuple[str, ...]
+    table: LabelTable
+
+
+def read_labels(
+    path: Any,
+    *,
+    root: Path | str | None = None,
+    format: str | None = None,
+    uncertain: Policy | Mapping[str, Policy] = "unknown",
+    values: Mapping[Any, State] | None = None,
+    sparse: bool = False,
+) -> Labels:
+    """Read a label file of any format that the package knows.
+
+    Args:
+        path: the file or folder; or a DataFrame of pandas or a data set of Hugging Face in memory,
+            with a column ``image`` and a column ``labels`` or one per class.
+        root: folder of the pictures; then each has to be there.
+        format: the format; None: found by content.
+        uncertain: what uncertain labels become: a state, or class -> state, the others unknown.
+        values: spelling in the file -> state, for tables with one column per class.
+        sparse: labels as scipy CSR.
+
+    Returns:
+        labels, paths, classes and splits, in the order of the file.
+
+    Raises:
+        UserError: the file can be read in two ways, or something in it is wrong: the first five
+            problems, and how many more there are.
+    """
+    options = ReadOptions(values=spelled_values(values))
+    if isinstance(path, (str, Path)):
+        table, _ = read_table(Path(path), format=format, options=options)
+    else:
+        table = table_in_memory(path, options)
+    problems = list(table.problems)
+    if root is not None:
+        table, missing = locate(table, PictureFiles(Path(root)))
+        problems += missing
+    refuse(table.source, problems)
+    labels = table.sparse_labels(uncertain) if sparse else table.labels(uncertain)
+    splits = table.splits or ("train",) * len(table)
+    return Labels(labels, table.paths, table.classes, splits, table)
+
+
+def spelled_values(values: Mapping[Any, State] | None) -> dict[str, State]:
+    """The mapping of values with texts as keys: YAML reads 1 as a number, and nan as another.
+
+    Raises:
+        UserError: a state that there is not.
+    """
+    spelled: dict[str, State] = {}
+    for value, state in (values or {}).items():
+        if state not in ("present", "absent", "unknown", "uncertain"):
+            raise UserError(
+                f"data.values: {value!r}: {state!r} is no state; valid: present, absent, unknown, "
+                "uncertain"
+            )
+        spelled["" if value is None else str(value)] = state
+    return spelled
+
+
+def refuse(source: str, problems: Sequence[Problem]) -> None:
+    """Refuse a file with problems that stand in the way of training.
+
+    Raises:
+        UserError: there is one; it names the first five and how many more there are.
+    """
+    blocking = [problem.message for problem in problems if problem.blocking]
+    if not blocking:
+        return
+    lines = blocking[:_SHOWN]
+    if len(blocking) > _SHOWN:
+        lines.append(f"and {len(blocking) - _SHOWN} more; pumlc inspect {source} lists all of them")
+    raise UserError("\n".join(lines))

@@ -1,0 +1,95 @@
+"""A label file without what cannot be used: rows left out, duplicates merged, classes joined."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from pumlc.labels.names import similar_names
+from pumlc.vision.data.inspection import Inspection
+from pumlc.vision.data.label_table import (
+    ABSENT_CODE,
+    PRESENT_CODE,
+    UNCERTAIN_CODE,
+    UNKNOWN_CODE,
+    LabelTable,
+)
+
+# which of two states of one label counts
+_RANK = np.zeros(5, np.int64)
+_RANK[[UNKNOWN_CODE, ABSENT_CODE, UNCERTAIN_CODE, PRESENT_CODE]] = range(4)
+
+
+def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, list[str]]:
+    """The table without the problems that can be mended alone.
+
+    Rows with a problem that refuses training are left out. Rows of one picture become the first of
+    them: where they disagree, the label is unknown. Classes whose names differ in case, blanks,
+    hyphens or Unicode form get the spelling with the most present labels.
+
+    Args:
+        table: as it was read, with the paths of the file.
+        inspection: of this table.
+
+    Returns:
+        the table, and a line for each change.
+    """
+    changes = [f"left out: {problem.message}" for problem in table.problems]
+    dropped: set[int] = set()
+    codes: dict[int, np.ndarray] = {}
+    for problem in inspection.problems:
+        if not problem.blocking or not problem.rows:
+            continue
+        if problem.kind != "repeated":
+            dropped.update(problem.rows)
+            changes.append(f"left out: {problem.message}")
+            continue
+        first, again = problem.rows
+        merged, disagreeing = _merged(codes.get(first, table.row_codes(first)), table, again)
+        codes[first] = merged
+        dropped.add(again)
+        changes.append(f"merged, {disagreeing} labels unknown now: {problem.message}")
+    kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
+    table = _with_codes(table, codes).subset(kept)
+    for group in similar_names(table.classes):
+        table, change = _joined(table, group)
+        changes.append(change)
+    return replace(table, problems=()), changes
+
+
+def _merged(codes: np.ndarray, table: LabelTable, again: int) -> tuple[np.ndarray, int]:
+    """The states of two rows of one picture, and how many labels they disagree on."""
+    others = table.row_codes(again)
+    merged = np.where(codes == UNKNOWN_CODE, others, codes)
+    differ = (codes != others) & (codes != UNKNOWN_CODE) & (others != UNKNOWN_CODE)
+    return np.where(differ, UNKNOWN_CODE, merged).astype(np.uint8), int(differ.sum())
+
+
+def _with_codes(table: LabelTable, codes: dict[int, np.ndarray]) -> LabelTable:
+    """The table with all states of some rows replaced."""
+    if not codes:
+        return table
+    listed = table.listed.tolil()
+    for row, own in codes.items():
+        listed[row] = np.where(own == table.rest[row], 0, own)
+    return replace(table, listed=csr_array(listed.tocsr(), dtype=np.uint8))
+
+
+def _joined(table: LabelTable, group: list[str]) -> tuple[LabelTable, str]:
+    """The table with several classes as one, in the place of the one that has most labels."""
+    columns = [table.classes.index(name) for name in group]
+    present = table.counts()["present"]
+    best = max(columns, key=lambda column: (present[column], -column))
+    rest = table.rest.astype(np.uint8)
+    dense = table.listed[:, columns].toarray()
+    codes = np.where(dense == 0, rest[:, None], dense)
+    strongest = codes[np.arange(len(table)), _RANK[codes].argmax(axis=1)]
+    listed = table.listed.tolil()
+    listed[:, [best]] = np.where(strongest == rest, 0, strongest)[:, None]
+    kept = [c for c in range(len(table.classes)) if c == best or c not in columns]
+    joined = csr_array(listed.tocsr()[:, kept], dtype=np.uint8)
+    joined.eliminate_zeros()
+    names = tuple(table.classes[column] for column in kept)
+    others = ", ".join(repr(name) for name in group if name != table.classes[best])
+    change = f"class {others} is {table.classes[best]!r} now"
+    return replace(table, classes=names, listed=joined), change

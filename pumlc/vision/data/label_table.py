@@ -1,0 +1,413 @@
+"""What a label file says, in one form for all formats: four states, stored sparse.
+
+A file lists some labels of a picture and is silent on the others. The table keeps what is listed
+(CSR) and, for each row, what silence means. So memory grows with the labels that are listed, not
+with pictures x classes.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from pumlc.errors import UserError, closest
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+State = Literal["present", "absent", "unknown", "uncertain"]
+Policy = Literal["unknown", "present", "absent"]
+STATES: tuple[State, ...] = ("present", "absent", "unknown", "uncertain")
+# codes in the matrix; 0 is what is not listed
+PRESENT_CODE, ABSENT_CODE, UNKNOWN_CODE, UNCERTAIN_CODE = 1, 2, 3, 4
+CODE: dict[State, int] = {state: code for code, state in enumerate(STATES, 1)}
+_LABEL = {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong or doubtful in a label file or its pictures.
+
+    Attributes:
+        kind: a short name, the same for all problems of a sort.
+        message: what was found, where, and what is valid.
+        blocking: training on the file is refused; otherwise it is a doubt.
+        rows: rows of the table that it is about.
+    """
+
+    kind: str
+    message: str
+    blocking: bool = True
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Pictures and the states of their labels, in the order of the file.
+
+    Attributes:
+        source: the file or folder, for messages.
+        format: name of its format.
+        paths: N paths, as the file spells them.
+        classes: C names.
+        listed: [N, C] uint8 CSR of `CODE`; 0: the file does not list the class for the picture.
+        rest: [N] uint8, the state of what is not listed in a row.
+        splits: N names of splits, or None: the file has none.
+        groups: N names (of patients, scenes), or None.
+        places: [N] numbers, the line or entry of each row in the file; None: the row number.
+        meanings: (value, state) -> how often the file has it, for people.
+        problems: what was wrong with single rows; these rows are left out.
+        root: the folder of the pictures, where it is known.
+    """
+
+    source: str
+    format: str
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    listed: csr_array
+    rest: np.ndarray
+    splits: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    places: np.ndarray | None = None
+    meanings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def split_names(self) -> tuple[str, ...]:
+        """The splits, in the order of their first rows; a file without any is all ``train``."""
+        return tuple(dict.fromkeys(self.splits)) if self.splits is not None else ("train",)
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """Ascending rows of a split."""
+        if self.splits is None:
+            return np.arange(len(self) if split == "train" else 0)
+        return np.flatnonzero(np.array([name == split for name in self.splits], bool))
+
+    def place(self, row: int) -> str:
+        """Where the file has a row, for messages."""
+        if self.places is None:
+            return f"{self.source}, row {row}"
+        return f"{self.source}, {_PLACE.get(self.format, 'entry')} {self.places[row]}"
+
+    def subset(self, rows: np.ndarray) -> "LabelTable":
+        """The given rows, in the given order."""
+        chosen = rows.tolist()
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in chosen),
+            listed=csr_array(self.listed[rows]),
+            rest=self.rest[rows],
+            splits=None if self.splits is None else tuple(self.splits[row] for row in chosen),
+            groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
+            places=None if self.places is None else self.places[rows],
+        )
+
+    def codes(self) -> np.ndarray:
+        """[N, C] uint8 of `CODE`, dense: for small tables and for one batch."""
+        dense = self.listed.toarray()
+        return np.where(dense == 0, self.rest[:, None], dense)
+
+    def row_codes(self, row: int) -> np.ndarray:
+        """[C] uint8 of `CODE` of one row."""
+        codes = np.full(len(self.classes), self.rest[row], np.uint8)
+        span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
+        codes[self.listed.indices[span]] = self.listed.data[span]
+        return codes
+
+    def names_with(self, row: int, code: int) -> list[str]:
+        """Classes of one row that have a state."""
+        return [self.classes[column] for column in np.flatnonzero(self.row_codes(row) == code)]
+
+    def labels(self, uncertain: Policy | Mapping[str, Policy] = "unknown") -> np.ndarray:
+        """The labels of a run, dense.
+
+        Args:
+            uncertain: what uncertain labels become: a state for all classes, or class -> state,
+                the others unknown.
+
+        Returns:
+            [N, C] int8 in {1, 0, -1}.
+
+        Raises:
+            UserError: a class that there is not, or another state.
+        """
+        of_code = np.array([0, POSITIVE, NEGATIVE, UNKNOWN, UNKNOWN], np.int8)
+        dense = self.listed.toarray()
+        uncertain_at = dense == UNCERTAIN_CODE
+        labels: np.ndarray = of_code[dense]
+        silent = of_code[self.rest]
+        np.copyto(labels, silent[:, None], where=dense == 0)
+        policy = uncertain_labels(uncertain, self.classes)
+        np.copyto(labels, policy[None, :], where=uncertain_at)
+        return labels
+
+    def sparse_labels(self, uncertain: Policy | Mapping[str, Policy] = "unknown") -> csr_array:
+        """The same as int8 CSR of 1 and -1; unknown is not stored.
+
+        A row whose silence means absent stores each of its absent labels.
+
+        Raises:
+            UserError: see `labels`.
+        """
+        policy = uncertain_labels(uncertain, self.classes)
+        of_code = np.array([0, POSITIVE, NEGATIVE, UNKNOWN, UNKNOWN], np.int8)
+        codes: np.ndarray = self.listed.data
+        data: np.ndarray = of_code[codes]
+        at = codes == UNCERTAIN_CODE
+        data[at] = policy[self.listed.indices[at]]
+        labels = csr_array((data, self.listed.indices, self.listed.indptr), shape=self.listed.shape)
+        silent = np.flatnonzero(self.rest == ABSENT_CODE)
+        if len(silent):
+            labels = labels + self._silent(silent)
+        labels.eliminate_zeros()
+        return csr_array(labels)
+
+    def counts(self, rows: np.ndarray | None = None) -> dict[State, np.ndarray]:
+        """State -> number of labels of each class, [C], over all or the given rows."""
+        listed = self.listed if rows is None else csr_array(self.listed[rows])
+        rest = self.rest if rows is None else self.rest[rows]
+        counts: dict[State, np.ndarray] = {}
+        for state, code in CODE.items():
+            at = listed.data == code
+            counts[state] = np.bincount(listed.indices[at], minlength=len(self.classes))
+        row_of = np.repeat(np.arange(len(rest)), np.diff(listed.indptr))
+        for state, code in CODE.items():  # what is silent: all rows of that rest, less the listed
+            of_rest = rest == code
+            silent = int(of_rest.sum()) - np.bincount(
+                listed.indices[of_rest[row_of]], minlength=len(self.classes)
+            )
+            counts[state] = counts[state] + silent
+        return counts
+
+    def states_of(self, row: int) -> dict[str, State]:
+        """Class -> state of what a row lists."""
+        span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
+        columns, codes = self.listed.indices[span].tolist(), self.listed.data[span].tolist()
+        pairs = zip(columns, codes, strict=True)
+        return {self.classes[column]: STATES[code - 1] for column, code in pairs}
+
+    def replace_states(self, entries: Iterable[tuple[str, str, State]]) -> "LabelTable":
+        """The table with some labels changed, its rows and classes in their order.
+
+        Args:
+            entries: picture (a path as the file spells it), class, new state; the last one counts.
+
+        Raises:
+            UserError: no such picture, class or state; or a picture that has several rows.
+        """
+        rows: dict[str, list[int]] = {}
+        for row, path in enumerate(self.paths):
+            rows.setdefault(path, []).append(row)
+        column_of = {name: column for column, name in enumerate(self.classes)}
+        changed: dict[int, dict[int, int]] = {}
+        for image, class_name, state in entries:
+            if len(rows.get(image, ())) != 1:
+                found = "has several rows" if image in rows else "is no picture of it"
+                raise UserError(f"{self.source}: {image!r} {found}")
+            if class_name not in column_of:
+                raise UserError(
+                    f"{self.source}: unknown class {class_name!r}; "
+                    f"{closest(class_name, self.classes)}"
+                )
+            if state not in CODE:
+                raise UserError(f"unknown state {state!r}; valid: {', '.join(STATES)}")
+            changed.setdefault(rows[image][0], {})[column_of[class_name]] = CODE[state]
+        return replace(self, listed=self._with(changed))
+
+    def _with(self, changed: Mapping[int, Mapping[int, int]]) -> csr_array:
+        """The matrix with the given codes, row -> column -> code; only these rows are touched."""
+        indptr, indices, codes = [0], [], []
+        for row in range(len(self)):
+            span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
+            if row not in changed:
+                indices.append(self.listed.indices[span])
+                codes.append(self.listed.data[span])
+            else:
+                own = dict(zip(self.listed.indices[span], self.listed.data[span], strict=True))
+                own.update(changed[row])
+                columns = np.array(sorted(own), np.int32)
+                indices.append(columns)
+                codes.append(np.array([own[column] for column in columns], np.uint8))
+            indptr.append(indptr[-1] + len(indices[-1]))
+        arrays = (np.concatenate(codes), np.concatenate(indices), np.array(indptr))
+        return csr_array(arrays, shape=self.listed.shape)
+
+    def _silent(self, rows: np.ndarray) -> csr_array:
+        """NEGATIVE where one of the given rows lists nothing."""
+        width = len(self.classes)
+        columns = [
+            np.delete(np.arange(width), self.listed.indices[start:end])
+            for start, end in zip(
+                self.listed.indptr[rows], self.listed.indptr[rows + 1], strict=True
+            )
+        ]
+        lengths = np.zeros(len(self), np.int64)
+        lengths[rows] = [len(each) for each in columns]
+        indices = np.concatenate(columns).astype(np.int32)
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        data = np.full(len(indices), NEGATIVE, np.int8)
+        return csr_array((data, indices, indptr), shape=self.listed.shape)
+
+
+_PLACE: dict[str, str] = dict.fromkeys(("csv", "wide", "chexpert", "openimages"), "line")
+
+
+def uncertain_labels(policy: Policy | Mapping[str, Policy], classes: Sequence[str]) -> np.ndarray:
+    """What an uncertain label of each class becomes, [C] int8 in {1, 0, -1}.
+
+    Raises:
+        UserError: a class that there is not, or another state.
+    """
+    named = policy if isinstance(policy, Mapping) else dict.fromkeys(classes, policy)
+    labels = np.full(len(classes), UNKNOWN, np.int8)
+    column_of = {name: column for column, name in enumerate(classes)}
+    for name, state in named.items():
+        if name not in column_of:
+            raise UserError(f"data.uncertain: no class {name!r}; {closest(name, classes)}")
+        if state not in _LABEL:
+            raise UserError(f"data.uncertain: {state!r}; valid: {', '.join(_LABEL)}")
+        labels[column_of[name]] = _LABEL[state]
+    return labels
+
+
+class TableBuilder:
+    """Collects the rows of a file one by one; a million rows are a few arrays, not objects.
+
+    Args:
+        source: the file, for messages.
+        format: name of its format.
+        classes: the names where the file declares them; otherwise those that rows mention, sorted.
+    """
+
+    def __init__(self, source: object, format: str, classes: Iterable[str] | None = None) -> None:
+        self.source, self.format = str(source), format
+        self._declared = classes is not None
+        self._column_of = {name: column for column, name in enumerate(classes or ())}
+        self._paths: list[str] = []
+        self._splits: list[str] | None = None
+        self._groups: list[str] | None = None
+        self._rest, self._places = array("B"), array("q")
+        self._indptr, self._indices, self._codes = array("q", [0]), array("i"), array("B")
+        self._problems: list[Problem] = []
+        self.meanings: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def column(self, name: str) -> int:
+        """Column of a class; a new one where the file declares none.
+
+        Raises:
+            UserError: the file declares its classes, and this is none of them.
+        """
+        column = self._column_of.get(name)
+        if column is None:
+            if self._declared:
+                raise UserError(f"unknown class {name!r}; {closest(name, self._column_of)}")
+            column = self._column_of[name] = len(self._column_of)
+        return column
+
+    def problem(self, kind: str, message: str) -> None:
+        """Note what is wrong with a row, which is left out."""
+        self._problems.append(Problem(kind, f"{self.source}: {message}"))
+
+    def add(
+        self,
+        path: str,
+        states: Mapping[str, int] | Sequence[tuple[str, int]],
+        *,
+        rest: int,
+        split: str | None = None,
+        group: str | None = None,
+        place: int | None = None,
+    ) -> None:
+        """Add a picture.
+
+        Args:
+            path: as the file spells it.
+            states: class -> code of what is listed; pairs may repeat if they agree.
+            rest: code of what is not listed.
+            split, group, place: see `LabelTable`; None in all rows, or in none.
+        """
+        where = f"entry {len(self._paths)}" if place is None else f"entry {place}"
+        if not path or "\0" in path or not _is_text(path):
+            self.problem("name", f"{where}: {path!r} is no name of a picture")
+            return
+        own: dict[int, int] = {}
+        try:
+            pairs = states if isinstance(states, Sequence) else states.items()
+            for name, code in pairs:
+                column = self.column(name)
+                if own.setdefault(column, code) != code:
+                    both = sorted({STATES[own[column] - 1], STATES[code - 1]})
+                    raise UserError(f"{name!r} is {' and '.join(both)}")
+        except UserError as error:
+            self.problem("label", f"{where} ({path}): {error}")
+            return
+        self._paths.append(path)
+        self._indices.extend(own)
+        self._codes.extend(own.values())
+        self._indptr.append(len(self._indices))
+        self._rest.append(rest)
+        self._places.append(len(self._paths) - 1 if place is None else place)
+        self._splits = _extended(self._splits, split, len(self._paths))
+        self._groups = _extended(self._groups, group, len(self._paths))
+
+    def table(self) -> LabelTable:
+        """The finished table.
+
+        Raises:
+            UserError: it has no picture or no class.
+        """
+        if not self._paths:
+            found = f"; the first problem: {self._problems[0].message}" if self._problems else ""
+            raise UserError(f"{self.source}: no picture{found}")
+        names = list(self._column_of)
+        if not names:
+            raise UserError(f"{self.source}: no class")
+        indices = np.frombuffer(self._indices, np.int32)
+        if not self._declared:  # in the order of first mention until here
+            order = sorted(range(len(names)), key=names.__getitem__)
+            new_column = np.empty(len(names), np.int32)
+            new_column[order] = np.arange(len(names), dtype=np.int32)
+            names, indices = [names[column] for column in order], new_column[indices]
+        codes = np.frombuffer(self._codes, np.uint8)
+        shape = (len(self._paths), len(names))
+        listed = csr_array((codes, indices, np.frombuffer(self._indptr, np.int64)), shape=shape)
+        listed = listed.sorted_indices()  # a copy: the arrays of the builder cannot be sorted
+        return LabelTable(
+            self.source,
+            self.format,
+            tuple(self._paths),
+            tuple(names),
+            listed,
+            np.frombuffer(self._rest, np.uint8),
+            None if self._splits is None else tuple(self._splits),
+            None if self._groups is None else tuple(self._groups),
+            np.frombuffer(self._places, np.int64),
+            self.meanings,
+            tuple(self._problems),
+        )
+
+
+def _extended(names: list[str] | None, name: str | None, length: int) -> list[str] | None:
+    """A column with one more name; it begins with the first row that has one."""
+    if names is None:
+        if name is None:
+            return None
+        names = [""] * (length - 1)
+    names.append(name or "")
+    return names
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False  # JSON may hold halves of surrogate pairs, which no file name can have
+    return True

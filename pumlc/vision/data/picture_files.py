@@ -1,0 +1,173 @@
+"""The pictures that a label file means: found below the root, or what is wrong with their names."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS
+from pumlc.vision.data.label_table import LabelTable, Problem
+
+# folders in which the pictures of a split may be, where a file names pictures alone
+_FOLDERS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio writes before a name
+
+
+class PictureFiles:
+    """Finds pictures below a folder; asks the disk once per folder.
+
+    Args:
+        root: the folder.
+        allow_outside: a path may lead out of it.
+    """
+
+    def __init__(self, root: Path, *, allow_outside: bool = False) -> None:
+        self.root, self.allow_outside = root, allow_outside
+        self._real_root = os.path.realpath(root)
+        self._names: dict[str, dict[str, bool]] = {}
+        self._inside: dict[str, bool] = {}
+        self._by_name: dict[str, list[str]] | None = None
+
+    def names_in(self, folder: str) -> dict[str, bool]:
+        """Names of the files of a folder below the root -> whether it is a link."""
+        if folder not in self._names:
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    found = {e.name: e.is_symlink() for e in entries if e.is_file()}
+            except (OSError, ValueError):
+                found = {}
+            self._names[folder] = found
+        return self._names[folder]
+
+    def find(self, path: str, split: str | None = None) -> list[str]:
+        """Paths below the root that a name may mean: one, none or several."""
+        folder, name = os.path.split(path)
+        if name in self.names_in(folder):
+            return [path]
+        if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
+            endings: tuple[str, ...] = ()
+        else:
+            endings = IMAGE_ENDINGS
+        places = [folder, *(os.path.join(f, folder) for f in _FOLDERS.get(split or "", ()))]
+        return [
+            os.path.join(place, name + ending)
+            for place in places
+            for ending in ("", *endings, *(ending.upper() for ending in endings))
+            if name + ending in self.names_in(place)
+        ]
+
+    def find_uploaded(self, address: str) -> list[str]:
+        """The same of an address of Label Studio: by its path, then by its name alone."""
+        parts = urlsplit(address)
+        query = parse_qs(parts.query).get("d")
+        path = unquote(query[0] if query else parts.path).lstrip("/")
+        pieces = [piece for piece in path.split("/") if piece not in ("", ".", "..")]
+        for start in range(len(pieces)):
+            found = self.find("/".join(pieces[start:]))
+            if found:
+                return found
+        name = pieces[-1] if pieces else ""
+        by_name = self._all_names()
+        return by_name.get(name) or by_name.get(_UPLOAD.sub("", name)) or []
+
+    def is_outside(self, path: str) -> bool:
+        """Whether a path leads out of the root: by ``..``, as absolute one, or by a link."""
+        if self.allow_outside:
+            return False
+        folder, name = os.path.split(path)
+        if folder not in self._inside:
+            self._inside[folder] = self._is_below(os.path.realpath(self.root / folder))
+        if not self._inside[folder] or name == "..":
+            return True
+        is_link = self.names_in(folder).get(name, False)
+        return is_link and not self._is_below(os.path.realpath(self.root / path))
+
+    def _is_below(self, real: str) -> bool:
+        return real == self._real_root or real.startswith(os.path.join(self._real_root, ""))
+
+    def _all_names(self) -> dict[str, list[str]]:
+        """Name -> paths of all pictures below the root; without and with Label Studio's prefix."""
+        if self._by_name is None:
+            self._by_name = {}
+            for path in self.walk():
+                name = os.path.basename(path)
+                for each in {name, _UPLOAD.sub("", name)}:
+                    self._by_name.setdefault(each, []).append(path)
+        return self._by_name
+
+    def walk(self) -> Iterator[str]:
+        """All pictures below the root, sorted."""
+        for place, folders, names in os.walk(self.root):
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
+            for name in sorted(names):
+                if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
+                    yield os.path.relpath(os.path.join(place, name), self.root)
+
+
+def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Problem]]:
+    """The table with the path of each picture below the root, and what is wrong with the others.
+
+    Args:
+        table: with paths as the file spells them.
+        files: the pictures.
+
+    Returns:
+        the table with the same rows, a path that leads nowhere as it was; and a problem for each
+        picture that is missing, ambiguous, outside of the root, or listed twice.
+    """
+    paths, problems = [], []
+    first: dict[str, int] = {}
+    for row, spelled in enumerate(table.paths):
+        split = None if table.splits is None else table.splits[row]
+        path, problem = _located(table, files, row, spelled, split)
+        paths.append(path)
+        if problem is None:
+            own = os.path.normpath(os.path.join(files.root, path))
+            earlier = first.setdefault(own, row)
+            if earlier != row:
+                problem = Problem(
+                    "repeated",
+                    f"{table.place(row)}: picture {spelled!r} is listed already, in "
+                    f"{table.place(earlier)}; a picture has one row, in one split",
+                    rows=(earlier, row),
+                )
+        if problem is not None:
+            problems.append(problem)
+    return replace(table, paths=tuple(paths), root=files.root), problems
+
+
+def _located(
+    table: LabelTable, files: PictureFiles, row: int, spelled: str, split: str | None
+) -> tuple[str, Problem | None]:
+    """Path of one picture below the root, or as it was with what is wrong."""
+    where = table.place(row)
+    if table.format == "webdataset":
+        shard = spelled.partition("/")[0]
+        missing = not files.names_in("").keys() & {shard} and files.root.name != shard
+        problem = Problem("missing", f"{where}: no shard {shard}", rows=(row,)) if missing else None
+        return spelled, problem
+    uploaded = table.format == "labelstudio"
+    found = files.find_uploaded(spelled) if uploaded else files.find(spelled, split)
+    if not found:
+        if files.is_outside(spelled):
+            return spelled, _outside(files, where, spelled, row)
+        message = f"{where}: picture {spelled!r} is no file in {files.root}"
+        return spelled, Problem("missing", message, rows=(row,))
+    if len(found) > 1:
+        message = (
+            f"{where}: {spelled!r} may be {found[0]!r} or {found[1]!r} in {files.root}; name one"
+        )
+        return spelled, Problem("ambiguous", message, rows=(row,))
+    if files.is_outside(found[0]):
+        return spelled, _outside(files, where, spelled, row)
+    return found[0], None
+
+
+def _outside(files: PictureFiles, where: str, spelled: str, row: int) -> Problem:
+    message = (
+        f"{where}: picture {spelled!r} leads out of {files.root}; if that is meant: "
+        "data.allow_outside"
+    )
+    return Problem("outside", message, rows=(row,))
