@@ -47,7 +47,7 @@ class AuditOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     folds: int | None = option("score by heads that never saw a picture's labels; for example 5")
     batch_size: int = option("pictures at a time", default=64)
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
 

@@ -61,7 +61,7 @@ class EvaluateOptions:
         nargs="+",
     )
     batch_size: int | None = option("default: 64; texts: as in the run")
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     precision: Literal["no", "fp16", "bf16"] = option("of the network", default="no")
     index: Literal["exact", "faiss"] | None = option("texts: what finds the labels")
     search_precision: Literal["fp32", "bf16"] | None = option(

@@ -39,7 +39,7 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     batch_size: int | None = None,
-    workers: int = 0,
+    workers: int | None = None,
     index: Index = "exact",
     search_precision: Precision = "fp32",
 ) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
-        workers: ignored, an argument of every branch: token ids need no other process.
+        workers: ignored, an argument of every branch: nothing has to be read ahead.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 

@@ -56,7 +56,7 @@ def evaluate_run(
     classes: Sequence[str] | None = None,
     oracle: bool = False,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Score a split with each set of saved weights of a run.
 
@@ -76,7 +76,7 @@ def evaluate_run(
         classes: also report the mean over these classes.
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
         batch_size: pictures at a time, per process.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
 
     Returns:
         Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,

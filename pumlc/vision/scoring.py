@@ -40,7 +40,7 @@ def score_images(
     accelerator: Accelerator,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None = None,
     bad: BadPictures | None = None,
 ) -> np.ndarray:
     """Logits of every picture, each scored exactly once on any number of processes.
@@ -50,7 +50,7 @@ def score_images(
         images: the pictures; their labels play no part.
         accelerator: devices and processes.
         batch_size: pictures at a time, per process.
-        workers: processes that read pictures; 0: this one.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         bad: takes the pictures that cannot be read, on every process; by default they are named by
             warnings alone.
 

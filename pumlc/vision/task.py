@@ -200,7 +200,6 @@ class VisionTask:
                 images,
                 accelerator,
                 batch_size=self.config.train.batch_size,
-                workers=self.config.train.workers,
                 bad=bad,
             )
         finally:

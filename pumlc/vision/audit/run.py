@@ -68,7 +68,7 @@ def audit_run(
     folds: int | None = None,
     top: int = 100,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     root: str | None = None,
     csv: str | None = None,
     positive_list: str | None = None,
@@ -89,7 +89,7 @@ def audit_run(
             audit never imports.
         top: labels of each kind and part.
         batch_size: pictures at a time.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
         positive_list: another place of the list that the run was trained with, for split "train".
@@ -184,7 +184,7 @@ def _scored_out_of_fold(
     progress: Progress | None,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
     bad: Sequence[BadPictures],
 ) -> tuple[list[Part], list[np.ndarray], dict[str, Any]]:
     """What could be read of each part, its logits, cross-fitted over the pictures of all, and which

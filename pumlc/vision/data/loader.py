@@ -1,6 +1,7 @@
 """Torch data sets and loaders over `LabelledImages`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import cv2
@@ -9,11 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
+from pumlc.engine.config import require
 from pumlc.engine.workers import belong_to_parent
 from pumlc.errors import UserError
 from pumlc.vision.data.bad_pictures import BadPictures, allowed_bad
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.read_ahead import read_ahead, reading_threads
 from pumlc.vision.data.transforms import PictureTransform
 
 
@@ -119,16 +122,29 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
     )
 
 
-def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoader:
-    """Loader in row order, ragged last batch included."""
-    return DataLoader(
-        _Reporting(pictures),
-        batch_size=batch_size,
-        collate_fn=_collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-    )
+def scoring_loader(
+    pictures: Pictures, batch_size: int, workers: int | None = None
+) -> Iterator["Batch"]:
+    """Batches in row order, ragged last one included, read while the network works.
+
+    Args:
+        pictures: those to score.
+        batch_size: pictures at a time.
+        workers: threads that read; 0: pictures are read when they are asked for; None: one a core.
+
+    Raises:
+        UserError: ``workers`` is below 0.
+    """
+    require(workers is None or workers >= 0, "workers", workers, "at least 0")
+    threads = reading_threads() if workers is None else workers
+    read = _Reporting(pictures).__getitem__
+    ahead = 2 * batch_size  # as many as are scored, while these are scored
+    items = read_ahead(read, range(len(pictures)), threads=threads, ahead=ahead)
+    while batch := list(islice(items, batch_size)):
+        collated = _collate(batch)
+        if torch.cuda.is_available() and collated.content is not None:
+            collated = collated._replace(content=collated.content.pin_memory())
+        yield collated
 
 
 class Batch(NamedTuple):
@@ -145,7 +161,7 @@ class Batch(NamedTuple):
     bad: dict[int, str]
 
 
-def batches_of(loader: DataLoader, bad: BadPictures) -> Iterator[Batch]:
+def batches_of(loader: Iterable[Batch], bad: BadPictures) -> Iterator[Batch]:
     """The batches of a loader of this module.
 
     Args:

@@ -48,7 +48,7 @@ def frozen_features(
     cache: Path,
     *,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SplitFeatures:
     """Pooled features of a split, from the cache or computed now and put there.
@@ -65,7 +65,7 @@ def frozen_features(
         split: "train" or "test".
         cache: folder of the feature files, ``~`` for the home folder.
         batch_size: pictures at a time.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         progress: called with the pictures done and their number.
 
     Raises:
@@ -140,7 +140,7 @@ def pooled_features(
     images: LabelledImages,
     *,
     batch_size: int,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     bad: BadPictures | None = None,
 ) -> np.ndarray:
