@@ -26,6 +26,7 @@ from pumlc.cli.options import (
     option,
     parse_options,
 )
+from pumlc.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             csv=options.csv,
             positive_list=options.positive_list,
             bad_pictures=options.bad_pictures,
-            progress=_show_progress,
+            progress=Progress().show if accelerator.is_main_process else None,
         )
     if accelerator.is_main_process:
         write_suspects(out, result.rows)
         print(report(result, out), flush=True)
         console.print_result(result.summary(), always=options.json)
     end_processes(accelerator)
-
-
-def _show_progress(part: str, done: int, total: int) -> None:
-    print(f"features of {part}: {done}/{total}", flush=True)

@@ -21,6 +21,7 @@ from pumlc.cli import console
 from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.errors import UserError
 from pumlc.files import write_json
+from pumlc.progress import Progress
 
 # options that only one branch has, if any; the others are those of every run
 _OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle")
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root=options.root,
         **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
+        progress=Progress().show if accelerator.is_main_process else None,
         **given,
     )
     if accelerator.is_main_process:

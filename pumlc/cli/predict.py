@@ -24,9 +24,9 @@ from pumlc.branches import branch_of
 from pumlc.cli import console
 from pumlc.cli.options import argument, at_least_one, option, parse_options
 from pumlc.cli.pictures import find_pictures
-from pumlc.cli.progress import Progress
 from pumlc.errors import UserError
 from pumlc.files import complete_file, spreadsheet_cell
+from pumlc.progress import Progress
 from pumlc.tables import printable
 
 if TYPE_CHECKING:  # a text run needs no vision package
@@ -146,12 +146,12 @@ def _scored(
     from pumlc.engine.batches import own_rows
 
     rows = own_rows(len(paths), accelerator)
-    progress = Progress("pictures", len(rows))
+    progress = Progress()
     scored = predictor.predict_each([paths[row] for row in rows], batch_size=options.batch_size)
     results = []
     for done, result in enumerate(scored, 1):
         if accelerator.is_main_process:
-            progress.show(done)
+            progress.show("pictures", done, len(rows))
         if accelerator.num_processes == 1:
             yield result
         else:

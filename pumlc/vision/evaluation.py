@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from pumlc.metrics import (
     oracle_thresholds,
     precision_recall_f1,
 )
+from pumlc.progress import ShowProgress
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -57,6 +59,7 @@ def evaluate_run(
     oracle: bool = False,
     batch_size: int = 64,
     workers: int | None = None,
+    progress: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Score a split with each set of saved weights of a run.
 
@@ -77,6 +80,7 @@ def evaluate_run(
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
         batch_size: pictures at a time, per process.
         workers: threads that read pictures; 0: none but this one; None: one a core.
+        progress: called with what is scored, the pictures done and their number.
 
     Returns:
         Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,
@@ -120,7 +124,13 @@ def evaluate_run(
             refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
         logits = score_images(
-            predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
+            predictor.model,
+            images,
+            accelerator,
+            batch_size=batch_size,
+            workers=workers,
+            bad=bad,
+            progress=None if progress is None else partial(progress, f"{split}, weights {name}"),
         )
         if not results["weights"]:
             rest = bad.rest()

@@ -1,5 +1,6 @@
 """Logits of pictures, and what they are worth by the labels that are known."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def score_images(
     batch_size: int,
     workers: int | None = None,
     bad: BadPictures | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Logits of every picture, each scored exactly once on any number of processes.
 
@@ -53,6 +55,7 @@ def score_images(
         workers: threads that read pictures; 0: none but this one; None: one a core.
         bad: takes the pictures that cannot be read, on every process; by default they are named by
             warnings alone.
+        progress: called with the pictures done and their number, those of this process.
 
     Returns:
         [N, C] float32 in the order of ``images``, on every process; nan for a bad picture.
@@ -65,12 +68,15 @@ def score_images(
     pictures = Pictures(images, evaluation_transform(model.data_config), rows)
     was_training = model.training
     model.eval()
-    logits = np.full((len(rows), len(images.classes)), np.nan, np.float32)
+    done, logits = 0, np.full((len(rows), len(images.classes)), np.nan, np.float32)
     with torch.inference_mode(), accelerator.autocast():
         for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
             if batch.keys:
                 scored = model(to_device(batch.content, accelerator.device, model.data_config))
                 logits[batch.keys] = scored.float().cpu().numpy()
+            done = min(done + batch_size, len(rows))
+            if progress is not None:
+                progress(done, len(rows))
     model.train(was_training)
     if accelerator.num_processes > 1:
         bad.merge(gather_object([bad.reasons]))

@@ -14,6 +14,7 @@ from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.losses import LOSSES
+from pumlc.progress import ShowProgress
 from pumlc.vision.audit.out_of_fold import out_of_fold_logits
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import finding_figures, suspect_rows
@@ -25,9 +26,6 @@ from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import probabilities_of, score_images
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a part, the pictures done and their number."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def audit_run(
     csv: str | None = None,
     positive_list: str | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress | None = None,
 ) -> AuditResult:
     """Rank the labels that a run's data contradict, each kind of label in a list of its own.
 
@@ -94,7 +92,7 @@ def audit_run(
         csv: another place of the CSV file.
         positive_list: another place of the list that the run was trained with, for split "train".
         bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
-        progress: called while features are computed.
+        progress: called while pictures are scored, or their features computed.
 
     Raises:
         UserError: an argument is out of its range or does not go with another one, the run is one
@@ -129,7 +127,14 @@ def audit_run(
     if folds is None:
         scored_by: dict[str, Any] = {"weights": predictor.weights}
         logits = [
-            score_images(predictor.model, part.images, accelerator, **sizes, bad=each)
+            score_images(
+                predictor.model,
+                part.images,
+                accelerator,
+                **sizes,
+                bad=each,
+                progress=_progress_of(part, progress),
+            )
             for part, each in zip(parts, bad, strict=True)
         ]
         parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
@@ -145,6 +150,10 @@ def audit_run(
         result.rows.extend(suspect_rows(part, probabilities, top))
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
+
+
+def _progress_of(part: Part, progress: ShowProgress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, f"pictures of {part.name}")
 
 
 def _parts(run_dir: Path, data: DataConfig, split: str, predictor: VisionPredictor) -> list[Part]:
@@ -181,7 +190,7 @@ def _scored_out_of_fold(
     parts: Sequence[Part],
     config: VisionConfig,
     folds: int,
-    progress: Progress | None,
+    progress: ShowProgress | None,
     *,
     batch_size: int,
     workers: int | None,
@@ -196,7 +205,7 @@ def _scored_out_of_fold(
             part.images,
             batch_size=batch_size,
             workers=workers,
-            progress=None if progress is None else partial(progress, part.name),
+            progress=_progress_of(part, progress),
             bad=each,
         )[each.rest()]
         for part, each in zip(parts, bad, strict=True)

@@ -6,7 +6,7 @@ start at once, share the memory, and an error keeps its type.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -26,7 +26,7 @@ def reading_threads() -> int:
 
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What ``read`` makes of each item, in their order.
 
     Args:
