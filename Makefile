@@ -32,10 +32,11 @@ demo: .venv/.installed  ## compose pictures of digits, hide 90 % of the labels, 
 demo-text: .venv/.installed-text  ## tag texts with a dual encoder trained from scratch, P@1/3/5
 	$(BIN)/pumlc demo --texts
 
-lint: .venv/.installed-dev  ## formatting, lint rules, types
+lint: .venv/.installed-dev  ## formatting, lint rules (also of security), types, known holes of what is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/pip-audit --local --skip-editable --progress-spinner off
 
 format: .venv/.installed-dev  ## rewrite the files in the house format
 	$(BIN)/ruff format .

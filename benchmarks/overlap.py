@@ -1,4 +1,4 @@
-"""Pictures a second of scoring, beside what network and decoding leave each other on the same cores.
+"""Pictures a second of scoring, beside what network and decoding leave each other.
 
     python benchmarks/overlap.py --pictures VOCdevkit/VOC2007/JPEGImages
     python benchmarks/overlap.py --pictures FOLDER --backbone resnet50 --number 256

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 from pumlc.errors import UserError
+from pumlc.sweep.cells import proportion_title
 
 IDENTITY = ("method", "proportion", "seed", "learning_rate", "epochs")  # of a row of results.csv
 SHOWN = 10
@@ -38,6 +39,14 @@ def exact(value: object) -> str:
     return "no value" if number != number else repr(number)
 
 
+def own_condition(row: dict[str, str]) -> str:
+    """The row's condition as a part of its place; of a proportion by itself, which says it, ""."""
+    if "proportion" not in row or not row.get("condition"):
+        return ""
+    condition = row["condition"]
+    return "" if condition == proportion_title(float(row["proportion"])) else f", {condition}"
+
+
 def sweep_values(file: Path) -> tuple[Values, str]:
     """The values of a sweep's `results.csv`, and a count of its cells and rows."""
     with file.open(newline="", encoding="utf-8") as stream:
@@ -48,12 +57,13 @@ def sweep_values(file: Path) -> tuple[Values, str]:
         values: Values = {}
         cells, rows = set(), set()
         for line, row in enumerate(reader, start=2):
-            key = tuple(exact(row[name]) for name in identity)
+            condition = own_condition(row)
+            key = (condition, *(exact(row[name]) for name in identity))
             if key in rows:
                 raise UserError(f"{file}, line {line}: the same candidate as an earlier line")
             rows.add(key)
-            cells.add(key[:3])
-            place = ", ".join(f"{name} {row[name]}" for name in identity)
+            cells.add(key[:4])
+            place = ", ".join(f"{name} {row[name]}" for name in identity) + condition
             for column in row.keys() - set(identity):
                 values[f"{column} of {place}"] = exact(row[column])
     return values, f"{len(cells)} cells, {len(rows)} rows"

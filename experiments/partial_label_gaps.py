@@ -20,10 +20,11 @@ import torch
 from pumlc.cli import console
 from pumlc.engine.config import from_plain
 from pumlc.files import read_json
+from pumlc.labels import keep_proportion
 from pumlc.metrics import average_precision
 from pumlc.sweep.cells import Cell, Row
 from pumlc.sweep.choose import choose
-from pumlc.sweep.tables import summary
+from pumlc.sweep.tables import condition_of, summary
 from pumlc.tables import table
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.probe import ProbeData, trained_heads
@@ -52,7 +53,8 @@ def test_logits(out: Path, data: ProbeData, row: Row) -> np.ndarray:
         "epochs": [int(row["epochs"])],
     }
     config, method = from_plain(ProbeConfig, probe), from_plain(Method, settings["method"])
-    (_, trained), *_ = trained_heads(data, method, config, cell.proportion, cell.seed)
+    observed = keep_proportion(data.train_labels, cell.proportion, seed=cell.seed)
+    (_, trained), *_ = trained_heads(data, method, config, observed, cell.seed)
     return trained.heads.logits(data.test)[0]
 
 
@@ -100,9 +102,10 @@ def main() -> None:
     data = ProbeData.load(options.out / "probe_data.pt")
     by = validation_column(rows, metric)
     chosen = choose(rows, ["method"], by, CANDIDATES)
+    proportions = {condition_of(row): row["proportion"] for row in rows}
     means, known = [
         {
-            method: {proportion: value for proportion, (value, *_) in of_method.items()}
+            method: {proportions[name]: value for name, (value, *_) in of_method.items()}
             for method, of_method in summary(chosen, column).items()
         }
         for column in (metric, by)

@@ -16,6 +16,7 @@ import torch
 
 from pumlc.cli import console
 from pumlc.engine.command_line import parse
+from pumlc.labels import keep_proportion
 from pumlc.sweep.choose import choose
 from pumlc.tables import table
 from pumlc.vision.frozen.config import Method, ProbeConfig
@@ -49,12 +50,13 @@ def scores(
     data: ProbeData, method: Method, config: ProbeConfig, proportion: float, draws: int, metric: str
 ) -> np.ndarray:
     """Test mAP [masks, seeds of the rest] of the candidate that validation prefers."""
+    masks = [keep_proportion(data.train_labels, proportion, seed=mask) for mask in range(draws)]
     rows = [
         {"mask": mask, "rest": seed, **row}
         for mask in range(draws)
         for seed in range(draws)
         # seeds that no mask has: equal ones would tie the two
-        for row in probe_cell(data, method, config, proportion, 1000 + seed, mask_seed=mask)
+        for row in probe_cell(data, method, config, masks[mask], 1000 + seed)
     ]
     found = np.empty((draws, draws))
     for row in choose(rows, [], validation_column(rows, metric), CANDIDATES):

@@ -17,8 +17,8 @@ import yaml
 
 from pumlc.cli import console
 from pumlc.engine.config import from_plain, plain
-from pumlc.labels import NEGATIVE, POSITIVE
-from pumlc.sweep.cells import grid, run_cells
+from pumlc.labels import NEGATIVE, POSITIVE, keep_proportion
+from pumlc.sweep.cells import Cell, Row, grid, run_cells
 from pumlc.sweep.choose import choose, stopped_early
 from pumlc.sweep.tables import chosen_settings, markdown
 from pumlc.text.data.readers import read_corpus
@@ -105,11 +105,16 @@ def main() -> None:
     cells = grid(list(methods), options.proportions, list(range(options.seeds)))
     drawn = {name: getattr(options, name) for name in ("train", "test", "labels", "skip", "draw")}
     common = {"data": str(options.root), "drawn": drawn, "probe": plain(PROBE)}
+
+    def run(cell: Cell) -> list[Row]:
+        observed = keep_proportion(data.train_labels, cell.proportion, seed=cell.seed)
+        return probe_cell(data, methods[cell.method], PROBE, observed, cell.seed)
+
     found = run_cells(
         cells,
         options.out,
         lambda cell: {**common, "method": plain(methods[cell.method])},
-        lambda cell: probe_cell(data, methods[cell.method], PROBE, cell.proportion, cell.seed),
+        run,
     )
     by = "validation"
     for title, rows in (

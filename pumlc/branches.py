@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pumlc.errors import UserError
@@ -14,7 +15,7 @@ class Branch:
     Attributes:
         name: the value of ``task`` in settings.
         config: names of module and dataclass of the settings of a run.
-        task: of the class that the training loop drives, `pumlc.engine.task.Task`.
+        task: of what makes the task of a run, `pumlc.engine.task.Task`, from its settings.
         predictor: of the class behind `pumlc.load`.
         evaluation: of the module with ``evaluate_run``, ``report`` and ``OPTIONS``, the names of
             the options of ``evaluate_run`` and ``report`` that this branch alone has.
@@ -54,7 +55,7 @@ BRANCHES = {
         Branch(
             "vision",
             config=("pumlc.vision.config", "VisionConfig"),
-            task=("pumlc.vision.task", "VisionTask"),
+            task=("pumlc.vision.tasks", "create_task"),
             predictor=("pumlc.vision.predictor", "VisionPredictor"),
             evaluation="pumlc.vision.evaluation",
         ),
@@ -69,12 +70,17 @@ BRANCHES = {
 }
 
 
-def branch_of(task: Any) -> Branch:
+def branch_of(task: Any, run: Path | str | None = None) -> Branch:
     """The branch of a value of ``task``.
+
+    Args:
+        task: the value.
+        run: the run folder that has it in its settings, for the message.
 
     Raises:
         UserError: there is none of this name.
     """
     if not isinstance(task, str) or task not in BRANCHES:
-        raise UserError(f"task must be {' or '.join(BRANCHES)}, got {task!r}")
+        where = "" if run is None else f"{Path(run) / 'run.json'}: "
+        raise UserError(f"{where}task must be {' or '.join(BRANCHES)}, got {task!r}")
     return BRANCHES[task]

@@ -10,12 +10,32 @@ import json
 import os
 import secrets
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 from pumlc.errors import UserError
+
+DAMAGED_ARRAY = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RuntimeError,  # zipfile, of an entry that says it is encrypted
+    EOFError,
+    OSError,  # a place before the file begins
+    MemoryError,  # an array that claims to be larger than the memory
+    SyntaxError,
+    TokenError,  # numpy's reader of a header, of brackets that are not closed
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, numpy and scipy raise over a file of arrays that is damaged or no such file."""
 
 _CELL_LIMIT = threading.Lock()  # held while the limit of the csv module is raised
 

@@ -21,5 +21,5 @@ def load(run_dir: Path | str, weights: str | None = None, device: str | None = N
     Raises:
         UserError: not a run folder, no such weights or device.
     """
-    branch = branch_of(RunFolder(run_dir).read()["config"].get("task"))
+    branch = branch_of(RunFolder(run_dir).read()["config"].get("task"), run_dir)
     return branch.predictor_class(run_dir, weights, device)

@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pumlc.audit import GIVEN, rank_suspects, score_finding
-from pumlc.vision.audit.run import loss_of_heads
-from pumlc.vision.config import LossConfig
+from pumlc.audit import GIVEN, STATES, rank_suspects, score_finding
 from pumlc.vision.data.readers.coco import read_coco
 
 
@@ -78,8 +76,10 @@ def test_refusals():
     probabilities, labels = example(0)
     with pytest.raises(ValueError, match="given is 'absent'; valid: unknown, negative, positive"):
         rank_suspects(probabilities, labels, given="absent")
-    with pytest.raises(ValueError, match="top is 0, below 1"):
-        rank_suspects(probabilities, labels, given="unknown", top=0)
+    with pytest.raises(ValueError, match="top is -1, below 0"):
+        rank_suspects(probabilities, labels, given="unknown", top=-1)
+    with pytest.raises(ValueError, match=r"decided has shape \(3,\), labels \(30, 4\)"):
+        rank_suspects(probabilities, labels, given="unknown", decided=[True] * 3)
     with pytest.raises(ValueError, match=r"shape \(30, 3\), labels \(30, 4\)"):
         rank_suspects(probabilities[:, :3], labels, given="unknown")
     with pytest.raises(ValueError, match=r"true_labels have shape \(29, 4\)"):
@@ -120,12 +120,16 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
     capsys.readouterr()
     tool("audit").main([str(run), "--folds", "4"])
     output = capsys.readouterr().out.strip().splitlines()
-    assert any("never saw a picture's labels: 4 folds" in line for line in output)
+    assert any("never saw a picture's labels (least squares" in line for line in output)
     assert not any("trained on these very labels" in line for line in output)
     result = json.loads(output[-1])
     assert (result["folds"], list(result["parts"])) == (4, ["validation", "train"])
     for found in result["parts"]["train"].values():
         assert found["AP"] > 100 * found["wrong"] / found["checked"] + 15
+    assert 0 <= result["missed"] <= 0.5
+    with (run / "audit.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["wrong"]) >= 0.25 for row in rows)
     assert (run / "audit.csv").is_file()
     kept = weights.rename(tmp_path / "elsewhere.safetensors")
     tool("train").main(["--out", str(run), "--resume"])  # what it started from may be gone
@@ -156,18 +160,8 @@ def test_an_audit_never_imports_a_loss_of_ones_own(
     for options in ([], ["--folds", "2"]):
         tool("audit").main([str(run), *options])
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert (result["folds"], result["loss"]) == (2, "bce")
+    assert result["folds"] == 2
     assert "audited_loss" not in sys.modules
-
-
-def test_heads_in_the_place_of_a_loss_of_ones_own_need_negatives():
-    own = LossConfig(name="own:loss")
-    known = np.array([[1, 1], [-1, -1]], np.int8)
-    assert loss_of_heads(own, known).parameters == {"unknown": "ignore"}
-    known[1, 0] = 0
-    assert loss_of_heads(own, known).parameters == {"unknown": "negative"}
-    pu = LossConfig(name="pu", parameters={"gamma": 0.5, "alpha": 2.0})
-    assert loss_of_heads(pu, known) is pu
 
 
 def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path, capsys):
@@ -188,13 +182,17 @@ def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path
     with (tmp_path / "audit.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["part"], row["given"]) for row in rows} == {
-        (part, name) for part in parts for name in GIVEN
+        (part, name) for part in parts for name in STATES.values()
     }
     first = [row for row in rows if (row["part"], row["given"]) == ("train", "unknown")]
     assert [int(row["rank"]) for row in first] == list(range(1, 21))
     values = [float(row["probability"]) for row in first]
     assert values == sorted(values, reverse=True)
-    assert first[0]["image"].startswith(str(root / "train"))
+    assert [row["suspicion"] for row in first] == [row["probability"] for row in first]
+    assert first[0]["file"] == str(root / "train" / first[0]["image"])
+    present = [row for row in rows if row["given"] == "present"]
+    for row in present:
+        assert float(row["suspicion"]) + float(row["probability"]) == pytest.approx(1, abs=2e-6)
     assert {row["class"] for row in rows} <= {"red", "green", "blue"}
     tool("audit").main([str(run), "--split", "test"])
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])

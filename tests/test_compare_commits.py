@@ -40,6 +40,17 @@ def csv_text(rows: list[str], header: str = HEADER) -> str:
     return "\n".join([header, *rows]) + "\n"
 
 
+def test_conditions_are_told_apart_and_proportions_name_themselves(compared):
+    rows = [f"{row},10 %" if ",0.1," in row else f"{row},{{}}" for row in ROWS]
+    named = csv_text(
+        [*rows[:2], rows[2].format("fn20"), rows[2].format("100 %")], f"{HEADER},condition"
+    )
+    assert compared(named, named, ".csv")[1] == "3 cells, 4 rows: equal bit for bit\n"
+    code, out, _ = compared(csv_text(ROWS), named, ".csv")
+    assert (code, out) == (0, "2 cells, 3 rows: equal bit for bit (6 values only now)\n")
+    assert compared(named, csv_text(ROWS), ".csv")[0] == 1
+
+
 def test_equal_sweeps_in_another_order(compared):
     code, out, _ = compared(csv_text(ROWS), csv_text(ROWS[::-1]), ".csv")
     assert code == 0

@@ -5,6 +5,7 @@ import pytest
 
 from pumlc.labels.noise_protocols import (
     mislabel,
+    miss_all_but_one,
     miss_by_visibility,
     pair_flip,
     subtract_and_add,
@@ -69,6 +70,24 @@ def test_class_changes(change, single):
 def test_two_labels_that_become_one_class_are_one():
     noisy = pair_flip([[1, 1, -1]], 1.0, seed=0)
     assert noisy.tolist() == [[-1, 1, 1]]  # the first moves onto the second, which moves on
+
+
+@pytest.mark.parametrize("change", [mislabel, symmetric_noise, pair_flip])
+def test_a_label_that_nobody_gave_is_not_invented(change):
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.int8)
+    assert (change(labels, 1.0, seed=0) == -labels).all()
+
+
+def test_one_positive_is_left():
+    labels = np.where(np.random.RandomState(0).rand(30_000, 3) < [0.9, 0.5, 0.2], 1, -1)
+    labels[::7, 1] = 0
+    noisy = miss_all_but_one(labels, seed=0)
+    positive, left = labels == 1, noisy == 1
+    assert (left <= positive).all()
+    assert (left.sum(1) == positive.any(1)).all()
+    assert ((noisy == -1) == ((labels == -1) | (positive & ~left))).all()
+    of_three = left[positive.all(1)].mean(0)  # 2,300 rows: five standard deviations
+    np.testing.assert_allclose(of_three, 1 / 3, atol=0.05)
 
 
 def test_shares_of_positives_are_exact(single):

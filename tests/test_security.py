@@ -9,15 +9,18 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import pumlc
 from pumlc.errors import UserError
@@ -60,7 +63,8 @@ def evil(form, trace):
         torch.save({"a": Intruder(trace)}, content)
     elif form == "npz":
         names = ("header", "shape", "mask_hash", "changed", "positive", "train", "validation")
-        np.savez(content, **{name: np.array([Intruder(trace)], object) for name in names})
+        objects: dict[str, Any] = {name: np.array([Intruder(trace)], object) for name in names}
+        np.savez(content, **objects)
     elif form == "npy":
         np.save(content, np.array([[Intruder(trace)] * 2] * 5, object))
     else:
@@ -315,6 +319,7 @@ def test_cells_and_names(tmp_path):
         '{"config": ' + "9" * 5000 + "}",
         '{"config": {"task": "vision"}, "classes": 1e999}',
         '{"config": {"task": "vision"}}',
+        '{"config": {}}',
         "\0",
     ],
 )
@@ -334,4 +339,43 @@ def test_classes_of_a_run_that_are_none(run, classes):
 def test_a_run_cannot_ask_for_all_memory(run):
     edit(run, data__image_size=200_000)
     with pytest.raises(UserError, match=r"data\.image_size must be .* between 1 and 10000"):
+        pumlc.load(run, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (3, "must map names to entries"),
+        ({"epoch": None}, "has the epoch None"),
+        ({"score": [1]}, "has the score"),
+        ({"score": float("nan")}, "has the score nan"),
+        ({"start_share": "x"}, "has the start_share"),
+        ({"extras": 1}, "has extras that are no mapping"),
+        ({"extras": {"thresholds": 1}}, "must be a mapping of global and per_class"),
+        ({"extras": {"thresholds": {"global": 0.5, "per_class": [0.5]}}}, "1 for 7 classes"),
+        ({"extras": {"thresholds": {"global": 84.0, "per_class": [0.5] * 7}}}, "got 84.0"),
+        ({"extras": {"thresholds": {"global": 0.5, "per_class": ["1"] * 7}}}, "got '1'"),
+        (
+            {"extras": {"thresholds": {"global": 0.5, "per_class": [0.5] * 7, "global_in": [7]}}},
+            "global_in must list numbers of classes",
+        ),
+    ],
+)
+def test_an_index_that_is_none(run, entry, problem):
+    file = run / "weights" / "index.json"
+    index = json.loads(file.read_text())
+    index["last"] = entry if entry == 3 else {**index["last"], **entry}
+    file.write_text(json.dumps(index))
+    with pytest.raises(UserError, match=rf"index\.json.*{re.escape(problem)}"):
+        pumlc.load(run, device="cpu")
+
+
+@pytest.mark.parametrize("change", [torch.complex64, torch.int8, torch.bool, float("nan")])
+def test_weights_that_are_none(run, change):
+    file = run / "weights" / "last.safetensors"
+    state = load_file(file)
+    bias = state["head.bias"]
+    state["head.bias"] = bias.to(change) if isinstance(change, torch.dtype) else bias * change
+    save_file(state, file)
+    with pytest.raises(UserError, match=r"last\.safetensors: head\.bias (is of type|has numbers)"):
         pumlc.load(run, device="cpu")

@@ -14,6 +14,8 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
 from pumlc.metrics import average_precision
 
 GIVEN = {"unknown": UNKNOWN, "negative": NEGATIVE, "positive": POSITIVE}
+STATES = {"unknown": "unknown", "negative": "absent", "positive": "present"}
+"""What files and screens call the keys of `GIVEN`."""
 
 
 class Suspects(NamedTuple):
@@ -33,7 +35,12 @@ class Suspects(NamedTuple):
 
 
 def rank_suspects(
-    probabilities: ArrayLike, labels: ArrayLike, *, given: str, top: int | None = None
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    given: str,
+    top: int | None = None,
+    decided: ArrayLike | None = None,
 ) -> Suspects:
     """The entries labelled ``given``, by how much the classifier contradicts that label.
 
@@ -45,13 +52,14 @@ def rank_suspects(
         probabilities: [N, C], of the class being present.
         labels: [N, C] in {1, 0, -1}.
         given: "unknown", "negative" or "positive".
-        top: length of the list; None: every entry.
+        top: length of the list, 0 for an empty one; None: every entry.
+        decided: bool [N, C], entries that are left out since a person has judged them.
 
     Returns:
         the entries, the most suspicious first.
 
     Raises:
-        ValueError: nan, an invalid label, unequal shapes, another ``given``, top below 1.
+        ValueError: nan, an invalid label, unequal shapes, another ``given``, top below 0.
 
     Example:
         >>> probabilities, labels = [[0.1, 0.7], [0.9, 0.8]], [[0, 1], [0, 0]]
@@ -60,11 +68,11 @@ def rank_suspects(
         (array([1, 1]), array([0, 1]), array([1, 1]))
     """
     probabilities, labels = _check(probabilities, labels)
-    if top is not None and top < 1:
-        raise ValueError(f"top is {top}, below 1")
-    candidates = np.flatnonzero(labels.ravel() == _value(given))
+    if top is not None and top < 0:
+        raise ValueError(f"top is {top}, below 0")
+    candidates = np.flatnonzero(_candidates(labels, given, decided))
     suspicion = _suspicion(probabilities.ravel()[candidates], given)
-    if top is not None and top < len(candidates):
+    if top is not None and 0 < top < len(candidates):
         least = np.partition(suspicion, -top)[-top]
         candidates, suspicion = candidates[suspicion >= least], suspicion[suspicion >= least]
     chosen = candidates[np.argsort(-suspicion, kind="stable")[:top]]
@@ -130,6 +138,17 @@ def _value(given: str) -> int:
     if given not in GIVEN:
         raise ValueError(f"given is {given!r}; valid: {', '.join(GIVEN)}")
     return GIVEN[given]
+
+
+def _candidates(labels: np.ndarray, given: str, decided: ArrayLike | None) -> np.ndarray:
+    """The entries of a list, bool [N, C]."""
+    candidates = labels == _value(given)
+    if decided is None:
+        return candidates
+    decided = np.asarray(decided, bool)
+    if decided.shape != labels.shape:
+        raise ValueError(f"decided has shape {decided.shape}, labels {labels.shape}")
+    return candidates & ~decided
 
 
 def _check(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

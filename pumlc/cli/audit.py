@@ -1,18 +1,22 @@
-"""Rank the labels of a run's data that are probably wrong or missing, and write them as CSV.
+"""Rank the labels of a run's data that are probably wrong or missing, and show them for review.
 
-pumlc audit runs/x
+pumlc audit runs/x --folds 5 --out AUDIT
 pumlc audit runs/x --split test --top 500 --out audit.csv
 pumlc audit runs/x --data.root ELSEWHERE --data.csv ELSEWHERE/labels.csv
-pumlc audit runs/x --folds 5
 
-Labels that are unknown or negative with a high probability, positive ones with a low probability:
-docs/audit.md. Pictures held out for validation are ranked apart from those trained on. With --folds
-neither the run's network nor any other that saw a picture's labels scores it: linear heads do, on
-features of the network that the run started from, trained without the picture's fold. Where the
+A folder AUDIT gets suspects.csv and review.html, a page to decide on the suspects in a browser. The
+button of the page gives corrections.csv, and pumlc correct puts these into the label file. Three
+lists, docs/audit.md: unknown or absent labels with a high probability, present ones with a low one.
+Pictures held out for validation are ranked apart from those trained on. With --folds neither the
+run's network nor any other that saw a picture's labels scores it: heads in closed form do, on
+features of the network that the run started from, each picture left out in turn. Then the share of
+errors is estimated, and a list ends where a look is not worth it any more. Where the
 run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
 Where the output is no terminal, or with --json, the last line is one JSON object.
 """
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +41,25 @@ class AuditOptions:
     split: str = option("default: train and its validation part", default="train")
     root: str | None = option("another place of the data", flag="--data.root")
     csv: str | None = option("another place of the CSV file", flag="--data.csv")
+    labels: str | None = option("another place of the label file", flag="--data.labels")
     positive_list: str | None = option(
         "another place of the run's list, for --split train", flag="--data.positive_list"
     )
-    out: Path | None = option("CSV file to write; default: RUN/audit[-SPLIT].csv")
+    out: Path | None = option(
+        "folder for suspects.csv and review.html, or a CSV file; default: RUN/audit[-SPLIT].csv"
+    )
+    decisions: Path | None = option(
+        "decisions that are not asked again; default: LABELS.decisions.csv beside the label file"
+    )
     bad_pictures: Literal["error", "skip"] | None = option(
         "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
     )
-    top: int = option("so many labels of each kind and part", default=100)
+    top: int | None = option(
+        "so many labels of each kind and part; default: with --folds as many as are worth a look, "
+        "else 100"
+    )
     weights: str | None = option("saved weights; default: best on validation, else last")
-    folds: int | None = option("score by heads that never saw a picture's labels; for example 5")
+    folds: int | None = option("score by heads that never saw a picture's labels: 5")
     batch_size: int = option("pictures at a time", default=64)
     workers: int | None = option("threads that read pictures; default: one a core")
     json: bool = option("print the JSON object on a terminal too", default=False)
@@ -56,11 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Audit a run."""
     options = parse_options(AuditOptions, arguments, program="pumlc audit", about=__doc__ or "")
     at_least_one(options, "top", "batch_size")
-    name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
-    out = options.out or options.run / name
-    if options.out is not None:
-        console.check_out(options.out)
+    table, page = _places(options)
     from pumlc.engine.processes import create_accelerator, end_processes
+    from pumlc.report import write_review
+    from pumlc.vision.audit.gallery import review_of
     from pumlc.vision.audit.report import report
     from pumlc.vision.audit.run import audit_run
     from pumlc.vision.audit.suspects import write_suspects
@@ -78,12 +90,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
             workers=options.workers,
             root=options.root,
             csv=options.csv,
+            labels=options.labels,
             positive_list=options.positive_list,
+            decisions=options.decisions,
             bad_pictures=options.bad_pictures,
             progress=Progress().show if accelerator.is_main_process else None,
         )
     if accelerator.is_main_process:
-        write_suspects(out, result.rows)
-        print(report(result, out), flush=True)
+        table.parent.mkdir(exist_ok=True)
+        write_suspects(table, result.rows)
+        print(report(result, table), flush=True)
+        if page is not None:
+            typed = shlex.join(
+                ["pumlc", "audit", *(sys.argv[1:] if arguments is None else arguments)]
+            )
+            title = f"Suspected labels of {options.run}"
+            write_review(page, review_of(result.parts, title=title, command=typed))
+            print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
         console.print_result(result.summary(), always=options.json)
     end_processes(accelerator)
+
+
+def _places(options: AuditOptions) -> tuple[Path, Path | None]:
+    """The table and, where there is to be one, the page.
+
+    Raises:
+        UserError: ``--out`` cannot be written to.
+    """
+    name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
+    if options.out is None:
+        return options.run / name, None
+    if options.out.suffix == ".csv" and not options.out.is_dir():
+        console.check_out(options.out)
+        return options.out, None
+    console.check_out_folder(options.out)
+    return options.out / "suspects.csv", options.out / "review.html"

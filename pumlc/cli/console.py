@@ -128,3 +128,17 @@ def check_out(path: Path) -> None:
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"--out {path}: the folder {path.parent} may not be written")
+
+
+def check_out_folder(path: Path) -> None:
+    """Refuse an ``--out`` that cannot be a folder to write into, before the work.
+
+    Raises:
+        UserError: it is a file, or in a folder that is not there, or may not be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path} is a file; name a folder, or a file that ends in .csv")
+    if not path.exists() and not path.absolute().parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}")
+    if not os.access(path if path.is_dir() else path.absolute().parent, os.W_OK):
+        raise UserError(f"--out {path}: the folder may not be written")

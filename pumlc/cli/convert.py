@@ -50,11 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table, missing = locate(table, PictureFiles(options.root))
         problems += missing
     refuse(table.source, problems)
-    becomes = {
-        state: new
-        for state in ("unknown", "uncertain", "absent")
-        if (new := getattr(options, state)) is not None
-    }
+    becomes: dict[_State, _State] = {}
+    if options.unknown is not None:
+        becomes["unknown"] = options.unknown
+    if options.uncertain is not None:
+        becomes["uncertain"] = options.uncertain
+    if options.absent is not None:
+        becomes["absent"] = options.absent
     written = write_table(table, options.out, options.to, becomes=becomes)
     for split, counts in split_counts(written).items():
         print(f"{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))

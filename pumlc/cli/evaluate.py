@@ -24,7 +24,9 @@ from pumlc.files import write_json
 from pumlc.progress import Progress
 
 # options that only one branch has, if any; the others are those of every run
-_OF_EVALUATION = ("csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle")
+_OF_EVALUATION = (
+    *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures", "oracle"),
+)
 _OF_SEARCH = ("index", "search_precision")
 _OF_REPORT = ("per_class",)
 
@@ -38,6 +40,7 @@ class EvaluateOptions:
     weights: list[str] | None = option("saved weights; default: all, a row each", nargs="+")
     root: str | None = option("another place of the data", flag="--data.root")
     csv: str | None = option("another CSV file", flag="--data.csv")
+    labels: str | None = option("another label file or folder", flag="--data.labels")
     positive_list: str | None = option(
         "another place of the run's list, for --split validation", flag="--data.positive_list"
     )
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()
-    evaluation = branch_of(content["config"].get("task")).evaluation_module
+    evaluation = branch_of(content["config"].get("task"), options.run).evaluation_module
     given = _given(options, evaluation.OPTIONS)
     if "classes" in given:
         given["classes"] = class_names(given["classes"], content.get("classes", ()))
@@ -100,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if accelerator.is_main_process:
         print(evaluation.report(result, **shown), flush=True)
+        print(f"curves and classes as a page: pumlc report {options.run} --out report.html")
         console.print_result(result, always=options.json)
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)  # last: the folder may be read-only

@@ -17,9 +17,12 @@ VALUES_HELP = (
 class LabelOptions(Protocol):
     """Options that `read_label_file` needs."""
 
-    format: str | None
-    values: str | None
-    separator: str | None
+    @property
+    def format(self) -> str | None: ...
+    @property
+    def values(self) -> str | None: ...
+    @property
+    def separator(self) -> str | None: ...
 
 
 def parsed_values(text: str | None) -> dict[Any, Any]:

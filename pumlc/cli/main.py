@@ -14,6 +14,8 @@ COMMANDS = {
     "evaluate": "measure a run on a split that it was not trained on",
     "predict": "name the labels of pictures or texts, as CSV",
     "audit": "list the labels of a run's data that are probably wrong or missing",
+    "correct": "put what people decided about suspects into a label file",
+    "report": "show runs and audits in a page: curves, classes, calibration, suspects",
     "sweep": "compare methods over proportions of known labels and seeds",
     "export": "write a run's classifier as an ONNX file and check it",
     "inspect": "show what was understood of a label file, and what is doubtful in it",

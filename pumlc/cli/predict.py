@@ -5,10 +5,10 @@ pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 Columns: path, label, score, present for pictures, present being 1 where the score reaches the
-threshold (--threshold), else 0; line, label, score for texts, one text a line of the files, counted
-from 1 through all of them. Without --out the CSV goes to standard output. Pictures that cannot be
-read are named at the end; the others have their rows, and the exit status is 1. A cell that a
-spreadsheet would take for a formula begins with '.
+threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
+lines of a file, the records of a .jsonl or .csv file (docs/text.md). Without --out the CSV goes to
+standard output. Pictures that cannot be read are named at the end; the others have their rows, and
+the exit status is 1. A cell that a spreadsheet would take for a formula begins with '.
 """
 
 import csv
@@ -53,6 +53,11 @@ class PredictOptions:
         "weights; default: fitted, 0.5 where the run held out no validation part",
         metavar="fitted|VALUE",
     )
+    recall: float | None = option(
+        "pictures: take thresholds that find this share of the true tags of each class, by the "
+        "known present labels of the held-out part; for example 0.9"
+    )
+    confidence: float = option("probability with which --recall is kept", default=0.95)
     labels: Path | None = option("texts: choose among the lines of this file")
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: of the embeddings that are compared; default: fp32"
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check(options)
     from pumlc.engine.run import RunFolder
 
-    branch = branch_of(RunFolder(options.run).read()["config"].get("task"))
+    branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
     rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows, None)  # with all that can be refused before anything is written
@@ -94,6 +99,13 @@ def _check(options: PredictOptions) -> None:
             raise UserError(
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
+    if options.recall is not None:
+        if options.threshold is not None:
+            raise UserError("--recall takes thresholds of its own; leave --threshold out")
+        for name in ("recall", "confidence"):
+            value = getattr(options, name)
+            if not 0 < value < 1:
+                raise UserError(f"--{name} must be between 0 and 1, got {value:g}")
     if options.out is not None:
         console.check_out(options.out)
 
@@ -115,7 +127,10 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     if accelerator.is_main_process:
         if left_out:
             print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
-        thresholds = _thresholds(predictor, options.threshold)
+        if options.recall is None:
+            thresholds = _thresholds(predictor, options.threshold)
+        else:
+            thresholds = _promised(predictor, options.recall, options.confidence)
     header: list[str] | None = ["path", "label", "score", "present"]
     for path, row in zip(paths, _scored(options, predictor, paths, accelerator), strict=False):
         if isinstance(row, UserError):
@@ -179,7 +194,13 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
             "validation part; pass a number in [0, 1]"
         )
     if given == "fitted" or (given is None and predictor.fitted):
-        thresholds, what = predictor.thresholds, "per class, fitted on the validation part"
+        thresholds, on = predictor.thresholds, predictor.fitted_on
+        what = f"per class, fitted on {'the validation part' if on == 'validation' else on}"
+        if predictor.global_in:
+            shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
+            rest = len(predictor.global_in) - NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            what += f"; that of all classes for {shown}{more}, without a held-out positive label"
     else:
         value = 0.5 if given is None else float(given)
         thresholds = np.full(len(predictor.labels), value)
@@ -189,17 +210,46 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
     return thresholds
 
 
+def _promised(predictor: "VisionPredictor", recall: float, confidence: float) -> "np.ndarray":
+    """Thresholds that find a share of the true tags; names the classes without such a promise."""
+    from pumlc.engine.processes import create_accelerator
+    from pumlc.vision.guarantee import guaranteed_thresholds
+
+    promise = guaranteed_thresholds(
+        predictor, create_accelerator(), recall=recall, confidence=confidence
+    )
+    served = promise.thresholds < float("inf")
+    print(
+        f"threshold of present: finds {recall:g} of the true tags with confidence {confidence:g}, "
+        f"for {served.sum()} of {len(served)} classes, if tags are missing at random",
+        file=sys.stderr,
+    )
+    if not served.all():
+        few = [
+            f"  {printable(name)}: {count}"
+            for name, count, kept in zip(predictor.labels, promise.positives, served, strict=True)
+            if not kept
+        ]
+        more = [f"  and {len(few) - NAMED} more"] if len(few) > NAMED else []
+        print(
+            f"never present, since the held-out part has fewer than {promise.needed} known present "
+            "labels of:\n" + "\n".join([*few[:NAMED], *more]),
+            file=sys.stderr,
+        )
+    return promise.thresholds
+
+
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
     from pumlc.predictor import load
-    from pumlc.text.data.readers import read_labels, read_lines
+    from pumlc.text.data.readers import read_labels, read_texts
 
-    if options.threshold is not None:
-        raise UserError("--threshold is for image runs; a text run ranks, see --top")
+    if options.threshold is not None or options.recall is not None:
+        raise UserError("--threshold and --recall are for image runs; a text run ranks, see --top")
     predictor = load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
-    texts = [text for source in options.sources for text in read_lines(source)]
+    texts = [text for source in options.sources for text in read_texts(source)]
     scores, labels = predictor.predict(
         texts, top=options.top or 10, precision=options.search_precision or "fp32"
     )

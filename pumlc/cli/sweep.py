@@ -1,28 +1,41 @@
-"""Methods x proportions of known labels x seeds: results.csv, a Markdown table and a plot.
+"""Methods x conditions of the labels x seeds: results.csv, chosen.csv, tables and a plot.
 
 pumlc sweep --config sweeps/voc_features --features.data.root VOCdevkit --out sweeps/voc
 
+A condition is a proportion of known labels, or any noise and protocol that a name is given to.
 Finished cells are not run again, so the same command continues a sweep that was stopped, and a
-longer list of methods, proportions or seeds adds to it. Every cell is a process of its own.
+longer list of methods, proportions, conditions or seeds adds to it. Every cell is a process of its
+own.
 Learning rate, epochs and the method within a family are chosen by the known labels of held-out
 training pictures, never by the test split. A cell that fails does not stop the others: the table is
 that of the finished ones, the end names the failed ones, exit status 2.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pumlc.cli.options import with_recipe_files
 from pumlc.engine.command_line import parse
+from pumlc.errors import UserError, closest
+
+if TYPE_CHECKING:
+    from pumlc.vision.sweep.config import SweepConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a sweep, or go on with it."""
     from pumlc.vision.sweep.config import SweepConfig
 
-    out = ("--out", {"type": str, "required": True, "help": "folder of the sweep"})
+    options = (
+        ("--out", {"type": str, "required": True, "help": "folder of the sweep"}),
+        ("--only", {"type": str, "help": "methods by name, comma separated; no others"}),
+    )
     given = with_recipe_files(arguments)
-    config, extra = parse(SweepConfig, given, program="pumlc sweep", about=__doc__, extra=(out,))
+    config, extra = parse(SweepConfig, given, program="pumlc sweep", about=__doc__, extra=options)
+    if extra["only"] is not None:
+        config = _with_methods(config, extra["only"].split(","))
     from pumlc.vision.sweep.run import run_sweep
 
     result = run_sweep(config, Path(extra["out"]))
@@ -30,3 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(result.report)
     if result.failed is not None:
         raise result.failed
+
+
+def _with_methods(config: "SweepConfig", names: list[str]) -> "SweepConfig":
+    """The sweep with some of its methods; a family keeps those of its methods that are left."""
+    for name in names:
+        if name not in config.methods:
+            raise UserError(f"--only: no method {name!r}; {closest(name, list(config.methods))}")
+    families = {
+        family: left
+        for family, members in config.families.items()
+        if (left := [name for name in members if name in names])
+    }
+    methods = {name: method for name, method in config.methods.items() if name in names}
+    return dataclasses.replace(config, methods=methods, families=families)

@@ -103,7 +103,7 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
     )
     run = RunFolder(options.out)
     content = run.read()["config"]
-    branch = branch_of(content.get("task"))
+    branch = branch_of(content.get("task"), run.path)
     for place in places:
         value = getattr(options, place.replace(".", "_"))
         if value is not None and place not in branch.places:

@@ -101,6 +101,17 @@ def load_into(model: nn.Module, path: Path) -> None:
         raise UserError(
             f"{path}: weights of another model, {len(problems)} differences:\n  {listed}"
         )
+    for name, value in state.items():
+        # floats of another width are a choice of who saved them; other numbers are no weights
+        if value.dtype != own[name].dtype and not (
+            value.is_floating_point() and own[name].is_floating_point()
+        ):
+            raise UserError(f"{path}: {name} is of type {value.dtype}, not {own[name].dtype}")
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise UserError(
+                f"{path}: {name} has numbers that are not finite: the training has diverged, or "
+                "the file is damaged"
+            )
     model.load_state_dict(state)
 
 

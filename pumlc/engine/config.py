@@ -120,8 +120,9 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(config_class, None)
     try:
-        built = parser.instantiate(parser.parse_object(content))
+        return config_class(**vars(parser.instantiate(parser.parse_object(content))))
     except jsonargparse.ArgumentError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"run.json: a setting this version does not take: {reason}") from error
-    return config_class(**vars(built))
+    except UserError as error:
+        raise UserError(f"run.json: {error}") from error

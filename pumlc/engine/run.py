@@ -10,6 +10,7 @@ checkpoint/           what a resumed run continues from
 
 import csv
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Collection, Iterator
@@ -147,6 +148,10 @@ class RunFolder:
             own = entry_of(file)
             if "epoch" in own and own["checksum"] != index.get(file.stem, {}).get("checksum"):
                 index[file.stem] = own
+        for name, entry in index.items():
+            problem = _problem_of_entry(entry)
+            if problem:
+                raise UserError(f"{path} is not that of a run: entry {name!r} {problem}")
         return index
 
     def add_to_index(self, name: str, entry: dict[str, Any]) -> None:
@@ -190,8 +195,25 @@ class RunFolder:
         preferred = self.preferred_weights()
         if preferred not in names:
             return {}
-        scored = self.index()[preferred].get("score") is not None
-        return {"preferred": preferred, "preferred_by": "validation" if scored else "last epoch"}
+        entry = self.index()[preferred]
+        scored = entry.get("score") is not None
+        by = entry.get("chosen_by") or ("validation" if scored else "last epoch")
+        return {"preferred": preferred, "preferred_by": by}
+
+
+def _problem_of_entry(entry: dict[str, Any]) -> str | None:
+    """What is wrong with an entry of the index, which may come from anyone."""
+    numbers = {"score": entry.get("score"), "start_share": entry.get("start_share", 0.0)}
+    for name, value in numbers.items():
+        if not (name == "score" and value is None) and not (
+            type(value) in (int, float) and math.isfinite(value)
+        ):
+            return f"has the {name} {value!r:.80}, no finite number"
+    if type(entry.get("epoch")) is not int:
+        return f"has the epoch {entry.get('epoch')!r:.80}, no whole number"
+    if not isinstance(entry.get("extras", {}), dict):
+        return f"has extras that are no mapping, but {entry['extras']!r:.80}"
+    return None
 
 
 def entry_of(file: Path) -> dict[str, Any]:
@@ -210,7 +232,7 @@ def preferred_line(result: dict[str, Any], name: str, value: float) -> str:
     reason = {
         "validation": "chosen by validation",
         "last epoch": "no validation part, last epoch",
-    }[result["preferred_by"]]
+    }.get(result["preferred_by"], f"chosen by {result['preferred_by']}")
     return f"{reason}: {result['preferred']}, {name} {value:.2f}"
 
 
@@ -227,7 +249,11 @@ def git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=source, capture_output=True, text=True, check=True
+            ["git", *arguments],  # noqa: S607 - that of the user's own path
+            cwd=source,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 

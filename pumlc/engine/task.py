@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+from pumlc.engine.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,25 @@ class Task(Protocol):
 
     def validate(self, accelerator: Accelerator) -> Validation | None:
         """Score the held-out part of the training data; None if nothing is held out."""
+        ...
+
+
+class OwnTrainer(Protocol):
+    """What fills a run folder; `pumlc.engine.loop.Trainer` is the one of steps and epochs."""
+
+    def train(self) -> None:
+        """Train to the end and save."""
+        ...
+
+    def resume(self) -> None:
+        """Take over what an interrupted run has left."""
+        ...
+
+
+@runtime_checkable
+class TrainsItself(Protocol):
+    """A task that is not trained in steps: it needs `model`, `facts` and `write_files` alone."""
+
+    def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> OwnTrainer:
+        """What trains it into a run folder."""
         ...

@@ -10,7 +10,7 @@ from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.processes import create_accelerator, lost_processes_named, tracker_name
 from pumlc.engine.run import RunFolder
-from pumlc.engine.task import Task
+from pumlc.engine.task import OwnTrainer, Task, TrainsItself
 from pumlc.errors import UserError
 
 
@@ -50,7 +50,7 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
         )
     set_seed(config.train.seed)
     task: Task = task_class(config, run.path if resume else None)
-    trainer = Trainer(task, config.train, run, accelerator)  # refuses before a folder is there
+    trainer = _create_trainer(task, config, run, accelerator)  # refuses before a folder is there
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):
         raise UserError(f"{run.path}: its data are not those that the run started with")
@@ -66,3 +66,10 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
             trainer.resume()
         trainer.train()
     return accelerator
+
+
+def _create_trainer(task: Task, config: Any, run: RunFolder, accelerator: Any) -> OwnTrainer:
+    """The loop of steps and epochs, unless the task is trained in another way."""
+    if isinstance(task, TrainsItself):
+        return task.create_trainer(run, accelerator)
+    return Trainer(task, config.train, run, accelerator)

@@ -3,6 +3,9 @@
 import numpy as np
 from scipy.special import expit
 
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.metrics import fit_thresholds
+
 _MAX_STEPS = 100
 
 
@@ -52,6 +55,41 @@ def fit_sigmoid(
         slope = least
         bias = _newton_bias(slope * scaled, targets, weights)
     return float(slope / spread), float(bias - slope * mean / spread)
+
+
+def calibrate(
+    left_out_scores: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and bias of each label, [C], by `fit_sigmoid` on its known rows.
+
+    Args:
+        left_out_scores: [N, C], each row's by heads that have not seen it.
+        labels: [N, C] in {1, 0, -1}; every label has a known entry of a row with a weight.
+        weights: [N], not negative.
+    """
+    used = weights > 0
+    pairs = []
+    for scores, label in zip(left_out_scores.T, labels.T, strict=True):
+        known = used & (label != UNKNOWN)
+        pairs.append(fit_sigmoid(scores[known], label[known] == POSITIVE, weights[known]))
+    slope, bias = np.array(pairs, left_out_scores.dtype).T
+    return slope, bias
+
+
+def fit_left_out_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Thresholds of the highest F1, [C], on rows that the heads have not seen.
+
+    A label that is not known to be present in one row and absent in another keeps 0.5.
+
+    Args:
+        probabilities: [N, C].
+        labels: [N, C] in {1, 0, -1}.
+    """
+    both = (labels == POSITIVE).any(axis=0) & (labels == NEGATIVE).any(axis=0)
+    thresholds = np.full(labels.shape[1], 0.5)
+    if both.any():
+        thresholds[both] = fit_thresholds(probabilities[:, both], labels[:, both], per_class=True)
+    return thresholds
 
 
 def _newton(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -11,11 +11,11 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from pumlc.estimators.calibration import fit_sigmoid
+from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
+from pumlc.estimators.fitted_labels import fitted_labels
 from pumlc.estimators.least_squares import PENALTIES, fit_least_squares
 from pumlc.estimators.states import States, Unlisted, check_columns, read_states
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import fit_thresholds
 
 LOSSES = ("auto", "least_squares")
 
@@ -110,7 +110,7 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         weights = np.ones(len(states.labels))
         if sample_weight is not None:
             weights = np.asarray(sample_weight, np.float64)
-        labels = _fitted_labels(states.labels)
+        labels = fitted_labels(states.labels)
         standardize = not sparse.issparse(X) if self.standardize is None else self.standardize
         heads = fit_least_squares(
             X,
@@ -122,12 +122,12 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         )
         if states.values is not None:
             _check_both(states, weights)
-        slope, bias = _calibrate(heads.loo_scores, labels, weights)
+        slope, bias = calibrate(heads.loo_scores, labels, weights)
         self.coef_ = (heads.coefficients * slope).T
         self.intercept_ = heads.intercept * slope + bias
         self.loo_scores_ = heads.loo_scores * slope + bias
         self.penalty_, self.loss_ = heads.penalty, "least_squares"
-        self.thresholds_ = _thresholds(expit(self.loo_scores_), states.labels)
+        self.thresholds_ = fit_left_out_thresholds(expit(self.loo_scores_), states.labels)
         self._one_label = states.values is not None
         self.classes_ = np.arange(labels.shape[1]) if states.values is None else states.values
         return self
@@ -176,36 +176,9 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         return float((weights @ (right & known)).sum() / (weights @ known).sum())
 
 
-def _fitted_labels(labels: np.ndarray) -> np.ndarray:
-    """Unknown becomes absent for the labels that are nowhere known to be absent."""
-    present_alone = ~(labels == NEGATIVE).any(axis=0) & (labels == UNKNOWN).any(axis=0)
-    return np.where(present_alone & (labels == UNKNOWN), NEGATIVE, labels).astype(np.int8)
-
-
 def _check_both(states: States, weights: np.ndarray) -> None:
     label, values = states.labels[:, 0], states.values
     assert values is not None
     for sign, value in zip((NEGATIVE, POSITIVE), values, strict=True):
         if not weights[label == sign].any():
             raise ValueError(f"the rows of class {value!r} all have weight 0; two classes needed")
-
-
-def _calibrate(
-    loo_scores: np.ndarray, labels: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and bias of each label, [C]."""
-    used = weights > 0
-    pairs = []
-    for scores, label in zip(loo_scores.T, labels.T, strict=True):
-        known = used & (label != UNKNOWN)
-        pairs.append(fit_sigmoid(scores[known], label[known] == POSITIVE, weights[known]))
-    slope, bias = np.array(pairs, loo_scores.dtype).T
-    return slope, bias
-
-
-def _thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    both = (labels == POSITIVE).any(axis=0) & (labels == NEGATIVE).any(axis=0)
-    thresholds = np.full(labels.shape[1], 0.5)
-    if both.any():
-        thresholds[both] = fit_thresholds(probabilities[:, both], labels[:, both], per_class=True)
-    return thresholds

@@ -50,6 +50,7 @@ def fit_least_squares(
     row_weights: ArrayLike | None = None,
     class_weights: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
     standardize: bool = True,
     reduce: Reduce | None = None,
 ) -> LeastSquares:
@@ -77,6 +78,7 @@ def fit_least_squares(
         class_weights: [C, 2], the weights of a class's absent and of its present labels.
         groups: [N], equal for rows that are left out together (one patient, one scene); by default
             rows with identical features.
+        targets: [N, C], what is fitted in the place of the labels' 1 and -1 where they are known.
         standardize: bring each feature to mean 0 and variance 1 first; not for sparse features.
         reduce: sum over ranks, each of which calls with its own rows; a group lies on one rank.
 
@@ -99,7 +101,14 @@ def fit_least_squares(
         raise ValueError(f"penalties are {list(penalties)}; give at least one, above 0")
     candidates = tuple(sorted(float(value) for value in set(penalties)))
     problem = Problem.build(
-        features, labels, row_weights, class_weights, groups, standardize=standardize, reduce=reduce
+        features,
+        labels,
+        row_weights,
+        class_weights,
+        groups,
+        targets,
+        standardize=standardize,
+        reduce=reduce,
     )
     kept: dict[int, Fit] = {}
     errors = np.full((len(candidates), labels.shape[1]), np.nan)

@@ -52,17 +52,19 @@ class _Part:
         root: square roots of the weights, [M].
         psi: root times phi, [M, D + 1].
         labels: [M, classes].
+        fitted: what is fitted, the labels or other numbers, [M, classes].
     """
 
     inside: np.ndarray
     root: np.ndarray
     psi: Any
     labels: np.ndarray
+    fitted: np.ndarray
 
     @property
     def targets(self) -> np.ndarray:
-        """root times the targets 1 and -1, [M, classes]."""
-        return self.root[:, None] * self.labels
+        """root times the targets, [M, classes]."""
+        return self.root[:, None] * self.fitted
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Problem:
     features: Features
     design: Design
     weighting: Weighting
+    targets: np.ndarray
     groups: np.ndarray
     blocks: list[np.ndarray | slice]
     reduce: Reduce | None
@@ -83,6 +86,7 @@ class Problem:
         row_weights: ArrayLike | None,
         class_weights: ArrayLike | None,
         groups: ArrayLike | None,
+        targets: ArrayLike | None,
         *,
         standardize: bool,
         reduce: Reduce | None,
@@ -108,7 +112,10 @@ class Problem:
         design = fit_design(features, weights, standardize=standardize, reduce=reduce)
         blocks = list(_whole_groups(numbers, max(1, BLOCK_ENTRIES // design.width)))
         weighting = Weighting(labels, weights, class_weights)
-        return Problem(features, design, weighting, numbers, blocks, reduce)
+        fitted = labels if targets is None else np.asarray(targets)
+        if fitted.shape != labels.shape or not np.isfinite(fitted).all():
+            raise ValueError(f"targets have shape {fitted.shape}; {labels.shape} and finite ones")
+        return Problem(features, design, weighting, fitted, numbers, blocks, reduce)
 
     def fits(self, ready: dict[int, Fit] | None = None) -> Iterator[tuple[int, Fit]]:
         """One fit a weighting, with its number; those that are ``ready`` are taken from there."""
@@ -164,7 +171,11 @@ class Problem:
             factor = root.astype(psi.dtype)
             is_sparse = sparse.issparse(psi)
             psi = sparse.diags_array(factor) @ psi if is_sparse else psi * factor[:, None]
-        return _Part(inside, root, psi, self.weighting.labels[block][inside][:, classes])
+        labels = self.weighting.labels[block][inside][:, classes]
+        fitted = labels
+        if self.targets is not self.weighting.labels:
+            fitted = self.targets[block][inside][:, classes]
+        return _Part(inside, root, psi, labels, fitted)
 
     def _blocks_of(self, fit: Fit) -> list[np.ndarray | slice]:
         return [slice(None)] if isinstance(fit.spectrum, DualSpectrum) else self.blocks
@@ -206,7 +217,7 @@ class Problem:
                 fit.spectrum, rows, fit.projected, part.targets, inside_groups, penalty
             )
             inside = np.ix_(places[part.inside], fit.classes)
-            scores[inside] = part.labels - residuals / part.root[:, None]
+            scores[inside] = part.fitted - residuals / part.root[:, None]
             # a row that the fit did not use, of a group that it did
             others = np.isin(groups, inside_groups)
             others[part.inside] = False

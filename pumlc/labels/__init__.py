@@ -15,6 +15,14 @@ from pumlc.labels.manifest import (
     write_manifest,
 )
 from pumlc.labels.noise import flip
+from pumlc.labels.noise_protocols import (
+    mislabel,
+    miss_all_but_one,
+    miss_by_visibility,
+    pair_flip,
+    subtract_and_add,
+    symmetric_noise,
+)
 from pumlc.labels.protocols import (
     drop_proportion,
     keep_fixed_per_class,
@@ -37,8 +45,14 @@ __all__ = [
     "keep_proportion_torch",
     "keep_single_positive",
     "mask_hash",
+    "mislabel",
+    "miss_all_but_one",
+    "miss_by_visibility",
+    "pair_flip",
     "read_manifest",
     "read_positive_list",
+    "subtract_and_add",
+    "symmetric_noise",
     "validate",
     "write_manifest",
 ]

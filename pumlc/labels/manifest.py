@@ -6,7 +6,6 @@ A training run never reads it; it is written beside the run so that an audit can
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file
 from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, validate
 
 _ARRAYS = {"header", "shape", "mask_hash", "changed", "positive"}
@@ -52,7 +51,7 @@ def mask_hash(labels: ArrayLike) -> str:
 
 
 def _sha1(known: np.ndarray) -> str:
-    return hashlib.sha1(known.tobytes()).hexdigest()[:12]
+    return hashlib.sha1(known.tobytes(), usedforsecurity=False).hexdigest()[:12]
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +259,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in _ARRAYS & set(archive.files)}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{path} is no label manifest: {error}") from error
     missing = sorted(_ARRAYS - set(arrays))
     if missing:

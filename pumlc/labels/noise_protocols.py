@@ -1,4 +1,4 @@
-"""Noise protocols of the literature: mislabelling, class changes, shares of positives, visibility.
+"""Noise protocols: mislabelling, class changes, shares of positives, single ones, visibility.
 
 Each function returns a new int8 matrix, draws from a generator of its own and leaves UNKNOWN alone
 unless it says otherwise. The streams are independent of the masks of `pumlc.labels.protocols` with
@@ -8,7 +8,7 @@ the same seed.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.labels.convention import NEGATIVE, POSITIVE, writable
+from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, writable
 
 _STREAM = 2  # 0 and 1 are those of masks and of `flip`
 
@@ -28,7 +28,8 @@ def mislabel(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     .. math:: P(i \to j) = \tau \, \frac{N_j}{N - N_i}, \qquad j \ne i
 
     where N_j is the number of positives of class j and N their sum. Class i becomes NEGATIVE in the
-    row and class j POSITIVE, whatever it was; a class that two labels change to is positive once.
+    row and class j POSITIVE; a class that two labels change to is positive once, and one that is
+    UNKNOWN stays so.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
@@ -146,7 +147,8 @@ def _change_classes(noisy: np.ndarray, rate: float, weights: np.ndarray, seed: i
         row = cumulative[column]
         targets[own] = np.searchsorted(row, places[own] * row[-1], side="right")
     noisy[rows, columns] = NEGATIVE
-    noisy[rows, targets] = POSITIVE
+    given = noisy[rows, targets] != UNKNOWN
+    noisy[rows[given], targets[given]] = POSITIVE
     return noisy
 
 
@@ -194,6 +196,38 @@ def subtract_and_add(
     random = _generator(seed)
     flat[random.permutation(positives)[:missed]] = NEGATIVE
     flat[random.permutation(negatives)[:invented]] = POSITIVE
+    return noisy
+
+
+def miss_all_but_one(labels: ArrayLike, *, seed: int) -> np.ndarray:
+    """Keep one positive per row, drawn uniformly; the other positives become NEGATIVE.
+
+    What a single-positive annotation is to a method that takes the rest for negative. The positive
+    is drawn from another stream than that of `keep_single_positive`, which hides the rest.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+        seed: of the draws.
+
+    Returns:
+        int8 [N, C].
+
+    Raises:
+        ValueError: an invalid label.
+
+    Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (CVPR 2021).
+
+    >>> miss_all_but_one([[1, 1, -1, 0], [-1, -1, 1, 0]], seed=0)
+    array([[-1,  1, -1,  0],
+           [-1, -1,  1,  0]], dtype=int8)
+    """
+    noisy = writable(labels, None)
+    random = _generator(seed)
+    for rows in row_blocks(noisy.shape):
+        block = noisy[rows]
+        positive = block == POSITIVE
+        draws = np.where(positive, random.random_sample(block.shape), -1.0)
+        block[positive & (draws < draws.max(axis=1, keepdims=True, initial=-1.0))] = NEGATIVE
     return noisy
 
 

@@ -26,7 +26,12 @@ Conventions
 """
 
 from pumlc.losses.asymmetric import asymmetric_loss, partial_asymmetric_loss
-from pumlc.losses.baselines import binary_cross_entropy_loss, focal_loss, hill_loss
+from pumlc.losses.baselines import (
+    binary_cross_entropy_loss,
+    focal_loss,
+    hill_loss,
+    squared_loss,
+)
 from pumlc.losses.correction import large_loss_entries, large_loss_loss, splc_loss
 from pumlc.losses.find import find_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
@@ -72,4 +77,5 @@ __all__ = [
     "soft_topk_loss",
     "softmax_loss",
     "splc_loss",
+    "squared_loss",
 ]

@@ -1,4 +1,4 @@
-"""The losses everything else is compared with: binary cross entropy, focal loss, Hill."""
+"""The losses everything else is compared with: squared, binary cross entropy, focal, Hill."""
 
 import math
 from typing import Literal
@@ -80,6 +80,54 @@ def binary_cross_entropy_loss(
     z = positive.to(logits.dtype) * (1.0 - 2.0 * smoothing) + smoothing
     losses = F.binary_cross_entropy_with_logits(logits, z, reduction="none")
     return mean_over_rows(losses.masked_fill(~known, 0.0), process_group)
+
+
+def squared_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    unknown: Unknown,
+    process_group: ProcessGroup | None = None,
+) -> Tensor:
+    r"""Squared error to +1 for positives and -1 for negatives.
+
+    .. math:: L = \tfrac1B \sum_{ic} (s_{ic} - t_{ic})^2, \qquad t \in \{1, -1\}
+
+    An UNKNOWN label is left out ("ignore") or a negative ("negative"). Couples nothing.
+
+    When to use: wrong labels. The best score is linear in the labels: where a positive is missing
+    with probability a and a negative wrong with probability b, whatever the picture, it is
+    :math:`(1 - a - b)` times the clean one plus a constant, so the order within a class stays. The
+    scores are no log-odds: their sigmoid is no probability.
+
+    Args:
+        logits: scores s, [B, C], any floating dtype.
+        targets: labels in {1, 0, -1}, [B, C], signed integers.
+        unknown: what an UNKNOWN label is.
+        process_group: ranks that hold different rows.
+
+    Returns:
+        Scalar: summed over labels, mean over rows.
+
+    Raises:
+        ValueError: shapes differ, dtypes or labels are not as above, an option is not valid.
+
+    Source: Manwani & Sastry, "Noise Tolerance under Risk Minimization" (IEEE Trans. Cybernetics
+    2013).
+
+    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+    >>> targets = torch.tensor([[1, 0], [-1, 1]])
+    >>> squared_loss(logits, targets, unknown="ignore")
+    tensor(0.6250)
+    >>> squared_loss(logits * 2, targets, unknown="negative")
+    tensor(5.5000)
+    """
+    check_targets(logits, targets)
+    logits = at_least_float32(logits)
+    positive, negative = targets == POSITIVE, negative_mask(targets, unknown)
+    errors = logits - torch.where(positive, 1.0, -1.0)
+    errors = errors.masked_fill(~(positive | negative), 0.0)
+    return mean_over_rows(errors.square(), process_group)
 
 
 def focal_loss(

@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pumlc.losses.asymmetric import asymmetric_loss, partial_asymmetric_loss
-from pumlc.losses.baselines import binary_cross_entropy_loss, focal_loss, hill_loss
+from pumlc.losses.baselines import (
+    binary_cross_entropy_loss,
+    focal_loss,
+    hill_loss,
+    squared_loss,
+)
 from pumlc.losses.correction import large_loss_loss, splc_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
@@ -105,6 +110,16 @@ _ALL = (
         ignores_unknown={"unknown": "ignore"},
         paper="Cole et al. (CVPR 2021)",
         when="all labels, or the baseline to beat",
+    ),
+    Loss(
+        name="squared",
+        function=squared_loss,
+        takes="targets",
+        couples="nothing",
+        parameters={"unknown": UNKNOWN},
+        ignores_unknown={"unknown": "ignore"},
+        paper="Manwani & Sastry (2013)",
+        when="wrong labels, at rates nobody knows",
     ),
     Loss(
         name="focal",

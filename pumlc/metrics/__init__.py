@@ -6,6 +6,12 @@ UNKNOWN entries are ignored: they count neither for nor against a prediction. Re
 ``top_ids``, label indices best first, and ``positives``, a sparse matrix.
 """
 
+from pumlc.metrics.calibration import (
+    Reliability,
+    expected_calibration_error,
+    reliability_curve,
+)
+from pumlc.metrics.guarantees import positives_needed, recall_thresholds
 from pumlc.metrics.multilabel import (
     average_precision,
     mean_average_precision,
@@ -26,16 +32,21 @@ from pumlc.metrics.thresholds import fit_thresholds, oracle_thresholds
 
 __all__ = [
     "PROPENSITY_PRESETS",
+    "Reliability",
     "average_precision",
     "drop_excluded",
+    "expected_calibration_error",
     "fit_thresholds",
     "inverse_propensities",
     "mean_average_precision",
     "ndcg_at_k",
     "num_averaged_classes",
     "oracle_thresholds",
+    "positives_needed",
     "precision_at_k",
     "precision_recall_f1",
     "propensity_precision_at_k",
     "recall_at_k",
+    "recall_thresholds",
+    "reliability_curve",
 ]

@@ -43,10 +43,11 @@ def safe_json(content: Any) -> str:
     return text.translate(_UNSAFE)
 
 
-def content_security_policy(script: str, style: str) -> str:
+def content_security_policy(script: str | None, style: str) -> str:
     """A policy under which a page shows its own pictures and runs its own script, and no more."""
+    allowed = "'none'" if script is None else _source(script)
     return (
-        f"default-src 'none'; img-src data:; script-src {_source(script)}; "
+        f"default-src 'none'; img-src data:; script-src {allowed}; "
         f"style-src {_source(style)}; base-uri 'none'; form-action 'none'"
     )
 
@@ -56,17 +57,19 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def write_page(path: Path | str, template: str, *, script: str, style: str, **values: Any) -> None:
+def write_page(
+    path: Path | str, template: str, *, script: str | None, style: str, **values: Any
+) -> None:
     """Render a template with its script and style sheet into one file, complete or not at all.
 
     Args:
         path: the file.
         template: name of the template; it gets ``values``, ``script``, ``style`` and ``policy``.
-        script: name of the script.
+        script: name of the script; None: the page has none.
         style: name of the style sheet.
         values: what the template shows; text is escaped.
     """
-    script_text, style_text = asset(script), asset(style)
+    script_text, style_text = None if script is None else asset(script), asset(style)
     page = _environment().get_template(template)
     stream = page.generate(
         script=script_text,

@@ -1,14 +1,17 @@
-"""The cells of a sweep, a grid of methods, proportions and seeds: the missing ones are run.
+"""The cells of a sweep, a grid of methods, conditions and seeds: the missing ones are run.
 
-OUT/cells/METHOD-PROPORTION-SEED.json    one per finished cell; deleted, it is run again
-OUT/results.csv                          every row of every finished cell, rewritten after each
+OUT/cells/METHOD-CONDITION-SEED.json    one per finished cell; deleted, it is run again
+OUT/results.csv                         every row of every finished cell, rewritten after each
+
+A condition is what the labels have gone through: a proportion of them is known, or more than that,
+under a name.
 """
 
 import dataclasses
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +27,38 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep. Its fields are the first columns of each of its rows."""
+    """One run of a sweep. Its fields are the first columns of each of its rows.
+
+    Attributes:
+        method: its name.
+        proportion: of the labels that are known.
+        seed: its number.
+        condition: the condition's name; "" for the proportion alone.
+    """
 
     method: str
     proportion: float
     seed: int
+    condition: str = ""
 
     @property
     def name(self) -> str:
         """The name of its file."""
-        return f"{self.method}-{self.proportion:g}-{self.seed}"
+        return f"{self.method}-{self.condition or f'{self.proportion:g}'}-{self.seed}"
+
+    @property
+    def column(self) -> str:
+        """The title of its column in tables."""
+        return self.condition or proportion_title(self.proportion)
+
+
+def proportion_title(proportion: float) -> str:
+    """What tables call a proportion of known labels that is a condition by itself.
+
+    >>> proportion_title(0.1)
+    '10 %'
+    """
+    return f"{100 * proportion:g} %"
 
 
 CELL_COLUMNS = tuple(field.name for field in dataclasses.fields(Cell))
@@ -44,10 +69,26 @@ Run = Callable[[Cell], list[Row]]
 """The rows of a cell, one for each candidate that validation chooses among."""
 
 
-def grid(methods: Sequence[str], proportions: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
-    """All cells; a whole table of the first seed is finished before the next seed starts."""
-    cells = itertools.product(seeds, proportions, methods)
-    return [Cell(method, proportion, seed) for seed, proportion, method in cells]
+def grid(
+    methods: Sequence[str],
+    proportions: Sequence[float],
+    seeds: Sequence[int],
+    conditions: Mapping[str, float] | None = None,
+) -> list[Cell]:
+    """All cells; a whole table of the first seed is finished before the next seed starts.
+
+    Args:
+        methods: names.
+        proportions: of known labels.
+        seeds: numbers.
+        conditions: name of a further condition -> the proportion of known labels in it.
+    """
+    columns = [(proportion, "") for proportion in proportions]
+    columns += [(proportion, name) for name, proportion in (conditions or {}).items()]
+    return [
+        Cell(method, proportion, seed, condition)
+        for seed, (proportion, condition), method in itertools.product(seeds, columns, methods)
+    ]
 
 
 class FailedCells(UserError):
@@ -173,7 +214,9 @@ def _finished_rows(file: Path, settings: Any) -> list[Row] | None:
 def _write_results(rows_of: dict[Cell, list[Row] | None], out: Path) -> list[Row]:
     """Write the rows of the finished cells to ``OUT/results.csv`` and return them."""
     rows = [
-        {**dataclasses.asdict(cell), **row} for cell, rows in rows_of.items() for row in rows or ()
+        {**dataclasses.asdict(cell), "condition": cell.column, **row}
+        for cell, rows in rows_of.items()
+        for row in rows or ()
     ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_csv(out / "results.csv", columns, ([row.get(name) for name in columns] for row in rows))

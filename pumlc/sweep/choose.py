@@ -102,8 +102,11 @@ def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> l
 
 
 def candidate_of(row: Row, candidates: Sequence[Candidate]) -> tuple:
-    """What validation chooses a row for: the member of its family and the candidates' values."""
-    return row.get("member"), *(row[candidate.column] for candidate in candidates)
+    """What validation chooses a row for: the member of its family and the candidates' values.
+
+    A value is None where the row has no such setting (older results).
+    """
+    return row.get("member"), *(row.get(candidate.column) for candidate in candidates)
 
 
 def mean(rows: Sequence[Row], column: str) -> float:

@@ -32,7 +32,7 @@ class DataConfig:
     """tokens kept of a label"""
     propensity: Literal["default", "wikipedia", "amazon"] = "default"
     """constants of the propensity-scored metrics; they belong to the data set"""
-    token_cache: str = "~/.cache/pumlc/tokens"
+    token_cache: str = "~/.cache/pumlc/tokens"  # noqa: S105 - no password
     """folder of token ids, made once for each text, tokenizer and length"""
 
     def __post_init__(self) -> None:

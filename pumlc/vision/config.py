@@ -61,8 +61,9 @@ class LossConfig:
     """The loss and its regulariser."""
 
     name: str
-    """a name of pumlc.losses.LOSSES, or package.module:function, called as function(logits [B, C],
-    targets [B, C] in {1, 0, -1}, **parameters); training alone imports it"""
+    """a name of pumlc.losses.LOSSES; package.module:function, called as function(logits [B, C],
+    targets [B, C] in {1, 0, -1}, **parameters), which training alone imports; of heads on features
+    also auto, by the states of the labels, or least_squares"""
     parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
     """its keyword arguments; "known", for heads on features alone: the share of positives among the
     known labels of each class, in the place of a number"""
@@ -79,7 +80,24 @@ class LossConfig:
         check_loss(self.name, self.parameters)
 
 
-PLACES = ("data.root", "data.csv", "data.positive_list", "data.bad_pictures")
+AUTO = "auto"
+"""The name of a loss: heads on features take what fits the states of the labels."""
+LEAST_SQUARES = "least_squares"
+"""The name of the loss of heads in closed form."""
+
+
+@dataclass(kw_only=True)
+class FeaturesConfig:
+    """Features of a frozen network, computed once for each picture."""
+
+    cache: str = "~/.cache/pumlc/features"
+    """folder that keeps them, by the content of picture and network; ~ is the home folder"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the network. bfloat16: up to three times faster on processors that compute in it, and
+    scores move in the second digit"""
+
+
+PLACES = ("data.root", "data.csv", "data.labels", "data.positive_list", "data.bad_pictures")
 """Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
 
 
@@ -93,6 +111,51 @@ class VisionConfig:
     train: TrainConfig
     task: Literal["vision"] = "vision"
     """which branch of the package"""
+    heads: Literal["none", "auto", "least_squares", "loss"] = "none"
+    """none: the network is trained. Else it is frozen, and linear heads are fitted on its features:
+    least_squares, in closed form; loss, with the group loss; auto: with loss where it names one,
+    else by what fits the states of the labels"""
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+
+    def __post_init__(self) -> None:
+        name = self.loss.name
+        if self.heads in ("none", "loss"):
+            require(
+                name not in (AUTO, LEAST_SQUARES),
+                "loss.name",
+                name,
+                f"the loss to train with, where heads is {self.heads}; {name} is of heads that are "
+                "fitted in closed form (heads auto or least_squares)",
+            )
+        require(
+            self.heads != "least_squares" or name in (AUTO, LEAST_SQUARES),
+            "loss.name",
+            name,
+            f"{AUTO} with heads least_squares; heads loss fits heads with a loss",
+        )
+        if self.is_frozen:
+            self._check_frozen()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether heads are fitted on features, and the network stays as it is."""
+        return self.heads != "none"
+
+    def _check_frozen(self) -> None:
+        """Refuse what only a trained network has."""
+        require(self.model.head == "linear", "model.head", self.model.head, "linear with heads")
+        require(
+            not self.model.local_global,
+            "model.local_global",
+            self.model.local_global,
+            "false with heads: a new branch of a frozen network would stay untrained",
+        )
+        require(
+            self.loss.mixup_weight == 0,
+            "loss.mixup_weight",
+            self.loss.mixup_weight,
+            "0 with heads, which see no mixtures of pictures",
+        )
 
 
 def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss") -> None:
@@ -109,6 +172,9 @@ def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss")
     """
     from pumlc.losses import find_loss
 
+    if name in (AUTO, LEAST_SQUARES):
+        require(not parameters, f"{where}.parameters", parameters, f"empty with {name}")
+        return
     if ":" in name:
         require(
             re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name) is not None,

@@ -1,7 +1,7 @@
 """Honest numbers of an image run: every saved set of weights, every definition, by name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE
 from pumlc.metrics import (
     average_precision,
+    expected_calibration_error,
     mean_average_precision,
     oracle_thresholds,
     precision_recall_f1,
@@ -27,6 +28,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen, fingerprints
 from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.evaluation_report import report
+from pumlc.vision.frozen.scoring import frozen_logits
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import (
     labels_as_validated,
@@ -35,12 +37,25 @@ from pumlc.vision.scoring import (
     score_images,
 )
 
-__all__ = ["DEFINITIONS", "OPTIONS", "evaluate_run", "measure", "other_place", "report"]
+__all__ = [
+    "DEFINITIONS",
+    "OPTIONS",
+    "evaluate_run",
+    "measure",
+    "measured_labels",
+    "other_place",
+    "refuse_unfit_test",
+    "report",
+    "split_of_run",
+]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
 # options of `evaluate_run` and `report` that a text run does not have
 OPTIONS = frozenset(
-    {"csv", "classes", "positive_list", "unlisted", "bad_pictures", "oracle", "per_class"}
+    {
+        *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures"),
+        *("oracle", "per_class"),
+    }
 )
 
 
@@ -52,6 +67,7 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
     unlisted: Literal["unknown", "negative"] | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
@@ -72,6 +88,7 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         csv: another CSV file (then the data set is that file).
+        labels: another label file or folder (then the data set is that one).
         positive_list: another place of the list that the run was trained with, for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
@@ -118,20 +135,19 @@ def evaluate_run(
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
             data = other_place(
-                predictor.config.data, root, csv, unlisted, positive_list, bad_pictures
+                predictor.config.data,
+                root,
+                csv,
+                unlisted,
+                positive_list,
+                bad_pictures,
+                labels=labels,
             )
-            images = _images(data, split, predictor)
-            refuse_one_sided(images, _measured_labels(images, split)[0], split, data.name)
+            images = split_of_run(data, split, predictor)
+            refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
-        logits = score_images(
-            predictor.model,
-            images,
-            accelerator,
-            batch_size=batch_size,
-            workers=workers,
-            bad=bad,
-            progress=None if progress is None else partial(progress, f"{split}, weights {name}"),
-        )
+        shown = None if progress is None else partial(progress, f"{split}, weights {name}")
+        logits = _logits(predictor, images, accelerator, batch_size, workers, bad, shown)
         if not results["weights"]:
             rest = bad.rest()
             # the other weights are measured by the same pictures
@@ -142,20 +158,47 @@ def evaluate_run(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
-        labels, _ = _measured_labels(images, split)
-        entry = measure(logits, labels, images.classes, predictor, classes, oracle=oracle)
+        truth, _ = measured_labels(images, split)
+        entry = measure(logits, truth, images.classes, predictor, classes, oracle=oracle)
+        entry["global_threshold_in"] = list(predictor.global_in)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
 
 
-def _measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
+def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
+    """Refuse a test split that an evaluation would refuse, before the training that it is for.
+
+    Its labels decide nothing else. A split that is not there, or cannot be read, is left to the
+    evaluation: training needs none.
+
+    Args:
+        data: names the data set.
+        classes: those that are trained.
+
+    Raises:
+        UserError: the split test has other classes, or labels by which nothing can be measured.
+    """
+    try:
+        test = read_split(data, "test")
+    except UserError:
+        return
+    if test.classes != classes:
+        different = sorted(set(test.classes) ^ set(classes)) or "their order"
+        raise UserError(
+            f"{test.source}: other classes in the split test than in train, so that nothing could "
+            f"be evaluated: {different}"
+        )
+    refuse_one_sided(test, test.labels, "test", data.name)
+
+
+def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
     """The labels that a split is measured by, and in how many classes unknown became negative."""
     return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
 
 
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
     """What a result says of the pictures that it is over."""
-    labels, changed = _measured_labels(images, split)
+    labels, changed = measured_labels(images, split)
     return {
         "source": images.source,
         "N": len(images),
@@ -178,7 +221,12 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
+    """A split of a run's data; "validation": what the run held out, if it is still the same.
+
+    Raises:
+        UserError: it is not, there is no such split, or its classes are others than the run's.
+    """
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
     skipped = read_bad_rows(predictor.run.path)
@@ -195,6 +243,30 @@ def _images(data: DataConfig, split: str, predictor: VisionPredictor) -> Labelle
     if held_out.classes != predictor.labels:
         raise UserError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
     return held_out
+
+
+def _logits(
+    predictor: VisionPredictor,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    batch_size: int,
+    workers: int | None,
+    bad: BadPictures,
+    progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """By the whole network, or of heads by features, which may be in the cache already."""
+    if predictor.config.is_frozen:
+        return frozen_logits(
+            predictor.model,
+            images,
+            predictor.config.features,
+            accelerator,
+            batch_size=batch_size,
+            bad=bad,
+        )
+    return score_images(
+        predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
+    )
 
 
 def measure(
@@ -242,14 +314,16 @@ def measure(
     probabilities = probabilities_of(logits)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
-        rules["threshold fitted on validation"] = {"threshold": predictor.global_threshold}
-        rules["thresholds per class fitted on validation"] = {"threshold": predictor.thresholds}
+        where = f"fitted on {predictor.fitted_on}"
+        rules[f"threshold {where}"] = {"threshold": predictor.global_threshold}
+        rules[f"thresholds per class {where}"] = {"threshold": predictor.thresholds}
     if oracle:
         for name, per_class in (("threshold", False), ("thresholds per class", True)):
             fitted = oracle_thresholds(probabilities, labels, per_class=per_class)
             rules[f"oracle {name}, fitted on these very labels"] = {"threshold": fitted}
     if len(class_names) > 3:
         rules["top 3"] = {"top_k": 3}
+    result["ECE"] = expected_calibration_error(probabilities, labels)
     result["decisions"] = {
         name: precision_recall_f1(probabilities, labels, **rule) for name, rule in rules.items()
     }
@@ -273,18 +347,21 @@ def other_place(
     unlisted: str | None = None,
     positive_list: str | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
+    *,
+    labels: str | None = None,
 ) -> DataConfig:
     """The data of a run where they are now: another folder, another CSV file.
 
     Args:
         data: the settings of the run.
-        root, csv, unlisted, positive_list, bad_pictures: see `evaluate_run`; None: as in the
-            settings.
+        root, csv, unlisted, positive_list, bad_pictures, labels: see `evaluate_run`; None: as in
+            the settings.
 
     Raises:
         UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
-            that was not trained with one or together with ``csv``.
+            that was not trained with one or together with ``csv``; ``csv`` and ``labels``.
     """
+    require(csv is None or labels is None, "data.csv", csv, "left out with data.labels")
     changes: dict[str, Any] = {}
     if positive_list is not None:
         if data.protocol != "positive-list":
@@ -304,13 +381,16 @@ def other_place(
     if root is not None:
         changes["root"] = root
     if csv is not None:
-        changes.update(csv=csv, name="csv")
-        if data.protocol == "positive-list":  # of the pictures of the run, which these are not
-            changes.update(protocol="proportion", positive_list=None)
+        changes.update(csv=csv, name="csv", labels=None)
+    if labels is not None:
+        changes["labels"] = labels
+    elsewhere = csv is not None or labels is not None
+    if elsewhere and data.protocol == "positive-list":  # of the run's pictures; these are others
+        changes.update(protocol="proportion", positive_list=None)
     data = replace(data, **changes)
     if unlisted is None:
         return data
-    if data.name != "csv":
+    if data.name not in ("csv", "labels"):
         raise UserError(
             f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
             "is defined"

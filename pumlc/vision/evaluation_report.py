@@ -94,6 +94,15 @@ def _notes(result: dict[str, Any]) -> list[str]:
             f"{result['classes_without_negative']} classes have no known negative: there every "
             "ranking is perfect, and AP is 100 or, without a positive, none"
         )
+    weights = result.get("preferred", next(iter(result["weights"])))
+    shared = result["weights"][weights]["global_threshold_in"]
+    if shared:
+        first = ", ".join(printable(repr(name)) for name in shared[:10])
+        more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
+        notes.append(
+            f"thresholds per class: {first}{more} had no held-out positive label and have the "
+            "threshold of all classes"
+        )
     untrained = result["untrained_classes"]
     if untrained:
         more = f" and {len(untrained) - 10} more" if len(untrained) > 10 else ""

@@ -52,7 +52,12 @@ class VisionPredictor:
 
     Attributes:
         labels: the class names.
-        thresholds: per class, fitted on the validation part; 0.5 for all where there was none.
+        thresholds: per class, fitted on the validation part, or of heads on features on
+            leave-one-out scores; 0.5 for all where there was neither.
+        fitted: whether they were fitted.
+        fitted_on: ``validation`` or ``leave-one-out``.
+        global_in: classes whose threshold is the one of all classes, since no picture that it was
+            fitted on is known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
@@ -75,10 +80,15 @@ class VisionPredictor:
         self.transform = evaluation_transform(self.model.data_config)
         extras = self.run.index().get(self.weights, {}).get("extras", {})
         self.fitted = "thresholds" in extras
-        self.thresholds = np.array(
-            extras["thresholds"]["per_class"] if self.fitted else [0.5] * len(self.labels)
-        )
-        self.global_threshold = extras["thresholds"]["global"] if self.fitted else 0.5
+        self.thresholds, self.global_threshold = np.full(len(self.labels), 0.5), 0.5
+        self.global_in: tuple[str, ...] = ()
+        self.fitted_on = ""
+        if self.fitted:
+            where = f"{self.run.weights / 'index.json'}: thresholds of {self.weights!r}"
+            stored = extras["thresholds"]
+            self.thresholds, self.global_threshold = _thresholds(stored, len(self.labels), where)
+            self.fitted_on = stored.get("fitted_on", "validation")
+            self.global_in = _named(stored.get("global_in", []), self.labels, where)
 
     def read(self, picture: Picture) -> np.ndarray:
         """Decode a picture as `predict` does: a large file at no larger a size than is needed.
@@ -178,6 +188,27 @@ def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
             f"{classes!r:.200}"
         )
     return tuple(classes)
+
+
+def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, float]:
+    """Those of the classes, [C], and that of all; the file may come from anyone."""
+    if not isinstance(stored, dict) or not isinstance(stored.get("per_class"), list):
+        raise UserError(f"{where} must be a mapping of global and per_class, got {stored!r:.80}")
+    numbers = [stored.get("global"), *stored["per_class"]]
+    for number in numbers:
+        if type(number) not in (int, float) or not 0 <= number <= 1:
+            raise UserError(f"{where} must be numbers in [0, 1], got {number!r:.80}")
+    if len(numbers) != 1 + num_classes:
+        raise UserError(f"{where}: {len(numbers) - 1} for {num_classes} classes")
+    return np.array(numbers[1:], np.float64), float(numbers[0])
+
+
+def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Names of classes that a file from anyone lists by their numbers."""
+    valid = range(len(classes))
+    if not isinstance(columns, list) or not all(type(c) is int and c in valid for c in columns):
+        raise UserError(f"{where}: global_in must list numbers of classes, got {columns!r:.80}")
+    return tuple(classes[column] for column in columns)
 
 
 def _refuse_single(images: Iterable[Picture]) -> None:

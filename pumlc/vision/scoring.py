@@ -135,6 +135,8 @@ def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
     thresholds = {
         "global": float(fit_thresholds(probabilities, labels, per_class=False)),
         "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
+        # classes, by number, whose own threshold could not be fitted: they have the global one
+        "global_in": np.flatnonzero(~(labels == POSITIVE).any(axis=0)).tolist(),
     }
     return Validation(score, {name: score}, {"thresholds": thresholds})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,18 +12,23 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
-from pumlc.labels import POSITIVE, write_manifest
 from pumlc.losses import Loss, find_loss, pu_mixup_loss
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.bad_pictures import BadPictures, bad_rows, read_bad_rows, write_bad_rows
+from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import TrainingPictures, batches_of, training_loader
 from pumlc.vision.data.mixup import mix_halves
-from pumlc.vision.data.seen import fingerprints, write_seen
-from pumlc.vision.data.split import training_data, true_rows
+from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.run_record import (
+    BadList,
+    refuse_empty_training,
+    run_facts,
+    write_run_record,
+)
 from pumlc.vision.scoring import (
     labels_as_validated,
     refuse_one_sided,
@@ -47,53 +52,32 @@ class VisionTask:
         self._loss = find_loss(config.loss.name, imports=True)
         listed = [] if folder is None else read_bad_rows(folder)
         self.data = training_data(config.data, seed=config.train.seed, skipped=listed)
-        self._listed = {(row.split, row.row): row for row in listed}
-        self._folder: Path | None = None  # of the main process alone
+        self._bad_list = BadList(self.data, config.data, listed)
         self._bad = BadPictures(self.data.train)
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
-        if config.data.csv is not None:
-            warn_of_similar_classes(Path(config.data.csv), self.classes)
+        file = config.data.csv or config.data.labels
+        if file is not None:
+            warn_of_similar_classes(Path(file), self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.labels)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
-        _refuse_empty_training(self.data.train, config.loss.name)
+        refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
+        if folder is None:
+            refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
         warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
         """What run.json says about data and model: plain JSON."""
-        train, validation = self.data.train, self.data.validation
-        return {
-            "classes": list(self.classes),
-            "train_pictures": len(train),
-            "validation_pictures": 0 if validation is None else len(validation),
-            "train_labels": train.counts(),
-            "label_mask": self.data.manifest.mask_hash,
-            "data": fingerprints(self.data),
-            "untrained_classes": [
-                name
-                for name, count in zip(self.classes, train.class_counts()["positive"], strict=True)
-                if not count
-            ],
-            "starting_weights": self.model.starting_weights,
-            "local_global": list(self.model.converted),
-            "local_global_convolutions": len(self.model.converted),
-            "trained_parameters": sum(
-                p.numel() for p in self.model.parameters() if p.requires_grad
-            ),
-        }
+        return run_facts(self.data, self.model)
 
     def write_files(self, folder: Path) -> None:
         """Record which labels were hidden and which pictures seen, apart from the data."""
-        self._folder = folder
-        path = folder / "label_manifest.npz"
-        write_seen(folder / "pictures.npz", self.data, self.config.data.root)
-        write_manifest(path, self.data.manifest)
-        if self.data.validation_manifest is not None:
-            write_manifest(path.with_stem(f"{path.stem}_val"), self.data.validation_manifest)
+        self._bad_list.folder = folder
+        write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
         """Nothing is left to set: the weights come from the configuration."""
@@ -134,21 +118,13 @@ class VisionTask:
             for batch in batches_of(self._loader, self._bad):
                 if len(self._bad.reasons) > noted:
                     noted = len(self._bad.reasons)
-                    self._list_bad("train", self._bad)
+                    self._bad_list.note("train", self._bad)
                 yield batch.content
             if accelerator.num_processes > 1:
                 self._bad.merge(gather_object([self._bad.reasons]))
         finally:
             if len(self._bad.reasons) > noted:
-                self._list_bad("train", self._bad)
-
-    def _list_bad(self, part: Literal["train", "validation"], bad: BadPictures) -> None:
-        """Bring the list in the run folder up to date."""
-        if self._folder is None or not bad.reasons:
-            return
-        split, rows, labels = true_rows(self.data, self.config.data, part)
-        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
-        write_bad_rows(self._folder, [self._listed[key] for key in sorted(self._listed)])
+                self._bad_list.note("train", self._bad)
 
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
@@ -203,7 +179,7 @@ class VisionTask:
                 bad=bad,
             )
         finally:
-            self._list_bad("validation", bad)
+            self._bad_list.note("validation", bad)
         rest = bad.rest()
         return validate_logits(logits[rest], images.labels[rest])
 
@@ -213,14 +189,6 @@ def _check_value(loss: Any, name: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise UserError(f"loss.name {name}: its value must be one floating-point number, got {got}")
-
-
-def _refuse_empty_training(train: LabelledImages, loss: str) -> None:
-    if train.labels.max() != POSITIVE:
-        raise UserError(
-            f"{train.source}: the training part has no positive label, so {loss} has nothing to "
-            "learn"
-        )
 
 
 def _check_validation(validation: LabelledImages, name: str) -> None:
@@ -237,7 +205,7 @@ def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionCo
         return
     advice = (
         ". If what a row does not list is absent: data.unlisted negative"
-        if config.data.name == "csv"
+        if config.data.name in ("csv", "labels")
         else ""
     )
     warn_user(

@@ -75,7 +75,7 @@ def test_command_line_overrides_file():
         (["--train.weight_decay", "-1"], "train.weight_decay must be at least 0"),
         (["--train.seed", "-1"], r"train.seed must be in \[0, 2\*\*32\), got -1"),
         (["--data.label_seed", "-1"], "data.label_seed must be in"),
-        (["--data.image_size", "0"], "data.image_size must be at least 1, got 0"),
+        (["--data.image_size", "0"], r"image_size must be a side or \[height, width\], .*got 0"),
         (["--loss.name", "role"], "role needs the tensor estimate_logits, which no config can"),
         (["--loss.name", "softmax"], "softmax is a loss of texts"),
         (["--train.epochs", "two"], "^--train.epochs: expected int. Got value: two$"),
@@ -270,7 +270,7 @@ def test_a_sweep_that_would_not_do_what_it_says(tmp_path, mode, change, message)
 
 
 def test_no_argument_at_all():
-    with pytest.raises(ValueError, match="arguments are required: data.name, data.root"):
+    with pytest.raises(ValueError, match="arguments are required: data.root, model.backbone"):
         parse_vision()
 
 

@@ -94,6 +94,8 @@ CASES = [
     LossCase("pnu", losses.pnu_loss, "labels", couples=True),
     LossCase("pnu/known only", partial(losses.pnu_loss, rejection=None), "labels", couples=True),
     LossCase("pnu/two sides", partial(losses.pnu_loss, supervised=0.0), "labels", couples=True),
+    LossCase("squared/ignore", partial(losses.squared_loss, unknown="ignore"), "labels"),
+    LossCase("squared/negative", partial(losses.squared_loss, unknown="negative"), "labels"),
     LossCase("bce/ignore", partial(losses.binary_cross_entropy_loss, unknown="ignore"), "labels"),
     LossCase(
         "bce/negative", partial(losses.binary_cross_entropy_loss, unknown="negative"), "labels"

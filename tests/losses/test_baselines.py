@@ -20,6 +20,7 @@ from pumlc.losses import (
     partial_asymmetric_loss,
     role_loss,
     splc_loss,
+    squared_loss,
 )
 
 
@@ -347,3 +348,21 @@ def test_a_share_of_a_hundred_labels_is_not_one_short(percent):
     assert large_loss_entries(logits, targets, rate=percent / 100).sum() == percent
     changed = asymmetric_pseudo_labels(logits.sigmoid().T, targets.T, proportion=percent / 100)
     assert (changed == -1).sum() == percent
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "negative"])
+def test_squared_loss_is_its_formula(unknown):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(-1, 2, (6, 4), generator=generator)
+    expected, slopes = 0.0, torch.zeros(6, 4, dtype=torch.float64)
+    for i in range(6):
+        for c in range(4):
+            label = int(targets[i, c])
+            if label == 0 and unknown == "ignore":
+                continue
+            error = float(logits[i, c]) - (1 if label == 1 else -1)
+            expected, slopes[i, c] = expected + error**2 / 6, 2 * error / 6
+    loss = squared_loss(logits, targets, unknown=unknown)
+    assert loss.item() == pytest.approx(expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], slopes)

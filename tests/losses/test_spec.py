@@ -30,6 +30,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         for surrogate in ("sigmoid", "logistic")
         for unlabeled in ("all", "rest")
     ],
+    "squared": [{"unknown": unknown} for unknown in ("ignore", "negative")],
     "bce": [
         {"unknown": unknown, "smoothing": smoothing}
         for unknown in ("ignore", "negative")

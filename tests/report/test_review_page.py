@@ -3,14 +3,12 @@
 import csv
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
 
 from pumlc.report import Item, Review, Suspect, thumbnail, write_review
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = [
     "<script>document.title = 'owned'</script>",
     "a\"b'c",
@@ -56,17 +54,6 @@ def make_review(number=60, **changes):
         "typical": {0: [4, 5]},
     }
     return Review(**{**content, **changes})
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

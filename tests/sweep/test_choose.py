@@ -152,14 +152,27 @@ def test_of_a_family_validation_chooses_the_method():
     assert [r for r in one if "member" not in r] == choose(rows, ["method"])
 
 
+def test_a_setting_that_older_rows_lack():
+    decay = Candidate("weight_decay", "weight decay", "lowest decay", "highest decay")
+    rows = [
+        {"method": "a", "learning_rate": 0.1, "epochs": e, "validation": e, "all": 0.0, "seed": 0}
+        for e in (4, 8)
+    ]
+    candidates = (RATE, decay, EPOCHS)
+    assert choice.choose(rows, ["method"], "validation", candidates) == rows[1:]
+    stopped = choice.stopped_early(rows, "validation", candidates, EPOCHS)
+    *_, line = chosen_settings(stopped, "validation", candidates, title="mAP").splitlines()
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["0.1", "-", "8"]
+
+
 def test_summary_and_table():
     rows = [
         {"method": "a", "proportion": 0.1, "all": value, "seed": seed}
         for seed, value in enumerate((1.0, 3.0))
     ] + [{"method": "b", "proportion": 1.0, "all": 5.0, "seed": 0}]
     found = summary(rows, "all")
-    assert found["a"][0.1] == (2.0, pytest.approx(math.sqrt(2)), 2)
-    assert math.isnan(found["b"][1.0][1])
+    assert found["a"]["10 %"] == (2.0, pytest.approx(math.sqrt(2)), 2)
+    assert math.isnan(found["b"]["100 %"][1])
     lines = markdown(rows, "all").splitlines()
     assert lines[0].split("|")[1:4] == [" method ", " 10 %       ", " 100 % "]
     assert "2.0 +- 1.4" in lines[2]

@@ -135,6 +135,20 @@ def test_predict_writes_what_the_predictor_returns(trained, texts, tool, tmp_pat
     assert len(rows_of(capsys.readouterr().out)) == 2 * 4 * 10
 
 
+def test_records_are_predicted_by_their_texts(trained, texts, tool, tmp_path, capsys):
+    lines = texts.read_text().splitlines()
+    records = [{"text": line, "labels": ["x"]} for line in lines]
+    del records[0]["labels"]  # nobody knows them yet
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    with (tmp_path / "test.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["labels", "text"], *(["x|y", line] for line in lines)])
+    tool("predict").main([str(trained), str(texts)])
+    expected = capsys.readouterr().out
+    for name in ("test.jsonl", "test.csv"):
+        tool("predict").main([str(trained), str(tmp_path / name)])
+        assert capsys.readouterr().out == expected
+
+
 def test_predict_among_new_labels_changes_no_weight(trained, texts, tool, tmp_path, capsys):
     new = tmp_path / "new_labels.txt"
     new.write_text("orange boat\nred car\n")

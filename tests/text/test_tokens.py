@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from pumlc.errors import UserError
 from pumlc.text.data import tokens as tokens_module
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens, tokenize
 
@@ -198,3 +199,13 @@ print(_fingerprint({TEXTS!r}, AutoTokenizer.from_pretrained({str(bert_folder)!r}
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     tokenizer = AutoTokenizer.from_pretrained(bert_folder)
     assert child.stdout.strip() == tokens_module._fingerprint(TEXTS, tokenizer, 8)
+
+
+def test_changed_ids_are_refused(tokenizer, tmp_path):
+    cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)
+    (path,) = tmp_path.glob("*/ids.bin")
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged token cache entry"):
+        cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pumlc.errors import UserError
 from pumlc.labels import PackedLabels, compare
+from pumlc.vision.config import DataConfig
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.split import TrainingData
+from pumlc.vision.evaluation import refuse_unfit_test
+from pumlc.vision.scoring import validate_logits
 
 
 def data(train, validation=None, *, own_split=False):
@@ -62,3 +66,32 @@ def test_many_classes_are_counted(count, more):
     (message,) = warned(data([[1] + [0] * count]))
     assert message.count("'class") == 5
     assert more in message
+
+
+def csv_file(folder, test_rows, name="labels.csv"):
+    for row in range(4):
+        (folder / f"{row}.jpg").touch()
+    rows = ["train,0.jpg,a,b", "train,1.jpg,b,a", *test_rows]
+    (folder / name).write_text("split,image,labels,negatives\n" + "\n".join(rows) + "\n")
+    return DataConfig(name="csv", root=str(folder), csv=str(folder / name), unlisted_test="unknown")
+
+
+def test_what_an_evaluation_would_refuse_is_refused_before_training(tmp_path):
+    unfit = refuse_unfit_test
+    unfit(csv_file(tmp_path, ["test,2.jpg,a,b"]), ("a", "b"))
+    unfit(csv_file(tmp_path, []), ("a", "b"))  # without a split test there is nothing to refuse
+    with pytest.raises(UserError, match="split test: .* without a negative label"):
+        unfit(csv_file(tmp_path, ["test,2.jpg,a,", "test,3.jpg,b,"]), ("a", "b"))
+    with pytest.raises(UserError, match="split test: .* without a positive label"):
+        unfit(csv_file(tmp_path, ["test,2.jpg,,a"]), ("a", "b"))
+    for classes, different in ((("b", "a"), "their order"), (("a", "b", "c"), r"\['c'\]")):
+        with pytest.raises(UserError, match=f"other classes in the split test .*: {different}"):
+            unfit(csv_file(tmp_path, ["test,2.jpg,a,b"]), classes)
+
+
+def test_thresholds_that_could_not_be_fitted_are_known():
+    labels = np.array([[1, -1, 1], [-1, -1, 0], [0, 0, -1]], np.int8)
+    logits = np.array([[2.0, 1, 1], [-1, 1, 0], [0, -2, -3]])
+    thresholds = validate_logits(logits, labels).extras["thresholds"]
+    assert thresholds["global_in"] == [1]
+    assert thresholds["per_class"][1] == thresholds["global"]

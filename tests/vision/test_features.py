@@ -1,5 +1,6 @@
 """Frozen features and the heads trained on them."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import timm
 import torch
 
 from pumlc.errors import UserError
+from pumlc.estimators import fit_moved_positives
 from pumlc.labels import keep_proportion
+from pumlc.metrics import average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen import features
@@ -21,7 +24,7 @@ from pumlc.vision.frozen.features import (
     pooled_features,
 )
 from pumlc.vision.frozen.heads import Heads
-from pumlc.vision.frozen.probe import probe_cell, probe_data
+from pumlc.vision.frozen.probe import ProbeData, probe_cell, probe_data, trained_heads
 from pumlc.vision.models.classifier import create_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
@@ -139,49 +142,49 @@ def test_the_cache_is_below_the_home_folder(squares_coco, tmp_path, monkeypatch)
     assert len(list((tmp_path / "of" / "features").glob("coco_test_*.npy"))) == 1
 
 
+def known(data: ProbeData, proportion: float, seed: int) -> np.ndarray:
+    return keep_proportion(data.train_labels, proportion, seed=seed)
+
+
 def test_a_cell_learns_and_repeats_itself(data):
     prepared = probe_data(data[0], data[1], CONFIG)
     assert prepared.averages == {"all": [0, 1, 2], "frequent": [0, 1]}
     before = torch.get_rng_state()
-    rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
     assert torch.equal(before, torch.get_rng_state())
     assert {(row["learning_rate"], row["epochs"]) for row in rows} == {
         (rate, epochs) for rate in (1e-2, 1e-1) for epochs in (5, 20)
     }
     assert max(row["frequent"] for row in rows) > 85
-    assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3)
-    assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 4)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows != probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 4), 4)
 
 
 def test_a_mask_has_a_seed_of_its_own(data):
     prepared = probe_data(data[0], data[1], CONFIG)
-    rows = probe_cell(prepared, BCE, CONFIG, 0.5, 3)
-    assert rows == probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=3)
-    assert rows != probe_cell(prepared, BCE, CONFIG, 0.5, 3, mask_seed=4)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 3), 3)
+    assert rows != probe_cell(prepared, BCE, CONFIG, known(prepared, 0.5, 4), 3)
     # with complete labels there is nothing for the mask to decide
-    rows = probe_cell(prepared, BCE, CONFIG, 1.0, 3)
-    assert rows == probe_cell(prepared, BCE, CONFIG, 1.0, 3, mask_seed=4)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 1.0, 3), 3)
+    assert rows == probe_cell(prepared, BCE, CONFIG, known(prepared, 1.0, 4), 3)
 
 
 def test_hidden_and_test_labels_decide_nothing(data):
     """Changing every label that is hidden, and every test label, changes no validation figure."""
     prepared = probe_data(data[0], data[1], CONFIG)
-    rows = probe_cell(prepared, BCE, CONFIG, 0.4, 1)
+    rows = probe_cell(prepared, BCE, CONFIG, known(prepared, 0.4, 1), 1)
     hidden = keep_proportion(prepared.train_labels, 0.4, seed=1) == 0
     changed = prepared.train_labels.copy()
     changed[hidden] *= -1
-    other = type(prepared)(
-        prepared.train, changed, prepared.test, -prepared.test_labels, prepared.averages
-    )
-    again = probe_cell(other, BCE, CONFIG, 0.4, 1)
+    other = dataclasses.replace(prepared, train_labels=changed, test_labels=-prepared.test_labels)
+    again = probe_cell(other, BCE, CONFIG, known(other, 0.4, 1), 1)
     assert [row["validation"] for row in again] == [row["validation"] for row in rows]
     assert [row["all"] for row in again] != [row["all"] for row in rows]
     visible = prepared.train_labels.copy()
     visible[~hidden] *= -1
-    other = type(prepared)(
-        prepared.train, visible, prepared.test, prepared.test_labels, prepared.averages
-    )
-    assert probe_cell(other, BCE, CONFIG, 0.4, 1) != rows
+    other = dataclasses.replace(prepared, train_labels=visible)
+    assert probe_cell(other, BCE, CONFIG, known(other, 0.4, 1), 1) != rows
 
 
 def test_numbers_that_move_with_the_epoch(data):
@@ -265,3 +268,69 @@ def test_the_key_of_automatic_weights_is_what_they_stand_for(squares_coco, tmp_p
         made.append(frozen_features(data, model, "test", tmp_path))
     assert [split.weights for split in made] == ["timm test_resnet", "random"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_weight_decay_is_a_candidate_and_shrinks(data):
+    prepared = probe_data(data[0], data[1], CONFIG)
+    observed = known(prepared, 0.5, 3)
+    decayed = dataclasses.replace(CONFIG, weight_decays=[0.0, 30.0])
+    rows = probe_cell(prepared, BCE, decayed, observed, 3)
+    plain = [row for row in rows if row["weight_decay"] == 0]
+    assert plain == probe_cell(prepared, BCE, CONFIG, observed, 3)
+    assert len(rows) == 2 * len(plain)
+    (_, trained), *_ = trained_heads(prepared, BCE, decayed, observed, 3)
+    norms = [
+        float(dict(head.named_parameters())["weight"].detach().norm())
+        for head in trained.heads.heads
+    ]
+    assert trained.heads.candidates == [(0.01, 0.0), (0.01, 30.0), (0.1, 0.0), (0.1, 30.0)]
+    assert norms[1] < 0.7 * norms[0]
+
+
+def test_what_is_measured_can_be_trained_on_all_rows(data):
+    prepared = probe_data(data[0], data[1], CONFIG)
+    observed = known(prepared, 0.5, 3)
+    rows = probe_cell(prepared, BCE, CONFIG, observed, 3)
+    final = probe_cell(prepared, BCE, dataclasses.replace(CONFIG, refit=True), observed, 3)
+    assert [row["validation"] for row in final] == [row["validation"] for row in rows]
+    assert [row["all"] for row in final] != [row["all"] for row in rows]
+    last = list(trained_heads(prepared, BCE, CONFIG, observed, 3, all_rows=True))[-1][1]
+    assert len(last.heads.labels) == len(observed)
+    of_test = average_precision(last.heads.logits(prepared.test)[1], prepared.test_labels)
+    assert final[-1]["all"] == pytest.approx(100 * np.nanmean(of_test))
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "negative"])
+def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
+    prepared = probe_data(data[0], data[1], CONFIG)
+    observed = known(prepared, 0.5, 3)
+    observed[observed[:, 1] == -1, 1] = 0  # a class whose absence nobody has noted
+    settings = LossConfig(name="squared", parameters={"unknown": unknown})
+    method = Method(loss=settings, heads="closed-form", moved=0.6)
+    (row,) = probe_cell(prepared, method, CONFIG, observed, 3)
+    labels = observed.copy()
+    columns = [1] if unknown == "ignore" else [0, 1, 2]
+    labels[:, columns] = np.where(labels[:, columns] == 1, 1, -1)
+    heads = fit_moved_positives(prepared.train.numpy(), labels, share=0.6)
+    of_test = average_precision(heads.scores(prepared.test.numpy()), prepared.test_labels)
+    assert row["all"] == pytest.approx(100 * np.nanmean(of_test))
+    of_known = average_precision(heads.loo_scores, observed)
+    assert row["validation"] == pytest.approx(100 * np.nanmean(of_known))
+    assert row["penalty"] == heads.penalty
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": BCE.loss, "heads": "closed-form"}, "loss.name must be squared"),
+        ({"loss": BCE.loss, "moved": 0.6}, "moved must be 0 but for closed-form"),
+    ],
+)
+def test_methods_that_have_no_closed_form(settings, message):
+    with pytest.raises(UserError, match=message):
+        Method(**settings)
+
+
+def test_decays_that_are_none():
+    with pytest.raises(UserError, match="probe.weight_decays must be at least one, from 0"):
+        dataclasses.replace(CONFIG, weight_decays=[-1.0])

@@ -61,6 +61,9 @@ def fine_tune(squares_coco, tmp_path, tool, monkeypatch):
     return tool("sweep"), config
 
 
+SQUARED = {"name": "squared", "parameters": {"unknown": "ignore"}}
+
+
 def recorded(runs, name):
     return json.loads((runs / name / "run.json").read_text())
 
@@ -140,6 +143,49 @@ def test_settings_of_two_cells_share_nothing(fine_tune, tmp_path):
     first = settings(Cell("pnu", 0.1, 1))
     settings(Cell("pnu", 0.5, 2))
     assert (first["config"]["data"]["known"], first["config"]["train"]["seed"]) == (0.1, 1)
+
+
+def test_a_condition_takes_the_place_of_all_that_the_base_says_of_labels(fine_tune, tmp_path):
+    sweep, config = fine_tune
+    config["conditions"] = {"mis20": {"noise": {"kind": "mislabel", "rate": 0.2}}}
+    base = yaml.safe_load((tmp_path / "base.yaml").read_text())
+    base["data"]["false_negative"] = 0.3
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(config))
+    parsed, _ = parse(SweepConfig, ["--config", str(tmp_path / "sweep.yaml")], program="sweep")
+    settings, _ = fine_tuned_cells.fine_tune_cells(parsed, tmp_path)
+    data = settings(Cell("pnu", 1.0, 3, "mis20"))["config"]["data"]
+    assert (data["noise"]["kind"], data["noise"]["rate"], data["known"]) == ("mislabel", 0.2, 1.0)
+    assert (data["false_negative"], data["label_seed"]) == (0.0, 3)
+    assert settings(Cell("pnu", 0.5, 3))["config"]["data"]["false_negative"] == 0.3
+    run_tool(sweep, tmp_path, {**config, "proportions": []})
+    written = recorded(tmp_path / "out" / "runs", "pnu-mis20-0")["config"]["data"]
+    assert written["noise"]["rate"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"conditions": {"hard": {"noise": {"kind": "hard-to-see", "rate": 0.2}}}},
+            r"conditions\.hard\.noise\.visibility must be a file in fine_tune",
+        ),
+        (
+            {"conditions": {"fn20": {"false_negative": 0.2}}, "options": ["--data.noise.rate=0.1"]},
+            "fine_tune.options must be settings that the sweep does not decide itself",
+        ),
+        (
+            {"methods": {"ls": {"loss": SQUARED, "heads": "closed-form"}}},
+            "methods.ls.heads must be left out in fine_tune",
+        ),
+    ],
+)
+def test_what_networks_are_not_trained_with(fine_tune, tmp_path, changes, message):
+    sweep, config = fine_tune
+    config["fine_tune"]["options"] = changes.get("options", [])
+    given = {name: value for name, value in changes.items() if name != "options"}
+    with pytest.raises(ValueError, match=message):
+        run_tool(sweep, tmp_path, {**config, **given})
 
 
 def test_a_failing_process_is_reported(fine_tune, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from accelerate import Accelerator
 from PIL import Image
 
@@ -114,6 +115,16 @@ def test_present_is_the_score_at_the_threshold(
         assert row["present"] == str(int(float(row["score"]) >= expected[row["label"]]))
 
 
+def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, tool, capsys):
+    run = run_with({"global": 0.4, "per_class": [0.4, 0.4, 0.5], "global_in": [0, 1]})
+    tool("predict").main([str(run), str(paths[0])])
+    told = capsys.readouterr().err
+    assert "that of all classes for 'red', 'green', without a held-out positive label" in told
+    assert "'red', 'green' had no held-out positive label" in report(
+        evaluate_run(run, Accelerator(cpu=True))
+    )
+
+
 def test_a_threshold_that_is_none(run_with, paths, tool):
     predict, run = tool("predict").main, str(run_with(None))
     with pytest.raises(ValueError, match="--threshold fitted: last has no fitted thresholds.*held"):
@@ -158,6 +169,12 @@ def test_weights_of_a_training_that_diverged_are_refused(run_with, paths):
     file = run / "weights" / "last.safetensors"
     state = load_file(file)
     state["head.bias"][0] = float("nan")
+    save_file(state, file)
+    with pytest.raises(UserError, match=r"head.bias has numbers that are not finite"):
+        pumlc.load(run, "last", "cpu")
+    # finite weights whose logits are not
+    state["head.bias"][0] = 0.0
+    state["head.weight"] = torch.full_like(state["head.weight"], 3e38)
     save_file(state, file)
     with pytest.raises(UserError, match="weights 'last' give logits that are not finite"):
         pumlc.load(run, "last", "cpu").predict(paths)

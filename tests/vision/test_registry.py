@@ -15,7 +15,15 @@ from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.config import PLACES
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.readers import DATA_SETS, coco, csv_file, nuswide, openimages, voc
+from pumlc.vision.data.readers import (
+    DATA_SETS,
+    coco,
+    csv_file,
+    label_file,
+    nuswide,
+    openimages,
+    voc,
+)
 from pumlc.vision.data.readers import visual_genome as genome
 from pumlc.vision.data.readers.data_set import DataSet
 from pumlc.vision.data.split import read_split, training_data
@@ -30,7 +38,7 @@ class Data:
 
 def test_every_file_of_readers_is_in_the_registry():
     files = {path.stem for path in Path(coco.__file__).parent.glob("*.py")}
-    modules = (coco, csv_file, nuswide, openimages, genome, voc)
+    modules = (coco, csv_file, label_file, nuswide, openimages, genome, voc)
     assert files - {"__init__", "data_set"} == {m.__name__.rpartition(".")[2] for m in modules}
     names = [name for module in modules for name in module.DATA_SETS]
     assert sorted(names) == sorted(DATA_SETS)

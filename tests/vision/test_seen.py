@@ -123,10 +123,12 @@ def test_a_run_whose_data_moved_is_audited_elsewhere(trained, tool, tmp_path, mo
         audit([str(run), *places])
 
 
-def test_an_audit_into_a_folder_is_refused(trained, tool, tmp_path):
+def test_an_audit_is_refused_where_it_cannot_be_written(trained, tool, tmp_path):
+    (tmp_path / "file").touch()
     for out, message in (
-        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "file", "is a file; name a folder, or a file that ends in .csv"),
         (tmp_path / "missing" / "a.csv", "there is no folder .*missing"),
+        (tmp_path / "missing" / "audit", "there is no folder .*missing"),
     ):
         with pytest.raises(ValueError, match=f"--out {out}.*{message}"):
             tool("audit").main([str(trained / "run"), "--out", str(out)])

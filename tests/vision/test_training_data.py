@@ -43,7 +43,7 @@ def test_a_protocol_by_config(protocol):
         label_seed=3,
     )
     before = LABELS.copy()
-    labels, manifest = observe(LABELS, config)
+    labels, manifest = observe(LABELS, config, seed=config.label_seed)
     np.testing.assert_array_equal(LABELS, before)
     np.testing.assert_array_equal(labels, PROTOCOLS[protocol]())
     assert (labels == UNKNOWN).any()
@@ -73,7 +73,7 @@ def test_noise_has_its_rate_among_the_known_labels(protocol):
         false_negative=0.05,
         false_positive=0.05,
     )
-    seen, _ = observe(labels, config)
+    seen, _ = observe(labels, config, seed=config.label_seed)
     known = seen != UNKNOWN
     # 10,000 known labels: five standard deviations
     assert (seen[known] != labels[known]).mean() == pytest.approx(0.05, abs=0.011)
@@ -83,14 +83,14 @@ def test_noise_by_class():
     config = DataConfig(
         name="voc2007", root="unused", false_negative={"c": 1.0}, false_positive={"a": 1.0}
     )
-    labels, manifest = observe(LABELS, config, tuple("abcdef"))
+    labels, manifest = observe(LABELS, config, tuple("abcdef"), seed=config.label_seed)
     expected = LABELS.copy()
     expected[expected[:, 2] == POSITIVE, 2] = NEGATIVE
     expected[expected[:, 0] == NEGATIVE, 0] = POSITIVE
     np.testing.assert_array_equal(labels, expected)
     assert manifest.parameters["false_negative"] == {"c": 1.0}
     with pytest.raises(ValueError, match="data.false_negative: no class 'c'; did you mean 'cat'"):
-        observe(LABELS, config, ("cat", "dog"))
+        observe(LABELS, config, ("cat", "dog"), seed=config.label_seed)
     with pytest.raises(ValueError, match=r"data.false_positive .*in \[0, 1\]"):
         dataclasses.replace(config, false_positive={"a": 1.5})
 

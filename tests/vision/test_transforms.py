@@ -1,26 +1,53 @@
 """Decoding: which files are pictures, how large they may be, and errors in other processes."""
 
+import io
+import os
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
+from pumlc.vision.data import decode
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
-from pumlc.vision.data.transforms import evaluation_transform
+from pumlc.vision.data.transforms import evaluation_transform, training_transform
+from pumlc.vision.models.classifier import create_classifier
 
 TRANSFORM = evaluation_transform({"input_size": (3, 8, 8), "mean": (0,) * 3, "std": (1,) * 3})
 POSTSCRIPT = (
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
     b"0 0 8 8 rectfill\nshowpage\n%%EOF\n"
 )
+
+
+def saved(form, **options):
+    content = io.BytesIO()
+    scene = np.random.RandomState(0).randint(0, 255, (12, 16, 3)).astype(np.uint8)
+    Image.fromarray(scene).save(content, form, **options)
+    return content.getvalue()
+
+
+PICTURES = {
+    **{form: saved(form) for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")},
+    "lzw": saved("TIFF", compression="tiff_lzw"),
+    **{
+        form: saved(form)
+        for form, codec in {"JPEG2000": "jpg_2000", "AVIF": "avif"}.items()
+        if features.check(codec)
+    },
+}
 
 
 def write_png(file, side):
@@ -121,3 +148,74 @@ def test_a_fault_of_the_program_keeps_its_type(tmp_path, workers):
     loader = scoring_loader(Faulty(images, TRANSFORM, range(1)), 1, workers)
     with pytest.raises(KeyError, match="a fault of the program"):
         list(batches_of(loader, BadPictures(images)))
+
+
+@pytest.mark.parametrize("augmentation", ["multi-scale-crop", "flip", "none"])
+def test_pictures_of_a_size_that_is_no_square(augmentation):
+    config = {"input_size": (3, 21, 14), "mean": (0,) * 3, "std": (1,) * 3}
+    picture = np.random.RandomState(0).randint(0, 255, (40, 30, 3)).astype(np.uint8)
+    transform = training_transform(config, augmentation)
+    assert all(transform(image=picture)["image"].shape == (3, 21, 14) for _ in range(10))
+    assert evaluation_transform(config)(image=picture)["image"].shape == (3, 21, 14)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+def test_a_network_takes_pictures_that_are_no_squares(backbone):
+    data = DataConfig(name="coco", root="x", image_size=[64, 32])
+    assert data.input_size == (64, 32)
+    model = create_classifier(
+        backbone, 2, local_global=False, head="linear", weights=None, image_size=data.input_size
+    )
+    assert model.data_config["input_size"] == (3, 64, 32)
+    assert model.eval()(torch.zeros(1, 3, 64, 32)).shape == (1, 2)
+    for size in ([64], [64, 32, 3], [0, 3], []):
+        with pytest.raises(UserError, match=r"data\.image_size must be a side or \[height, width"):
+            DataConfig(name="coco", root="x", image_size=size)
+
+
+def test_pictures_of_phones(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    Image.new("RGB", (64, 48), (250, 20, 20)).save(tmp_path / "a.heic")
+    decoded = load_image(tmp_path / "a.heic")
+    assert decoded.shape == (48, 64, 3)
+    assert abs(decoded.astype(int) - (250, 20, 20)).max() < 12
+    monkeypatch.setattr(decode, "_formats", lambda: ("JPEG", "PNG"))
+    with pytest.raises(UserError, match=r"a\.heic: .*HEIC is read with .*pumlc\[formats\]"):
+        load_image(tmp_path / "a.heic")
+
+
+def test_what_is_no_file_is_named_at_once(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, message in (
+        ("folder.png", "not a file"),
+        ("pipe.png", "not a file"),
+        ("loop.png", "cannot be decoded"),
+        ("absent.png", "no such picture"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: .*{message}"):
+            load_image(tmp_path / name)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_damaged_picture_is_one_line_that_names_it(data):
+    name = data.draw(st.sampled_from(sorted(PICTURES)))
+    content = bytearray(PICTURES[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content), 400) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"damaged.{name}")
+        file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+        problem = None
+        try:
+            decoded = load_image(file)
+        except UserError as error:
+            problem = str(error)
+        else:
+            assert decoded.dtype == np.uint8
+            assert decoded.shape[2:] == (3,)
+    assert problem is None or f"damaged.{name}" in problem

@@ -2,9 +2,7 @@
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,25 +10,11 @@ import scipy.sparse as sp
 from numpy.lib import format as npy
 
 from pumlc.errors import UserError
+from pumlc.files import DAMAGED_ARRAY
 
 SparseMatrix: TypeAlias = Any  # scipy annotates no shape
 
 HIGHEST_RATIO = 1100  # deflate makes data at most 1032 times as small
-# what zip, numpy and scipy raise over a damaged file
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    RuntimeError,  # zipfile, of an entry that says it is encrypted
-    EOFError,
-    OSError,  # a place before the file begins
-    SyntaxError,
-    TokenError,  # numpy's reader of a header, of brackets that are not closed
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def stored_shape(path: Path) -> tuple[int, int]:
@@ -52,7 +36,7 @@ def stored_shape(path: Path) -> tuple[int, int]:
             raise TypeError(f"its shape is of {shape.dtype}")
         if shape.shape != (2,):
             raise ValueError(f"it has {shape.size} dimensions, a matrix has 2")
-    except _DAMAGE as error:
+    except DAMAGED_ARRAY as error:
         raise _not_a_matrix(path, error) from error
     return int(shape[0]), int(shape[1])
 
@@ -70,7 +54,7 @@ def read_matrix(path: Path) -> SparseMatrix:
     stored_shape(path)
     try:
         entries = _entries(sp.load_npz(path))
-    except _DAMAGE as error:
+    except DAMAGED_ARRAY as error:
         raise _not_a_matrix(path, error) from error
     wrong = ~(np.isfinite(entries.data) & (entries.data >= 0))
     if wrong.any():

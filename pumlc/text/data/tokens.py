@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEXTS_PER_CALL = 8192
-FORMAT = b"pumlc tokens 1"
+FORMAT = b"pumlc tokens 2"  # 2: with checksums
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,30 @@ def _write_entry(folder: Path, chunks: Iterator[tuple[np.ndarray, np.ndarray]]) 
             lengths.append(length)
     with complete_file(folder / "offsets.npy", binary=True) as file:
         np.save(file, _offsets(np.concatenate(lengths or [np.empty(0, np.int64)])))
+    write_text(folder / "checksum.txt", _checksum(folder))
+
+
+def _checksum(entry: Path) -> str:
+    """SHA-256 of the ids and offsets of an entry."""
+    digest = hashlib.sha256()
+    for name in ("ids.bin", "offsets.npy"):
+        with (entry / name).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _open_entry(entry: Path, tokenizer: "PreTrainedTokenizerBase", count: int) -> TokenizedTexts:
     path, dtype = entry / "ids.bin", _smallest_type(tokenizer)
     offsets = _read_offsets(entry / "offsets.npy", count)
-    if offsets is None or not path.is_file() or path.stat().st_size != offsets[-1] * dtype.itemsize:
+    checksum = entry / "checksum.txt"
+    if (
+        offsets is None
+        or not path.is_file()
+        or not checksum.is_file()
+        or path.stat().st_size != offsets[-1] * dtype.itemsize
+        or checksum.read_bytes() != _checksum(entry).encode()
+    ):
         raise UserError(f"{entry}: damaged token cache entry; delete it to build it again")
     # an empty file cannot be mapped
     ids = np.memmap(path, dtype, mode="r") if offsets[-1] else np.empty(0, dtype)
@@ -133,7 +150,7 @@ def _read_offsets(path: Path, count: int) -> np.ndarray | None:
     """Offsets of ``count`` texts; None if the file is missing or holds anything else."""
     try:
         offsets = np.load(path)
-    except (OSError, EOFError, ValueError, TypeError, OverflowError, SyntaxError, TokenError):
+    except DAMAGED_ARRAY:
         return None
     if offsets.shape != (count + 1,) or offsets.dtype != np.int64:
         return None

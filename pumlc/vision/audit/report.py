@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pumlc.audit import STATES
 from pumlc.tables import table
 from pumlc.vision.audit.run import AuditResult
 from pumlc.vision.audit.suspects import COLUMNS
@@ -23,7 +24,7 @@ def report(result: AuditResult, out: Path) -> str:
         out: the file that has all rows.
     """
     lines = [
-        [part, given, figures]
+        [part, STATES[given], figures]
         for part, by_given in result.figures.items()
         for given, figures in by_given.items()
     ]
@@ -31,18 +32,20 @@ def report(result: AuditResult, out: Path) -> str:
     filled = [
         [part, given, *(figures.get(name) for name in names)] for part, given, figures in lines
     ]
-    first = [row for row in result.rows if row[COLUMNS.index("rank")] <= SHOWN]
+    rows = result.rows
+    # the file is for programs: the name says which picture it is
+    first = [row[:-1] for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
     return "\n".join(
         [
             table(["part", "given", *names], filled),
-            table(COLUMNS, first),
+            table(COLUMNS[:-1], first),
             *_notes(result),
             *(
                 note
                 for part, bad in result.bad_pictures.items()
                 for note in bad_picture_notes(part, bad)
             ),
-            f"{len(result.rows)} labels, the most suspicious of each list first -> {out}",
+            f"{len(rows)} labels, the most suspicious of each list first -> {out}",
         ]
     )
 
@@ -51,11 +54,17 @@ def _notes(result: AuditResult) -> list[str]:
     heads = result.scored_by
     if "folds" in heads:
         return [
-            f"scored by linear heads that never saw a picture's labels: {heads['folds']} folds, "
-            f"loss {heads['loss']}, learning rate {heads['learning_rate']:g}, "
-            f"{heads['epochs']} epochs"
+            "scored by heads that never saw a picture's labels (least squares, each picture left "
+            "out)",
+            f"estimated: {100 * heads['missed']:.1f} % of what is present is labelled absent, "
+            f"{100 * heads['invented']:.1f} % of what is absent is labelled present",
+            *([] if result.rows else ["nothing suspicious"]),
         ]
+    notes = dict(NOTES)
+    if "left_out" in heads:
+        notes["train"] = f"train: each label by heads that never saw it ({heads['left_out']})"
+        notes["validation"] = "validation: neither fitted on nor chosen by"
     return [
-        *(NOTES[part] for part in result.figures if part in NOTES),
+        *(notes[part] for part in result.figures if part in notes),
         f"weights: {heads['weights']}",
     ]

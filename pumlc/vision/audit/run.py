@@ -4,28 +4,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
 
+from pumlc.audit.left_out import left_out_scores
+from pumlc.audit.noise_model import fit_noise_model
 from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
-from pumlc.losses import LOSSES
 from pumlc.progress import ShowProgress
-from pumlc.vision.audit.out_of_fold import out_of_fold_logits
+from pumlc.vision.audit.decided import decided_labels
 from pumlc.vision.audit.parts import Part, training_parts
-from pumlc.vision.audit.suspects import finding_figures, suspect_rows
-from pumlc.vision.config import DataConfig, LossConfig, VisionConfig
+from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
+from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
+from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import probabilities_of, score_images
+from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,25 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's; or of heads ``folds``, ``loss``,
-            ``learning_rate``, ``epochs`` and ``agreement``.
+        scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
+            training picture is scored by heads fitted without it, ``left_out`` says how); or of
+            heads ``folds``, and the estimated rates ``missed`` and ``invented`` of
+            `pumlc.audit.noise_model.NoiseModel`.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
-        rows: `pumlc.vision.audit.suspects.suspect_rows` of all parts.
+        parts: the parts with their suspects.
         bad_pictures: part -> image and reason of each picture that was skipped.
     """
 
     run: Path
     scored_by: dict[str, Any]
     figures: dict[str, dict[str, dict[str, float | int | None]]]
-    rows: list[list[Any]]
+    parts: list[AuditedPart]
     bad_pictures: dict[str, list[dict[str, str]]]
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """`pumlc.vision.audit.suspects.suspect_rows` of all parts."""
+        return [row for part in self.parts for row in suspect_rows(part)]
 
     def summary(self) -> dict[str, Any]:
         """All but the rows, as plain JSON."""
@@ -64,12 +73,14 @@ def audit_run(
     split: str = "train",
     weights: str | None = None,
     folds: int | None = None,
-    top: int = 100,
+    top: int | None = None,
     batch_size: int = 64,
     workers: int | None = None,
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     positive_list: str | None = None,
+    decisions: Path | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
     progress: ShowProgress | None = None,
 ) -> AuditResult:
@@ -81,16 +92,20 @@ def audit_run(
         split: "train", with the labels that the run saw and its validation part as a part of its
             own; or another split, with its labels as they are.
         weights: name of the saved weights that score; by default the preferred ones.
-        folds: score by linear heads instead, on features of the network that the run started from,
-            each picture by heads that have not seen its labels: `out_of_fold_logits`. They are
-            trained with the run's loss; with bce if that is a loss of the user's own, which an
-            audit never imports.
-        top: labels of each kind and part.
+        folds: score by heads in closed form instead, on features of the network that the run
+            started from, each picture by heads that have not seen its labels: `left_out_scores`.
+            Each picture is left out by itself, which is no slower than 5 folds: the number asks
+            for it, and changes nothing.
+        top: labels of each kind and part; by default as many as are worth a look
+            (`pumlc.vision.audit.suspects.rank_part`).
         batch_size: pictures at a time.
         workers: threads that read pictures; 0: none but this one; None: one a core.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
+        labels: another place of the label file.
         positive_list: another place of the list that the run was trained with, for split "train".
+        decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
+            again. By default that beside the label file, if there is one.
         bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
         progress: called while pictures are scored, or their features computed.
 
@@ -103,7 +118,7 @@ def audit_run(
     if facts["config"].get("task") != "vision":
         raise UserError(f"{run_dir} is a run of texts; an audit is one of labels of pictures")
     for name, value in (("top", top), ("batch_size", batch_size)):
-        require(value >= 1, name, value, "at least 1")
+        require(value is None or value >= 1, name, value, "at least 1")
     require(
         positive_list is None or split == "train",
         "data.positive_list",
@@ -115,7 +130,12 @@ def audit_run(
     predictor = VisionPredictor(run_dir, weights, str(accelerator.device))
     config = predictor.config
     data = other_place(
-        config.data, root, csv, positive_list=positive_list, bad_pictures=bad_pictures
+        config.data,
+        root,
+        csv,
+        positive_list=positive_list,
+        bad_pictures=bad_pictures,
+        labels=labels,
     )
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
@@ -125,35 +145,49 @@ def audit_run(
     sizes = {"batch_size": batch_size, "workers": workers}
     bad = [BadPictures(part.images) for part in parts]
     if folds is None:
-        scored_by: dict[str, Any] = {"weights": predictor.weights}
-        logits = [
-            score_images(
-                predictor.model,
-                part.images,
-                accelerator,
-                **sizes,
-                bad=each,
-                progress=_progress_of(part, progress),
-            )
-            for part, each in zip(parts, bad, strict=True)
-        ]
-        parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
-        logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
+        scores = _scores_of_network(parts, bad, predictor, accelerator, progress, **sizes)
     else:
-        parts, logits, scored_by = _scored_out_of_fold(
-            parts, config, folds, progress, **sizes, bad=bad
-        )
+        scores = _left_out_scores(parts, bad, config, folds, progress, **sizes)
     named = {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
-    result = AuditResult(run_dir, scored_by, {}, [], named)
-    for part, part_logits in zip(parts, logits, strict=True):
-        probabilities = probabilities_of(part_logits)
-        result.rows.extend(suspect_rows(part, probabilities, top))
+    result = AuditResult(run_dir, scores.scored_by, {}, [], named)
+    for part, vectors, probabilities, wrong in zip(*scores[:4], strict=True):
+        decided = decided_labels(part.images, decisions)
+        audited = rank_part(part, probabilities, vectors, wrong=wrong, top=top, decided=decided)
+        result.parts.append(audited)
         result.figures[part.name] = finding_figures(part, probabilities)
     return result
 
 
 def _progress_of(part: Part, progress: ShowProgress | None) -> Callable[[int, int], None] | None:
     return None if progress is None else partial(progress, f"pictures of {part.name}")
+
+
+def _scored(
+    part: Part,
+    predictor: VisionPredictor,
+    accelerator: Accelerator,
+    bad: BadPictures,
+    progress: ShowProgress | None,
+    *,
+    batch_size: int,
+    workers: int | None,
+) -> np.ndarray:
+    """Logits by the run's network; of heads on features those that have not seen the picture."""
+    images = part.images
+    if not predictor.config.is_frozen or part.name != "train":
+        return score_images(
+            predictor.model,
+            images,
+            accelerator,
+            batch_size=batch_size,
+            workers=workers,
+            bad=bad,
+            progress=_progress_of(part, progress),
+        )
+    logits = read_left_out(predictor.run.path, len(images), len(images.classes))
+    for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
+        bad.add(row, f"{images.path(row)} ({images.place(row)}): skipped by the run")
+    return logits
 
 
 def _parts(run_dir: Path, data: DataConfig, split: str, predictor: VisionPredictor) -> list[Part]:
@@ -173,33 +207,95 @@ def _check_folds(folds: int, split: str, weights: str | None, accelerator: Accel
         raise UserError(f"folds: heads are trained in one process, not {accelerator.num_processes}")
 
 
-def loss_of_heads(loss: LossConfig, labels: np.ndarray) -> LossConfig:
-    """The run's loss or, in the place of a loss that is not the package's own, bce.
+class _Scores(NamedTuple):
+    """Of each part: what could be read, what looks alike, probabilities, the shares of errors."""
 
-    Unknown labels are left out by that, unless some class has known positives alone: then they
-    count as negative, since nothing else would tell its pictures apart.
-    """
-    if loss.name in LOSSES:
-        return loss
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
-    unknown = "negative" if positives_only.any() else "ignore"
-    return LossConfig(name="bce", parameters={"unknown": unknown})
+    parts: list[Part]
+    vectors: list[np.ndarray]
+    probabilities: list[np.ndarray]
+    wrong: Sequence[np.ndarray | None]
+    scored_by: dict[str, Any]
 
 
-def _scored_out_of_fold(
+def _scores_of_network(
     parts: Sequence[Part],
+    bad: Sequence[BadPictures],
+    predictor: VisionPredictor,
+    accelerator: Accelerator,
+    progress: ShowProgress | None,
+    *,
+    batch_size: int,
+    workers: int | None,
+) -> _Scores:
+    """Those of the run's network, which has been trained on some of the labels."""
+    logits = [
+        _scored(
+            part,
+            predictor,
+            accelerator,
+            each,
+            progress,
+            batch_size=batch_size,
+            workers=workers,
+        )
+        for part, each in zip(parts, bad, strict=True)
+    ]
+    logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
+    probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
+    scored_by = {"weights": predictor.weights}
+    if predictor.config.is_frozen and any(part.name == "train" for part in parts):
+        scored_by["left_out"] = predictor.fitted_on
+    # the logits are the network's own view of what looks alike
+    return _Scores(_readable(parts, bad), logits, probabilities, wrong, scored_by)
+
+
+def _left_out_scores(
+    parts: Sequence[Part],
+    bad: Sequence[BadPictures],
     config: VisionConfig,
     folds: int,
     progress: ShowProgress | None,
     *,
     batch_size: int,
     workers: int | None,
+) -> _Scores:
+    """Those of heads in closed form over the pictures of all parts, each picture left out.
+
+    In a class with known positives alone unknown counts as negative: nothing else would tell its
+    pictures apart.
+    """
+    sizes = {"batch_size": batch_size, "workers": workers}
+    features = _features(parts, bad, config, progress, **sizes)
+    parts = _readable(parts, bad)
+    labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
+    for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
+        if not (labels == sign).any():
+            raise UserError(f"folds: without a label that is {name} heads have nothing to learn")
+    model = fit_noise_model(left_out_scores(np.concatenate(features), labels), labels)
+    ends = np.cumsum([len(part.images) for part in parts])[:-1]
+    scored_by: dict[str, Any] = {"folds": folds, "heads": "least squares"}
+    scored_by |= {"missed": model.missed, "invented": model.invented}
+    return _Scores(
+        parts, features, np.split(model.probabilities, ends), np.split(model.wrong, ends), scored_by
+    )
+
+
+def _readable(parts: Sequence[Part], bad: Sequence[BadPictures]) -> list[Part]:
+    return [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
+
+
+def _features(
+    parts: Sequence[Part],
     bad: Sequence[BadPictures],
-) -> tuple[list[Part], list[np.ndarray], dict[str, Any]]:
-    """What could be read of each part, its logits, cross-fitted over the pictures of all, and which
-    heads gave them."""
+    config: VisionConfig,
+    progress: ShowProgress | None,
+    *,
+    batch_size: int,
+    workers: int | None,
+) -> list[np.ndarray]:
+    """Pooled features of what can be read, by the network that the run started from."""
     network = frozen_network(config.data, config.model)
-    features = [
+    return [
         pooled_features(
             network,
             part.images,
@@ -210,16 +306,3 @@ def _scored_out_of_fold(
         )[each.rest()]
         for part, each in zip(parts, bad, strict=True)
     ]
-    parts = [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
-    labels = np.concatenate([part.images.labels for part in parts])
-    loss = loss_of_heads(config.loss, labels)
-    heads = out_of_fold_logits(
-        np.concatenate(features), labels, loss, folds=folds, seed=config.train.seed
-    )
-    ends = np.cumsum([len(part.images) for part in parts])[:-1]
-    chosen = {
-        "learning_rate": heads.learning_rate,
-        "epochs": heads.epochs,
-        "agreement": heads.agreement,
-    }
-    return parts, np.split(heads.logits, ends), {"folds": folds, "loss": loss.name, **chosen}

@@ -180,9 +180,11 @@ def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
     for own, row in zip(labels, gone, strict=True):
         for value, columns in ((POSITIVE, row.present), (NEGATIVE, row.absent)):
             own[[column for column in columns if column < len(own)]] = value
+    own_groups = -1 - np.arange(len(gone))  # the source does not say their groups any more
     return replace(
         images,
         paths=np.insert(paths, places, names),
         labels=np.insert(images.labels, places, labels, axis=0),
         removed=frozenset(removed),
+        groups=None if images.groups is None else np.insert(images.groups, places, own_groups),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.engine.config import check_seed, require
 from pumlc.vision.data.images import BAD_SHARE, MAX_PIXELS
+from pumlc.vision.data.observation import Observation
 from pumlc.vision.data.readers import DATA_SETS, find_data_set
 from pumlc.vision.data.readers.data_set import DataSet
 
@@ -29,37 +30,23 @@ else:
 class _Source:
     """Which data set, and where it is."""
 
-    name: DataSetName
+    name: DataSetName = "labels"
     """the data set; layouts: docs/datasets.md"""
     root: str = field(metadata={"place": True})
-    """folder of the data set (csv: folder that the column image is relative to)"""
+    """folder of the data set (csv, labels: folder of the pictures)"""
 
 
 @dataclass(kw_only=True)
-class DataConfig(_FormatOptions, _Source):
+class DataConfig(_FormatOptions, Observation, _Source):
     """Which pictures, which of their labels are known, and how pictures are prepared.
 
-    It also has the settings of every format, which stand with the readers of
-    `pumlc.vision.data.readers`; `options` has those of the data set that is named.
+    `Observation` has what is wrong and what is hidden of the labels. The settings of every format
+    stand with the readers of `pumlc.vision.data.readers`; `options` has those of the data set that
+    is named.
     """
 
-    known: float = 1.0
-    """proportion of the training labels, positive and negative, that are kept; the rest: unknown"""
-    protocol: Literal[
-        "proportion", "dualcoop", "csl-rps", "csl-fpc", "single-positive", "positive-list"
-    ] = "proportion"
-    """how labels are hidden. proportion: the mask of HCP and PU-MLC for data.known; dualcoop,
-    csl-rps: the same law drawn as these papers draw it; csl-fpc: data.known_per_class positives and
-    negatives of each class are kept; single-positive: one positive per picture and nothing else;
-    positive-list: the positives that data.positive_list names, of the pictures that it names"""
-    known_per_class: int | None = None
-    """csl-fpc: labels of each sign that a class keeps"""
     positive_list: str | None = field(default=None, metadata={"place": True})
     """positive-list: the file, a line NAME,INDEX INDEX ... per picture; docs/datasets.md"""
-    false_negative: float | dict[str, float] = 0.0
-    """rate at which positive training labels are turned negative; or class -> rate, the others 0"""
-    false_positive: float | dict[str, float] = 0.0
-    """the same for negative training labels that are turned positive"""
     label_seed: int = 0
     """seed of the choice of hidden and flipped labels"""
     validation: float = 0.0
@@ -79,6 +66,8 @@ class DataConfig(_FormatOptions, _Source):
     """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
 
     def __post_init__(self) -> None:
+        if getattr(self, "labels", None) is not None:
+            self.name, self.csv = "labels", None  # in the place of those of a recipe
         self._check_format()
         self._check_protocol()
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
@@ -142,35 +131,7 @@ class DataConfig(_FormatOptions, _Source):
             )
 
     def _check_protocol(self) -> None:
-        for name in ("false_negative", "false_positive"):
-            value = getattr(self, name)
-            rates = value.values() if isinstance(value, dict) else [value]
-            require(all(0 <= rate <= 1 for rate in rates), f"data.{name}", value, "in [0, 1]")
-            require(
-                self.protocol != "positive-list" or not any(rates),
-                f"data.{name}",
-                value,
-                "0 with data.protocol positive-list, which takes the file as it is",
-            )
-        require(0 < self.known <= 1, "data.known", self.known, "in (0, 1]")
-        require(
-            self.known == 1 or self.protocol not in ("single-positive", "csl-fpc", "positive-list"),
-            "data.known",
-            self.known,
-            f"1 with data.protocol {self.protocol}, which says itself how many labels are kept",
-        )
-        require(
-            (self.known_per_class is not None) == (self.protocol == "csl-fpc"),
-            "data.known_per_class",
-            self.known_per_class,
-            "a number exactly when data.protocol is csl-fpc",
-        )
-        require(
-            self.known_per_class is None or self.known_per_class >= 1,
-            "data.known_per_class",
-            self.known_per_class,
-            "at least 1",
-        )
+        self.check_observation("data")
         require(
             (self.positive_list is not None) == (self.protocol == "positive-list"),
             "data.positive_list",

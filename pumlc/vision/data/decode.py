@@ -1,6 +1,9 @@
 """From a picture on disk to its pixels."""
 
+import os
+import struct
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,23 @@ from pumlc.errors import UserError
 from pumlc.vision.data.images import MAX_PIXELS
 
 # Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
-# Multi-picture files (MPO) are opened as JPEG.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+# what Pillow's readers raise over a damaged picture
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNED = (5, 6, 7, 8)
 """Orientations that exchange height and width."""
@@ -44,7 +62,7 @@ def load_image(
 
     Raises:
         UserError: the file is missing, too large, of another format than JPEG, PNG, WEBP, GIF, BMP,
-            TIFF, PPM, JPEG2000 and AVIF, or does not decode; or the array has another form.
+            TIFF, PPM, JPEG2000, AVIF and HEIF, or does not decode; or the array has another form.
         ValueError: ``at_least`` is below 1.
     """
     if isinstance(source, np.ndarray):
@@ -59,6 +77,8 @@ def load_image(
         raise UserError(
             f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
         )
+    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
+        raise UserError(f"{source}{where}: not a file")
     needed = _height_and_width(at_least)
     try:
         with Image.open(source, formats=_formats()) as image:
@@ -73,10 +93,9 @@ def load_image(
         raise UserError(f"{source}{where}: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise UserError(
-            f"{source}{where}: the picture cannot be decoded (its content is none of "
-            f"{', '.join(_formats())})"
+            f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
 
 
@@ -92,9 +111,23 @@ class _TooLarge(Exception):
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `_FORMATS` that this Pillow reads."""
+    """Those of `_FORMATS` that this Pillow reads; HEIF with the package pillow-heif."""
     Image.init()
+    if find_spec("pillow_heif") is not None:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _unidentified(source: Path | str) -> str:
+    """What is the matter with a file that is none of the formats."""
+    if "HEIF" not in _formats():
+        with open(source, "rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+            return "HEIC is read with the package pillow-heif: pip install pumlc[formats]"
+    return f"its content is none of {', '.join(_formats())}"
 
 
 def _height_and_width(at_least: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ class LabelledImages:
         line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
             found otherwise. Only an error asks for it: no number per row is kept.
         max_pixels: larger pictures are not decoded.
+        groups: [N] numbers, equal for pictures that must not be parted; None: there are none.
         bad_pictures: whether a picture that cannot be read is an error or is skipped.
         bad_share: so many are skipped before it is an error.
         removed: of `paths`, what a run had skipped and is no part of the source any more.
@@ -43,6 +44,7 @@ class LabelledImages:
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
     max_pixels: int = MAX_PIXELS
+    groups: np.ndarray | None = None
     bad_pictures: Literal["error", "skip"] = "error"
     bad_share: float = BAD_SHARE
     removed: frozenset[bytes] = frozenset()
@@ -71,7 +73,8 @@ class LabelledImages:
 
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""
-        return replace(self, paths=self.paths[rows], labels=self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, paths=self.paths[rows], labels=self.labels[rows], groups=groups)
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""

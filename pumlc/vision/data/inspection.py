@@ -143,7 +143,9 @@ def _identical(table: LabelTable, root: Path, rows: Sequence[int]) -> Iterator[P
     of_content: dict[bytes, list[int]] = defaultdict(list)
     for alike in of_size.values():
         for row in alike if len(alike) > 1 else ():
-            digest = hashlib.sha1((root / table.paths[row]).read_bytes()).digest()
+            digest = hashlib.sha1(
+                (root / table.paths[row]).read_bytes(), usedforsecurity=False
+            ).digest()
             of_content[digest].append(row)
     for same in of_content.values():
         paths = list(dict.fromkeys(os.path.normpath(table.paths[row]) for row in same))

@@ -76,7 +76,7 @@ def read_labels(
     return Labels(labels, table.paths, table.classes, splits, table)
 
 
-def spelled_values(values: Mapping[Any, State] | None) -> dict[str, State]:
+def spelled_values(values: Mapping[Any, Any] | None) -> dict[str, State]:
     """The mapping of values with texts as keys: YAML reads 1 as a number, and nan as another.
 
     Raises:

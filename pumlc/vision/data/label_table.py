@@ -112,6 +112,15 @@ class LabelTable:
         dense = self.listed.toarray()
         return np.where(dense == 0, self.rest[:, None], dense)
 
+    def with_classes(self, classes: Sequence[str]) -> "LabelTable":
+        """The table with other columns; a class that it has not is silent in every row."""
+        column_of = {name: column for column, name in enumerate(classes)}
+        new_column = np.array([column_of[name] for name in self.classes], np.int64)
+        indices: np.ndarray = self.listed.indices
+        arrays = (self.listed.data, new_column[indices], self.listed.indptr)
+        listed = csr_array(arrays, shape=(len(self), len(classes))).sorted_indices()
+        return replace(self, classes=tuple(classes), listed=csr_array(listed))
+
     def row_codes(self, row: int) -> np.ndarray:
         """[C] uint8 of `CODE` of one row."""
         codes = np.full(len(self.classes), self.rest[row], np.uint8)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pumlc.engine.config import plain
 from pumlc.errors import UserError, closest
 from pumlc.labels import (
     LabelManifest,
@@ -16,53 +17,64 @@ from pumlc.labels import (
     keep_proportion_torch,
     keep_single_positive,
 )
-from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.noise import add_noise
+from pumlc.vision.data.observation import Observation
 
 
 def observe(
-    labels: np.ndarray, config: DataConfig, classes: tuple[str, ...] = ()
+    labels: np.ndarray,
+    config: Observation,
+    classes: tuple[str, ...] = (),
+    *,
+    seed: int,
+    visibility: np.ndarray | None = None,
 ) -> tuple[np.ndarray, LabelManifest]:
     """The labels that a run gets to see of the true ones, and the record of what was changed.
 
-    First some labels become wrong (``false_negative``, ``false_positive``), then most go missing
-    (``protocol``, ``known``). At most one further matrix [N, C] is made, none if nothing changes.
-    All protocols but positive-list: that one needs the pictures' names, see `keep_listed`.
+    First some labels become wrong (``noise``, then ``false_negative`` and ``false_positive``), then
+    most go missing (``protocol``, ``known``). At most one further matrix [N, C] is made, none if
+    nothing changes. All protocols but positive-list: that one needs the pictures' names, see
+    `keep_listed`.
 
     Args:
         labels: [N, C] int8 in {1, 0, -1}; not changed.
-        config: protocol, rates and seed.
+        config: noise, protocol and rates.
         classes: C names, for rates that are given by class.
+        seed: of the draws.
+        visibility: [N, C], for the noise that needs it and names no file.
 
     Returns:
         int8 [N, C], which is ``labels`` itself if nothing changes, and the manifest, for
         ``label_manifest.npz``.
 
     Raises:
-        UserError: a rate for a class that is not among ``classes``.
+        UserError: a rate for a class that is not among ``classes``; see also `add_noise`.
     """
     assert config.protocol != "positive-list"
     true = PackedLabels.pack(labels)
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     flips = any(rates.values())
     hides = config.known < 1 or config.protocol in ("single-positive", "csl-fpc")
-    observed = labels.copy() if flips or hides else labels
+    if config.noise is not None:
+        observed = add_noise(labels, config.noise, seed=seed, visibility=visibility)
+    else:
+        observed = labels.copy() if flips or hides else labels
     if flips:
         each = {name: _class_rates(name, rate, classes) for name, rate in rates.items()}
-        flip(observed, **each, seed=config.label_seed, out=observed)
+        flip(observed, **each, seed=seed, out=observed)
     if hides:
-        _hide(observed, config)
+        _hide(observed, config, seed)
     parameters: dict[str, Any] = {"known": config.known, **rates}
     if config.protocol == "csl-fpc":
         parameters["known_per_class"] = config.known_per_class
-    manifest = compare(
-        true, observed, protocol=config.protocol, seed=config.label_seed, parameters=parameters
-    )
+    if config.noise is not None:
+        parameters["noise"] = plain(config.noise)
+    manifest = compare(true, observed, protocol=config.protocol, seed=seed, parameters=parameters)
     return observed, manifest
 
 
-def _hide(labels: np.ndarray, config: DataConfig) -> None:
+def _hide(labels: np.ndarray, config: Observation, seed: int) -> None:
     """Hide labels by the protocol, in a matrix that is nobody else's."""
-    seed = config.label_seed
     if config.protocol == "single-positive":
         keep_single_positive(labels, seed=seed, out=labels)
     elif config.protocol == "csl-fpc":

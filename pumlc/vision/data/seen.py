@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.split import TrainingData
 
 
 def fingerprint(images: LabelledImages) -> str:
     """SHA-1 of names, their order, and labels of a part of the data."""
-    digest = hashlib.sha1(repr((images.paths.dtype.str, images.classes)).encode())
+    kind = repr((images.paths.dtype.str, images.classes)).encode()
+    digest = hashlib.sha1(kind, usedforsecurity=False)
     digest.update(np.ascontiguousarray(images.paths).data)
     digest.update(np.ascontiguousarray(images.labels).data)
     return digest.hexdigest()
@@ -59,7 +60,7 @@ def count_seen(file: Path, images: LabelledImages, root: str) -> dict[str, int]:
     try:
         with np.load(file, allow_pickle=False) as parts:
             hashes = {part: parts[part] for part in parts.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{problem} ({error})") from error
     return {part: int(np.isin(names, each).sum()) for part, each in hashes.items()}
 

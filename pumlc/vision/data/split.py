@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import UNKNOWN, LabelManifest, PackedLabels, compare
@@ -14,6 +15,7 @@ from pumlc.vision.data.bad_pictures import BadRow, restored
 from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.observe import observe
+from pumlc.vision.data.partition import hold_out
 from pumlc.vision.data.positive_list import keep_listed
 
 
@@ -104,7 +106,10 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
     if config.validation == 0:
         train = images if len(rows) == len(images) else images.subset(rows)
         return TrainingData(train, None, rows, None, manifest)
-    held, rest = _held_out(rows, config.validation, seed)
+    if images.groups is None:
+        held, rest = _held_out(rows, config.validation, seed)
+    else:
+        held, rest = _held_out_groups(images, rows, config.validation, seed)
     return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
 
 
@@ -143,7 +148,7 @@ def _has_own_validation(config: DataConfig) -> bool:
 
 def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
     """The pictures with the labels that a run gets to see."""
-    labels, manifest = observe(images.labels, config, images.classes)
+    labels, manifest = observe(images.labels, config, images.classes, seed=config.label_seed)
     return dataclasses.replace(images, labels=labels), manifest
 
 
@@ -160,6 +165,16 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
         )
     order = np.random.RandomState(seed).permutation(len(rows))
     return rows[np.sort(order[:count])], rows[np.sort(order[count:])]
+
+
+def _held_out_groups(
+    images: LabelledImages, rows: np.ndarray, proportion: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same, with all pictures of a group on one side, stratified over the observed labels."""
+    chosen = images.subset(rows)
+    labels = csr_array(chosen.labels > 0)
+    held = hold_out(labels, proportion, groups=chosen.groups, seed=seed, what="data.validation")
+    return rows[held], np.delete(rows, held)
 
 
 def _listed(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file
 
 
 def cached_matrix(
@@ -42,7 +42,7 @@ def _read(file: Path, num_rows: int) -> np.ndarray:
     advice = "delete it to compute the features again"
     try:
         matrix = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{file} is no complete file of features; {advice}: {error}") from error
     if matrix.ndim != 2 or len(matrix) != num_rows:
         raise UserError(

@@ -18,9 +18,18 @@ class Method:
     """parameters that have another value in the first epoch (SPLC: threshold 1)"""
     per_epoch: dict[str, float] = field(default_factory=dict)
     """parameters that grow by so much with every epoch after the first (LL-R: rate)"""
+    heads: Literal["adam", "closed-form"] = "adam"
+    """closed-form: least squares of loss squared, fitted on all rows, the penalty by leave-one-out;
+    validation is that of the leave-one-out scores of all rows"""
+    moved: float = 0.0
+    """closed-form: given positives are moved so far towards what the heads without them say"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters
+        closed = self.heads == "closed-form"
+        require(not closed or name == "squared", "loss.name", name, "squared for closed-form heads")
+        require(0 <= self.moved <= 1, "moved", self.moved, "in [0, 1]")
+        require(closed or not self.moved, "moved", self.moved, "0 but for closed-form heads")
         for parameter in self.per_epoch:
             require(
                 type(start.get(parameter)) in (int, float),
@@ -49,8 +58,12 @@ class ProbeConfig:
     """numbers of epochs to choose from"""
     batch_size: int
     """pictures per step; the statistics of a coupled loss are those of one batch"""
+    weight_decays: list[float] = field(default_factory=lambda: [0.0])
+    """decoupled weight decays (AdamW) of the heads to choose from; biases have none"""
     validation: float = 0.2
-    """part of the training pictures held out; their known labels choose rate and epochs"""
+    """part of the training pictures held out; their known labels choose among the candidates"""
+    refit: bool = False
+    """what is measured on the test split is trained again, in the same way, on all rows"""
     min_positives: int = 5
     """a class is frequent with so many positives in the complete train labels and in test"""
     trained: Literal["all", "test", "frequent"] = "all"
@@ -63,7 +76,9 @@ class ProbeConfig:
         rates = self.learning_rates
         require(min(rates, default=0) > 0, "probe.learning_rates", rates, "at least one, above 0")
         require(min(self.epochs, default=0) >= 1, "probe.epochs", self.epochs, "at least 1")
-        for name in ("learning_rates", "epochs", "classes"):
+        decays = self.weight_decays
+        require(min(decays, default=-1) >= 0, "probe.weight_decays", decays, "at least one, from 0")
+        for name in ("learning_rates", "weight_decays", "epochs", "classes"):
             values = getattr(self, name)
             require(len(set(values)) == len(values), f"probe.{name}", values, "different values")
         require(self.batch_size >= 2, "probe.batch_size", self.batch_size, "at least 2")

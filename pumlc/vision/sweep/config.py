@@ -1,24 +1,19 @@
 """The settings of a sweep over image methods."""
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pumlc.engine.config import check_seed, require
+from pumlc.sweep.cells import Cell, grid
 from pumlc.vision.config import KNOWN, DataConfig, ModelConfig, check_loss
+from pumlc.vision.data.observation import Observation
 from pumlc.vision.frozen.config import Method, ProbeConfig
 
 # what the sweep or the extraction of features itself decides about data and model
-_SWEPT = (
-    "known",
-    "protocol",
-    "known_per_class",
-    "positive_list",
-    "false_negative",
-    "false_positive",
-    "label_seed",
-)
-_UNUSED_DATA = (*_SWEPT, "validation", "augmentation")
+_OBSERVED = tuple(field.name for field in dataclasses.fields(Observation))
+_UNUSED_DATA = (*_OBSERVED, "positive_list", "label_seed", "validation", "augmentation")
 _USED_MODEL = ("backbone", "weights")
 # what the sweep decides about a cell of the fine-tuning mode: no option may
 _CELL_SETTINGS = ("data.known", "data.label_seed", "data.validation", "train.seed")
@@ -61,11 +56,15 @@ class SweepConfig:
     """A sweep; exactly one of features and fine_tune."""
 
     methods: dict[str, Method]
-    """name -> loss"""
-    proportions: list[float]
-    """proportions of known labels"""
+    """name -> loss; the first one is compared with the best of the others"""
     seeds: list[int]
     """each decides mask, held-out part, order and mixtures"""
+    proportions: list[float] = field(default_factory=list)
+    """proportions of known labels"""
+    conditions: dict[str, Observation] = field(default_factory=dict)
+    """name -> what training labels go through, beside or instead of proportions:
+    {known: 0.1}, {false_negative: 0.2}, {noise: {kind: mislabel, rate: 0.2}}; a setting of data of
+    the same name says what each means"""
     families: dict[str, list[str]] = field(default_factory=dict)
     """name -> methods that validation chooses among, for one more line of the tables"""
     features: FeatureMode | None = None
@@ -81,17 +80,48 @@ class SweepConfig:
         one = (self.features is None) != (self.fine_tune is None)
         require(one, "features, fine_tune", (self.features, self.fine_tune), "one of the two given")
         self._check_grid()
+        self._check_conditions()
         self._check_families()
         require(self.workers >= 1, "workers", self.workers, "at least 1")
         if self.features is not None:
             _check_features(self.features)
             self._check_metric("features.probe.classes", self.features.probe.classes)
         if self.fine_tune is not None:
-            _check_fine_tune(self.fine_tune, self.methods)
+            _check_fine_tune(self.fine_tune, self.methods, bool(self.conditions))
             require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
             self._check_metric("fine_tune.classes", self.fine_tune.classes)
         for name, method in self.methods.items():
             check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss")
+
+    def observation(self, cell: Cell) -> Observation | None:
+        """What the labels of a cell go through; None for its proportion alone."""
+        return self.conditions[cell.condition] if cell.condition else None
+
+    def grid(self) -> list[Cell]:
+        """All cells."""
+        known = {name: condition.known for name, condition in self.conditions.items()}
+        return grid(list(self.methods), self.proportions, self.seeds, known)
+
+    def _check_conditions(self) -> None:
+        for name, condition in self.conditions.items():
+            # a part of file names, where - divides
+            fits = isinstance(name, str) and re.fullmatch(r"[^\W\d][\w.+]{0,99}", name)
+            valid = "names of a letter, then letters, digits, _, . or +"
+            require(bool(fits), "conditions", name, valid)
+            where = f"conditions.{name}"
+            condition.check_observation(where)
+            other = condition.protocol != "positive-list"
+            require(other, f"{where}.protocol", condition.protocol, "another one in a sweep")
+            noise = condition.noise
+            require(
+                self.fine_tune is None
+                or noise is None
+                or noise.kind != "hard-to-see"
+                or noise.visibility is not None,
+                f"{where}.noise.visibility",
+                None,
+                "a file in fine_tune",
+            )
 
     def _check_grid(self) -> None:
         for name in self.methods:
@@ -99,9 +129,11 @@ class SweepConfig:
             fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
             fits = fits and not set(name) & set("/\\")
             require(fits, "methods", name, "names of files, in quotes if numbers, without / and \\")
+        columns = [*self.proportions, *self.conditions]
+        require(len(columns) > 0, "proportions, conditions", columns, "at least one of either")
         for name in ("methods", "proportions", "seeds"):
             values = list(getattr(self, name))
-            require(len(values) > 0, name, values, "at least one")
+            require(len(values) > 0 or name == "proportions", name, values, "at least one")
             # proportions with the same first digits would share a file
             different = {f"{value:g}" if name == "proportions" else value for value in values}
             require(len(different) == len(values), name, values, "different values")
@@ -148,12 +180,15 @@ def _check_features(mode: FeatureMode) -> None:
             require(value == default, f"features.{group}.{name}", value, valid)
 
 
-def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
+def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method], conditions: bool) -> None:
     """Refuse what a network is not trained with, and options that would replace the grid."""
     require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
     for option in mode.options:
         name = option.partition("=")[0].removeprefix("--")
         fixed = option.startswith("--") and name in (*_CELL_GROUPS, *_CELL_SETTINGS)
+        parts = name.split(".")
+        # conditions are whole: an option would change what their names say
+        fixed = fixed or (conditions and parts[0] == "data" and parts[1] in _OBSERVED)
         require(
             not (fixed or option.startswith("--loss.")),
             "fine_tune.options",
@@ -162,6 +197,8 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method]) -> None:
             + ", ".join(_CELL_SETTINGS),
         )
     for method_name, method in methods.items():
+        heads = f"methods.{method_name}.heads"
+        require(method.heads == "adam", heads, method.heads, "left out in fine_tune")
         for group in ("first_epoch", "per_epoch"):
             values = getattr(method, group)
             require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")

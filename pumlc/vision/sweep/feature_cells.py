@@ -7,15 +7,19 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from pumlc.engine.config import plain
 from pumlc.errors import UserError
+from pumlc.estimators import fit_least_squares
 from pumlc.progress import Progress
 from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
+from pumlc.vision.data.observation import Observation
+from pumlc.vision.data.observe import observe
 from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures, frozen_features
@@ -60,18 +64,20 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         "labels": [_digest(split) for split in (train, test)],
     }
     threads = max(1, torch.get_num_threads() // config.workers)
-    return (
-        lambda cell: {**common, "method": plain(config.methods[cell.method])},
-        lambda cell: in_a_process(
-            _probe,
-            file,
-            config.methods[cell.method],
-            mode.probe,
-            cell,
-            threads,
-            preload=__name__,
-        ),
-    )
+
+    def settings(cell: Cell) -> dict[str, Any]:
+        found = {**common, "method": plain(config.methods[cell.method])}
+        observation = config.observation(cell)
+        return found if observation is None else {**found, "condition": plain(observation)}
+
+    def run(cell: Cell) -> list[Row]:
+        observation = config.observation(cell) or Observation(known=cell.proportion)
+        method = config.methods[cell.method]
+        return in_a_process(
+            _probe, file, method, mode.probe, observation, cell.seed, threads, preload=__name__
+        )
+
+    return settings, run
 
 
 def _digest(split: SplitFeatures) -> str:
@@ -80,9 +86,32 @@ def _digest(split: SplitFeatures) -> str:
     return digest.hexdigest()[:16]
 
 
-def _probe(file: Path, method: Method, config: ProbeConfig, cell: Cell, threads: int) -> list[Row]:
+def _probe(
+    file: Path,
+    method: Method,
+    config: ProbeConfig,
+    observation: Observation,
+    seed: int,
+    threads: int,
+) -> list[Row]:
     torch.set_num_threads(threads)
-    return probe_cell(ProbeData.load(file), method, config, cell.proportion, cell.seed)
+    data = ProbeData.load(file)
+    return probe_cell(data, method, config, observed_labels(data, observation, seed), seed)
+
+
+def observed_labels(data: ProbeData, observation: Observation, seed: int) -> np.ndarray:
+    """The training labels of a cell, [N, C].
+
+    What is easy to see is what heads on complete labels, of the other pictures, are sure of.
+    """
+    visibility = None
+    noise = observation.noise
+    if noise is not None and noise.kind == "hard-to-see" and noise.visibility is None:
+        visibility = fit_least_squares(data.train.numpy(), data.train_labels).loo_scores
+    observed, _ = observe(
+        data.train_labels, observation, tuple(data.classes), seed=seed, visibility=visibility
+    )
+    return observed
 
 
 def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:

@@ -1,7 +1,7 @@
 """Cells of a sweep that fine-tune a network, each in a process of its own.
 
-OUT/runs/METHOD-PROPORTION-SEED         run folder of a finished cell, with its log.txt
-OUT/runs/METHOD-PROPORTION-SEED.HEX     of one that runs now, failed or was killed; never read again
+OUT/runs/METHOD-CONDITION-SEED          run folder of a finished cell, with its log.txt
+OUT/runs/METHOD-CONDITION-SEED.HEX      of one that runs now, failed or was killed; never read again
 """
 
 import copy
@@ -57,9 +57,9 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
 
     def settings(cell: Cell) -> dict[str, Any]:
         content = copy.deepcopy(base)
-        content["data"].update(
-            known=cell.proportion, label_seed=cell.seed, validation=mode.validation
-        )
+        observation = config.observation(cell)
+        labels = {"known": cell.proportion} if observation is None else plain(observation)
+        content["data"].update(labels, label_seed=cell.seed, validation=mode.validation)
         content["loss"] = plain(config.methods[cell.method].loss)
         content["train"]["seed"] = cell.seed
         return {"config": content, "options": mode.options, "classes": mode.classes}
@@ -68,8 +68,9 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         return _parsed(settings(cell)["config"], mode.options)
 
     first, *_ = [  # all are parsed: a protocol may go with some of the proportions alone
-        config_of(Cell(next(iter(config.methods)), proportion, config.seeds[0]))
-        for proportion in config.proportions
+        config_of(cell)
+        for cell in config.grid()
+        if (cell.method, cell.seed) == (next(iter(config.methods)), config.seeds[0])
     ]
     num_classes = _check_data(first, mode.classes)
     for name, method in config.methods.items():
@@ -167,6 +168,7 @@ def _run_cell(
     result = call(_evaluate, folder, weights, classes, "test")
     row = {
         "learning_rate": config.train.learning_rate,
+        "weight_decay": config.train.weight_decay,
         "epochs": config.train.epochs,
         "validation": run.index()[weights].get("score"),
         "all": result["mAP"]["sklearn"],

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pumlc.files import write_text
+from pumlc.files import write_csv, write_text
 from pumlc.sweep.cells import CELL_COLUMNS, Row
 from pumlc.sweep.choose import Candidate, choose, family_rows, stopped_early
+from pumlc.sweep.comparison import against_the_best, chosen_columns, ranking
 from pumlc.sweep.plot import plot
-from pumlc.sweep.tables import chosen_settings, markdown
+from pumlc.sweep.tables import chosen_settings, latex, markdown
 from pumlc.vision.sweep.config import SweepConfig
 
 RATE = Candidate("learning_rate", "learning rate", "lowest rate", "highest rate")
 EPOCHS = Candidate("epochs", "epochs", "fewest epochs", "most epochs", floor=1)
-CANDIDATES = (RATE, EPOCHS)
+DECAY = Candidate("weight_decay", "weight decay", "lowest decay", "highest decay", floor=0)
+CANDIDATES = (RATE, DECAY, EPOCHS)
 """What the rows of a cell differ in."""
 METRICS = ("all", "frequent", "listed")
 """The columns of test mAP: over which classes it is the mean."""
@@ -29,22 +31,66 @@ def validation_column(rows: Sequence[Row], metric: str) -> str:
 
 
 def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
-    """Write ``OUT/table.md`` and ``OUT/plot.svg``; return the text of the tables."""
+    """Write the tables and the plot; return the text of the tables.
+
+    OUT/table.md, table.tex    methods by conditions
+    OUT/chosen.csv             what was chosen by validation: a row a method, condition and seed
+    OUT/plot.svg               the metric of the config
+    """
     parts = [f"Test mAP, mean +- standard deviation over {len(config.seeds)} seeds."]
     num_finished = len({tuple(row[column] for column in CELL_COLUMNS) for row in rows})
-    num_cells = len(config.methods) * len(config.proportions) * len(config.seeds)
+    num_cells = len(config.grid())
     if num_finished < num_cells:
         parts.append(f"{num_cells - num_finished} cells failed: some means are over fewer seeds.")
     rows = [*rows, *family_rows(rows, config.families)]
-    parts += _tables(rows, "one learning rate and number of epochs for all proportions", False)
+    parts += _tables(rows, "one learning rate and number of epochs for all conditions", False)
     parts += _tables(
         rows, "one learning rate, every run stopped where its own validation is best", True
     )
-    chosen = choose(rows, ["method"], validation_column(rows, config.metric), CANDIDATES)
-    plot(chosen, config.metric, out / "plot.svg", title=out.name, metric_title="mAP, %")
+    by = validation_column(rows, config.metric)
+    chosen = choose(rows, ["method"], by, CANDIDATES)
+    parts += _comparison(chosen, config)
+    _write_chosen(chosen, config.metric, by, out / "chosen.csv")
+    write_text(out / "table.tex", latex(chosen, config.metric))
+    title = f"{out.name}: {_classes_of(config)}"
+    plot(chosen, config.metric, out / "plot.svg", title=title, metric_title="test mAP, %")
     text = "\n\n".join(parts)
     write_text(out / "table.md", text + "\n")
     return text
+
+
+def _comparison(chosen: Sequence[Row], config: SweepConfig) -> list[str]:
+    """Ranks of all methods, and the first one beside the best of the others."""
+    first = next(iter(config.methods))
+    own = [first, *(name for name, members in config.families.items() if first in members)]
+    titled = {
+        f"Ranks. Classes: {config.metric}": ranking(chosen, config.metric),
+        f"{first} beside the best of the others, by test. Classes: {config.metric}": (
+            against_the_best(chosen, config.metric, own)
+        ),
+    }
+    return [part for title, text in titled.items() if text for part in (title, text)]
+
+
+def _write_chosen(chosen: Sequence[Row], metric: str, by: str, file: Path) -> None:
+    settings = [candidate.column for candidate in CANDIDATES]
+    rows = chosen_columns(chosen, metric, by, settings)
+    columns = list(rows[0])
+    write_csv(file, columns, ([row[name] for name in columns] for row in rows))
+
+
+def _classes_of(config: SweepConfig) -> str:
+    """Which classes the metric averages, as the title of a plot says it."""
+    mode = config.features
+    listed = config.fine_tune.classes if mode is None and config.fine_tune else []
+    if mode is not None:
+        listed = mode.probe.classes
+    if config.metric == "listed":
+        return f"mean over {len(listed)} listed classes"
+    if config.metric == "frequent":
+        assert mode is not None
+        return f"mean over classes with {mode.probe.min_positives} positives in train and in test"
+    return "mean over all classes with a positive in test"
 
 
 def _tables(rows: Sequence[Row], title: str, stopped: bool) -> list[str]:

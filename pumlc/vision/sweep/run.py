@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pumlc.errors import UserError
-from pumlc.sweep.cells import FailedCells, Row, grid, run_cells
+from pumlc.sweep.cells import FailedCells, Row, run_cells
 from pumlc.vision.sweep.config import SweepConfig
 from pumlc.vision.sweep.feature_cells import feature_cells
 from pumlc.vision.sweep.fine_tuned_cells import fine_tune_cells
@@ -29,13 +29,13 @@ def run_sweep(config: SweepConfig, out: Path) -> SweepResult:
     """Run the missing cells of a sweep and write its results, tables and plot.
 
     Finished cells are not run again, so a sweep that was stopped goes on, and a longer list of
-    methods, proportions or seeds adds to it. Every cell is a process of its own. A cell that fails
-    stops no other.
+    methods, proportions, conditions or seeds adds to it. Every cell is a process of its own. A cell
+    that fails stops no other.
 
     Args:
         config: the settings.
-        out: the folder of the sweep: ``results.csv``, ``table.md``, ``plot.svg``, and see
-            `pumlc.sweep.cells.run_cells`.
+        out: the folder of the sweep: ``results.csv``, ``chosen.csv``, ``table.md``, ``table.tex``,
+            ``plot.svg``, and see `pumlc.sweep.cells.run_cells`.
 
     Raises:
         UserError: the folder cannot be made, a setting or a file cannot be used by any cell, or a
@@ -47,10 +47,9 @@ def run_sweep(config: SweepConfig, out: Path) -> SweepResult:
         raise UserError(f"{out} must be a folder or a new one: {error}") from error
     mode = feature_cells if config.features is not None else fine_tune_cells
     settings, run = mode(config, out)
-    cells = grid(list(config.methods), config.proportions, config.seeds)
     failed = None
     try:
-        rows = run_cells(cells, out, settings, run, workers=config.workers)
+        rows = run_cells(config.grid(), out, settings, run, workers=config.workers)
     except FailedCells as error:
         rows, failed = error.rows, error
     return SweepResult(rows, write_report(rows, config, out) if rows else "", failed)

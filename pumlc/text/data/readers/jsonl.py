@@ -8,8 +8,12 @@ from pumlc.text.data.readers.lines import read_lines
 from pumlc.text.data.readers.records import Record, is_unicode, stripped_labels
 
 
-def read_jsonl(path: Path) -> list[Record]:
+def read_jsonl(path: Path, *, labelled: bool = True) -> list[Record]:
     """The record of each line ``{"text": "...", "labels": [...]}``; blank lines are skipped.
+
+    Args:
+        path: the file.
+        labelled: False: a line may lack ``labels``.
 
     Raises:
         UserError: the file is missing, or a line is not such a record.
@@ -24,7 +28,9 @@ def read_jsonl(path: Path) -> list[Record]:
         except (ValueError, RecursionError) as error:  # ValueError also of a number too long
             raise UserError(f"{where}: not JSON ({error})") from error
         text = record.get("text") if isinstance(record, dict) else None
-        labels = record.get("labels") if isinstance(record, dict) else None
+        labels = None
+        if isinstance(record, dict):
+            labels = record.get("labels", None if labelled else [])
         if not isinstance(text, str) or not isinstance(labels, list):
             raise UserError(
                 f'{where}: expected {{"text": string, "labels": [strings]}}, got {line[:80]}'

@@ -116,6 +116,9 @@ def _display_names(folder: Path) -> dict[str, str]:
 
 def write(table: LabelTable, out: Path) -> None:
     """Write a table for each split, named by it."""
+    counts = table.counts()
+    if not counts["present"].sum() + counts["absent"].sum():
+        raise UserError("Open Images lists known labels, and there is none")
     make_folder(out)
     for split in table.split_names():
         if table.splits is not None and split_of(split) is None:

@@ -142,7 +142,7 @@ def _splitter(header: Header, column: int, options: ReadOptions) -> Callable[[st
 
 
 def _seen_separator(header: Header, column: int) -> str:
-    """What separates the labels in the cells of a column.
+    """What separates the labels in the cells of a column; nothing, where each has one.
 
     A bar anywhere decides. A comma, semicolon or blank separates where the parts of one cell are
     found in others too; otherwise, and for a blank outside of a column of tags, both are possible.
@@ -150,7 +150,7 @@ def _seen_separator(header: Header, column: int) -> str:
     cells: set[str] = set()
     for _, row in rows_of(header, TableBuilder(header.file, "")):
         cell = row[column]
-        if "|" in cell and not cell.startswith(("[", "{")):
+        if "|" in cell and _literal(cell) is None:
             return "|"
         cells.add(cell)
     texts = {cell for cell in cells if _literal(cell) is None and cell.lower() not in _NOTHING}
@@ -162,7 +162,7 @@ def _seen_separator(header: Header, column: int) -> str:
         if shared and (separator != "blank" or plain(header.names[column]) != "labels"):
             return separator
         if not shared and separator == "blank" and plain(header.names[column]) == "labels":
-            return "|"  # names of two words that have nothing in common
+            return ""  # names of two words that have nothing in common
         several = {part for cell in texts for part in _parts(cell, separator)}
         raise UserError(
             f"{header.file}: the cells of {header.names[column]!r} can be read in two ways, as in "
@@ -170,7 +170,7 @@ def _seen_separator(header: Header, column: int) -> str:
             f"data.separator '|'; several labels a cell: {len(several)} classes, write "
             f"data.separator {separator!r}"
         )
-    return "|"
+    return ""
 
 
 def _shares_parts(cells: set[str], separator: str) -> bool:
@@ -187,6 +187,8 @@ def _shares_parts(cells: set[str], separator: str) -> bool:
 
 
 def _parts(cell: str, separator: str) -> list[str]:
+    if not separator:
+        return [cell] if cell else []
     parts = cell.split() if separator == "blank" else cell.split(separator)
     return [part for part in map(str.strip, parts) if part]
 
@@ -226,7 +228,13 @@ def _refuse_bars(table: LabelTable) -> None:
 
 def _written_rows(table: LabelTable, bar: str) -> Iterator[list[str]]:
     """Header and rows."""
-    needed = {code for row in range(len(table)) for _, code in _listed(table, row)}
+    pairs = {pair for row in range(len(table)) for pair in _listed(table, row)}
+    mentioned = {column for column, _ in pairs}
+    # the file has the classes that it mentions: the first row lists the others
+    first = [
+        (c, int(table.row_codes(0)[c])) for c in range(len(table.classes)) if c not in mentioned
+    ]
+    needed = {code for _, code in (*pairs, *first)}
     columns = {name: code for name, code in _LISTS.items() if code in needed}
     has = [table.splits is not None, table.groups is not None]
     yield [
@@ -238,7 +246,7 @@ def _written_rows(table: LabelTable, bar: str) -> Iterator[list[str]]:
     ]
     for row, path in enumerate(table.paths):
         split = table.splits[row] if table.splits is not None else None
-        codes_of = dict(_listed(table, row))
+        codes_of = dict([*_listed(table, row), *(first if row == 0 else ())])
         cells = []
         for code in (PRESENT_CODE, *columns.values()):
             names = [table.classes[column] for column, own in codes_of.items() if own == code]

@@ -229,10 +229,12 @@ def form_of(
         known |= {**_WORDS, **numbers, **options.values}
     else:
         known |= {**_form(counts, options, ours, source), **_WORDS}
-    found: dict[str, State | None] = {
-        cell: known.get(cell, known.get(number(cell))) for cell in counts
-    }
-    return {cell: state for cell, state in found.items() if state is not None}
+    found: dict[str, State] = {}
+    for cell in counts:
+        key = cell if cell in known else number(cell)
+        if key in known:
+            found[cell] = known[key]
+    return found
 
 
 def number(cell: str) -> str:

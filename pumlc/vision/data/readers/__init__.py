@@ -7,6 +7,7 @@ from pumlc.errors import UserError, closest
 from pumlc.vision.data.readers import (
     coco,
     csv_file,
+    label_file,
     nuswide,
     openimages,
     visual_genome,
@@ -18,6 +19,7 @@ DATA_SETS: dict[str, DataSet] = {
     **coco.DATA_SETS,
     **voc.DATA_SETS,
     **csv_file.DATA_SETS,
+    **label_file.DATA_SETS,
     **visual_genome.DATA_SETS,
     **nuswide.DATA_SETS,
     **openimages.DATA_SETS,

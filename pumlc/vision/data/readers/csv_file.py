@@ -17,7 +17,7 @@ from pumlc.errors import UserError, closest, warn_user
 from pumlc.files import read_cells
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.data.images import LabelledImages, checked_images, refuse_duplicates, require_file
-from pumlc.vision.data.readers.data_set import DataSet
+from pumlc.vision.data.readers.data_set import DataSet, UnlistedOptions
 
 SPLITS = ("train", "test", "val")
 _LONG_FORM = ("split", "image", "labels", "negatives")
@@ -25,16 +25,11 @@ _WIDE_VALUES = {"1": POSITIVE, "0": UNKNOWN, "": UNKNOWN, "-1": NEGATIVE}
 
 
 @dataclass(kw_only=True)
-class CsvOptions:
+class CsvOptions(UnlistedOptions):
     """Of a CSV file."""
 
     csv: str | None = field(default=None, metadata={"place": True})
     """the CSV file, for name csv"""
-    unlisted: Literal["unknown", "negative"] = "unknown"
-    """csv: what it means that a training row does not list a class; of a file with one column per
-    class: what 0 or nothing means, in all splits"""
-    unlisted_test: Literal["unknown", "negative"] = "negative"
-    """csv: the same for the test rows, where labels are listed"""
 
     def __post_init__(self) -> None:
         valid = "a file exactly when data.name is csv"

@@ -22,6 +22,17 @@ class AnnotationOptions:
     """coco, nuswide: pictures without any label (COCO 2014: keep 82,783 or drop to 82,081)"""
 
 
+@dataclass(kw_only=True)
+class UnlistedOptions:
+    """Of a format whose silence has to be explained."""
+
+    unlisted: Literal["unknown", "negative"] = "unknown"
+    """csv and the long form of labels: what it means that a training row does not list a class; of
+    a csv file with one column per class: what 0 or nothing means, in all splits"""
+    unlisted_test: Literal["unknown", "negative"] = "negative"
+    """the same for the test rows, where labels are listed"""
+
+
 class Reader(Protocol):
     """Reads one label format.
 

@@ -131,7 +131,8 @@ def _annotation(file: Path) -> np.ndarray:
     require_file(file, "neither class files nor annotations for the split")
     values = np.full(len(VOC_CLASSES), NEGATIVE, np.int8)
     try:
-        objects = ElementTree.parse(file).getroot().findall("object")
+        # expat fetches no entity, and since 2.4 it refuses those that grow
+        objects = ElementTree.parse(file).getroot().findall("object")  # noqa: S314
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: encoding
         raise UserError(f"{file}: not XML ({error})") from error
     for element in objects:

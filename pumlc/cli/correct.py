@@ -1,0 +1,143 @@
+"""Put what people decided about suspected labels into a label file.
+
+pumlc correct labels.csv corrections.csv --out labels2.csv
+pumlc correct labels.csv anna.csv ben.csv --out labels2.csv
+
+LABELS is a label file of any format that pumlc inspect understands. CORRECTIONS are files that the
+page of pumlc audit gives: image, class, given, corrected. NEW has the format of LABELS; train on
+it. Beside it lies NEW.decisions.csv with all decisions so far: audits of NEW read it and do not ask
+again. Labels on which two people disagree are listed and stay as they are. Where the output is no
+terminal, or with --json, the last line is one JSON object.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumlc.audit.corrections import (
+    Applied,
+    Combined,
+    Correction,
+    combine_corrections,
+    decisions_file,
+    read_corrections,
+    write_corrections,
+)
+from pumlc.cli import console
+from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, parsed_values
+from pumlc.cli.options import argument, errors_name_options, option, parse_options
+from pumlc.errors import UserError
+from pumlc.tables import printable
+
+SHOWN = 20
+"""Labels of a kind that are listed."""
+
+
+@dataclass(frozen=True)
+class CorrectOptions:
+    """The command line of ``pumlc correct``."""
+
+    labels: Path = argument("the label file, or the folder of one")
+    corrections: list[Path] = argument("files of decisions, of one or more people", nargs="+")
+    out: Path = option("the label file to write", required=True)
+    format: str | None = option(FORMAT_HELP)
+    values: str | None = option(VALUES_HELP)
+    unlisted: str | None = option(
+        "CSV: what LABELS means where it says nothing, as data.unlisted; default: what the people "
+        "saw there",
+        choices=["unknown", "negative"],
+    )
+    json: bool = option("print the JSON object on a terminal too", default=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Correct a label file."""
+    options = parse_options(CorrectOptions, arguments, program="pumlc correct", about=__doc__ or "")
+    if not options.out.absolute().parent.is_dir():
+        raise UserError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if options.out.exists() and options.labels.exists() and options.out.samefile(options.labels):
+        raise UserError(f"--out {options.out} is the label file itself; name a new file")
+    combined = combine_corrections(read_corrections(options.corrections))
+    with errors_name_options(options):
+        applied = _correct(options, combined.agreed)
+    known, decisions = _decided(options, combined, applied), decisions_file(options.out)
+    write_corrections(decisions, known)
+    _show(options, combined, applied)
+    print(
+        f"{len(applied.changed)} labels changed, {len(applied.confirmed)} confirmed -> "
+        f"{options.out}\n{len(known)} decisions -> {decisions}",
+        flush=True,
+    )
+    counts = {name: len(found) for name, found in applied._asdict().items()}
+    console.print_result(
+        {
+            **{"out": str(options.out), "decisions": str(decisions)},
+            **{**counts, "contradictions": len(combined.contradictions)},
+        },
+        always=options.json,
+    )
+
+
+def _correct(options: CorrectOptions, corrections: Sequence[Correction]) -> Applied:
+    from pumlc.vision.audit.corrected_csv import correct_csv, is_own_csv
+    from pumlc.vision.audit.corrected_table import correct_table
+    from pumlc.vision.data.label_file import spelled_values
+
+    said = options.format is not None or options.values is not None
+    if not said and is_own_csv(options.labels):
+        unlisted: Any = options.unlisted
+        return correct_csv(options.labels, corrections, options.out, unlisted=unlisted)
+    if options.unlisted is not None:
+        raise UserError(
+            "--unlisted is for CSV files with the columns split and image; give --values "
+            "unlisted=absent"
+        )
+    values = spelled_values(parsed_values(options.values))
+    return correct_table(
+        options.labels, corrections, options.out, format=options.format, values=values
+    )
+
+
+def _decided(options: CorrectOptions, combined: Combined, applied: Applied) -> list[Correction]:
+    """All decisions so far; what people or files disagree about is none."""
+    files = [decisions_file(file) for file in (options.labels, options.out)]
+    earlier = read_corrections([file for file in files if file.is_file()])
+    known = {correction.key: correction for correction in [*earlier, *combined.agreed]}
+    for same in [applied.overtaken, *combined.contradictions]:
+        for correction in same:
+            known.pop(correction.key, None)
+    return list(known.values())
+
+
+def _show(options: CorrectOptions, combined: Combined, applied: Applied) -> None:
+    """List what was not put into the file."""
+    _list(
+        "people disagree about these labels, which stay as they are",
+        [
+            f"{_described(same[0])}: " + ", ".join(f"{c.corrected} ({c.place})" for c in same)
+            for same in combined.contradictions
+        ],
+    )
+    _list(
+        f"{options.labels} was changed otherwise since; these labels stay as they are",
+        [f"{_described(c)}: {c.given} to {c.corrected} ({c.place})" for c in applied.overtaken],
+    )
+    _list(
+        f"not in {options.labels}",
+        [f"{_described(c)} ({c.place})" for c in applied.missing],
+    )
+
+
+def _described(correction: Correction) -> str:
+    return f"{printable(correction.class_name)} of {printable(correction.image)}"
+
+
+def _list(title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    print(f"{title}: {len(lines)}")
+    for line in lines[:SHOWN]:
+        print(f"  {line}")
+    if len(lines) > SHOWN:
+        print(f"  and {len(lines) - SHOWN} more")

@@ -1,0 +1,98 @@
+"""Write a report of runs or audits: one HTML file, for a browser, without a network.
+
+pumlc report runs/x --out report.html
+pumlc report runs/x runs/y audit --out report.html
+
+PATH is a run folder, or the folder that an audit has written. Of a run on pictures: curves of
+training; mAP and calibration on a split; AP, threshold, precision and recall of each class;
+precision-recall and reliability curves. Several runs stand side by side, with the paired difference
+to the first. Each run is scored again, by its preferred weights. Of a run on texts: curves and
+settings. Of an audit: the first suspects of each list.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pumlc.cli import console
+from pumlc.cli.options import argument, at_least_one, option, parse_options
+from pumlc.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The command line of ``pumlc report``."""
+
+    paths: list[Path] = argument("run folders, and folders that pumlc audit wrote", nargs="+")
+    out: Path = option("the HTML file to write", required=True)
+    split: str = option("split of the data set that the runs are scored on", default="test")
+    root: str | None = option("another place of the data", flag="--data.root")
+    csv: str | None = option("another CSV file", flag="--data.csv")
+    batch_size: int = option("pictures at a time", default=64)
+    workers: int = option("processes that load data", default=0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write a report."""
+    options = parse_options(ReportOptions, arguments, program="pumlc report", about=__doc__ or "")
+    at_least_one(options, "batch_size")
+    console.check_out(options.out)
+    kinds = [_kind(path) for path in options.paths]
+    from pumlc.report import read_suspects, write_report
+
+    runs, suspects = [], {}
+    for path, kind in zip(options.paths, kinds, strict=True):
+        if kind == "run":
+            runs.append(_figures(path, options))
+        else:
+            suspects[str(path)] = read_suspects(path / "suspects.csv")
+    typed = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["pumlc", "report", *typed])
+    write_report(options.out, runs, command=command, split=options.split, suspects=suspects)
+    print(f"report: open {options.out.absolute()} in a browser", flush=True)
+
+
+def _kind(path: Path) -> str:
+    for name, kind in (("run.json", "run"), ("suspects.csv", "audit")):
+        if (path / name).is_file():
+            return kind
+    raise UserError(
+        f"{path} is nothing to report: it has neither run.json (a run) nor suspects.csv (an audit)"
+    )
+
+
+def _figures(path: Path, options: ReportOptions) -> Any:
+    from pumlc.engine.processes import create_accelerator
+    from pumlc.engine.run import RunFolder
+    from pumlc.report import RunFigures, read_history
+
+    content = RunFolder(path).read()
+    facts = {**_flat(content["config"]), "git_commit": content.get("git_commit")}
+    scores = None
+    if content["config"].get("task") == "vision":
+        from pumlc.vision.reporting import split_scores
+
+        scores = split_scores(
+            path,
+            create_accelerator(),
+            split=options.split,
+            root=options.root,
+            csv=options.csv,
+            batch_size=options.batch_size,
+            workers=options.workers,
+        )
+    history = read_history(path / "metrics.csv")
+    return RunFigures(name=str(path), facts=facts, history=history, scores=scores)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"data": {"name": ...}}`` as ``{"data.name": ...}``; what is left at None is left out."""
+    if not isinstance(config, dict):
+        return {} if config is None else {prefix.rstrip("."): config}
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= _flat(value, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,89 @@
+"""Whether probabilities are what they say: the reliability curve and its mean distance."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pumlc.labels import POSITIVE, UNKNOWN
+from pumlc.metrics.inputs import check_probabilities, check_scores
+
+
+class Reliability(NamedTuple):
+    """What `reliability_curve` returns; each of [B].
+
+    Attributes:
+        probabilities: mean probability of a bin.
+        shares: share of its labels that are positive.
+        counts: number of its labels.
+    """
+
+    probabilities: np.ndarray
+    shares: np.ndarray
+    counts: np.ndarray
+
+
+def reliability_curve(
+    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
+) -> Reliability:
+    """Bins of equal mass over all known labels, by their probability.
+
+    With labels sorted by probability, bin b holds those from floor(b n / B) to
+    floor((b + 1) n / B). Equal probabilities are never torn apart: a bin takes them all, and a bin
+    that nothing is left for is left out.
+
+    Args:
+        probabilities: [N, C] in [0, 1].
+        targets: [N, C] in {1, 0, -1}; 0, unknown, is left out.
+        bins: B, at least 1.
+
+    Raises:
+        ValueError: unequal shapes, a value outside of its range, no known label.
+
+    >>> curve = reliability_curve([[0.1], [0.2], [0.8], [0.9]], [[-1], [-1], [-1], [1]], bins=2)
+    >>> curve.probabilities.round(2), curve.shares, curve.counts
+    (array([0.15, 0.85]), array([0. , 0.5]), array([2, 2]))
+    """
+    if bins < 1:
+        raise ValueError(f"bins is {bins}, below 1")
+    probabilities, targets = check_scores(probabilities, targets, "probabilities")
+    check_probabilities(probabilities)
+    known = targets != UNKNOWN
+    values, positive = probabilities[known].astype(np.float64), targets[known] == POSITIVE
+    if not len(values):
+        raise ValueError("targets have no known label")
+    order = np.argsort(values, kind="stable")
+    values, positive = values[order], positive[order]
+    ends = np.arange(1, bins + 1) * len(values) // bins
+    ends = np.searchsorted(values, values[np.maximum(ends - 1, 0)], side="right")
+    starts = np.concatenate([[0], ends[:-1]])
+    kept = ends > starts
+    starts, counts = starts[kept], (ends - starts)[kept]
+    return Reliability(
+        np.add.reduceat(values, starts) / counts,
+        np.add.reduceat(positive, starts, dtype=np.float64) / counts,
+        counts,
+    )
+
+
+def expected_calibration_error(
+    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
+) -> float:
+    """Mean over known labels of |share of positives - mean probability| of their bin, in percent.
+
+    Args:
+        probabilities: [N, C] in [0, 1].
+        targets: [N, C] in {1, 0, -1}.
+        bins: of `reliability_curve`.
+
+    Raises:
+        ValueError: see `reliability_curve`.
+
+    Source: Naeini, Cooper & Hauskrecht 2015; bins of equal mass: Nguyen & O'Connor 2015.
+
+    >>> expected_calibration_error([[0.5], [0.5]], [[1], [-1]])
+    0.0
+    """
+    curve = reliability_curve(probabilities, targets, bins=bins)
+    distances = np.abs(curve.shares - curve.probabilities)
+    return 100 * float(np.average(distances, weights=curve.counts))

@@ -1,0 +1,194 @@
+"""A CSV file of labels with corrections put in: its rows, cells and order stay as they are."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pumlc.audit.corrections import Applied, Correction
+from pumlc.errors import UserError
+from pumlc.files import complete_file, read_cells
+
+Unlisted = Literal["unknown", "negative"]
+_LONG_FORM = {"split", "image", "labels", "negatives"}
+_WIDE = {"present": "1", "absent": "-1", "unknown": "0"}
+_WIDE_TWO_STATES = {"present": "1", "absent": "0"}
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a file says the state of a label."""
+
+    header: list[str]
+    state: Callable[[list[str], str], str]
+    put: Callable[[list[str], str, str], None]
+    classes: set[str]
+
+
+def is_own_csv(labels: Path) -> bool:
+    """Whether a file has one of the two forms that `correct_csv` keeps cell by cell."""
+    if labels.suffix.lower() != ".csv" or not labels.is_file():
+        return False
+    header = {name.strip() for name in next(read_cells(labels), (1, []))[1]}
+    own = {"split", "image"} <= header
+    return own and ("labels" not in header or header <= _LONG_FORM)
+
+
+def correct_csv(
+    labels: Path, corrections: Sequence[Correction], out: Path, *, unlisted: Unlisted | None = None
+) -> Applied:
+    """Write ``labels`` with the corrections to ``out``, in the same form.
+
+    The forms are those of `pumlc.vision.data.readers.csv_file.read_csv`. In the long form a class
+    that becomes absent is written into the column ``negatives``, which is added if need be; where
+    silence means absent it is just taken out of ``labels``.
+
+    Args:
+        labels: the CSV file.
+        corrections: one for each label, without contradictions.
+        out: the file to write.
+        unlisted: what it means in this file that a row does not list a class; of the form with one
+            column a class, what 0 or nothing means. By default what the people saw in its place.
+
+    Raises:
+        UserError: the file is not such a file; a correction is "unknown" and the file cannot say
+            that; no correction is about a picture of the file; or silence meant two things.
+    """
+    lines = list(read_cells(labels))
+    header = [name.strip() for name in lines[0][1]] if lines else []
+    if "image" not in header:
+        raise UserError(f"{labels}: no column 'image' in the first line; got {header}")
+    if unlisted is None:
+        unlisted = _meaning_of_silence(labels, header, lines, corrections)
+    form = _form(header, lines, unlisted)
+    _refuse_unsayable(labels, corrections, form, unlisted)
+    by_image: dict[str, list[Correction]] = {}
+    for correction in corrections:
+        by_image.setdefault(correction.image, []).append(correction)
+    applied = Applied.nothing()
+    rows = []
+    for line, row in lines[1:]:
+        if len(row) != len(header):
+            raise UserError(f"{labels}, line {line}: {len(row)} cells, the header {len(header)}")
+        row = row + [""] * (len(form.header) - len(header))
+        for correction in by_image.pop(row[header.index("image")], ()):
+            _apply(correction, row, form, applied)
+        rows.append(row)
+    for left in by_image.values():
+        applied.missing.extend(left)
+    applied.require_some(labels, (row[header.index("image")] for row in rows))
+    _write(out, form.header, rows)
+    return applied
+
+
+def _form(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: Unlisted) -> _Form:
+    return _long(header, lines, unlisted) if "labels" in header else _wide(header, unlisted)
+
+
+def _meaning_of_silence(
+    labels: Path,
+    header: list[str],
+    lines: Sequence[tuple[int, list[str]]],
+    corrections: Sequence[Correction],
+) -> Unlisted:
+    """What people saw where the file says nothing."""
+    form, image = _form(header, lines, "unknown"), header.index("image")
+    row_of = {row[image]: row for _, row in lines[1:] if len(row) == len(header)}
+    seen: dict[str, Correction] = {}
+    for correction in corrections:
+        row, name = row_of.get(correction.image), correction.class_name
+        if row is None or name not in form.classes:
+            continue
+        if correction.given in ("absent", "unknown") and form.state(row, name) == "unknown":
+            seen.setdefault(correction.given, correction)
+    if len(seen) == 2:
+        raise UserError(
+            f"unlisted: {labels} says nothing of two labels; one was absent for the people who "
+            f"looked ({seen['absent'].place}), one unknown ({seen['unknown'].place}). Give what "
+            "silence means: negative or unknown"
+        )
+    return "negative" if "absent" in seen else "unknown"
+
+
+def _apply(correction: Correction, row: list[str], form: _Form, applied: Applied) -> None:
+    name = correction.class_name
+    state = form.state(row, name) if name in form.classes else None
+    if applied.judge(correction, state):
+        form.put(row, name, correction.corrected)
+
+
+def _long(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: Unlisted) -> _Form:
+    """One cell of present classes, and maybe one of absent ones."""
+    silent = "absent" if unlisted == "negative" else "unknown"
+    full = header if "negatives" in header or silent == "absent" else [*header, "negatives"]
+    place = {name: full.index(name) for name in ("labels", "negatives") if name in full}
+    states = {"labels": "present", "negatives": "absent"}
+
+    def listed(row: list[str], column: str) -> list[str]:
+        if place[column] >= len(row):
+            return []
+        return [name.strip() for name in row[place[column]].split("|") if name.strip()]
+
+    def state(row: list[str], name: str) -> str:
+        return next((states[c] for c in place if name in listed(row, c)), silent)
+
+    def put(row: list[str], name: str, said: str) -> None:
+        for column in place:
+            names = [other for other in listed(row, column) if other != name]
+            if states[column] == said and said != silent:
+                names.append(name)
+            # one name that looks like several is told apart by a bar after it
+            bar = "|" if len(names) == 1 and ("," in names[0] or ";" in names[0]) else ""
+            row[place[column]] = "|".join(names) + bar
+
+    classes = {
+        name
+        for _, row in lines[1:]
+        if len(row) == len(header)
+        for column in place
+        if column in header
+        for name in listed(row, column)
+    }
+    return _Form(full, state, put, classes)
+
+
+def _wide(header: list[str], unlisted: Unlisted) -> _Form:
+    """One column a class."""
+    values = _WIDE if unlisted == "unknown" else _WIDE_TWO_STATES
+    column = {name: place for place, name in enumerate(header) if name not in ("split", "image")}
+
+    def state(row: list[str], name: str) -> str:
+        try:
+            value = float(row[column[name]].strip() or 0)
+        except ValueError:
+            value = 0  # what is no label is the reader's to refuse
+        silent = "unknown" if unlisted == "unknown" else "absent"
+        return {1: "present", -1: "absent"}.get(int(value), silent)
+
+    def put(row: list[str], name: str, said: str) -> None:
+        row[column[name]] = values[said]
+
+    return _Form(header, state, put, set(column))
+
+
+def _refuse_unsayable(
+    labels: Path, corrections: Sequence[Correction], form: _Form, unlisted: Unlisted
+) -> None:
+    if unlisted == "unknown":
+        return
+    for correction in corrections:
+        if correction.corrected == "unknown":
+            raise UserError(
+                f"{correction.place}: {correction.class_name!r} of {correction.image} is to become "
+                f"unknown, and {labels} cannot say that where data.unlisted is negative; write the "
+                "file with one column a class (1 present, -1 absent, 0 unknown), or list what is "
+                "absent in a column 'negatives', and leave data.unlisted out"
+            )
+
+
+def _write(out: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with complete_file(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

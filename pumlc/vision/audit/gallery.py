@@ -1,0 +1,157 @@
+"""The review page of an audit: thumbnails of the suspects, and of pictures to compare them with."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pumlc.audit import STATES
+from pumlc.labels import NEGATIVE, POSITIVE
+from pumlc.report import Item, Review, Suspect, thumbnail
+from pumlc.report.thumbnails import SIDE
+from pumlc.vision.audit.suspects import AuditedPart, suspicion_of
+from pumlc.vision.data.decode import load_image
+
+TYPICAL, SIMILAR = 4, 3
+OTHERS = 1000
+"""Pictures that are in the page for comparison only; it would grow too large with more."""
+_BLOCK = 2**25  # entries of a block of similarities
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The pictures of all parts, one below the other."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    vectors: np.ndarray
+    starts: np.ndarray
+
+    @staticmethod
+    def of(audited: Sequence[AuditedPart]) -> "_Pool":
+        vectors = np.concatenate([part.vectors for part in audited]).astype(np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        sizes = [len(part.part.images) for part in audited]
+        return _Pool(
+            np.concatenate([part.part.images.labels for part in audited]),
+            np.concatenate([part.probabilities for part in audited]),
+            vectors / np.maximum(lengths, np.finfo(np.float32).tiny),
+            np.cumsum([0, *sizes]),
+        )
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Part and row in it."""
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return part, row - int(self.starts[part])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A suspect, its picture counted over all parts."""
+
+    row: int
+    column: int
+    given: str
+    probability: float
+    wrong: float | None
+    rank: int
+
+
+def review_of(audited: Sequence[AuditedPart], *, title: str, command: str) -> Review:
+    """The suspects of all parts with their thumbnails, typical and similar pictures.
+
+    Beside a suspect stand the pictures with the tag that have the highest probability, and those
+    that are nearest to it by the cosine of their vectors. Where these would be more than `OTHERS`
+    pictures, the less suspicious are compared with pictures that the page has already.
+
+    Args:
+        audited: the parts of an audit.
+        title: a line.
+        command: what made the page, as it was typed.
+
+    Raises:
+        UserError: a picture cannot be read any more.
+    """
+    pool = _Pool.of(audited)
+    asked = sorted(_asked(audited, pool), key=lambda suspect: suspect.rank)
+    typical = {
+        column: _typical(pool, column, TYPICAL + 1)
+        for column in sorted({suspect.column for suspect in asked})
+    }
+    rows = dict.fromkeys(suspect.row for suspect in asked)
+    most = len(rows) + OTHERS
+    similar = []
+    for suspect, near in zip(asked, _near(pool, asked), strict=True):
+        found = near[:SIMILAR] if len(rows) < most else [r for r in near if r in rows][:SIMILAR]
+        similar.append(found)
+        rows.update(dict.fromkeys(found))
+        if len(rows) < most + TYPICAL * len(typical):
+            rows.update(dict.fromkeys(typical[suspect.column]))
+    place = {row: number for number, row in enumerate(rows)}
+    return Review(
+        title=title,
+        command=command,
+        classes=audited[0].part.images.classes,
+        items=[_item(audited, pool, row) for row in rows],
+        suspects=[
+            Suspect(
+                item=place[suspect.row],
+                column=suspect.column,
+                given=STATES[suspect.given],  # pyright: ignore[reportArgumentType]
+                suspicion=suspicion_of(suspect.given, suspect.probability),
+                wrong=suspect.wrong,
+                similar=[place[row] for row in found],
+            )
+            for suspect, found in zip(asked, similar, strict=True)
+        ],
+        typical={
+            column: [place[row] for row in found if row in place]
+            for column, found in typical.items()
+        },
+    )
+
+
+def _asked(audited: Sequence[AuditedPart], pool: _Pool) -> Iterator[_Asked]:
+    for number, part in enumerate(audited):
+        for given, suspects in part.suspects.items():
+            for rank, (row, column, probability, _) in enumerate(zip(*suspects, strict=True)):
+                place = int(pool.starts[number] + row)
+                wrong = None if part.wrong is None else float(part.wrong[row, column])
+                yield _Asked(place, int(column), given, float(probability), wrong, rank)
+
+
+def _typical(pool: _Pool, column: int, number: int) -> list[int]:
+    """The pictures with the tag that have the highest probability."""
+    present = np.flatnonzero(pool.labels[:, column] == POSITIVE)
+    order = np.argsort(-pool.probabilities[present, column], kind="stable")
+    return present[order[:number]].tolist()
+
+
+def _near(pool: _Pool, asked: Sequence[_Asked]) -> list[list[int]]:
+    """For each suspect the other pictures with the tag, the nearest first."""
+    near: list[list[int]] = [[] for _ in asked]
+    columns = np.array([suspect.column for suspect in asked])
+    rows = np.array([suspect.row for suspect in asked])
+    for column in np.unique(columns):
+        present = np.flatnonzero(pool.labels[:, column] == POSITIVE)
+        own = np.flatnonzero(columns == column)
+        for block in np.array_split(own, 1 + len(own) * len(present) // _BLOCK):
+            similarity = pool.vectors[rows[block]] @ pool.vectors[present].T
+            for number, order in zip(block, np.argsort(-similarity, axis=1), strict=True):
+                nearest = present[order[:50]]
+                near[number] = nearest[nearest != rows[number]].tolist()
+    return near
+
+
+def _item(audited: Sequence[AuditedPart], pool: _Pool, place: int) -> Item:
+    number, row = pool.place(place)
+    part = audited[number].part
+    images = part.images
+    picture = load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels)
+    return Item(
+        name=images.paths[row].decode(),
+        part=part.name,
+        picture=thumbnail(picture),
+        present=np.flatnonzero(images.labels[row] == POSITIVE).tolist(),
+        absent=np.flatnonzero(images.labels[row] == NEGATIVE).tolist(),
+    )

@@ -1,0 +1,117 @@
+"""A held-out part that has its share of every label and never splits a group."""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from pumlc.errors import UserError
+from pumlc.vision.data.label_table import LabelTable
+
+
+def group_numbers(table: LabelTable, group: str) -> np.ndarray:
+    """[N] int64, equal for pictures of one group.
+
+    Args:
+        table: read with the column, if ``group`` names one.
+        group: the column, or ``path:2`` for the second folder of the path.
+
+    Raises:
+        UserError: the file has no groups, or a path has not so many folders.
+    """
+    if group.startswith("path:"):
+        digits = group.removeprefix("path:")
+        if not digits.isascii() or not digits.isdecimal() or not 1 <= int(digits[:4]) < 1000:
+            raise UserError(f"data.group {group!r}; valid: path:1, path:2, ... or a column")
+        names = [_folder(table, row, int(digits)) for row in range(len(table))]
+    elif table.groups is None:
+        raise UserError(f"data.group {group!r}: {table.source} ({table.format}) has no such column")
+    else:
+        names = list(table.groups)
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+
+
+def _folder(table: LabelTable, row: int, number: int) -> str:
+    """A picture's path up to the folder of a number: p1/s1 and p2/s1 are two groups."""
+    folders = table.paths[row].split("/")[:-1]
+    if len(folders) < number:
+        raise UserError(
+            f"data.group path:{number}: {table.place(row)}: {table.paths[row]!r} has "
+            f"{len(folders)} folders"
+        )
+    return "/".join(folders[:number])
+
+
+def hold_out(
+    labels: csr_array, proportion: float, *, groups: np.ndarray | None, seed: int, what: str
+) -> np.ndarray:
+    """Rows to hold out, stratified over labels.
+
+    Iterative stratification: the rarest class first, each of its groups goes to the part that lacks
+    most of its share of the class; ties go to the part that lacks most rows, then to chance.
+
+    Args:
+        labels: [N, C] sparse; positive entries count.
+        proportion: of the rows, in (0, 1).
+        groups: [N] numbers; rows of one stay together. None: each row on its own.
+        seed: of the order.
+        what: the setting, for messages.
+
+    Returns:
+        ascending rows.
+
+    Raises:
+        UserError: one of the two parts would be empty.
+
+    Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-Label Data", ECML 2011,
+    algorithm 1, with groups in the place of rows.
+    """
+    number = int(labels.shape[0])  # pyright: ignore[reportOptionalSubscript]
+    each = np.arange(number) if groups is None else groups
+    unit_of = np.unique(each, return_inverse=True)[1]
+    held = _held_units(_summed(labels, unit_of), np.bincount(unit_of), proportion, seed)
+    rows = np.flatnonzero(held[unit_of])
+    if not 0 < len(rows) < number:
+        raise UserError(
+            f"{what} {proportion} of {number} pictures in {unit_of.max() + 1} groups leaves no "
+            "picture on one side"
+        )
+    return rows
+
+
+def _summed(labels: csr_array, unit_of: np.ndarray) -> csr_array:
+    """[U, C] number of positive labels of each unit."""
+    positives = csr_array(labels > 0, dtype=np.int64)
+    rows = np.arange(len(unit_of))
+    ones = np.ones(len(unit_of), np.int64)
+    return csr_array(csr_array((ones, (unit_of, rows))) @ positives)
+
+
+def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: int) -> np.ndarray:
+    """[U] whether a unit is held out."""
+    order = np.random.RandomState(seed).permutation(len(sizes))
+    by_class = counts.tocsc()
+    totals = np.asarray(counts.sum(axis=0)).ravel()
+    shares = np.array([proportion, 1 - proportion])
+    lacking = shares[:, None] * totals[None, :]  # [2, C]: what each part still needs
+    rows_lacking = shares * sizes.sum()
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    part = np.full(len(sizes), -1)
+
+    def assign(unit: int, column: int | None) -> None:
+        side = int(rows_lacking[0] <= rows_lacking[1] * shares[0] / shares[1])
+        if column is not None and lacking[0, column] != lacking[1, column]:
+            side = int(lacking[0, column] < lacking[1, column])
+        part[unit] = side
+        span = slice(counts.indptr[unit], counts.indptr[unit + 1])
+        lacking[side, counts.indices[span]] -= counts.data[span]
+        rows_lacking[side] -= sizes[unit]
+
+    for column in np.argsort(totals, kind="stable").tolist():
+        units = by_class.indices[by_class.indptr[column] : by_class.indptr[column + 1]]
+        for unit in units[np.argsort(place[units])].tolist():
+            if part[unit] < 0:
+                assign(unit, column)
+    for unit in order.tolist():  # those without a label
+        if part[unit] < 0:
+            assign(unit, None)
+    return part == 0

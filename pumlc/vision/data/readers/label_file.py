@@ -1,0 +1,162 @@
+"""Reader of a label file of any format of `pumlc.vision.data.formats`: the data set ``labels``."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pumlc.engine.config import require
+from pumlc.errors import UserError
+from pumlc.vision.data.detect import read_table
+from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.label_file import refuse, spelled_values
+from pumlc.vision.data.label_table import LabelTable, State
+from pumlc.vision.data.partition import group_numbers, hold_out
+from pumlc.vision.data.picture_files import PictureFiles, locate
+from pumlc.vision.data.readers.data_set import DataSet, UnlistedOptions
+
+SPLITS = ("train", "test", "val")
+_WITH_LINES = ("csv", "wide", "chexpert")
+
+
+@dataclass(kw_only=True)
+class LabelFileOptions(UnlistedOptions):
+    """Of a label file whose format is found by its content."""
+
+    labels: str | None = field(default=None, metadata={"place": True})
+    """a label file, or the folder of one, in any format of docs/label_formats.md; it takes the
+    place of data.name and data.csv"""
+    format: str | None = None
+    """labels: its format, if it is not to be found by its content"""
+    values: dict[str, str] | None = None
+    """labels: what a table means, value -> present, absent, unknown or uncertain; unlisted: what is
+    not listed"""
+    separator: str | None = None
+    """labels: what separates the labels in a cell; blank: blanks. none: seen from the cells"""
+    uncertain: (
+        Literal["unknown", "present", "absent"] | dict[str, Literal["unknown", "present", "absent"]]
+    ) = "unknown"
+    """labels: what uncertain labels are for training; or class -> that, the others unknown.
+    Validation and evaluation leave them out"""
+    allow_outside: bool = False
+    """labels: pictures may be outside of data.root"""
+    test: float = 0.0
+    """labels: part of the training pictures held out as the split test, stratified over labels"""
+    test_seed: int = 0
+    """labels: seed of that choice"""
+    group: str | None = None
+    """labels: column that names the patient, scene or video of a picture; path:2: the second folder
+    of its path. Pictures of one group are held out together"""
+
+    def __post_init__(self) -> None:
+        valid = "a file or folder exactly when data.name is labels"
+        require(self.labels is not None, "data.labels", self.labels, valid)
+
+
+@dataclass(frozen=True)
+class LabelFileReader:
+    """Reads the splits of one file or folder."""
+
+    options: ClassVar[type] = LabelFileOptions
+
+    def splits(self, root: Path, options: LabelFileOptions) -> tuple[str, ...]:
+        there = set(_table(options).split_names()) | ({"test"} if options.test else set())
+        return tuple(split for split in SPLITS if split in there)
+
+    def read(
+        self,
+        root: Path,
+        split: str,
+        options: LabelFileOptions,
+        classes: tuple[str, ...] | None = None,
+    ) -> LabelledImages:
+        table = _table(options)
+        rows = _rows(table, split, options)
+        files = PictureFiles(root, allow_outside=options.allow_outside)
+        located, problems = locate(table, files)
+        own = set(rows.tolist())
+        refuse(
+            table.source,
+            [*table.problems, *(each for each in problems if own.intersection(each.rows))],
+        )
+        groups = None if options.group is None else group_numbers(table, options.group)[rows]
+        chosen = _with_classes(located.subset(rows), classes)
+        paths = np.array([path.encode() for path in chosen.paths])
+        places = chosen.places if table.format in _WITH_LINES else None
+        return LabelledImages(
+            table.source,
+            root,
+            paths,
+            chosen.labels(options.uncertain if split == "train" else "unknown"),
+            chosen.classes,
+            None if places is None else partial(_line_of, paths, places),
+            groups=groups,
+        )
+
+
+def _table(options: LabelFileOptions) -> LabelTable:
+    states: dict[str, State] = {"unknown": "unknown", "negative": "absent"}
+    by_column = options.group is not None and not options.group.startswith("path:")
+    said = ReadOptions(
+        values=spelled_values(options.values),
+        separator=options.separator,
+        unlisted=states[options.unlisted],
+        unlisted_test=states[options.unlisted_test],
+        group=options.group if by_column else None,
+    )
+    return read_table(Path(options.labels or ""), format=options.format, options=said)[0]
+
+
+def _rows(table: LabelTable, split: str, options: LabelFileOptions) -> np.ndarray:
+    """Rows of a split, of which ``data.test`` may hold a part out.
+
+    Raises:
+        UserError: there is none, or the file has a split test and ``data.test`` asks for another.
+    """
+    if options.test:
+        require(
+            "test" not in table.split_names(),
+            "data.test",
+            options.test,
+            f"left out: {table.source} has a split test",
+        )
+        train = table.rows_of("train")
+        groups = None if options.group is None else group_numbers(table, options.group)[train]
+        held = hold_out(
+            table.subset(train).sparse_labels(),
+            options.test,
+            groups=groups,
+            seed=options.test_seed,
+            what="data.test",
+        )
+        if split == "test":
+            return train[held]
+        if split == "train":
+            return np.delete(train, held)
+    rows = table.rows_of(split)
+    if not len(rows):
+        hold = "; data.test 0.2 holds a part of it out" if split == "test" else ""
+        raise UserError(
+            f"{table.source}: no row of split {split!r}; the file has "
+            f"{', '.join(table.split_names())}{hold}"
+        )
+    return rows
+
+
+def _with_classes(table: LabelTable, classes: tuple[str, ...] | None) -> LabelTable:
+    """The table with the classes of a trained model, if it has no others."""
+    if classes is None or table.classes == classes or not set(table.classes) <= set(classes):
+        return table
+    return table.with_classes(classes)
+
+
+def _line_of(paths: np.ndarray, places: np.ndarray, image: str) -> int | None:
+    """Line of a picture's row."""
+    found = np.flatnonzero(paths == image.encode())
+    return int(places[found[0]]) if len(found) else None
+
+
+DATA_SETS = {"labels": DataSet(LabelFileReader(), held_out="val")}

@@ -1,0 +1,116 @@
+"""Heads on features of a run's training part, with what leave-one-out says of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
+from pumlc.estimators.fitted_labels import fitted_labels
+from pumlc.estimators.least_squares import fit_least_squares
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
+from pumlc.vision.frozen.loss_heads import fit_loss_heads
+
+
+@dataclass(frozen=True)
+class FittedHeads:
+    """Linear heads whose logits are calibrated.
+
+    Attributes:
+        coefficients: [D, C].
+        intercept: [C].
+        left_out_logits: float32 [N, C], each row's by heads that have not seen its labels.
+        thresholds: [C], probabilities of the highest F1 by these logits.
+        threshold: the same, one for all classes.
+        mean_average_precision: of these logits by the known labels, in percent.
+        facts: which heads, why, and what chose them, as plain JSON.
+    """
+
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    left_out_logits: np.ndarray
+    thresholds: np.ndarray
+    threshold: float
+    mean_average_precision: float
+    facts: dict[str, Any]
+
+
+def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
+    """Which heads the settings ask for or the labels call for, and why.
+
+    Args:
+        config: the settings of the run.
+        labels: [N, C] in {1, 0, -1}.
+
+    Returns:
+        ``least_squares`` or ``loss``, and a sentence for a person.
+    """
+    named = config.loss.name not in (AUTO, LEAST_SQUARES)
+    if config.heads == "loss" or (config.heads == "auto" and named):
+        return "loss", f"heads of the loss {config.loss.name}, as the settings say"
+    if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
+        return LEAST_SQUARES, "least squares in closed form, as the settings say"
+    present_alone = (labels == POSITIVE).any(axis=0) & ~(labels == NEGATIVE).any(axis=0)
+    count = int(present_alone.sum())
+    if not (labels == UNKNOWN).any():
+        reason = "all labels are known"
+    elif not count:
+        reason = "each class is fitted on the pictures where its label is known"
+    else:
+        reason = (
+            f"{count} of {labels.shape[1]} classes are never known to be absent: there unknown "
+            "counts as absent, and a probability is that of being listed"
+        )
+    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+
+
+def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
+    """Fit heads on all rows; penalty, probabilities and thresholds are from left-out scores.
+
+    Pictures with the same features are left out together. A class without a known label has the
+    same probability for every picture, the share of present labels among all that are known.
+
+    Args:
+        features: float32 [N, D].
+        labels: [N, C] in {1, 0, -1}, at least one of them 1.
+        config: the settings of the run.
+    """
+    kind, reason = choose_heads(config, labels)
+    fitted = fitted_labels(labels)
+    known = fitted.any(axis=0)
+    facts: dict[str, Any] = {"heads": kind, "why": reason}
+    if kind == LEAST_SQUARES:
+        heads = fit_least_squares(features, fitted[:, known])
+        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
+        facts.update(penalty=heads.penalty, left_out="leave-one-out")
+    else:
+        heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
+        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
+        facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
+    slope, bias = calibrate(scores, fitted[:, known], np.ones(len(labels)))
+    logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
+    logits[:, known] = scores * slope + bias
+    weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
+    weights[:, known] = coefficients * slope
+    constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
+    constants[known] = intercept * slope + bias
+    probabilities = expit(logits.astype(np.float64))
+    one = fit_thresholds(probabilities, fitted, per_class=False)
+    return FittedHeads(
+        weights,
+        constants,
+        logits,
+        fit_left_out_thresholds(probabilities, fitted),
+        float(np.ravel(one)[0]),
+        mean_average_precision(logits, fitted, definition="sklearn"),
+        facts,
+    )
+
+
+def _prior_logit(labels: np.ndarray) -> float:
+    """Log-odds of a known label being present, one of each sign added."""
+    present, absent = ((labels == sign).sum() + 1 for sign in (POSITIVE, NEGATIVE))
+    return float(np.log(present / absent))

@@ -1,0 +1,40 @@
+"""``left_out.npy`` of a frozen run: logits of training pictures by heads that never saw them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pumlc.errors import UserError
+from pumlc.files import complete_file
+
+FILE = "left_out.npy"
+
+
+def write_left_out(run: Path, logits: np.ndarray) -> None:
+    """Keep logits [N, C] of the training part, in its order; rows of nan: pictures not read."""
+    with complete_file(run / FILE, binary=True) as stream:
+        np.save(stream, logits.astype(np.float32))
+
+
+def read_left_out(run: Path, num_pictures: int, num_classes: int) -> np.ndarray:
+    """The logits, float32 [N, C]; a row of nan for a picture that the run has skipped.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    file = run / FILE
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; going on with the run writes it again")
+    try:
+        logits = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{file}: not the logits of a run's training part: {error}") from error
+    expected = (num_pictures, num_classes)
+    if logits.shape != expected or logits.dtype != np.float32:
+        raise UserError(
+            f"{file}: {logits.dtype} {list(logits.shape)}, not float32 {list(expected)}"
+        )
+    skipped = np.isnan(logits).all(axis=1)
+    if not np.isfinite(logits[~skipped]).all():
+        raise UserError(f"{file}: some of the logits are not finite")
+    return logits

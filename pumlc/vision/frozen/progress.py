@@ -1,0 +1,32 @@
+"""How far a long pass over pictures is, at what rate, and how long it will take."""
+
+import time
+from collections.abc import Callable
+
+_SECONDS_BETWEEN_LINES = 3.0
+
+
+class Progress:
+    """Lines such as ``features of train: 512/996 pictures, 61/s, 8 s left``.
+
+    Args:
+        what: the beginning of a line.
+        total: the number of pictures.
+        show: what a line is given to.
+    """
+
+    def __init__(self, what: str, total: int, show: Callable[[str], None]) -> None:
+        self.what, self.total, self.show = what, total, show
+        self.done = 0
+        self.started = self.shown = time.perf_counter()
+
+    def add(self, count: int) -> None:
+        """So many more pictures are done; a line is shown every few seconds and at the end."""
+        self.done += count
+        now = time.perf_counter()
+        if now - self.shown < _SECONDS_BETWEEN_LINES and self.done < self.total:
+            return
+        self.shown = now
+        rate = self.done / max(now - self.started, 1e-9)
+        rest = f", {(self.total - self.done) / rate:.0f} s left" if self.done < self.total else ""
+        self.show(f"{self.what}: {self.done}/{self.total} pictures, {rate:.0f}/s{rest}")

@@ -1,0 +1,76 @@
+"""Features and logits of pictures by a frozen network and its heads, on any number of processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.vision.config import FeaturesConfig
+from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.frozen.extraction import Extractor
+from pumlc.vision.models.classifier import Classifier
+
+
+def frozen_features_of(
+    classifier: Classifier,
+    images: LabelledImages,
+    config: FeaturesConfig,
+    accelerator: Accelerator,
+    *,
+    bad: BadPictures,
+    batch_size: int = 64,
+    what: str = "features",
+    show: Callable[[str], None] = lambda line: None,
+) -> np.ndarray:
+    """Features of all pictures; each process computes its share of those not in the cache.
+
+    Args:
+        classifier: with a linear head.
+        images: the pictures.
+        config: cache and precision.
+        accelerator: devices and processes.
+        bad: takes the pictures that cannot be read, on every process.
+        batch_size: pictures at a time, per process.
+        what: the beginning of the lines of progress.
+        show: what these are given to, on the main process.
+
+    Returns:
+        float32 [N, D] in the order of ``images``, on every process; rows of nan for bad pictures.
+    """
+    classifier = classifier.eval().to(accelerator.device)
+    extractor = Extractor(classifier, Path(config.cache), config.precision, batch_size)
+    shown = show if accelerator.is_main_process else lambda line: None
+    rows = own_rows(len(images), accelerator)
+    own = extractor.features(images, rows, bad=bad, what=what, show=shown)
+    if accelerator.num_processes > 1:
+        bad.merge(gather_object([bad.reasons]))
+    return gather_rows(own, len(images), accelerator)
+
+
+def frozen_logits(
+    classifier: Classifier,
+    images: LabelledImages,
+    config: FeaturesConfig,
+    accelerator: Accelerator,
+    *,
+    bad: BadPictures,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Logits [N, C] float32 by the classifier's head; for the rest see `frozen_features_of`."""
+    features = frozen_features_of(
+        classifier, images, config, accelerator, bad=bad, batch_size=batch_size
+    )
+    return head_logits(classifier, features)
+
+
+def head_logits(classifier: Classifier, features: np.ndarray) -> np.ndarray:
+    """What the head says of features [N, D], float32 [N, C]."""
+    head = classifier.head
+    device = next(head.parameters()).device
+    with torch.inference_mode():
+        return head(torch.from_numpy(features).to(device)).float().cpu().numpy()

@@ -1,0 +1,193 @@
+"""A run whose network is frozen: features once, heads on them, an ordinary run folder."""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from pumlc.engine.checkpoint import save_weights
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError, warn_user
+from pumlc.vision.config import VisionConfig
+from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
+from pumlc.vision.data.class_warnings import warn_of_classes
+from pumlc.vision.data.split import training_data
+from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
+from pumlc.vision.frozen.left_out import write_left_out
+from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.weights import FOUND
+from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
+from pumlc.vision.scoring import validate_logits
+
+NAME = "last"
+"""The name of the weights that a frozen run saves; there are no others."""
+
+
+class FrozenTask:
+    """Network, data and heads; satisfies `pumlc.engine.task.TrainsItself`.
+
+    Args:
+        config: the settings of the run, with ``heads``.
+        folder: of a run that goes on, which lists what it has skipped; None: a new run.
+
+    Raises:
+        UserError: the network has no pretrained weights here, which is found first; see also the
+            readers.
+    """
+
+    def __init__(self, config: VisionConfig, folder: Path | None = None) -> None:
+        self.config = config
+        self.model = _frozen_classifier(config)
+        listed = [] if folder is None else read_bad_rows(folder)
+        self.data = training_data(config.data, seed=config.train.seed, skipped=listed)
+        self.bad_list = BadList(self.data, config.data, listed)
+        self.classes = self.data.train.classes
+        refuse_empty_training(self.data.train, "heads on features")
+        self.model.head = _linear(self.model.head, len(self.classes))
+        warn_of_classes(self.data)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json says about data, network and heads: plain JSON."""
+        kind, reason = choose_heads(self.config, self.data.train.labels)
+        return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
+
+    def write_files(self, folder: Path) -> None:
+        """Record which labels were hidden and which pictures seen, apart from the data."""
+        self.bad_list.folder = folder
+        write_run_record(folder, self.data, self.config.data.root)
+
+    def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> "FrozenTrainer":
+        """What fills the run folder."""
+        return FrozenTrainer(self, run, accelerator)
+
+
+class FrozenTrainer:
+    """Features, heads, and what is saved of them; satisfies `pumlc.engine.task.OwnTrainer`."""
+
+    def __init__(self, task: FrozenTask, run: RunFolder, accelerator: Accelerator) -> None:
+        self.task, self.run, self.accelerator = task, run, accelerator
+
+    def resume(self) -> None:
+        """Nothing is left to read: features that were computed are in the cache."""
+        self._print("starting again; features that were computed are in the cache")
+
+    def train(self) -> None:
+        """Compute the features that are not in the cache, fit the heads, save the network."""
+        data, started = self.task.data, time.perf_counter()
+        features, labels, rows = self._features("train")
+        held_out = None if data.validation is None else self._features("validation")
+        extracted = time.perf_counter()
+        if not self.accelerator.is_main_process:
+            return
+        heads = fit_heads(features, labels, self.task.config)
+        _set_head(self.task.model, heads)
+        left_out = np.full(data.train.labels.shape, np.nan, np.float32)
+        left_out[rows] = heads.left_out_logits
+        self._print(heads.facts["why"])
+        row = {
+            "epoch": 1,
+            "seconds": round(time.perf_counter() - started, 1),
+            "seconds_of_features": round(extracted - started, 1),
+            f"{heads.facts['left_out']}/mAP": heads.mean_average_precision,
+        }
+        if held_out is not None:
+            validation = validate_logits(head_logits(self.task.model, held_out[0]), held_out[1])
+            row.update({f"validation/{name}": value for name, value in validation.metrics.items()})
+        self._save(heads, left_out, row)
+        self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+    def _features(
+        self, part: Literal["train", "validation"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Features and labels of the pictures of a part that could be read, and their rows."""
+        images = getattr(self.task.data, part)
+        bad = BadPictures(images)
+        try:
+            features = frozen_features_of(
+                self.task.model,
+                images,
+                self.task.config.features,
+                self.accelerator,
+                bad=bad,
+                batch_size=self.task.config.train.batch_size,
+                what=f"features of {part}",
+                show=self._print,
+            )
+        finally:
+            self.task.bad_list.note(part, bad)
+        rows = bad.rest()
+        return features[rows], images.labels[rows], rows
+
+    def _save(self, heads: FittedHeads, left_out: np.ndarray, row: dict[str, Any]) -> None:
+        """The file that says which weights there are is last: a run is complete or has none."""
+        write_left_out(self.run.path, left_out)
+        save_weights(self.run.weights / f"{NAME}.safetensors", self.task.model.state_dict())
+        thresholds = {
+            "global": heads.threshold,
+            "per_class": heads.thresholds.tolist(),
+            "fitted_on": heads.facts["left_out"],
+        }
+        entry = {
+            "epoch": 1,
+            "score": None,
+            "chosen_by": heads.facts["left_out"],
+            "heads": heads.facts,
+            "extras": {"thresholds": thresholds},
+        }
+        self.run.add_metrics(row)
+        self.run.add_to_index(NAME, entry)
+
+    def _print(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(text, flush=True)
+
+
+def _frozen_classifier(config: VisionConfig) -> Classifier:
+    """The network with its pretrained weights, and a head of one class."""
+    model = config.model
+    weights = FOUND if model.weights == "auto" else model.weights
+    if weights is None:
+        warn_user(
+            f"features of {model.backbone} with random weights (model.weights none): they say "
+            "little of the pictures; valid: 'auto', 'pip', 'pretrained' or a weights file"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # random weights: the same in every run
+        try:
+            classifier = create_classifier(
+                model.backbone,
+                1,
+                local_global=False,
+                head="linear",
+                weights=weights,
+                image_size=config.data.input_size,
+                batch_norm=model.batch_norm,
+            )
+        except UserError as error:
+            if weights != FOUND:
+                raise
+            raise UserError(
+                f"heads on frozen features need the weights of {model.backbone}: {error}"
+            ) from error
+    for parameter in classifier.backbone.parameters():
+        parameter.requires_grad = False
+    return classifier.eval().to(memory_format=torch.channels_last)  # pyright: ignore
+
+
+def _linear(head: nn.Module, num_classes: int) -> nn.Linear:
+    assert isinstance(head, nn.Linear)
+    new = nn.utils.skip_init(nn.Linear, head.in_features, num_classes)  # `_set_head` fills it
+    assert isinstance(new, nn.Linear)
+    return new
+
+
+def _set_head(model: Classifier, heads: FittedHeads) -> None:
+    assert isinstance(model.head, nn.Linear)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(heads.coefficients.T))
+        model.head.bias.copy_(torch.from_numpy(heads.intercept))

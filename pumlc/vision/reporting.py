@@ -1,0 +1,59 @@
+"""A run on pictures as a report shows it: scored on a split, with its thresholds."""
+
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+
+from pumlc.errors import UserError
+from pumlc.report import SplitScores
+from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.evaluation import measured_labels, other_place, split_of_run
+from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.scoring import probabilities_of, refuse_one_sided, score_images
+
+
+def split_scores(
+    run_dir: Path,
+    accelerator: Accelerator,
+    *,
+    split: str = "test",
+    root: str | None = None,
+    csv: str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> SplitScores:
+    """Labels of a split, probabilities and thresholds of the preferred weights.
+
+    Args:
+        run_dir: the run folder.
+        accelerator: devices and processes.
+        split: as for `pumlc.vision.evaluation.evaluate_run`.
+        root: another place of the data; by default that of the run.
+        csv: another CSV file.
+        batch_size: pictures at a time.
+        workers: processes that read pictures.
+
+    Raises:
+        UserError: see `pumlc.vision.evaluation.evaluate_run`.
+    """
+    predictor = VisionPredictor(run_dir, None, device=str(accelerator.device))
+    data = other_place(predictor.config.data, root, csv)
+    images = split_of_run(data, split, predictor)
+    bad = BadPictures(images)
+    logits = score_images(
+        predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
+    )
+    rest = bad.rest()
+    images, logits = images.subset(rest), logits[rest]
+    if not np.isfinite(logits).all():
+        raise UserError(f"{run_dir}: logits are not finite: the training has diverged")
+    labels, _ = measured_labels(images, split)
+    refuse_one_sided(images, labels, split, data.name)
+    return SplitScores(
+        classes=images.classes,
+        paths=[path.decode() for path in images.paths.tolist()],
+        labels=labels,
+        probabilities=probabilities_of(logits),
+        thresholds=np.asarray(predictor.thresholds),
+    )

@@ -1,0 +1,90 @@
+"""What a run folder records of data and model, whichever way the run is trained."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pumlc.errors import UserError
+from pumlc.labels import POSITIVE, write_manifest
+from pumlc.vision.data.bad_pictures import BadPictures, BadRow, bad_rows, write_bad_rows
+from pumlc.vision.data.config import DataConfig
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.data.seen import fingerprints, write_seen
+from pumlc.vision.data.split import TrainingData, true_rows
+from pumlc.vision.models.classifier import Classifier
+
+
+def run_facts(data: TrainingData, model: Classifier) -> dict[str, Any]:
+    """What run.json says about data and model: plain JSON."""
+    train, validation = data.train, data.validation
+    return {
+        "classes": list(train.classes),
+        "train_pictures": len(train),
+        "validation_pictures": 0 if validation is None else len(validation),
+        "train_labels": train.counts(),
+        "label_mask": data.manifest.mask_hash,
+        "data": fingerprints(data),
+        "untrained_classes": [
+            name
+            for name, count in zip(train.classes, train.class_counts()["positive"], strict=True)
+            if not count
+        ],
+        "starting_weights": model.starting_weights,
+        "local_global": list(model.converted),
+        "local_global_convolutions": len(model.converted),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
+def write_run_record(folder: Path, data: TrainingData, root: str) -> None:
+    """Record which labels were hidden and which pictures seen, apart from the data.
+
+    Args:
+        folder: of the run.
+        data: its two parts.
+        root: the folder of the data, as the settings name it.
+    """
+    path = folder / "label_manifest.npz"
+    write_seen(folder / "pictures.npz", data, root)
+    write_manifest(path, data.manifest)
+    if data.validation_manifest is not None:
+        write_manifest(path.with_stem(f"{path.stem}_val"), data.validation_manifest)
+
+
+def refuse_empty_training(train: LabelledImages, loss: str) -> None:
+    """Refuse a training part without a positive label.
+
+    Raises:
+        UserError: there is none.
+    """
+    if train.labels.max() != POSITIVE:
+        raise UserError(
+            f"{train.source}: the training part has no positive label, so {loss} has nothing to "
+            "learn"
+        )
+
+
+class BadList:
+    """The list of pictures that a run has skipped, in its folder.
+
+    Args:
+        data: the two parts of the run.
+        config: of the data.
+        listed: what the run has listed before.
+
+    Attributes:
+        folder: where the list is written; None on processes that write nothing.
+    """
+
+    def __init__(self, data: TrainingData, config: DataConfig, listed: Iterable[BadRow]) -> None:
+        self.folder: Path | None = None
+        self._data, self._config = data, config
+        self._listed = {(row.split, row.row): row for row in listed}
+
+    def note(self, part: Literal["train", "validation"], bad: BadPictures) -> None:
+        """Bring the list in the run folder up to date."""
+        if self.folder is None or not bad.reasons:
+            return
+        split, rows, labels = true_rows(self._data, self._config, part)
+        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
+        write_bad_rows(self.folder, [self._listed[key] for key in sorted(self._listed)])
