@@ -62,10 +62,12 @@ def test_features_are_what_the_linear_head_is_given(squares_coco):
     assert features.dtype == np.float32
     from pumlc.vision.data.loader import Pictures
     from pumlc.vision.data.transforms import evaluation_transform
+    from pumlc.vision.scoring import to_device
 
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(5))
     with torch.no_grad():
-        classifier(torch.stack([pictures[i] for i in range(5)]))
+        batch = torch.stack([pictures[i] for i in range(5)])
+        classifier(to_device(batch, batch.device, classifier.data_config))
     handle.remove()
     np.testing.assert_allclose(features[:5], given[0].numpy(), rtol=1e-4, atol=1e-5)
 
