@@ -16,6 +16,7 @@ from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.split import training_data
+from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
 from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
@@ -48,6 +49,8 @@ class FrozenTask:
         self.bad_list = BadList(self.data, config.data, listed)
         self.classes = self.data.train.classes
         refuse_empty_training(self.data.train, "heads on features")
+        if folder is None:
+            refuse_unfit_test(config.data, self.classes)
         self.model.head = _linear(self.model.head, len(self.classes))
         warn_of_classes(self.data)
 
