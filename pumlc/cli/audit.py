@@ -12,6 +12,7 @@ run's network nor any other that saw a picture's labels scores it: heads in clos
 features of the network that the run started from, each picture left out in turn. Then the share of
 errors is estimated, and a list ends where a look is not worth it any more. Where the
 run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
+Of a run on texts: labels that documents probably lack, and those they probably have by mistake.
 Where the output is no terminal, or with --json, the last line is one JSON object.
 """
 
@@ -20,16 +21,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pumlc.cli import console
 from pumlc.cli.options import (
     argument,
     at_least_one,
     errors_name_options,
+    flag_of,
     option,
     parse_options,
 )
+from pumlc.errors import UserError
+from pumlc.progress import Progress
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class AuditOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     folds: int | None = option("score by heads that never saw a picture's labels: 5")
     batch_size: int = option("pictures at a time", default=64)
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
 
@@ -69,45 +76,92 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(AuditOptions, arguments, program="pumlc audit", about=__doc__ or "")
     at_least_one(options, "top", "batch_size")
     table, page = _places(options)
+    typed = shlex.join(["pumlc", "audit", *(sys.argv[1:] if arguments is None else arguments)])
     from pumlc.engine.processes import create_accelerator, end_processes
+    from pumlc.engine.run import RunFolder
+
+    accelerator = create_accelerator()
+    of_texts = RunFolder(options.run).read()["config"].get("task") == "text"
+    audit = _audit_texts if of_texts else _audit_pictures
+    with errors_name_options(options):
+        audit(options, accelerator, table, page, typed)
+    end_processes(accelerator)
+
+
+def _audit_pictures(
+    options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
+) -> None:
     from pumlc.report import write_review
     from pumlc.vision.audit.gallery import review_of
     from pumlc.vision.audit.report import report
     from pumlc.vision.audit.run import audit_run
     from pumlc.vision.audit.suspects import write_suspects
 
-    accelerator = create_accelerator()
-    with errors_name_options(options):
-        result = audit_run(
-            options.run,
-            accelerator,
-            split=options.split,
-            weights=options.weights,
-            folds=options.folds,
-            top=options.top,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            root=options.root,
-            csv=options.csv,
-            labels=options.labels,
-            positive_list=options.positive_list,
-            decisions=options.decisions,
-            bad_pictures=options.bad_pictures,
-            progress=_show_progress,
-        )
-    if accelerator.is_main_process:
-        table.parent.mkdir(exist_ok=True)
-        write_suspects(table, result.rows)
-        print(report(result, table), flush=True)
-        if page is not None:
-            typed = shlex.join(
-                ["pumlc", "audit", *(sys.argv[1:] if arguments is None else arguments)]
-            )
-            title = f"Suspected labels of {options.run}"
-            write_review(page, review_of(result.parts, title=title, command=typed))
-            print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
-        console.print_result(result.summary(), always=options.json)
-    end_processes(accelerator)
+    result = audit_run(
+        options.run,
+        accelerator,
+        split=options.split,
+        weights=options.weights,
+        folds=options.folds,
+        top=options.top,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        root=options.root,
+        csv=options.csv,
+        labels=options.labels,
+        positive_list=options.positive_list,
+        decisions=options.decisions,
+        bad_pictures=options.bad_pictures,
+        progress=Progress().show if accelerator.is_main_process else None,
+    )
+    if not accelerator.is_main_process:
+        return
+    table.parent.mkdir(exist_ok=True)
+    write_suspects(table, result.rows)
+    print(report(result, table), flush=True)
+    if page is not None:
+        write_review(page, review_of(result.parts, title=_title(options), command=typed))
+        _name_page(page)
+    console.print_result(result.summary(), always=options.json)
+
+
+def _audit_texts(
+    options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
+) -> None:
+    for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
+        if getattr(options, name) is not None:
+            flag = flag_of(AuditOptions, name)
+            raise UserError(f"{flag} is for runs on pictures; {options.run} is one on texts")
+    from pumlc.report import write_review
+    from pumlc.text.audit import audit_texts, write_text_suspects
+
+    result = audit_texts(
+        options.run,
+        accelerator,
+        split=options.split,
+        weights=options.weights,
+        top=options.top or 100,
+        root=options.root,
+    )
+    if not accelerator.is_main_process:
+        return
+    rows = result.rows()
+    table.parent.mkdir(exist_ok=True)
+    write_text_suspects(table, rows)
+    print(f"{len(rows)} labels of documents, the most suspicious of each list first -> {table}")
+    if page is not None:
+        write_review(page, result.review(title=_title(options), command=typed))
+        _name_page(page)
+    summary = {"run": str(options.run), "split": result.split, "weights": result.weights}
+    console.print_result({**summary, "suspects": len(rows)}, always=options.json)
+
+
+def _title(options: AuditOptions) -> str:
+    return f"Suspected labels of {options.run}"
+
+
+def _name_page(page: Path) -> None:
+    print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
 
 
 def _places(options: AuditOptions) -> tuple[Path, Path | None]:
@@ -124,7 +178,3 @@ def _places(options: AuditOptions) -> tuple[Path, Path | None]:
         return options.out, None
     console.check_out_folder(options.out)
     return options.out / "suspects.csv", options.out / "review.html"
-
-
-def _show_progress(part: str, done: int, total: int) -> None:
-    print(f"features of {part}: {done}/{total}", flush=True)

@@ -11,6 +11,7 @@ the output is no terminal, or with --json, the last line is the same as one JSON
 """
 
 import csv
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pumlc.cli import console
 from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.errors import UserError
 from pumlc.files import write_json
+from pumlc.progress import Progress
 
 # options that only one branch has, if any; the others are those of every run
 _OF_EVALUATION = (
@@ -64,7 +66,7 @@ class EvaluateOptions:
         nargs="+",
     )
     batch_size: int | None = option("default: 64; texts: as in the run")
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     precision: Literal["no", "fp16", "bf16"] = option("of the network", default="no")
     index: Literal["exact", "faiss"] | None = option("texts: what finds the labels")
     search_precision: Literal["fp32", "bf16"] | None = option(
@@ -97,11 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root=options.root,
         **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
+        progress=Progress().show if accelerator.is_main_process else None,
         **given,
     )
     if accelerator.is_main_process:
         print(evaluation.report(result, **shown), flush=True)
-        print(f"curves and classes as a page: pumlc report {options.run} --out report.html")
+        if sys.stdout.isatty():  # for a person
+            print(f"as a page: pumlc report {options.run} --out report.html", flush=True)
         console.print_result(result, always=options.json)
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)  # last: the folder may be read-only

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.errors import UserError, warn_user
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
+from pumlc.progress import ShowProgress
 from pumlc.tables import table
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.text_split import TextSplit
@@ -39,7 +40,8 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     batch_size: int | None = None,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: ShowProgress | None = None,
     index: Index = "exact",
     search_precision: Precision = "fp32",
 ) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
-        workers: ignored, an argument of every branch: token ids need no other process.
+        workers: ignored, an argument of every branch: nothing has to be read ahead.
+        progress: ignored, another one.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
@@ -77,7 +80,7 @@ def evaluate_run(
     config = predictor.config
     data = config.data if root is None else dataclasses.replace(config.data, root=root)
     corpus = load_corpus(data, seed=config.train.seed)
-    documents = _split(corpus, split)
+    documents = documents_of(corpus, split)
     if documents.truth.nnz == 0:
         raise UserError(
             f"{data.root}, split {split}: none of its {len(documents)} documents has a label, so "
@@ -97,7 +100,7 @@ def evaluate_run(
     for name in names:
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
-        queries, labels = _embeddings(predictor, documents, accelerator, batch_size)
+        queries, labels = embeddings(predictor, documents, accelerator, batch_size)
         metrics = measure_embeddings(
             queries,
             labels,
@@ -148,7 +151,12 @@ def report(result: dict[str, Any]) -> str:
     return f"{title}\n\n{ranked}"
 
 
-def _split(corpus: Corpus, split: str) -> TextSplit:
+def documents_of(corpus: Corpus, split: str) -> TextSplit:
+    """The documents of a split as a run sees them.
+
+    Raises:
+        UserError: there is no such split.
+    """
     if split == "test":
         return corpus.test
     rows = {"validation": corpus.validation, "train": corpus.train}.get(split)
@@ -175,7 +183,7 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     warn_user(message)
 
 
-def _embeddings(
+def embeddings(
     predictor: TextPredictor,
     documents: TextSplit,
     accelerator: Accelerator,

@@ -8,7 +8,11 @@ from accelerate import Accelerator
 from pumlc.errors import UserError
 from pumlc.labels import POSITIVE
 from pumlc.metrics import positives_needed, recall_thresholds
+from pumlc.vision.audit.parts import training_parts
+from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import split_of_run
+from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import probabilities_of, score_images
 
@@ -37,8 +41,9 @@ def guaranteed_thresholds(
 ) -> Guarantee:
     """`pumlc.metrics.recall_thresholds` by the part that the run held out.
 
-    Its known positives must be drawn at random from all positives. The weights may have been chosen
-    by the same part, which makes the scores a little too good where few epochs were compared.
+    Of heads on frozen features by all training pictures: each has scores of heads that never saw
+    it. The known positives must be drawn at random from all positives. The weights of a network may
+    have been chosen by the same part, which makes its scores a little too good.
 
     Args:
         predictor: the run and its weights.
@@ -51,17 +56,36 @@ def guaranteed_thresholds(
         UserError: the run held nothing out, its data have changed, or the promise can be made for
             no class.
     """
-    images = split_of_run(predictor.config.data, "validation", predictor)
+    frozen = predictor.config.is_frozen
+    images = _training_part(predictor) if frozen else _held_out(predictor)
+    if frozen:
+        logits = read_left_out(predictor.run.path, len(images), len(images.classes))
+        rest = np.flatnonzero(np.isfinite(logits).all(axis=1))  # the others could not be read
+    else:
+        bad = BadPictures(images)
+        logits = score_images(
+            predictor.model, images, accelerator, batch_size=batch_size, workers=0, bad=bad
+        )
+        rest = bad.rest()
+    labels, probabilities = images.labels[rest], probabilities_of(logits[rest])
     needed = positives_needed(recall=recall, confidence=confidence)
-    positives = (images.labels == POSITIVE).sum(axis=0)
+    positives = (labels == POSITIVE).sum(axis=0)
     if positives.max() < needed:
         best = int(positives.argmax())
         raise UserError(
             f"recall {recall:g} with confidence {confidence:g} takes {needed} known present labels "
-            f"of a class in the held-out part; {images.classes[best]!r} has the most, "
-            f"{positives[best]}. Hold out more (data.validation), or ask for less"
+            f"of a class in pictures that the scores have not seen; {images.classes[best]!r} has "
+            f"the most, {positives[best]}. Ask for less, or give more: a larger data.validation"
         )
-    logits = score_images(predictor.model, images, accelerator, batch_size=batch_size, workers=0)
-    probabilities = probabilities_of(logits)
-    found = recall_thresholds(probabilities, images.labels, recall=recall, confidence=confidence)
+    found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(np.where(np.isnan(found), np.inf, found), positives, needed)
+
+
+def _held_out(predictor: VisionPredictor) -> LabelledImages:
+    return split_of_run(predictor.config.data, "validation", predictor)
+
+
+def _training_part(predictor: VisionPredictor) -> LabelledImages:
+    run = predictor.run.path
+    parts = training_parts(run, predictor.config.data, predictor.config.train.seed)
+    return next(part.images for part in parts if part.name == "train")

@@ -8,9 +8,9 @@ from accelerate import Accelerator
 from pumlc.errors import UserError
 from pumlc.report import SplitScores
 from pumlc.vision.data.bad_pictures import BadPictures
-from pumlc.vision.evaluation import measured_labels, other_place, split_of_run
+from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import probabilities_of, refuse_one_sided, score_images
+from pumlc.vision.scoring import probabilities_of, refuse_one_sided
 
 
 def split_scores(
@@ -41,9 +41,7 @@ def split_scores(
     data = other_place(predictor.config.data, root, csv)
     images = split_of_run(data, split, predictor)
     bad = BadPictures(images)
-    logits = score_images(
-        predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
-    )
+    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
     rest = bad.rest()
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():

@@ -7,6 +7,7 @@ import json
 import pytest
 
 import pumlc
+from pumlc.text.data.corpus import load_corpus
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +179,36 @@ def test_predict_says_what_is_wrong(trained, texts, tool, tmp_path):
         with pytest.raises(ValueError, match=message):
             predict([str(trained), *arguments, "--out", str(out)])
         assert list(tmp_path.glob("p.csv*")) == []
+
+
+def test_an_audit_of_documents(trained, tool, tmp_path, capsys):
+    out = tmp_path / "audit"
+    tool("audit").main([str(trained), "--top", "6", "--out", str(out)])
+    assert str(out / "review.html") in capsys.readouterr().out
+    rows = rows_of((out / "suspects.csv").read_text())
+    assert [(row["given"], int(row["rank"])) for row in rows] == [
+        (given, rank) for given in ("unknown", "present") for rank in range(1, 7)
+    ]
+    predictor = pumlc.load(trained)
+    documents = load_corpus(predictor.config.data, seed=predictor.config.train.seed).source
+    truth = documents.positives.toarray()
+    scores = {}
+    every = len(documents.label_texts)
+    for row, (values, names) in enumerate(
+        zip(*predictor.predict(documents.texts, top=every), strict=True)
+    ):
+        for value, name in zip(values, names, strict=True):
+            scores[row, documents.label_texts.index(name)] = float(value)
+    given = [-score for pair, score in scores.items() if truth[pair]]
+    lacking = [score for pair, score in scores.items() if not truth[pair]]
+    for state, values in (("present", given), ("unknown", lacking)):
+        own = [row for row in rows if row["given"] == state]
+        for row in own:
+            pair = int(row["image"]) - 1, documents.label_texts.index(row["class"])
+            assert truth[pair] == (state == "present")
+            score = scores[pair] if state == "unknown" else -scores[pair]
+            assert float(row["suspicion"]) == pytest.approx(score, abs=1e-4)
+        assert float(own[0]["suspicion"]) == pytest.approx(max(values), abs=1e-4)
+    assert documents.texts[int(rows[0]["image"]) - 1] in (out / "review.html").read_text()
+    with pytest.raises(ValueError, match="--folds is for runs on pictures"):
+        tool("audit").main([str(trained), "--folds", "5"])

@@ -71,7 +71,16 @@ def test_every_command_works_on_the_folder(run, squares_coco, capsys):
     # the whole network and the cached features with the head are one function
     assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(expected, abs=1e-6)
     main(["audit", str(folder)])
-    assert "by heads that never saw it (leave-one-out)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "by heads that never saw it (leave-one-out)" in printed
+    assert set(json.loads(printed.splitlines()[-1])) >= {"left_out", "missed", "invented"}
+    pictures = str(squares_coco / "val")
+    promise = ["--recall", "0.8", "--confidence", "0.9", "--out", str(folder.parent / "p.csv")]
+    main(["predict", str(folder), pictures, *promise])
+    assert "with confidence 0.9, for 3 of 3 classes" in capsys.readouterr().err
+    main(["report", str(folder), "--out", str(folder.parent / "report.html")])
+    assert f"<td>{expected:.2f}</td>" in (folder.parent / "report.html").read_text()
+    capsys.readouterr()
     main(["train", "--out", str(folder), "--resume"])
     printed = capsys.readouterr().out
     assert "features of train: 96 pictures, all in the cache" in printed

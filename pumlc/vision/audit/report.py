@@ -52,13 +52,18 @@ def report(result: AuditResult, out: Path) -> str:
 
 def _notes(result: AuditResult) -> list[str]:
     heads = result.scored_by
+    estimated = []
+    if "missed" in heads:
+        estimated = [
+            f"estimated: {100 * heads['missed']:.1f} % of what is present is labelled absent, "
+            f"{100 * heads['invented']:.1f} % of what is absent is labelled present",
+            *([] if result.rows else ["nothing suspicious"]),
+        ]
     if "folds" in heads:
         return [
             "scored by heads that never saw a picture's labels (least squares, each picture left "
             "out)",
-            f"estimated: {100 * heads['missed']:.1f} % of what is present is labelled absent, "
-            f"{100 * heads['invented']:.1f} % of what is absent is labelled present",
-            *([] if result.rows else ["nothing suspicious"]),
+            *estimated,
         ]
     notes = dict(NOTES)
     if "left_out" in heads:
@@ -67,4 +72,5 @@ def _notes(result: AuditResult) -> list[str]:
     return [
         *(notes[part] for part in result.figures if part in notes),
         f"weights: {heads['weights']}",
+        *estimated,
     ]
