@@ -142,9 +142,15 @@ def unescaped(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell[1:2] and cell[1] in (*_FORMULA, "'") else cell
 
 
-def is_reserved(name: str) -> bool:
-    """Whether a column of this name would be taken for that of pictures or splits."""
-    return plain(name) in (*_IMAGE_NAMES, *_SPLIT_NAMES, *TAG_COLUMNS)
+def is_reserved(name: str, image: str) -> bool:
+    """Whether a column of this name would be taken for another one than that of a class.
+
+    Args:
+        name: of the class.
+        image: of the column of pictures; more telling names than this one would be taken for it.
+    """
+    telling = _IMAGE_NAMES[: _IMAGE_NAMES.index(plain(image)) + 1]
+    return plain(name) in (*telling, *_SPLIT_NAMES, *TAG_COLUMNS)
 
 
 def row_split(header: Header, cells: Sequence[str]) -> str | None:

@@ -320,7 +320,7 @@ def _rows(
 ) -> Iterator[list[str]]:
     """Header and rows of a table with one column per class."""
     for name in table.classes:
-        if is_reserved(name) or not name or (image == "Path" and plain(name) in _NO_CLASSES):
+        if is_reserved(name, image) or not name or (image == "Path" and plain(name) in _NO_CLASSES):
             raise UserError(f"class {name!r} would be taken for another column of the table")
     splits = table.splits if with_split else None
     extra = ["Sex"] if image == "Path" else []
