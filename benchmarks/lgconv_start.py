@@ -14,7 +14,8 @@ import torch
 from timm.data.config import resolve_model_data_config
 
 from pumlc.vision import add_local_global
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.transforms import evaluation_transform
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     paths = sorted(options.pictures.rglob("*.jpg"))
     same, total, difference, spread = 0, 0, 0.0, []
     for start in range(0, len(paths), 32):
-        batch = [transform(image=read_image(p))["image"] for p in paths[start : start + 32]]
+        batch = [transform(image=load_image(p))["image"] for p in paths[start : start + 32]]
         with torch.inference_mode():
             images = torch.stack(batch)
             expected = plain(images)

@@ -623,6 +623,9 @@ def test_two_processes_train_and_score_every_picture_once(squares_coco, tool, tm
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     torchrun += ["--standalone"]  # on a free port
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folder = tmp_path / "pictures"
+    shutil.copytree(squares_coco / "val", folder)
+    (folder / "broken.png").write_bytes(b"no picture")
     for arguments in (
         [
             "tools/train.py",
@@ -630,11 +633,16 @@ def test_two_processes_train_and_score_every_picture_once(squares_coco, tool, tm
             "--train.batch_size",
             "8",
         ],
+        ["tools/predict.py", str(two), str(folder), "--out", str(tmp_path / "two.csv")],
         ["tools/evaluate.py", str(two)],
     ):
         done = subprocess.run(
             [*torchrun, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
         )
+        if "tools/predict.py" in arguments:
+            assert done.returncode == 1
+            assert done.stderr.count("no prediction for 1 pictures") == 1
+            continue
         assert done.returncode == 0, done.stderr
         for warning in ("broadcast_buffers", "Grad strides"):  # each rank would print it
             assert warning not in done.stderr
@@ -648,4 +656,7 @@ def test_two_processes_train_and_score_every_picture_once(squares_coco, tool, tm
     tool("evaluate").main([str(two)])
     alone = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     here, there = alone["weights"]["last"], result["weights"]["last"]
+    with pytest.raises(SomeFailedError, match="no prediction for 1 pictures"):
+        tool("predict").main([str(two), str(folder), "--out", str(tmp_path / "one.csv")])
+    assert (tmp_path / "two.csv").read_text() == (tmp_path / "one.csv").read_text()
     assert here["mAP"]["sklearn"] == pytest.approx(there["mAP"]["sklearn"], abs=1e-6)

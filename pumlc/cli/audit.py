@@ -33,6 +33,7 @@ from pumlc.cli.options import (
     parse_options,
 )
 from pumlc.errors import UserError
+from pumlc.progress import Progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -66,7 +67,7 @@ class AuditOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     folds: int | None = option("score by heads that never saw a picture's labels: 5")
     batch_size: int = option("pictures at a time", default=64)
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
 
@@ -111,7 +112,7 @@ def _audit_pictures(
         positive_list=options.positive_list,
         decisions=options.decisions,
         bad_pictures=options.bad_pictures,
-        progress=_show_progress,
+        progress=Progress().show if accelerator.is_main_process else None,
     )
     if not accelerator.is_main_process:
         return
@@ -177,7 +178,3 @@ def _places(options: AuditOptions) -> tuple[Path, Path | None]:
         return options.out, None
     console.check_out_folder(options.out)
     return options.out / "suspects.csv", options.out / "review.html"
-
-
-def _show_progress(part: str, done: int, total: int) -> None:
-    print(f"features of {part}: {done}/{total}", flush=True)

@@ -22,6 +22,7 @@ from pumlc.cli import console
 from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.errors import UserError
 from pumlc.files import write_json
+from pumlc.progress import Progress
 
 # options that only one branch has, if any; the others are those of every run
 _OF_EVALUATION = (
@@ -65,7 +66,7 @@ class EvaluateOptions:
         nargs="+",
     )
     batch_size: int | None = option("default: 64; texts: as in the run")
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one a core")
     precision: Literal["no", "fp16", "bf16"] = option("of the network", default="no")
     index: Literal["exact", "faiss"] | None = option("texts: what finds the labels")
     search_precision: Literal["fp32", "bf16"] | None = option(
@@ -98,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root=options.root,
         **({} if options.batch_size is None else {"batch_size": options.batch_size}),
         workers=options.workers,
+        progress=Progress().show if accelerator.is_main_process else None,
         **given,
     )
     if accelerator.is_main_process:

@@ -34,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     from pumlc.predictor import load
-    from pumlc.vision.data.transforms import evaluation_transform, read_image
     from pumlc.vision.export import export_onnx, largest_difference
     from pumlc.vision.predictor import VisionPredictor
 
@@ -42,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(predictor, VisionPredictor):
         raise UserError(f"{options.run} is a text run: only classifiers of pictures are exported")
     if options.check:
-        pictures = [read_image(path) for path in options.check]
+        pictures = [predictor.read(path) for path in options.check]
     else:
         pictures = list(np.random.RandomState(0).randint(0, 256, (4, 64, 64, 3), np.uint8))
-    transform = evaluation_transform(predictor.model.data_config)
-    images = torch.stack([transform(image=picture)["image"] for picture in pictures])
+    images = torch.stack([predictor.transform(image=picture)["image"] for picture in pictures])
     export_onnx(
         predictor.model,
         options.out,

@@ -2,6 +2,7 @@
 
 pumlc predict runs/x picture.jpg folder/ --out predictions.csv
 pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
+torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 Columns: path, label, score, present for pictures, present being 1 where the score reaches the
 threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
@@ -13,7 +14,7 @@ the exit status is 1. A cell that a spreadsheet would take for a formula begins 
 import csv
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ from pumlc.cli.options import argument, at_least_one, option, parse_options
 from pumlc.cli.pictures import find_pictures
 from pumlc.errors import UserError
 from pumlc.files import complete_file, spreadsheet_cell
+from pumlc.progress import Progress
 from pumlc.tables import printable
 
 if TYPE_CHECKING:  # a text run needs no vision package
     import numpy as np
+    from accelerate import Accelerator
 
     from pumlc.vision.predictor import VisionPredictor
 
@@ -71,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
     rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
-    first = next(rows)  # with all that can be refused before anything is written
+    first = next(rows, None)  # with all that can be refused before anything is written
+    if first is None:  # a process beside the one that writes
+        return
     with _csv_writer(options.out) as write:
         write(itertools.chain([first], rows))
     if options.out is not None:
@@ -109,50 +114,67 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     """A header, then for each picture its labels, best first; ``failures`` takes the bad ones."""
     import numpy as np
 
+    from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.predictor import load
 
     if options.labels is not None:
         raise UserError("--labels is for text runs; an image run has the classes of its training")
     if options.search_precision is not None:
         raise UserError("--search-precision is for text runs; an image run searches nothing")
-    predictor = load(options.run, options.weights)
+    accelerator = create_accelerator()
+    predictor = load(options.run, options.weights, str(accelerator.device))
     paths, left_out = find_pictures(options.sources)
-    if left_out:
-        print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
-    if options.recall is None:
-        thresholds = _thresholds(predictor, options.threshold)
-    else:
-        thresholds = _promised(predictor, options.recall, options.confidence)
+    if accelerator.is_main_process:
+        if left_out:
+            print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
+        if options.recall is None:
+            thresholds = _thresholds(predictor, options.threshold)
+        else:
+            thresholds = _promised(predictor, options.recall, options.confidence)
     header: list[str] | None = ["path", "label", "score", "present"]
-    for start in range(0, len(paths), options.batch_size):
-        batch, known_failures = paths[start : start + options.batch_size], len(failures)
-        pictures = _readable(batch, failures, predictor.config.data.max_pixels)
-        scores, labels = predictor.predict(pictures, batch_size=options.batch_size)
-        failed = {path for path, _ in failures[known_failures:]}
-        if len(failed) == len(batch):
+    for path, row in zip(paths, _scored(options, predictor, paths, accelerator), strict=False):
+        if isinstance(row, UserError):
+            failures.append((path, str(row).removeprefix(f"{path}: ")))
             continue
         if header is not None:  # not before a picture could be read
             yield header
             header = None
-        for path, row in zip((p for p in batch if p not in failed), scores, strict=True):
-            best = (-row).argsort(kind="stable")[: options.top]
-            present = np.where(row >= thresholds, "1", "0")
-            yield from ([str(path), labels[i], f"{row[i]:.6f}", str(present[i])] for i in best)
-    if header is not None:
+        best = (-row).argsort(kind="stable")[: options.top]
+        present = np.where(row >= thresholds, "1", "0")
+        labels = predictor.labels
+        yield from ([str(path), labels[i], f"{row[i]:.6f}", str(present[i])] for i in best)
+    end_processes(accelerator)
+    if header is not None and accelerator.is_main_process:
         raise UserError(f"no picture could be read:\n{_listed(failures)}")
 
 
-def _readable(
-    paths: Iterable[Path], failures: list[tuple[Path, str]], max_pixels: int
-) -> Iterator["np.ndarray"]:
-    """The pictures that decode, one after the other; the others go to ``failures``."""
-    from pumlc.vision.data.transforms import read_image
+def _scored(
+    options: PredictOptions,
+    predictor: "VisionPredictor",
+    paths: Sequence[Path],
+    accelerator: "Accelerator",
+) -> Iterator["np.ndarray | UserError"]:
+    """The probabilities of each picture, or why it has none; of several processes, the first alone
+    has them, when all are done."""
+    from accelerate.utils import gather_object
 
-    for path in paths:
-        try:
-            yield read_image(path, max_pixels=max_pixels)
-        except UserError as error:  # noqa: PERF203 - each picture may fail
-            failures.append((path, str(error).removeprefix(f"{path}: ")))
+    from pumlc.engine.batches import own_rows
+
+    rows = own_rows(len(paths), accelerator)
+    progress = Progress()
+    scored = predictor.predict_each([paths[row] for row in rows], batch_size=options.batch_size)
+    results = []
+    for done, result in enumerate(scored, 1):
+        if accelerator.is_main_process:
+            progress.show("pictures", done, len(rows))
+        if accelerator.num_processes == 1:
+            yield result
+        else:
+            results.append(result)
+    if accelerator.num_processes > 1:
+        parts = gather_object([results])
+        if accelerator.is_main_process:
+            yield from (parts[row % len(parts)][row // len(parts)] for row in range(len(paths)))
 
 
 def _listed(files: Sequence[tuple[Path, str]]) -> str:

@@ -26,7 +26,10 @@ from pumlc.errors import UserError
 from pumlc.files import complete_file, read_json, sync_folder, write_json
 from pumlc.version import __version__
 
-_LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "albumentations", "transformers")
+_LIBRARIES = (
+    *("torch", "torchvision", "timm", "accelerate", "transformers"),
+    *("pillow", "opencv-python-headless"),  # they decide the pixels
+)
 # the lock of a run that was killed is free when the system has ended its loading processes
 _PATIENCE = 2.0
 # the key of a safetensors header below which an entry of the index is

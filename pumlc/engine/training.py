@@ -19,7 +19,7 @@ def train_run(config: Any, task_class: Any, run: RunFolder, *, resume: bool = Fa
 
     Args:
         config: settings of a branch: a dataclass with ``train``.
-        task_class: makes the task from the config.
+        task_class: makes the task from the config and the folder of a run that goes on, else None.
         run: the folder; created, unless the run goes on.
         resume: continue from the checkpoint of the folder.
 

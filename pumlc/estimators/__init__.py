@@ -10,6 +10,7 @@ _LAZY = {
     "PartialLabelClassifier": "pumlc.estimators.classifier",
     "fit_least_squares": "pumlc.estimators.least_squares",
     "fit_moved_positives": "pumlc.estimators.moved",
+    "fit_soft_positives": "pumlc.estimators.soft_positives",
 }
 
 __all__ = [*_LAZY]  # pyright: ignore

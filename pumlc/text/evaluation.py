@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.errors import UserError, warn_user
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
+from pumlc.progress import ShowProgress
 from pumlc.tables import table
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.text_split import TextSplit
@@ -39,7 +40,8 @@ def evaluate_run(
     weights: Sequence[str] | None = None,
     root: str | None = None,
     batch_size: int | None = None,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: ShowProgress | None = None,
     index: Index = "exact",
     search_precision: Precision = "fp32",
 ) -> dict[str, Any]:
@@ -52,7 +54,8 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
-        workers: ignored, an argument of every branch: token ids need no other process.
+        workers: ignored, an argument of every branch: nothing has to be read ahead.
+        progress: ignored, another one.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 

@@ -4,6 +4,9 @@ The names here are imported when they are first used: ``import pumlc.vision`` do
 """
 
 _LAZY = {
+    "load_image": "pumlc.vision.data.decode",
+    "training_transform": "pumlc.vision.data.transforms",
+    "evaluation_transform": "pumlc.vision.data.transforms",
     "LocalGlobalConv": "pumlc.vision.models.lgconv",
     "add_local_global": "pumlc.vision.models.conversion",
     "fold_local_global": "pumlc.vision.models.conversion",

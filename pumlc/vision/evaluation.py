@@ -1,8 +1,9 @@
 """Honest numbers of an image run: every saved set of weights, every definition, by name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from pumlc.metrics import (
     oracle_thresholds,
     precision_recall_f1,
 )
+from pumlc.progress import ShowProgress
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -73,7 +75,8 @@ def evaluate_run(
     classes: Sequence[str] | None = None,
     oracle: bool = False,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: ShowProgress | None = None,
 ) -> dict[str, Any]:
     """Score a split with each set of saved weights of a run.
 
@@ -94,7 +97,8 @@ def evaluate_run(
         classes: also report the mean over these classes.
         oracle: also report the thresholds fitted on the very labels of this split, under that name.
         batch_size: pictures at a time, per process.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
+        progress: called with what is scored, the pictures done and their number.
 
     Returns:
         Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,
@@ -143,7 +147,8 @@ def evaluate_run(
             images = split_of_run(data, split, predictor)
             refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
         bad = BadPictures(images)
-        logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
+        shown = None if progress is None else partial(progress, f"{split}, weights {name}")
+        logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, shown)
         if not results["weights"]:
             rest = bad.rest()
             # the other weights are measured by the same pictures
@@ -246,8 +251,9 @@ def logits_of(
     images: LabelledImages,
     accelerator: Accelerator,
     batch_size: int,
-    workers: int,
+    workers: int | None,
     bad: BadPictures,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """By the whole network, or of heads by features, which may be in the cache already."""
     if predictor.config.is_frozen:
@@ -260,7 +266,13 @@ def logits_of(
             bad=bad,
         )
     return score_images(
-        predictor.model, images, accelerator, batch_size=batch_size, workers=workers, bad=bad
+        predictor.model,
+        images,
+        accelerator,
+        batch_size=batch_size,
+        workers=workers,
+        bad=bad,
+        progress=progress,
     )
 
 

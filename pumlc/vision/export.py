@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.classifier import Classifier
 from pumlc.vision.models.conversion import fold_local_global
 
@@ -31,7 +32,7 @@ def export_onnx(
     gives ``logits`` [B,C]. Its metadata, each a JSON text:
 
     classes         the names, in the order of the columns
-    preprocessing   colours, scale, size, how to resize, mean and std, in this order
+    preprocessing   decoded size, colours, scale, size, how to resize, mean and std, in this order
     thresholds      probability from which a class counts as present, where they are given
 
     The classifier itself stays as it is. The file appears when it is complete.
@@ -99,6 +100,7 @@ def largest_difference(path: Path | str, classifier: Classifier, images: Tensor)
 def _preprocessing(classifier: Classifier) -> dict[str, object]:
     config = classifier.data_config
     return {
+        "decoded_size": list(evaluation_transform(config).decoded_size),
         "colours": "RGB",
         "scale": 1 / 255,
         "size": list(config["input_size"][-2:]),

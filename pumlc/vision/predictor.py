@@ -1,6 +1,6 @@
 """A trained classifier, ready to score pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,9 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.read_ahead import read_ahead, reading_threads
+from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.build import build_trained
 from pumlc.vision.scoring import probabilities_of, to_device
 
@@ -75,6 +77,7 @@ class VisionPredictor:
             self.config, len(self.labels), self.run.weights_file(self.weights)
         )
         self.model.to(self.device).eval()
+        self.transform = evaluation_transform(self.model.data_config)
         extras = self.run.index().get(self.weights, {}).get("extras", {})
         self.fitted = "thresholds" in extras
         self.thresholds, self.global_threshold = np.full(len(self.labels), 0.5), 0.5
@@ -87,37 +90,89 @@ class VisionPredictor:
             self.fitted_on = stored.get("fitted_on", "validation")
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
 
-    def predict(self, images: Iterable[Picture], *, batch_size: int = 32) -> Prediction:
+    def read(self, picture: Picture) -> np.ndarray:
+        """Decode a picture as `predict` does: a large file at no larger a size than is needed.
+
+        Returns:
+            [H, W, 3] uint8.
+
+        Raises:
+            UserError: it is missing or does not decode.
+        """
+        limit = self.config.data.max_pixels
+        return load_image(picture, at_least=self.transform.decoded_size, max_pixels=limit)
+
+    def predict(
+        self, images: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
+    ) -> Prediction:
         """Score pictures.
 
         Args:
             images: files, PIL images or RGB arrays [H, W, 3] of uint8.
             batch_size: pictures at a time.
+            workers: threads that read pictures; 0: none but this one; None: one a core.
 
         Raises:
             UserError: a picture is missing or does not decode, or its logits are not finite.
             ValueError: one picture in the place of several, or ``batch_size`` is below 1.
         """
+        rows = [np.empty((0, len(self.labels)), np.float32)]
+        for scored in self.predict_each(images, batch_size=batch_size, workers=workers):
+            if isinstance(scored, UserError):
+                raise scored
+            rows.append(scored[None])
+        return Prediction(np.concatenate(rows), self.labels)
+
+    def predict_each(
+        self, images: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
+    ) -> Iterator[np.ndarray | UserError]:
+        """Score pictures one after the other, and go on where one cannot be read.
+
+        Pictures are read ahead while the network works; ``images`` may be endless.
+
+        Args:
+            images: as of `predict`, like the others.
+            batch_size: pictures at a time.
+            workers: threads that read pictures.
+
+        Returns:
+            of each picture, in their order, its probabilities [C] float32, or why it has none.
+
+        Raises:
+            UserError: logits are not finite.
+            ValueError: as of `predict`, at once.
+        """
         _refuse_single(images)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        transform = evaluation_transform(self.model.data_config)
-        limit = self.config.data.max_pixels
-        parts = [np.empty((0, len(self.labels)), np.float32)]
-        pictures = iter(images)
-        while batch := [
-            transform(image=read_image(picture, max_pixels=limit))["image"]
-            for picture in islice(pictures, batch_size)
-        ]:
-            with torch.inference_mode():
-                logits = self.model(to_device(torch.stack(batch), self.device)).float()
-            if not torch.isfinite(logits).all():
-                raise UserError(
-                    f"{self.run.path}: weights {self.weights!r} give logits that are not finite: "
-                    "the training has diverged"
-                )
-            parts.append(probabilities_of(logits.cpu().numpy()).astype(np.float32))
-        return Prediction(np.concatenate(parts), self.labels)
+        threads = reading_threads() if workers is None else workers
+        read = read_ahead(self._pixels, images, threads=threads, ahead=2 * batch_size)
+        return self._scored(read, batch_size)
+
+    def _pixels(self, picture: Picture) -> torch.Tensor | UserError:
+        try:
+            return self.transform.pixels(self.read(picture))
+        except UserError as error:
+            return error
+
+    def _scored(
+        self, read: Iterator[torch.Tensor | UserError], batch_size: int
+    ) -> Iterator[np.ndarray | UserError]:
+        while batch := list(islice(read, batch_size)):
+            pixels = [each for each in batch if not isinstance(each, UserError)]
+            rows = iter(self._probabilities(torch.stack(pixels)) if pixels else ())
+            for each in batch:
+                yield each if isinstance(each, UserError) else next(rows)
+
+    def _probabilities(self, pixels: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            logits = self.model(to_device(pixels, self.device, self.model.data_config)).float()
+        if not torch.isfinite(logits).all():
+            raise UserError(
+                f"{self.run.path}: weights {self.weights!r} give logits that are not finite: "
+                "the training has diverged"
+            )
+        return probabilities_of(logits.cpu().numpy()).astype(np.float32)
 
 
 def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:

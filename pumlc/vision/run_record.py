@@ -86,5 +86,6 @@ class BadList:
         if self.folder is None or not bad.reasons:
             return
         split, rows, labels = true_rows(self._data, self._config, part)
-        self._listed |= {(row.split, row.row): row for row in bad_rows(split, bad, rows, labels)}
+        for row in bad_rows(split, bad, rows, labels):
+            self._listed.setdefault((row.split, row.row), row)  # the first reason stays
         write_bad_rows(self.folder, [self._listed[key] for key in sorted(self._listed)])

@@ -1,5 +1,6 @@
 """Logits of pictures, and what they are worth by the labels that are known."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,22 @@ from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
-from pumlc.vision.data.transforms import evaluation_transform
+from pumlc.vision.data.transforms import evaluation_transform, normalised
 
 
-def to_device(images: Tensor, device: torch.device) -> Tensor:
-    """Pictures [B, 3, H, W] on the device, in the memory layout of the model."""
-    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+def to_device(pixels: Tensor, device: torch.device, data_config: dict[str, Any]) -> Tensor:
+    """Pictures as the network takes them, on its device and in its memory layout.
+
+    Args:
+        pixels: [B, H, W, 3] uint8.
+        device: that of the network.
+        data_config: timm's ``mean`` and ``std`` of the weights.
+
+    Returns:
+        [B, 3, H, W] float32.
+    """
+    bytes_there = pixels.to(device, non_blocking=True)
+    return normalised(bytes_there, data_config["mean"], data_config["std"])
 
 
 def score_images(
@@ -30,8 +41,9 @@ def score_images(
     accelerator: Accelerator,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None = None,
     bad: BadPictures | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Logits of every picture, each scored exactly once on any number of processes.
 
@@ -40,9 +52,10 @@ def score_images(
         images: the pictures; their labels play no part.
         accelerator: devices and processes.
         batch_size: pictures at a time, per process.
-        workers: processes that read pictures; 0: this one.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         bad: takes the pictures that cannot be read, on every process; by default they are named by
             warnings alone.
+        progress: called with the pictures done and their number, those of this process.
 
     Returns:
         [N, C] float32 in the order of ``images``, on every process; nan for a bad picture.
@@ -55,12 +68,15 @@ def score_images(
     pictures = Pictures(images, evaluation_transform(model.data_config), rows)
     was_training = model.training
     model.eval()
-    logits = np.full((len(rows), len(images.classes)), np.nan, np.float32)
+    done, logits = 0, np.full((len(rows), len(images.classes)), np.nan, np.float32)
     with torch.inference_mode(), accelerator.autocast():
         for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
             if batch.keys:
-                scored = model(to_device(batch.content, accelerator.device))
+                scored = model(to_device(batch.content, accelerator.device, model.data_config))
                 logits[batch.keys] = scored.float().cpu().numpy()
+            done = min(done + batch_size, len(rows))
+            if progress is not None:
+                progress(done, len(rows))
     model.train(was_training)
     if accelerator.num_processes > 1:
         bad.merge(gather_object([bad.reasons]))

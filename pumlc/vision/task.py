@@ -129,7 +129,7 @@ class VisionTask:
     def training_step(
         self, network: nn.Module, batch: dict[str, Tensor], accelerator: Accelerator, step: int
     ) -> dict[str, Tensor]:
-        images = to_device(batch["image"], accelerator.device)
+        images = to_device(batch["image"], accelerator.device, self.model.data_config)
         targets = batch["labels"].to(accelerator.device, non_blocking=True)
         settings = self.config.loss
         mix = settings.mixup_weight > 0
@@ -176,7 +176,6 @@ class VisionTask:
                 images,
                 accelerator,
                 batch_size=self.config.train.batch_size,
-                workers=self.config.train.workers,
                 bad=bad,
             )
         finally:

@@ -131,7 +131,7 @@ def text_data(folder):
 
 def preload():
     sys.path.insert(0, str(PROJECT))
-    import torch, timm, accelerate, albumentations, transformers, jsonargparse, pycocotools.coco  # noqa
+    import torch, timm, accelerate, transformers, jsonargparse, pycocotools.coco  # noqa
     import torch.utils.data, sklearn.metrics  # noqa
     import pumlc.predictor, pumlc.engine.loop, pumlc.vision.task, pumlc.vision.predictor, pumlc.vision.evaluation  # noqa
     import pumlc.text.task, pumlc.text.predictor, pumlc.text.evaluation  # noqa

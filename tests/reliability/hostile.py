@@ -489,7 +489,7 @@ p = subprocess.run(
     [
         c.PY,
         "-c",
-        f"from pumlc.vision.data.transforms import read_image; read_image({str(base / 'cat.jpg')!r})",
+        f"from pumlc.vision.data.decode import load_image; load_image({str(base / 'cat.jpg')!r})",
     ],
     env={**c.ENV, "PATH": f"{bin_}:{os.environ['PATH']}"},
     capture_output=True,

@@ -197,13 +197,13 @@ def alarm(*_):
 
 
 signal.signal(signal.SIGALRM, alarm)
-from pumlc.vision.data.transforms import read_image
+from pumlc.vision.data.decode import load_image
 
 
 def decoded(path, seconds=30):
     signal.alarm(seconds)
     try:
-        return "ok", read_image(path)
+        return "ok", load_image(path)
     except ValueError as e:
         return "ValueError", str(e)
     except Hang:
@@ -240,7 +240,7 @@ for name, (data, right) in cases.items():
 for name in ("loop.jpg", "dangling.jpg", "fifo.jpg", "folder.jpg"):
     kind, got = decoded(zoo / name, 5)
     if kind != "ValueError":
-        fault("low", f"read_image/predict(['{name}']): {kind} {got}")
+        fault("low", f"load_image/predict(['{name}']): {kind} {got}")
 figures["decoded"] = len(cases) + 4
 
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ SETTINGS = [
     *("--loss.name", "bce", "--loss.parameters", '{"unknown": "ignore"}'),
     *("--train.batch_size", "4", "--train.learning_rate", "1e-3"),
 ]
+ROOT = Path(__file__).parent.parent.parent
 BROKEN = ("p4.png", "p7.png", "p30.png")
 SKIP = ["--data.bad_pictures", "skip", "--data.bad_share", "0.2"]
 
@@ -145,7 +148,8 @@ def test_a_row_that_was_skipped_may_be_removed_before_a_resume(data, tool, proto
         with pytest.raises(KeyboardInterrupt):
             train(tool, data, "run", *options)
     run = data / "run"
-    gone = [row.image for row in read_bad_rows(run)]
+    listed = read_bad_rows(run)
+    gone = [row.image for row in listed]
     assert "p4.png" in gone
     without(data, *gone)
     for name in gone:
@@ -153,6 +157,7 @@ def test_a_row_that_was_skipped_may_be_removed_before_a_resume(data, tool, proto
     tool("train").main(["--out", str(run), "--resume"])
     left, right = (load_file(each / "weights" / "last.safetensors") for each in (whole, run))
     assert all(np.array_equal(left[name], right[name]) for name in left)
+    assert read_bad_rows(run) == listed
     without(data, "p1.png")  # which was not skipped
     with pytest.raises(UserError, match="its data are not those that the run started with"):
         tool("train").main(["--out", str(run), "--resume"])
@@ -183,6 +188,16 @@ def test_a_picture_that_stopped_a_run_is_listed_and_may_be_removed(data, tool):
     without(data, "p4.png")
     with pytest.warns(UserWarning, match=r"skipped: .*p4.png: its row was taken out of .*csv"):
         tool("train").main(["--out", str(run), "--resume"])
+
+
+def test_two_processes_skip_the_same_pictures(data):
+    break_pictures(data)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--standalone", "-m", "pumlc", "train", *SETTINGS, *places(data), *SKIP]
+    command += ["--out", str(data / "run"), "--train.epochs", "2", "--train.batch_size", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert {row.image for row in read_bad_rows(data / "run")} == {"p4.png", "p7.png"}
 
 
 @pytest.mark.filterwarnings("ignore:skipped")

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from pumlc.vision import create_classifier, fold_local_global
-from pumlc.vision.data.transforms import evaluation_transform, read_image
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.export import export_onnx, largest_difference
 
 onnx = pytest.importorskip("onnx")
@@ -91,7 +92,7 @@ def test_real_pictures_with_real_weights(shared, tmp_path):
     export_onnx(model, path, class_names=NAMES)
     transform = evaluation_transform(model.data_config)
     pictures = sorted((shared / "data/VOCdevkit/VOC2007/JPEGImages").glob("*.jpg"))[:4]
-    images = torch.stack([transform(image=read_image(p))["image"] for p in pictures])
+    images = torch.stack([transform(image=load_image(p))["image"] for p in pictures])
     assert len(images) == 4
     assert largest_difference(path, model, images) < 1e-4
 
@@ -144,7 +145,7 @@ def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size,
     Image.fromarray(noise).save("one.jpg", exif=exif)
     used: dict = {}
     exec(compile(block, "export.md", "exec"), used)
-    image = evaluation_transform(model.data_config)(image=read_image("one.jpg"))["image"]
+    image = evaluation_transform(model.data_config)(image=load_image("one.jpg"))["image"]
     with torch.no_grad():
         logits = model(image[None])[0].numpy()
     np.testing.assert_allclose(used["image"], image, atol=1.01 / 255 / 0.2)  # one level of grey

@@ -62,10 +62,12 @@ def test_features_are_what_the_linear_head_is_given(squares_coco):
     assert features.dtype == np.float32
     from pumlc.vision.data.loader import Pictures
     from pumlc.vision.data.transforms import evaluation_transform
+    from pumlc.vision.scoring import to_device
 
     pictures = Pictures(images, evaluation_transform(classifier.data_config), range(5))
     with torch.no_grad():
-        classifier(torch.stack([pictures[i] for i in range(5)]))
+        batch = torch.stack([pictures[i] for i in range(5)])
+        classifier(to_device(batch, batch.device, classifier.data_config))
     handle.remove()
     np.testing.assert_allclose(features[:5], given[0].numpy(), rtol=1e-4, atol=1e-5)
 
@@ -304,7 +306,7 @@ def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
     observed = known(prepared, 0.5, 3)
     observed[observed[:, 1] == -1, 1] = 0  # a class whose absence nobody has noted
     settings = LossConfig(name="squared", parameters={"unknown": unknown})
-    method = Method(loss=settings, heads="closed-form", moved=0.6)
+    method = Method(loss=settings, heads="closed-form", positives="moved")
     (row,) = probe_cell(prepared, method, CONFIG, observed, 3)
     labels = observed.copy()
     columns = [1] if unknown == "ignore" else [0, 1, 2]
@@ -321,7 +323,7 @@ def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
     ("settings", "message"),
     [
         ({"loss": BCE.loss, "heads": "closed-form"}, "loss.name must be squared"),
-        ({"loss": BCE.loss, "moved": 0.6}, "moved must be 0 but for closed-form"),
+        ({"loss": BCE.loss, "positives": "soft"}, "positives must be given but for closed-form"),
     ],
 )
 def test_methods_that_have_no_closed_form(settings, message):

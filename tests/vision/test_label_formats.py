@@ -522,3 +522,11 @@ def test_all_problems_come_at_once(tmp_path):
     lines = str(error.value).splitlines()
     assert [line.partition("line ")[2][:1] for line in lines[:5]] == list("34567")
     assert lines[5].startswith("and 3 more; pumlc inspect ")
+
+
+@pytest.mark.parametrize("classes", [["cat", "cat"], ["cat", "dog", "cat"]])
+def test_a_class_that_a_file_declares_twice_is_refused(classes, tmp_path):
+    put(tmp_path, {"a.txt": "cat", "pictures.csv": "image\na.jpg\n"})
+    put(tmp_path, {"classes.txt": "".join(f"{name}\n" for name in classes)})
+    with pytest.raises(UserError, match="class 'cat' occurs twice"):
+        read_table(tmp_path)

@@ -14,10 +14,11 @@ from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.losses import LOSSES
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.loader import Pictures, TrainingPictures, decode
 from pumlc.vision.data.split import training_data
-from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
-from pumlc.vision.scoring import score_images, validate_logits
+from pumlc.vision.data.transforms import evaluation_transform, training_transform
+from pumlc.vision.scoring import score_images, to_device, validate_logits
 from pumlc.vision.task import VisionTask
 
 STANDARD = {"input_size": (3, 28, 28), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
@@ -73,20 +74,20 @@ def test_grey_transparent_and_rotated_pictures_become_upright_rgb(tmp_path):
     exif = rotated.getexif()
     exif[0x0112] = 6
     rotated.save(tmp_path / "rotated.jpg", exif=exif)
-    assert read_image(tmp_path / "grey.png").shape == (6, 4, 3)
+    assert load_image(tmp_path / "grey.png").shape == (6, 4, 3)
     for name in ("grey16.png", "grey16.pgm"):
-        assert (read_image(tmp_path / name) == np.full((6, 4, 3), 0x80)).all()
+        assert (load_image(tmp_path / name) == np.full((6, 4, 3), 0x80)).all()
     with pytest.raises(ValueError, match=r"float\.tif: the picture cannot be decoded .*mode F"):
-        read_image(tmp_path / "float.tif")
+        load_image(tmp_path / "float.tif")
     on_white = np.full((6, 4, 3), 255)
     on_white[2, 1] = 10, 20, 30
     for picture in (tmp_path / "transparent.png", tmp_path / "palette.png", drawing):
-        assert (read_image(picture) == on_white).all()
-    assert read_image(tmp_path / "rotated.jpg").shape == (4, 6, 3)
+        assert (load_image(picture) == on_white).all()
+    assert load_image(tmp_path / "rotated.jpg").shape == (4, 6, 3)
     with pytest.raises(ValueError, match=r"\[H, W, 3\] of uint8, got \[4, 4\] float64"):
-        read_image(np.zeros((4, 4)))
+        load_image(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="a file, a PIL image or an RGB array .*, got int"):
-        read_image(3)  # pyright: ignore[reportArgumentType]
+        load_image(3)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_picture_that_does_not_decode_names_file_and_row(squares_coco, tmp_path):
@@ -154,10 +155,14 @@ def test_scores_come_in_data_set_order_whatever_the_batch(squares_coco):
     assert whole.shape == (11, 3)
     assert whole.dtype == np.float32
     transform = evaluation_transform(task.model.data_config)
-    alone = Pictures(images, transform, range(2, 3))[0]
+    alone = to_device(
+        Pictures(images, transform, range(2, 3))[0][None],
+        accelerator.device,
+        task.model.data_config,
+    )
     task.model.eval()
     with torch.inference_mode():
-        np.testing.assert_allclose(task.model(alone[None]).numpy()[0], whole[2], atol=1e-4)
+        np.testing.assert_allclose(task.model(alone).numpy()[0], whole[2], atol=1e-4)
 
 
 def test_validation_uses_known_labels_only():

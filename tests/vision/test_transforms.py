@@ -16,12 +16,13 @@ from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
-from pumlc.vision.data import transforms
+from pumlc.vision.data import decode
 from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
-from pumlc.vision.data.transforms import evaluation_transform, read_image, training_transform
+from pumlc.vision.data.transforms import evaluation_transform, training_transform
 from pumlc.vision.models.classifier import create_classifier
 
 TRANSFORM = evaluation_transform({"input_size": (3, 8, 8), "mean": (0,) * 3, "std": (1,) * 3})
@@ -74,7 +75,7 @@ def test_postscript_is_never_run_whatever_its_name(tmp_path, monkeypatch):
     for name in ("drawing.eps", "photo.jpg", "photo.png"):
         (tmp_path / name).write_bytes(POSTSCRIPT)
         with pytest.raises(UserError, match=rf"{name}: .*decoded .*none of JPEG, PNG, WEBP"):
-            read_image(tmp_path / name)
+            load_image(tmp_path / name)
 
 
 def test_every_raster_format_is_read(tmp_path):
@@ -86,7 +87,7 @@ def test_every_raster_format_is_read(tmp_path):
         picture.save(tmp_path / f"a.{suffix}")
     picture.save(tmp_path / "a.mpo", save_all=True, append_images=[picture])
     for file in tmp_path.iterdir():
-        decoded = read_image(file)
+        decoded = load_image(file)
         assert decoded.shape == (4, 6, 3), file
         assert abs(decoded.astype(int) - 250).max() < 4, file
 
@@ -101,7 +102,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
         pytest.warns(Image.DecompressionBombWarning),
         pytest.raises(UserError, match=message),
     ):
-        read_image(bomb)
+        load_image(bomb)
 
 
 def test_the_limit_of_pixels_is_a_setting_of_the_data(squares_coco):
@@ -112,7 +113,7 @@ def test_the_limit_of_pixels_is_a_setting_of_the_data(squares_coco):
     with pytest.raises(UserError, match=message):
         pictures[0]
     config = DataConfig(name="coco", root=str(squares_coco), max_pixels=32 * 32)
-    assert Pictures(read_split(config, "train"), TRANSFORM, range(3))[0].shape == (3, 8, 8)
+    assert Pictures(read_split(config, "train"), TRANSFORM, range(3))[0].shape == (8, 8, 3)
     for value in (0, 178_956_971):
         with pytest.raises(UserError, match="data.max_pixels must be between 1 and 178956970"):
             DataConfig(name="coco", root="x", max_pixels=value)
@@ -176,12 +177,12 @@ def test_pictures_of_phones(tmp_path, monkeypatch):
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
     Image.new("RGB", (64, 48), (250, 20, 20)).save(tmp_path / "a.heic")
-    decoded = read_image(tmp_path / "a.heic")
+    decoded = load_image(tmp_path / "a.heic")
     assert decoded.shape == (48, 64, 3)
     assert abs(decoded.astype(int) - (250, 20, 20)).max() < 12
-    monkeypatch.setattr(transforms, "_formats", lambda: ("JPEG", "PNG"))
+    monkeypatch.setattr(decode, "_formats", lambda: ("JPEG", "PNG"))
     with pytest.raises(UserError, match=r"a\.heic: .*HEIC is read with .*pumlc\[formats\]"):
-        read_image(tmp_path / "a.heic")
+        load_image(tmp_path / "a.heic")
 
 
 def test_what_is_no_file_is_named_at_once(tmp_path):
@@ -195,7 +196,7 @@ def test_what_is_no_file_is_named_at_once(tmp_path):
         ("absent.png", "no such picture"),
     ):
         with pytest.raises(UserError, match=f"{name}: .*{message}"):
-            read_image(tmp_path / name)
+            load_image(tmp_path / name)
 
 
 @settings(max_examples=300)
@@ -211,7 +212,7 @@ def test_a_damaged_picture_is_one_line_that_names_it(data):
         file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
         problem = None
         try:
-            decoded = read_image(file)
+            decoded = load_image(file)
         except UserError as error:
             problem = str(error)
         else:

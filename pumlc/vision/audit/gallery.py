@@ -8,8 +8,9 @@ import numpy as np
 from pumlc.audit import STATES
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.report import Item, Review, Suspect, thumbnail
+from pumlc.report.thumbnails import SIDE
 from pumlc.vision.audit.suspects import AuditedPart, suspicion_of
-from pumlc.vision.data.transforms import read_image
+from pumlc.vision.data.decode import load_image
 
 TYPICAL, SIMILAR = 4, 3
 OTHERS = 1000
@@ -146,7 +147,7 @@ def _item(audited: Sequence[AuditedPart], pool: _Pool, place: int) -> Item:
     number, row = pool.place(place)
     part = audited[number].part
     images = part.images
-    picture = read_image(images.path(row), max_pixels=images.max_pixels)
+    picture = load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels)
     return Item(
         name=images.paths[row].decode(),
         part=part.name,

@@ -15,6 +15,7 @@ from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
+from pumlc.progress import ShowProgress
 from pumlc.vision.audit.decided import decided_labels
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
@@ -27,9 +28,6 @@ from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of a part, the pictures done and their number."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +75,14 @@ def audit_run(
     folds: int | None = None,
     top: int | None = None,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     root: str | None = None,
     csv: str | None = None,
     labels: str | None = None,
     positive_list: str | None = None,
     decisions: Path | None = None,
     bad_pictures: Literal["error", "skip"] | None = None,
-    progress: Progress | None = None,
+    progress: ShowProgress | None = None,
 ) -> AuditResult:
     """Rank the labels that a run's data contradict, each kind of label in a list of its own.
 
@@ -101,7 +99,7 @@ def audit_run(
         top: labels of each kind and part; by default as many as are worth a look
             (`pumlc.vision.audit.suspects.rank_part`).
         batch_size: pictures at a time.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         root: another place of the data; by default that of the run.
         csv: another place of the CSV file.
         labels: another place of the label file.
@@ -109,7 +107,7 @@ def audit_run(
         decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
             again. By default that beside the label file, if there is one.
         bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
-        progress: called while features are computed.
+        progress: called while pictures are scored, or their features computed.
 
     Raises:
         UserError: an argument is out of its range or does not go with another one, the run is one
@@ -147,7 +145,7 @@ def audit_run(
     sizes = {"batch_size": batch_size, "workers": workers}
     bad = [BadPictures(part.images) for part in parts]
     if folds is None:
-        scores = _scores_of_network(parts, bad, predictor, accelerator, **sizes)
+        scores = _scores_of_network(parts, bad, predictor, accelerator, progress, **sizes)
     else:
         scores = _left_out_scores(parts, bad, config, folds, progress, **sizes)
     named = {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
@@ -160,13 +158,32 @@ def audit_run(
     return result
 
 
+def _progress_of(part: Part, progress: ShowProgress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, f"pictures of {part.name}")
+
+
 def _scored(
-    part: Part, predictor: VisionPredictor, accelerator: Accelerator, bad: BadPictures, **sizes: int
+    part: Part,
+    predictor: VisionPredictor,
+    accelerator: Accelerator,
+    bad: BadPictures,
+    progress: ShowProgress | None,
+    *,
+    batch_size: int,
+    workers: int | None,
 ) -> np.ndarray:
     """Logits by the run's network; of heads on features those that have not seen the picture."""
     images = part.images
     if not predictor.config.is_frozen or part.name != "train":
-        return score_images(predictor.model, images, accelerator, **sizes, bad=bad)
+        return score_images(
+            predictor.model,
+            images,
+            accelerator,
+            batch_size=batch_size,
+            workers=workers,
+            bad=bad,
+            progress=_progress_of(part, progress),
+        )
     logits = read_left_out(predictor.run.path, len(images), len(images.classes))
     for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
         bad.add(row, f"{images.path(row)} ({images.place(row)}): skipped by the run")
@@ -205,14 +222,22 @@ def _scores_of_network(
     bad: Sequence[BadPictures],
     predictor: VisionPredictor,
     accelerator: Accelerator,
+    progress: ShowProgress | None,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
 ) -> _Scores:
     """Those of the run's network, which has been trained on some of the labels."""
-    sizes = {"batch_size": batch_size, "workers": workers}
     logits = [
-        _scored(part, predictor, accelerator, each, **sizes)
+        _scored(
+            part,
+            predictor,
+            accelerator,
+            each,
+            progress,
+            batch_size=batch_size,
+            workers=workers,
+        )
         for part, each in zip(parts, bad, strict=True)
     ]
     logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
@@ -232,10 +257,10 @@ def _left_out_scores(
     bad: Sequence[BadPictures],
     config: VisionConfig,
     folds: int,
-    progress: Progress | None,
+    progress: ShowProgress | None,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
 ) -> _Scores:
     """Those of heads in closed form over the pictures of all parts, each picture left out.
 
@@ -282,10 +307,10 @@ def _features(
     parts: Sequence[Part],
     bad: Sequence[BadPictures],
     config: VisionConfig,
-    progress: Progress | None,
+    progress: ShowProgress | None,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
 ) -> list[np.ndarray]:
     """Pooled features of what can be read, by the network that the run started from."""
     network = frozen_network(config.data, config.model)
@@ -295,7 +320,7 @@ def _features(
             part.images,
             batch_size=batch_size,
             workers=workers,
-            progress=None if progress is None else partial(progress, part.name),
+            progress=_progress_of(part, progress),
             bad=each,
         )[each.rest()]
         for part, each in zip(parts, bad, strict=True)

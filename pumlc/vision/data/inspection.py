@@ -12,9 +12,9 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.labels.names import neighbouring_names, similar_names
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.label_table import CODE, STATES, UNKNOWN_CODE, LabelTable, Problem
 from pumlc.vision.data.picture_files import PictureFiles, locate
-from pumlc.vision.data.transforms import read_image
 
 _TINY = 32  # pixels of the shorter side
 _NAMED = 5
@@ -171,7 +171,7 @@ def _pictures(
         if not path.is_file():
             continue
         try:
-            picture = read_image(path)
+            picture = load_image(path)
         except UserError as error:
             yield Problem("broken picture", f"{table.place(row)}: {error}", rows=(row,))
             continue

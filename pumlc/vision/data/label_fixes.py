@@ -35,6 +35,9 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         the table, and a line for each change.
     """
     changes = [f"left out: {problem.message}" for problem in table.problems]
+    for group in similar_names(table.classes):  # first, so that rows are compared by one name
+        table, change = _joined(table, group)
+        changes.append(change)
     dropped: set[int] = set()
     codes: dict[int, np.ndarray] = {}
     for problem in inspection.problems:
@@ -49,12 +52,9 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         codes[first] = merged
         dropped.add(again)
         changes.append(f"merged, {disagreeing} labels unknown now: {problem.message}")
+    table = _with_codes(table, codes)
     kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
-    table = _with_codes(table, codes).subset(kept)
-    for group in similar_names(table.classes):
-        table, change = _joined(table, group)
-        changes.append(change)
-    return replace(table, problems=()), changes
+    return replace(table.subset(kept), problems=()), changes
 
 
 def _merged(codes: np.ndarray, table: LabelTable, again: int) -> tuple[np.ndarray, int]:

@@ -291,12 +291,19 @@ class TableBuilder:
         source: the file, for messages.
         format: name of its format.
         classes: the names where the file declares them; otherwise those that rows mention, sorted.
+
+    Raises:
+        UserError: a class occurs twice.
     """
 
     def __init__(self, source: object, format: str, classes: Iterable[str] | None = None) -> None:
         self.source, self.format = str(source), format
         self._declared = classes is not None
-        self._column_of = {name: column for column, name in enumerate(classes or ())}
+        self._column_of: dict[str, int] = {}
+        for name in classes or ():
+            if name in self._column_of:
+                raise UserError(f"{source}: class {name!r} occurs twice")
+            self._column_of[name] = len(self._column_of)
         self._paths: list[str] = []
         self._splits: list[str] | None = None
         self._groups: list[str] | None = None
@@ -308,18 +315,10 @@ class TableBuilder:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def column(self, name: str) -> int:
-        """Column of a class; a new one where the file declares none.
-
-        Raises:
-            UserError: the file declares its classes, and this is none of them.
-        """
-        column = self._column_of.get(name)
-        if column is None:
-            if self._declared:
-                raise UserError(f"unknown class {name!r}; {closest(name, self._column_of)}")
-            column = self._column_of[name] = len(self._column_of)
-        return column
+    def _check(self, name: str) -> None:
+        """Refuse a class that a file which declares its classes has not."""
+        if self._declared and name not in self._column_of:
+            raise UserError(f"unknown class {name!r}; {closest(name, self._column_of)}")
 
     def problem(self, kind: str, message: str) -> None:
         """Note what is wrong with a row, which is left out."""
@@ -347,19 +346,20 @@ class TableBuilder:
         if not path or "\0" in path or not _is_text(path):
             self.problem("name", f"{where}: {path!r} is no name of a picture")
             return
-        own: dict[int, int] = {}
+        own: dict[str, int] = {}
         try:
             pairs = states if isinstance(states, Sequence) else states.items()
             for name, code in pairs:
-                column = self.column(name)
-                if own.setdefault(column, code) != code:
-                    both = sorted({STATES[own[column] - 1], STATES[code - 1]})
+                self._check(name)
+                if own.setdefault(name, code) != code:
+                    both = sorted({STATES[own[name] - 1], STATES[code - 1]})
                     raise UserError(f"{name!r} is {' and '.join(both)}")
         except UserError as error:
             self.problem("label", f"{where} ({path}): {error}")
             return
+        columns = [self._column_of.setdefault(name, len(self._column_of)) for name in own]
         self._paths.append(path)
-        self._indices.extend(own)
+        self._indices.extend(columns)
         self._codes.extend(own.values())
         self._indptr.append(len(self._indices))
         self._rest.append(rest)

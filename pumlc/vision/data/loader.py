@@ -1,20 +1,23 @@
 """Torch data sets and loaders over `LabelledImages`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pumlc.engine.batches import EpochBatches
+from pumlc.engine.config import require
 from pumlc.engine.workers import belong_to_parent
 from pumlc.errors import UserError
 from pumlc.vision.data.bad_pictures import BadPictures, allowed_bad
+from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.transforms import read_image
+from pumlc.vision.data.read_ahead import read_ahead, reading_threads
+from pumlc.vision.data.transforms import PictureTransform
 
 
 class TrainingPictures(Dataset):
@@ -25,11 +28,11 @@ class TrainingPictures(Dataset):
 
     Args:
         images: pictures and observed labels.
-        transform: albumentations pipeline.
+        transform: that of training.
         seed: of the augmentation.
     """
 
-    def __init__(self, images: LabelledImages, transform: A.Compose, *, seed: int) -> None:
+    def __init__(self, images: LabelledImages, transform: PictureTransform, *, seed: int) -> None:
         self.images, self.transform, self.seed = images, transform, seed
 
     def __len__(self) -> int:
@@ -64,7 +67,7 @@ class TrainingPictures(Dataset):
 class Pictures(Dataset):
     """Pictures by row, for scoring."""
 
-    def __init__(self, images: LabelledImages, transform: A.Compose, rows: range) -> None:
+    def __init__(self, images: LabelledImages, transform: PictureTransform, rows: range) -> None:
         self.images, self.transform, self.rows = images, transform, rows
 
     def __len__(self) -> int:
@@ -88,20 +91,21 @@ def _or_error(item: Any, bad: dict[int, str]) -> Any:
     return item
 
 
-def decode(images: LabelledImages, row: int, transform: A.Compose) -> torch.Tensor:
-    """[3, H, W] float32 of one picture.
+def decode(images: LabelledImages, row: int, transform: PictureTransform) -> torch.Tensor:
+    """[H, W, 3] uint8 of one picture, in the size of the network.
 
     Raises:
         UserError: it cannot be decoded; the message names it and where the source lists it.
     """
     if images.paths[row] in images.removed:
         raise UserError(f"{images.path(row)}: its row was taken out of {images.source}")
-    path, limit = images.path(row), images.max_pixels
+    path = images.path(row)
+    options = {"at_least": transform.decoded_size, "max_pixels": images.max_pixels}
     try:
-        picture = read_image(path, max_pixels=limit)
+        picture = load_image(path, **options)
     except UserError:  # only now, since finding the place may take a pass over the source
-        picture = read_image(path, f" ({images.place(row)})", max_pixels=limit)
-    return transform(image=picture)["image"]
+        picture = load_image(path, **options, where=f" ({images.place(row)})")
+    return transform.pixels(picture)
 
 
 def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: int) -> DataLoader:
@@ -118,16 +122,29 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
     )
 
 
-def scoring_loader(pictures: Pictures, batch_size: int, workers: int) -> DataLoader:
-    """Loader in row order, ragged last batch included."""
-    return DataLoader(
-        _Reporting(pictures),
-        batch_size=batch_size,
-        collate_fn=_collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-    )
+def scoring_loader(
+    pictures: Pictures, batch_size: int, workers: int | None = None
+) -> Iterator["Batch"]:
+    """Batches in row order, ragged last one included, read while the network works.
+
+    Args:
+        pictures: those to score.
+        batch_size: pictures at a time.
+        workers: threads that read; 0: pictures are read when they are asked for; None: one a core.
+
+    Raises:
+        UserError: ``workers`` is below 0.
+    """
+    require(workers is None or workers >= 0, "workers", workers, "at least 0")
+    threads = reading_threads() if workers is None else workers
+    read = _Reporting(pictures).__getitem__
+    ahead = 2 * batch_size  # as many as are scored, while these are scored
+    items = read_ahead(read, range(len(pictures)), threads=threads, ahead=ahead)
+    while batch := list(islice(items, batch_size)):
+        collated = _collate(batch)
+        if torch.cuda.is_available() and collated.content is not None:
+            collated = collated._replace(content=collated.content.pin_memory())
+        yield collated
 
 
 class Batch(NamedTuple):
@@ -144,7 +161,7 @@ class Batch(NamedTuple):
     bad: dict[int, str]
 
 
-def batches_of(loader: DataLoader, bad: BadPictures) -> Iterator[Batch]:
+def batches_of(loader: Iterable[Batch], bad: BadPictures) -> Iterator[Batch]:
     """The batches of a loader of this module.
 
     Args:

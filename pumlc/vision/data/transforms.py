@@ -1,172 +1,145 @@
-"""From a picture on disk to the tensor a backbone takes."""
+"""From the pixels of a picture to the tensor a backbone takes.
 
-import os
-import struct
+Pixels are augmented and brought to size as bytes, where the picture was decoded. They become
+normalised numbers as the last thing, a batch at a time, on the device of the network: a quarter of
+the bytes to copy, and nothing of it on the processor where that is a GPU.
+"""
+
+import random
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it must not ask the network
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
 
-import albumentations as A  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image, ImageOps  # noqa: E402
+Augmentation = Literal["multi-scale-crop", "flip", "none"]
 
-from pumlc.errors import UserError
-from pumlc.vision.data.images import MAX_PIXELS
-
-# Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
-# Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
-# what Pillow's readers raise over a damaged picture
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_SEVENTHS = (8, 7, 6, 5, 4)
+"""Sides of the crops, in sevenths of the input size; the first is the size before the crop."""
 
 
-def read_image(
-    source: Path | str | Image.Image | np.ndarray,
-    where: str = "",
-    *,
-    max_pixels: int = MAX_PIXELS,
-) -> np.ndarray:
-    """Decode a picture to RGB, upright by its EXIF orientation.
+class PictureTransform:
+    """Augmentation and size of a picture; a callable with the interface of albumentations.
 
-    What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
+    ``transform(image=pixels)["image"]`` is what a backbone takes, [3, H, W] float32 normalised.
+    `pixels` is the same before it is normalised.
 
     Args:
-        source: a file, a PIL image or an RGB array [H, W, 3] of uint8.
-        where: what an error adds to the name (the row of the file that lists it).
-        max_pixels: a file with more pixels is refused before it is decoded.
+        data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
+        augmentation: "multi-scale-crop", "flip" or "none".
 
-    Returns:
-        [H, W, 3] uint8.
-
-    Raises:
-        UserError: the file is missing, too large, of another format than `_FORMATS`, or does not
-            decode; or the array has another form.
+    Attributes:
+        size: (H, W) of the result.
+        decoded_size: (H, W) that the decoded picture should at least have. It is the size before
+            the published crop, whatever the augmentation: training, evaluation and prediction
+            decode the same pixels.
     """
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
-            raise UserError(
-                f"expected an RGB array [H, W, 3] of uint8, got {list(source.shape)} {source.dtype}"
-            )
-        return source
-    if isinstance(source, Image.Image):
-        return _upright_rgb(source)
-    if not isinstance(source, Path | str):
-        raise UserError(
-            f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
-        )
-    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
-        raise UserError(f"{source}{where}: not a file")
-    try:
-        with Image.open(source, formats=_formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise _TooLarge(image.width, image.height, max_pixels)
-            return _upright_rgb(image)
-    except FileNotFoundError as error:
-        raise UserError(f"{source}{where}: no such picture") from error
-    except _TooLarge as error:
-        raise UserError(f"{source}{where}: {error}") from error
-    except Image.UnidentifiedImageError as error:
-        raise UserError(
-            f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
-        ) from error
-    except _DAMAGE as error:
-        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
+
+    def __init__(self, data_config: dict[str, Any], augmentation: Augmentation = "none") -> None:
+        self.size: tuple[int, int] = tuple(data_config["input_size"][-2:])
+        self.mean, self.std = tuple(data_config["mean"]), tuple(data_config["std"])
+        self.augmentation = augmentation
+        self._crops = [
+            (round(self.size[0] * part / 7), round(self.size[1] * part / 7)) for part in _SEVENTHS
+        ]
+        self.decoded_size = self._crops[0]
+        self.set_random_seed(None)
+
+    def set_random_seed(self, seed: int | None) -> None:
+        """Make the augmentation of the next picture a function of ``seed``; None: of chance."""
+        self._choice = np.random.default_rng(seed)
+        self._place = random.Random(seed)  # noqa: S311 - no secret
+
+    def __call__(self, *, image: np.ndarray) -> dict[str, Tensor]:
+        return {"image": normalised(self.pixels(image)[None], self.mean, self.std)[0].contiguous()}
+
+    def pixels(self, image: np.ndarray) -> Tensor:
+        """The picture in its size.
+
+        Args:
+            image: [H, W, 3] uint8, of any size.
+
+        Returns:
+            [H, W, 3] uint8.
+        """
+        flipped = False
+        if self.augmentation != "none":
+            # The row of a crop and the flip go by one number, as in every run so far: two draws
+            # would move all published figures.
+            down, right = self._place.random(), self._place.random()
+            flipped = down < 0.5
+            if self.augmentation == "multi-scale-crop":
+                image = resized(image, self._crops[0])
+                height, width = self._crops[int(self._choice.random() * len(self._crops))]
+                top = int((image.shape[0] - height + 1) * down)
+                left = int((image.shape[1] - width + 1) * right)
+                image = image[top : top + height, left : left + width]
+        image = resized(image, self.size)
+        if flipped:
+            image = image[:, ::-1]
+        # of a copy where it is a view, or Pillow's own memory, which may not be written
+        return torch.from_numpy(np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
 
 
-class _TooLarge(Exception):
-    """A picture has more pixels than the run takes."""
-
-    def __init__(self, width: int, height: int, limit: int) -> None:
-        super().__init__(
-            f"a picture of {width} x {height} pixels; data.max_pixels is {limit}. Make the picture "
-            "smaller, or the setting larger"
-        )
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of `_FORMATS` that this Pillow reads; HEIF with the package pillow-heif."""
-    Image.init()
-    if find_spec("pillow_heif") is not None:
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _unidentified(source: Path | str) -> str:
-    """What is the matter with a file that is none of the formats."""
-    if "HEIF" not in _formats():
-        with open(source, "rb") as file:
-            start = file.read(12)
-        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
-            return "HEIC is read with the package pillow-heif: pip install pumlc[formats]"
-    return f"its content is none of {', '.join(_formats())}"
-
-
-def _upright_rgb(image: Image.Image) -> np.ndarray:
-    # Pillow opens 16 bits of grey as I;16 or, of some formats, as 32 bits
-    sixteen = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
-    if image.mode in ("I", "F") and not sixteen:
-        raise UserError(f"pixels of 32 bits (Pillow's mode {image.mode}) have no known range")
-    image = ImageOps.exif_transpose(image)
-    if sixteen:  # convert would cut them off at 255: a white picture
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:  # convert would show the colour beneath, mostly black
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
-
-
-def training_transform(
-    data_config: dict[str, Any], augmentation: Literal["multi-scale-crop", "flip", "none"]
-) -> A.Compose:
+def training_transform(data_config: dict[str, Any], augmentation: Augmentation) -> PictureTransform:
     """Augmentation, size and normalisation for training.
 
     ``multi-scale-crop`` is the published one: squash to 8/7 of the size S (512 at 448), crop a
-    random square of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
+    random part of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
     of the time. Of a size that is no square, both sides are taken in these proportions.
 
     Args:
         data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
         augmentation: which of the three.
     """
-    size = data_config["input_size"][-2:]
-    if augmentation == "none":
-        return evaluation_transform(data_config)
-    steps: list[Any] = [_resize(size), A.HorizontalFlip(p=0.5)]
-    if augmentation == "multi-scale-crop":
-        sizes = [[round(side * sevenths / 7) for side in size] for sevenths in (8, 7, 6, 5, 4)]
-        crops = A.OneOf([A.RandomCrop(*each) for each in sizes], p=1.0)
-        steps = [_resize(sizes[0]), crops, *steps]
-    return A.Compose([*steps, *_to_tensor(data_config)])
+    return PictureTransform(data_config, augmentation)
 
 
-def evaluation_transform(data_config: dict[str, Any]) -> A.Compose:
-    """Size (squashed to a square, as published) and normalisation, nothing random."""
-    return A.Compose([_resize(data_config["input_size"][-2:]), *_to_tensor(data_config)])
+def evaluation_transform(data_config: dict[str, Any]) -> PictureTransform:
+    """Size (squashed, as published) and normalisation, nothing random."""
+    return PictureTransform(data_config)
 
 
-def _resize(size: Sequence[int]) -> A.Resize:
-    return A.Resize(*size, area_for_downscale="image")
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture squashed to (H, W): area interpolation to a smaller size, bilinear to a larger.
+
+    What is smaller in one direction is resized by area in both.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image
+    smaller = size[0] < height or size[1] < width
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
 
 
-def _to_tensor(data_config: dict[str, Any]) -> list[Any]:
-    return [A.Normalize(mean=data_config["mean"], std=data_config["std"]), A.ToTensorV2()]
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Bytes as a backbone takes them: (pixel / 255 - mean) / std.
+
+    Args:
+        pixels: [B, H, W, 3] uint8.
+        mean: of each colour, of values in [0, 1].
+        std: the same.
+
+    Returns:
+        [B, 3, H, W] float32 on the device of ``pixels``, in the layout channels_last.
+
+    >>> white = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+    >>> normalised(white, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).unique()
+    tensor([1.])
+    """
+    shift, scale = _shift_and_scale(tuple(mean), tuple(std), pixels.device)
+    return pixels.float().sub_(shift).mul_(scale).permute(0, 3, 1, 2)
+
+
+@cache  # a copy to the device each time would wait for the work that is queued there
+def _shift_and_scale(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # training uses the same tensors
+        shift = np.array(mean, np.float32) * 255
+        scale = np.reciprocal(np.array(std, np.float32) * 255)
+        return torch.from_numpy(shift).to(device), torch.from_numpy(scale).to(device)

@@ -21,15 +21,16 @@ class Method:
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows, the penalty by leave-one-out;
     validation is that of the leave-one-out scores of all rows"""
-    moved: float = 0.0
-    """closed-form: given positives are moved so far towards what the heads without them say"""
+    positives: Literal["given", "moved", "soft"] = "given"
+    """closed-form, what given positives are fitted to. moved: six tenths of the way to what heads
+    without them say; soft: as far as they are likely to be true, docs/noise.md"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters
         closed = self.heads == "closed-form"
         require(not closed or name == "squared", "loss.name", name, "squared for closed-form heads")
-        require(0 <= self.moved <= 1, "moved", self.moved, "in [0, 1]")
-        require(closed or not self.moved, "moved", self.moved, "0 but for closed-form heads")
+        plain = self.positives == "given"
+        require(closed or plain, "positives", self.positives, "given but for closed-form heads")
         for parameter in self.per_epoch:
             require(
                 type(start.get(parameter)) in (int, float),

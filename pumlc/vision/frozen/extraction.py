@@ -23,8 +23,10 @@ from pumlc.vision.frozen.engines import Engine, Precision, choose_engine
 from pumlc.vision.frozen.progress import Progress
 from pumlc.vision.frozen.store import DIGEST, FeatureStore, content_digest
 from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.scoring import to_device
 
 _BATCHES_KEPT_AT_ONCE = 16  # a killed pass loses no more
+_DECODING = "no larger than needed"  # features of full decodes are others
 _SAMPLE = 8  # pictures that choose how the network is run
 
 
@@ -64,7 +66,7 @@ class Extractor:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         settings = {n: self.classifier.data_config[n] for n in ("input_size", "mean", "std")}
-        digest.update(json.dumps([settings, self.precision]).encode())
+        digest.update(json.dumps([settings, self.precision, _DECODING]).encode())
         kind = type(self.classifier.backbone).__name__.lower()
         return FeatureStore(self.cache.expanduser() / f"{kind}_{digest.hexdigest()}", self.width)
 
@@ -178,7 +180,7 @@ class Extractor:
                     bad.add(row, str(picture))
             good = {row: one for row, one in pictures.items() if isinstance(one, Tensor)}
             if good:
-                batch = torch.stack(list(good.values())).to(self.device, non_blocking=True)
+                batch = self._images(list(good.values()))
                 parts.append(engine.pooled(batch).cpu().numpy())
                 read += good
             progress.add(len(pictures))
@@ -188,8 +190,12 @@ class Extractor:
         """The fastest way by the first pictures, or by noise where none of them can be read."""
         pictures = next(self._batches(images, rows[:_SAMPLE])).values()
         good = [one for one in pictures if isinstance(one, Tensor)]
-        sample = torch.stack(good) if good else self._noise()
-        return choose_engine(self.classifier, sample.to(self.device), self.precision, len(rows))
+        sample = self._images(good) if good else self._noise().to(self.device)
+        return choose_engine(self.classifier, sample, self.precision, len(rows))
+
+    def _images(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Decoded pictures as the network takes them, on its device."""
+        return to_device(torch.stack(list(pictures)), self.device, self.classifier.data_config)
 
     def _noise(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)

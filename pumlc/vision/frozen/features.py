@@ -21,6 +21,7 @@ from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.scoring import to_device
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def frozen_features(
     cache: Path,
     *,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SplitFeatures:
     """Pooled features of a split, from the cache or computed now and put there.
@@ -64,7 +65,7 @@ def frozen_features(
         split: "train" or "test".
         cache: folder of the feature files, ``~`` for the home folder.
         batch_size: pictures at a time.
-        workers: processes that read pictures.
+        workers: threads that read pictures; 0: none but this one; None: one a core.
         progress: called with the pictures done and their number.
 
     Raises:
@@ -76,6 +77,7 @@ def frozen_features(
     weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
+        "decoding": "no larger than needed",  # features of full decodes are others
         "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
@@ -138,7 +140,7 @@ def pooled_features(
     images: LabelledImages,
     *,
     batch_size: int,
-    workers: int = 0,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     bad: BadPictures | None = None,
 ) -> np.ndarray:
@@ -156,7 +158,7 @@ def pooled_features(
         for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
             if batch.keys:
                 maps = classifier.backbone.forward_features(
-                    batch.content.to(device, memory_format=torch.channels_last)
+                    to_device(batch.content, device, classifier.data_config)
                 )
                 pooled = classifier.backbone.forward_head(maps, pre_logits=True).float()
                 if not matrix.size:

@@ -1,5 +1,6 @@
 """Heads on frozen features as cells of a sweep: known labels choose, the test split measures."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.estimators import fit_moved_positives
+from pumlc.estimators import fit_least_squares, fit_moved_positives, fit_soft_positives
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision
@@ -180,7 +181,12 @@ def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> d
         ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
     )
     labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
-    heads = fit_moved_positives(data.train.numpy(), labels, share=method.moved)
+    fit = {
+        "given": fit_least_squares,
+        "moved": functools.partial(fit_moved_positives, share=0.6),
+        "soft": fit_soft_positives,
+    }[method.positives]
+    heads = fit(data.train.numpy(), labels)
     figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
     settings = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 0}
     return {**settings, "penalty": heads.penalty, **figures}

@@ -32,8 +32,8 @@ class FeatureMode:
     """how the heads are trained"""
     cache: str = "~/.cache/pumlc/features"
     """folder of the extracted features"""
-    workers: int = 0
-    """processes that read pictures while features are extracted"""
+    workers: int | None = None
+    """threads that read pictures while features are extracted; none: one a core"""
 
 
 @dataclass(kw_only=True)
@@ -168,7 +168,8 @@ class SweepConfig:
 
 def _check_features(mode: FeatureMode) -> None:
     """Refuse settings that would be ignored."""
-    require(mode.workers >= 0, "features.workers", mode.workers, "at least 0")
+    valid = mode.workers is None or mode.workers >= 0
+    require(valid, "features.workers", mode.workers, "at least 0, or none")
     unused_model = [f.name for f in dataclasses.fields(ModelConfig) if f.name not in _USED_MODEL]
     for group, names in (("data", _UNUSED_DATA), ("model", unused_model)):
         config = getattr(mode, group)

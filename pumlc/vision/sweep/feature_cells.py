@@ -4,6 +4,8 @@ OUT/probe_data.pt    what the processes of the cells read
 """
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from pumlc.engine.config import plain
 from pumlc.errors import UserError
 from pumlc.estimators import fit_least_squares
+from pumlc.progress import Progress
 from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
 from pumlc.vision.data.observation import Observation
@@ -132,5 +135,5 @@ def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
     probe_data(without[0], without[1], mode.probe)
 
 
-def _progress(split: str):
-    return lambda done, total: print(f"features of {split}: {done}/{total}", flush=True)
+def _progress(split: str) -> Callable[[int, int], None]:
+    return partial(Progress().show, f"features of {split}")

@@ -55,7 +55,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         builder = TableBuilder(path, "tags")
         rows = ((image, split_of_path(image)) for image in _pictures(path))
     for image, split in rows:
-        name = PurePosixPath(image).with_suffix(".txt")
+        name = PurePosixPath(f"{os.path.splitext(image)[0]}.txt")
         if name.is_absolute() or ".." in name.parts or not (path / name).is_file():
             builder.problem("entry", f"{image}: no text file {name}")
             continue

@@ -1,0 +1,89 @@
+"""Pictures a second of scoring, beside what network and decoding leave each other.
+
+    python benchmarks/overlap.py --pictures VOCdevkit/VOC2007/JPEGImages
+    python benchmarks/overlap.py --pictures FOLDER --backbone resnet50 --number 256
+
+In each round the network alone scores pictures that are in memory, all threads read the pictures
+without a network, and `predict` does both. Beside each other they can at best do
+1 / (1 / network + 1 / decoding) pictures a second where both need the same cores. The ratio is the
+median over the rounds of predict's rate to that. Times are those of the clock: other work on the
+machine disturbs single rounds.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pumlc.tables import table
+from pumlc.vision import create_classifier
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.read_ahead import read_ahead, reading_threads
+from pumlc.vision.data.transforms import evaluation_transform
+from pumlc.vision.scoring import to_device
+
+
+def rate(work: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    work()
+    return number / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--pictures", type=Path, required=True, help="folder of .jpg")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="timm name")
+    parser.add_argument("--number", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    paths = sorted(options.pictures.rglob("*.jpg"))[: options.number]
+    model = create_classifier(options.backbone, 20, local_global=False, head="linear", weights=None)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.eval().to(device).to(memory_format=torch.channels_last)
+    transform = evaluation_transform(model.data_config)
+
+    def read(path: Path) -> torch.Tensor:
+        return transform.pixels(load_image(path, at_least=transform.decoded_size))
+
+    def score(pictures: list[torch.Tensor]) -> None:
+        with torch.inference_mode():
+            batch = torch.stack(pictures)
+            model(to_device(batch, device, model.data_config)).cpu()
+
+    def network() -> None:
+        for start in range(0, len(in_memory), options.batch):
+            score(in_memory[start : start + options.batch])
+
+    def decoding() -> None:
+        list(read_ahead(read, paths, threads=reading_threads(), ahead=2 * options.batch))
+
+    def both() -> None:
+        pictures: list[torch.Tensor] = []
+        threads = reading_threads()
+        for picture in read_ahead(read, paths, threads=threads, ahead=2 * options.batch):
+            pictures.append(picture)
+            if len(pictures) == options.batch:
+                score(pictures)
+                pictures.clear()
+        if pictures:
+            score(pictures)
+
+    in_memory = [read(path) for path in paths]
+    score(in_memory[: options.batch])  # warms up
+    rates = [
+        [rate(f, len(paths)) for f in (network, decoding, both)] for _ in range(options.rounds)
+    ]
+    ratios = [both * (1 / network + 1 / decoding) for network, decoding, both in rates]
+    medians = [f"{statistics.median(column):.0f}" for column in zip(*rates, strict=True)]
+    heads = ["backbone", "network", "decoding", "both", "both / possible"]
+    print(table(heads, [[options.backbone, *medians, f"{statistics.median(ratios):.2f}"]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""How far long work is, for a person at a terminal or one who reads the log."""
+
+import sys
+import time
+from collections.abc import Callable
+
+SILENT = 5.0
+"""Seconds of work that nothing is said of."""
+INTERVAL = 10.0
+"""Seconds between two lines."""
+
+ShowProgress = Callable[[str, int, int], None]
+"""Called with the name of the work, the things done and their number."""
+
+
+class Progress:
+    """Lines on standard error with what is done, the rate and the time left.
+
+    The first comes when a work takes longer than 5 seconds, then one every 10 seconds, also where
+    the output is a file. Standard output is left to the result.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._what: str | None = None
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Print a line, if it is time for one.
+
+        Args:
+            what: names the work; with another name the clock starts anew.
+            done: things done.
+            total: things to do in all.
+        """
+        now = self._clock()
+        if what != self._what:  # the rate is that after the first call: no start of anything in it
+            self._what, self._started, self._first, self._next = what, now, done, now + SILENT
+        if now < self._next or done == self._first:
+            return
+        self._next = now + INTERVAL
+        rate = (done - self._first) / (now - self._started)
+        left = duration((total - done) / rate)
+        print(
+            f"{what}: {done}/{total}, {rate:.3g} a second, {left} left", file=sys.stderr, flush=True
+        )
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(7.2), duration(200), duration(7300)
+    ('7 s', '3 min 20 s', '2 h 1 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,164 @@
+"""From a picture on disk to its pixels."""
+
+import os
+import struct
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from pumlc.errors import UserError
+from pumlc.vision.data.images import MAX_PIXELS
+
+# Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
+# Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+# what Pillow's readers raise over a damaged picture
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNED = (5, 6, 7, 8)
+"""Orientations that exchange height and width."""
+
+
+def load_image(
+    source: Path | str | Image.Image | np.ndarray,
+    *,
+    at_least: int | tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    where: str = "",
+) -> np.ndarray:
+    """Decode a picture to RGB, upright by its EXIF orientation.
+
+    What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
+
+    A JPEG file much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which takes a
+    fraction of the time: each pixel is then the mean of those that it stands for. The result is
+    larger than ``at_least``, or of the full size.
+
+    Args:
+        source: a file, a PIL image or an RGB array [H, W, 3] of uint8. The last two are decoded
+            already and keep their size.
+        at_least: height and width that are needed, or one number for both; None: the full size.
+        max_pixels: a file with more pixels is refused before it is decoded.
+        where: what an error adds to the name (the row of the file that lists it).
+
+    Returns:
+        [H, W, 3] uint8.
+
+    Raises:
+        UserError: the file is missing, too large, of another format than JPEG, PNG, WEBP, GIF, BMP,
+            TIFF, PPM, JPEG2000, AVIF and HEIF, or does not decode; or the array has another form.
+        ValueError: ``at_least`` is below 1.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            raise UserError(
+                f"expected an RGB array [H, W, 3] of uint8, got {list(source.shape)} {source.dtype}"
+            )
+        return source
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source)
+    if not isinstance(source, Path | str):
+        raise UserError(
+            f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
+        )
+    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
+        raise UserError(f"{source}{where}: not a file")
+    needed = _height_and_width(at_least)
+    try:
+        with Image.open(source, formats=_formats()) as image:
+            if image.width * image.height > max_pixels:
+                raise _TooLarge(image.width, image.height, max_pixels)
+            if needed is not None:
+                _decode_smaller(image, *needed)
+            return _upright_rgb(image)
+    except FileNotFoundError as error:
+        raise UserError(f"{source}{where}: no such picture") from error
+    except _TooLarge as error:
+        raise UserError(f"{source}{where}: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise UserError(
+            f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
+        ) from error
+    except _DAMAGE as error:
+        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
+
+
+class _TooLarge(Exception):
+    """A picture has more pixels than the run takes."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(
+            f"a picture of {width} x {height} pixels; data.max_pixels is {limit}. Make the picture "
+            "smaller, or the setting larger"
+        )
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow reads; HEIF with the package pillow-heif."""
+    Image.init()
+    if find_spec("pillow_heif") is not None:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _unidentified(source: Path | str) -> str:
+    """What is the matter with a file that is none of the formats."""
+    if "HEIF" not in _formats():
+        with open(source, "rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
+            return "HEIC is read with the package pillow-heif: pip install pumlc[formats]"
+    return f"its content is none of {', '.join(_formats())}"
+
+
+def _height_and_width(at_least: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if at_least is None:
+        return None
+    height, width = (at_least, at_least) if isinstance(at_least, int) else at_least
+    if height < 1 or width < 1:
+        raise ValueError(f"at_least must be 1 or more, got {at_least}")
+    return height, width
+
+
+def _decode_smaller(image: Image.Image, height: int, width: int) -> None:
+    """Ask the decoder for the smallest size that it has from ``height`` x ``width`` on.
+
+    Only the decoder of JPEG has several; others take no notice.
+    """
+    if image.getexif().get(_ORIENTATION) in _TURNED:
+        height, width = width, height
+    image.draft(None, (width, height))
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    # Pillow opens 16 bits of grey as I;16 or, of some formats, as 32 bits
+    sixteen = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PNG", "PPM")
+    if image.mode in ("I", "F") and not sixteen:
+        raise UserError(f"pixels of 32 bits (Pillow's mode {image.mode}) have no known range")
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # exif_transpose copies what is upright too
+        image = ImageOps.exif_transpose(image)
+    if sixteen:  # convert would cut them off at 255: a white picture
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # convert would show the colour beneath, mostly black
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

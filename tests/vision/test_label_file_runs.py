@@ -1,0 +1,152 @@
+"""Label files in commands: inspect, convert, and runs whose data.labels they are."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pumlc.cli import main
+from pumlc.errors import UserError
+from pumlc.vision.config import DataConfig
+from pumlc.vision.data.detect import read_table
+from pumlc.vision.data.label_table import CODE
+from pumlc.vision.data.partition import hold_out
+from pumlc.vision.data.split import read_split, training_data
+
+MESSY = """split,image,labels,negatives
+train,a.jpg,cat,dog
+train,b.jpg,Cat|dog,
+test,./a.jpg,dog,
+train,gone.jpg,cat,
+train,broken.jpg,cat,
+train,same.jpg,,
+train,c.jpg,cats,cats
+"""
+
+
+def pictures(folder: Path) -> Path:
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for name in ("a", "b", "c"):
+        pixels = random.randint(0, 255, (40, 40, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.jpg")
+    (folder / "same.jpg").write_bytes((folder / "b.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes((folder / "b.jpg").read_bytes()[:200])
+    return folder
+
+
+def pumlc(capsys, *arguments: object) -> str:
+    main.main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_inspect_names_every_problem_in_one_pass_and_mends_what_it_can(tmp_path, capsys):
+    root, file = pictures(tmp_path / "pictures"), tmp_path / "l.csv"
+    file.write_text(MESSY)
+    out = pumlc(capsys, "inspect", file, "--root", root, "--json", "--fix", tmp_path / "new.csv")
+    result = json.loads(out.splitlines()[-1])
+    assert set(result) == {"format", "classes", "splits", "problems"}
+    assert result["format"] == "csv"
+    assert result["splits"]["train"] == {
+        **{"pictures": 5, "present": 5, "absent": 1, "unknown": 9, "uncertain": 0},
+    }
+    kinds = {problem["kind"] for problem in result["problems"]}
+    assert kinds >= {
+        *("label", "repeated", "missing", "broken picture", "identical pictures"),
+        *("similar classes", "picture without a label"),
+    }
+    fixed, _ = read_table(tmp_path / "new.csv")
+    assert fixed.paths == ("a.jpg", "b.jpg", "same.jpg")
+    assert fixed.classes == ("cat", "dog")
+    # of a.jpg each row says another thing; what a row of the split test does not list is absent
+    assert fixed.codes()[0].tolist() == [CODE["unknown"], CODE["unknown"]]
+    clean = pumlc(capsys, "inspect", tmp_path / "new.csv", "--root", root, "--json")
+    assert not any(p["refuses_training"] for p in json.loads(clean.splitlines()[-1])["problems"])
+
+
+def test_inspect_strict_is_an_exit_status(tmp_path, capsys):
+    (tmp_path / "l.csv").write_text(MESSY)
+    with pytest.raises(SystemExit) as end:
+        main.main(["inspect", str(tmp_path / "l.csv"), "--strict"])
+    assert end.value.code == 1
+    main.main(["inspect", str(tmp_path / "l.csv")])
+
+
+def test_convert_refuses_what_is_lost_unless_it_is_said(tmp_path, capsys):
+    file = tmp_path / "l.csv"
+    file.write_text("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,dog\n")
+    with pytest.raises(SystemExit):
+        main.main(["convert", str(file), str(tmp_path / "l.json"), "--to", "coco"])
+    assert "cannot hold unknown labels" in capsys.readouterr().err
+    pumlc(capsys, "convert", file, tmp_path / "l.json", "--to", "coco", "--unknown", "absent")
+    assert read_table(tmp_path / "l.json")[0].counts()["absent"].tolist() == [1, 1]
+
+
+def test_the_policy_of_uncertain_is_that_of_training_alone(tmp_path):
+    root = pictures(tmp_path / "pictures")
+    file = tmp_path / "l.csv"
+    file.write_text("split,image,labels,uncertain\ntrain,a.jpg,cat|,dog\ntest,b.jpg,cat,dog\n")
+    config = DataConfig(labels=str(file), root=str(root), uncertain={"dog": "absent"})
+    np.testing.assert_array_equal(read_split(config, "train").labels, [[1, -1]])
+    np.testing.assert_array_equal(read_split(config, "test").labels, [[1, 0]])
+    with pytest.raises(UserError, match="no class 'dgo'; did you mean 'dog'"):
+        read_split(
+            DataConfig(labels=str(file), root=str(root), uncertain={"dgo": "absent"}), "train"
+        )
+
+
+def test_a_label_file_takes_the_place_of_a_recipes_csv(tmp_path):
+    config = DataConfig(name="csv", csv="other.csv", labels="l.csv", root=str(tmp_path))
+    assert (config.name, config.csv) == ("labels", None)
+
+
+def grouped_file(folder: Path) -> Path:
+    """90 pictures of 30 patients, three a patient."""
+    rows = ["image,labels"]
+    for row in range(90):
+        path = folder / "pictures" / f"p{row // 3}" / "study" / f"{row}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        names = "|".join(
+            n for n, every in (("cat", 2), ("dog", 5), ("emu", 10)) if row % every == 0
+        )
+        rows.append(f"p{row // 3}/study/{row}.jpg,{names}")
+    (folder / "l.csv").write_text("\n".join(rows) + "\n")
+    return folder / "l.csv"
+
+
+def test_held_out_parts_have_whole_groups_and_their_share_of_labels(tmp_path):
+    file = grouped_file(tmp_path)
+    config = DataConfig(
+        labels=str(file),
+        root=str(tmp_path / "pictures"),
+        test=0.2,
+        group="path:1",
+        validation=0.25,
+    )
+    data, test = training_data(config, seed=3), read_split(config, "test")
+    assert data.validation is not None
+    parts = [data.train, data.validation, test]
+    patients = [{path.split(b"/")[0] for path in part.paths} for part in parts]
+    assert len(set.union(*patients)) == sum(map(len, patients)) == 30
+    assert len(test) == 18
+    assert abs(len(data.validation) - 18) <= 3
+    share = test.class_counts()["positive"] / np.array([45, 18, 9])
+    assert (abs(share - 0.2) < 0.12).all()
+    again = read_split(config, "test")
+    np.testing.assert_array_equal(test.paths, again.paths)
+
+
+def test_a_file_without_a_test_split_says_what_to_do(tmp_path):
+    file = grouped_file(tmp_path)
+    config = DataConfig(labels=str(file), root=str(tmp_path / "pictures"))
+    with pytest.raises(UserError, match=r"no row of split 'test'; .* train; data\.test 0\.2"):
+        read_split(config, "test")
+
+
+def test_hold_out_refuses_an_empty_side(tmp_path):
+    labels = read_table(grouped_file(tmp_path))[0].sparse_labels()
+    with pytest.raises(UserError, match=r"data\.test 0\.5 of 90 pictures in 1 groups"):
+        hold_out(labels, 0.5, groups=np.zeros(90), seed=0, what="data.test")
