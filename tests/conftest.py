@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -115,3 +116,16 @@ def squares_csv(squares_coco) -> Path:
     file = squares_coco / "labels.csv"
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; the test is skipped where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -63,12 +63,6 @@ class Heads:
         self.generator = torch.Generator().manual_seed(seed)
         self.random = np.random.RandomState(seed)
 
-    def start_at(self, logits: Tensor) -> None:
-        """Let every head begin with these logits, [C], for any picture."""
-        with torch.no_grad():
-            for head in self.heads:
-                dict(head.named_parameters())["bias"].copy_(logits)
-
     def train_epoch(self, features: Tensor, batch_size: int, epoch: int) -> None:
         """One pass in random order; a rest smaller than a batch joins the last batch.
 
