@@ -8,10 +8,10 @@ import pytest
 
 from pumlc import labels as protocols
 from pumlc.engine.command_line import parse
-from pumlc.engine.config import from_plain, plain
+from pumlc.engine.config import TrainConfig, from_plain, plain
 from pumlc.errors import UserError
 from pumlc.labels import UNKNOWN, keep_proportion
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.config import DataConfig
 from pumlc.vision.data.noise import NoiseConfig, add_noise
 from pumlc.vision.data.observe import observe
@@ -64,8 +64,13 @@ def test_a_kind_is_the_function_it_names(kind, visible):
     assert (seen != LABELS).any()
     assert manifest.parameters["noise"] == plain(noise)
     np.testing.assert_array_equal(manifest.restore(seen), LABELS)
-    again = from_plain(DataConfig, plain(config_with(noise)))  # what run.json brings back
-    assert again == config_with(noise)
+    run = VisionConfig(
+        data=config_with(noise),
+        model=ModelConfig(backbone="x"),
+        loss=LossConfig(name="pnu"),
+        train=TrainConfig(epochs=1, batch_size=2, learning_rate=0.1),
+    )
+    assert from_plain(VisionConfig, plain(run)) == run  # what run.json brings back
 
 
 @pytest.mark.parametrize("kind", KINDS)
