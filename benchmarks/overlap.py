@@ -4,10 +4,10 @@
     python benchmarks/overlap.py --pictures FOLDER --backbone resnet50 --number 256
 
 In each round the network alone scores pictures that are in memory, all threads read the pictures
-without a network, and the network scores pictures as they are read ahead, as `predict` does. Beside each other they can at best do
-1 / (1 / network + 1 / decoding) pictures a second where both need the same cores. The ratio is the
-median over the rounds of the rate of both together to that. Times are those of the clock: other work on the
-machine disturbs single rounds.
+without a network, and the network scores pictures as they are read ahead, as `predict` does. Both
+together can at best do 1 / (1 / network + 1 / decoding) pictures a second where they need the same
+cores. The ratio is the median over the rounds of the rate of both together to that. Times are those
+of the clock: other work on the machine disturbs single rounds.
 """
 
 import argparse

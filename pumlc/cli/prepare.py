@@ -4,9 +4,11 @@ pumlc prepare voc2007 VOCdevkit
 pumlc prepare coco2014 COCO
 pumlc prepare csv PICTURES --csv labels.csv --per-class
 pumlc prepare coco ROOT
+pumlc prepare lvis ROOT
 
-The last two check your own: a CSV file and its pictures under the folder PICTURES; a folder in the
-COCO layout. Exit status 0 if every split can be read (openimages, csv: every split that is there),
+The last three check your own: a CSV file and its pictures under the folder PICTURES; a folder in
+the COCO layout; a folder in any format of labels (docs/label_formats.md; pumlc inspect says more of
+it). Exit status 0 if every split can be read (openimages, csv: every split that is there),
 2 if not. Layouts and terms: docs/datasets.md.
 """
 
@@ -23,7 +25,7 @@ from pumlc.tables import table
 class PrepareOptions:
     """The command line of ``pumlc prepare``."""
 
-    name: str = argument("a data set; csv and coco: your own")
+    name: str = argument("a data set, or a format of labels for your own")
     root: Path = argument("folder of the download; csv: of the pictures")
     csv: Path | None = option("the CSV file, for name csv")
     per_class: bool = option("also a row per class and split", default=False)
@@ -34,14 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(PrepareOptions, arguments, program="pumlc prepare", about=__doc__ or "")
     from pumlc.vision.data.class_warnings import warn_of_similar_classes, warn_of_untrained
     from pumlc.vision.data.config import DataConfig
-    from pumlc.vision.data.readers import find_data_set
+    from pumlc.vision.data.formats import FORMATS
+    from pumlc.vision.data.readers import DATA_SETS, find_data_set
     from pumlc.vision.data.survey import survey
 
-    find_data_set(options.name)  # an unknown name first
+    of_format = options.name in FORMATS and options.name not in DATA_SETS
+    if not of_format:
+        find_data_set(options.name)  # an unknown name first
     right = (options.csv is not None) == (options.name == "csv")
     require(right, "--csv", options.csv, "a file exactly when the name is csv")
     file = None if options.csv is None else str(options.csv)
-    result = survey(DataConfig(name=options.name, root=str(options.root), csv=file))
+    root = str(options.root)
+    if of_format:
+        config = DataConfig(name="labels", labels=root, root=root, format=options.name)
+    else:
+        config = DataConfig(name=options.name, root=root, csv=file)
+    result = survey(config)
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(table(header, result.rows()))
     partial = list(result.partial())

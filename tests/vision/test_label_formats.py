@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pumlc.errors import UserError
 from pumlc.vision import read_labels
@@ -530,3 +531,24 @@ def test_a_class_that_a_file_declares_twice_is_refused(classes, tmp_path):
     put(tmp_path, {"classes.txt": "".join(f"{name}\n" for name in classes)})
     with pytest.raises(UserError, match="class 'cat' occurs twice"):
         read_table(tmp_path)
+
+
+def test_a_folder_with_the_files_of_coco_and_of_lvis_is_both(tmp_path):
+    """LVIS labels the pictures of COCO: which of the two is meant, the person says."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "train2017").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "train2017" / "a.jpg")
+    shared = {
+        "annotations": [{"image_id": 1, "category_id": 3}],
+        "categories": [{"id": i, "name": name} for i, name in ((2, "cat"), (3, "dog"), (4, "emu"))],
+    }
+    for file, image in (
+        ("instances_train2017.json", {"id": 1, "file_name": "a.jpg"}),
+        ("lvis_v1_train.json", {"id": 1, "file_name": "a.jpg", "neg_category_ids": [2]}),
+    ):
+        (tmp_path / "annotations" / file).write_text(json.dumps({"images": [image], **shared}))
+    with pytest.raises(UserError, match="coco.*lvis|lvis.*coco"):
+        read_table(tmp_path)
+    for name, absent, unknown in (("coco", 2, 0), ("lvis", 1, 1)):
+        counts = {k: int(v.sum()) for k, v in read_table(tmp_path, format=name).counts().items()}
+        assert counts == {"present": 1, "absent": absent, "unknown": unknown, "uncertain": 0}

@@ -33,7 +33,7 @@ _ABSENT = "neg_category_ids"
 
 def recognises_coco(path: Path) -> str | None:
     """The three lists, without those of LVIS."""
-    files = [file for _, _, file in _files(path)]
+    files = [file for _, _, file in _files(path, "coco")]
     if not files or any(json_with(file, _ABSENT) for file in files):
         return None
     return f"the lists {', '.join(_KEYS)}"
@@ -41,22 +41,30 @@ def recognises_coco(path: Path) -> str | None:
 
 def recognises_lvis(path: Path) -> str | None:
     """The three lists, and the classes that a picture does not have."""
-    files = [file for _, _, file in _files(path)]
+    files = [file for _, _, file in _files(path, "lvis")]
     if not files or not all(json_with(file, _ABSENT) for file in files):
         return None
     return f"the lists {', '.join(_KEYS)} and {_ABSENT}"
 
 
-def _files(path: Path) -> list[tuple[str | None, str, Path]]:
-    """Split, folder of pictures and file: of a file itself, or of those in a folder."""
+def _files(path: Path, name: str) -> list[tuple[str | None, str, Path]]:
+    """Split, folder of pictures and file: of a file itself, or of those in a folder.
+
+    A folder may hold the files of COCO and those of LVIS, which labels the same pictures: the
+    format ``name`` decides.
+    """
     if not path.is_dir():
         return [(None, "", path)] if json_with(path, *_KEYS) else []
     found: list[tuple[str | None, str, Path]] = []
     for file in sorted((path / "annotations").glob("*.json")):
-        name = re.fullmatch(r"(?:instances|lvis_v\d+)_([a-z]+)(\d*)", file.stem)
-        if name is not None and (split := split_of(name[1])) and json_with(file, *_KEYS):
-            folder = next((f for f in (name[1] + name[2], name[1]) if (path / f).is_dir()), "")
+        parts = re.fullmatch(r"(?:instances|lvis_v\d+)_([a-z]+)(\d*)", file.stem)
+        if parts is not None and (split := split_of(parts[1])) and json_with(file, *_KEYS):
+            folder = next((f for f in (parts[1] + parts[2], parts[1]) if (path / f).is_dir()), "")
             found.append((split, folder, file))
+    of_lvis = [entry for entry in found if entry[2].stem.startswith("lvis")]
+    if of_lvis:
+        others = [entry for entry in found if entry not in of_lvis]
+        found = of_lvis if name == "lvis" else others or of_lvis
     found += [  # Roboflow
         (split, file.parent.name, file)
         for file in sorted(path.glob("*/_annotations.coco.json"))
@@ -76,7 +84,7 @@ def read_lvis(path: Path, options: ReadOptions) -> LabelTable:
 
 
 def _read(path: Path, name: str, rest: int) -> LabelTable:
-    files = _files(path)
+    files = _files(path, name)
     if not files:
         raise UserError(f"{path}: no JSON file with the lists {', '.join(_KEYS)}")
     builder: TableBuilder | None = None
