@@ -550,5 +550,5 @@ def test_a_folder_with_the_files_of_coco_and_of_lvis_is_both(tmp_path):
     with pytest.raises(UserError, match=r"(?s)format coco.*format lvis"):
         read_table(tmp_path)
     for name, absent, unknown in (("coco", 2, 0), ("lvis", 1, 1)):
-        counts = {k: int(v.sum()) for k, v in read_table(tmp_path, format=name).counts().items()}
+        counts = {k: int(v.sum()) for k, v in read_table(tmp_path, format=name)[0].counts().items()}
         assert counts == {"present": 1, "absent": absent, "unknown": unknown, "uncertain": 0}
