@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import re
 import sys
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,9 @@ def create_parser(program: str, about: str | None) -> jsonargparse.ArgumentParse
     )
 
 
+_PARSING = threading.Lock()  # jsonargparse keeps settings of the process; sweeps parse in threads
+
+
 def parse(
     config_class: type,
     arguments: Sequence[str] | None,
@@ -63,14 +67,17 @@ def parse(
     given = with_known_flags(typed, [f"--{name}" for name in field_names(config_class)])
     if not {"--help", "-h"} & set(given):
         _check_names(given, config_class, _OF_THE_PARSER | {flag for flag, _ in extra})
-    parser = create_parser(program, about)
-    parser.add_argument("--config", action="config", help="YAML file with the settings, or recipe")
-    with _attribute_docstrings():
-        parser.add_class_arguments(config_class, None)
-    for flag, keywords in extra:
-        parser.add_argument(flag, **keywords)
-    with errors_as_typed(typed):
-        built = vars(parser.instantiate(parser.parse_args(given)))
+    with _PARSING:
+        parser = create_parser(program, about)
+        parser.add_argument(
+            "--config", action="config", help="YAML file with the settings, or recipe"
+        )
+        with _attribute_docstrings():
+            parser.add_class_arguments(config_class, None)
+        for flag, keywords in extra:
+            parser.add_argument(flag, **keywords)
+        with errors_as_typed(typed):
+            built = vars(parser.instantiate(parser.parse_args(given)))
     fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
     built.pop("config")
     return config_class(**fields), built

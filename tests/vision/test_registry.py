@@ -61,7 +61,7 @@ def test_a_setting_of_two_formats_is_one_setting():
     own = set(DataConfig.__annotations__) | {"name", "root"}
     assert not own & set(owners)
     assert set(owners) <= {option.name for option in dataclasses.fields(DataConfig)}
-    assert PLACES == ("root", "csv", "labels", "positive_list")
+    assert sorted(PLACES) == ["csv", "labels", "positive_list", "root"]
 
 
 def test_settings_of_formats_are_parsed_and_explained(capsys):
