@@ -15,6 +15,10 @@ class UserError(ValueError):
     """
 
 
+class PumlcWarning(UserWarning):
+    """What is probably a mistake in settings or files. A command shows it in one line."""
+
+
 def warn_user(message: str) -> None:
     """Warn of what is probably a mistake in settings or files, in the name of who calls pumlc.
 
@@ -24,7 +28,7 @@ def warn_user(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pumlc":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, PumlcWarning, stacklevel=level)
 
 
 def closest(name: str, valid: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pumlc.errors import UserError
+from pumlc.errors import PumlcWarning, UserError
 from pumlc.tables import printable
 
 INTERRUPTED = 130  # what a shell gives Ctrl-C
@@ -100,7 +100,8 @@ def _warnings_in_one_line() -> Iterator[None]:
         plain = warnings.showwarning
 
         def show(message: Any, category: type, filename: str, *place: Any) -> None:
-            if issubclass(category, UserWarning) and _PACKAGE in Path(filename).parents:
+            own = issubclass(category, UserWarning) and _PACKAGE in Path(filename).parents
+            if own or issubclass(category, PumlcWarning):
                 text = printable(str(message), keep_lines=True)
                 print(f"warning: {text}", file=sys.stderr, flush=True)
             else:

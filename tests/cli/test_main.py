@@ -211,6 +211,17 @@ def test_warnings_of_the_package_are_one_line(capsys):
     assert capsys.readouterr().err == "warning: mind\n"
 
 
+def test_a_warning_of_the_package_is_one_line_whoever_called_it(tmp_path):
+    """The script of an installed command is no module of the package."""
+    script = tmp_path / "pumlc_script.py"
+    script.write_text(
+        "from pumlc.cli import console\nfrom pumlc.errors import warn_user\n"
+        "console.run(lambda: warn_user('a.csv: mind'))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stderr == "warning: a.csv: mind\n"
+
+
 def test_json_is_for_programs(capsys, monkeypatch):
     console.print_result({"a": 1}, always=False)
     assert capsys.readouterr().out == '{"a": 1}\n'
