@@ -78,9 +78,10 @@ def parse(
             parser.add_argument(flag, **keywords)
         with errors_as_typed(typed):
             built = vars(parser.instantiate(parser.parse_args(given)))
-    fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
+            names = [field.name for field in dataclasses.fields(config_class)]
+            config = config_class(**{name: built.pop(name) for name in names})
     built.pop("config")
-    return config_class(**fields), built
+    return config, built
 
 
 def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
@@ -97,19 +98,22 @@ def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[s
 
 @contextmanager
 def errors_as_typed(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn what a parser reports into one line that names the option as it was typed."""
+    """Turn what a parser reports into one line that names the option as it was typed, or the file.
+
+    A setting that was not typed has its value, or the lack of one, from the file of ``--config``.
+    """
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(_with_file(str(error), arguments)) from error
     except jsonargparse.ArgumentError as error:
-        message = _reason(str(error.message or error))
-        raise UserError(_with_typed_option(message, arguments)) from error
+        message = _with_typed_option(_reason(str(error.message or error)), arguments)
+        raise UserError(_with_file(message, arguments)) from error
     except ValueError as error:
         if "any of the Union subtypes" not in str(error):
             raise
         # the parser's report on an optional group whose own checks refused it
-        raise UserError(_reason(str(error))) from error
+        raise UserError(_with_file(_reason(str(error)), arguments)) from error
 
 
 @contextmanager
@@ -125,7 +129,7 @@ def _attribute_docstrings() -> Iterator[None]:
 def _check_names(arguments: Sequence[str], config_class: type, options: set[str]) -> None:
     """Refuse the first unknown setting: where it was given, the nearest one and the valid ones.
 
-    The parser says it too, but of an optional group or a mapping not where it is. And no file
+    The parser says it too, but of an optional group or a mapping not where it is. And nothing
     reaches the parser with a ``class_path``, which would import what it names.
     """
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -137,13 +141,26 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
             paths = list(setting_paths(content))
         elif flag.startswith("--") and flag not in options:
             place = "command line"
-            paths = [flag[2:].removesuffix("+").split(".")]  # --list+ appends
+            path = flag[2:].removesuffix("+").split(".")  # --list+ appends
+            check_groups(_nested(path, value if equals else following), config_class, place)
+            paths = [path]
         else:
             continue
         for path in paths:
             problem = unknown_setting(path, config_class)
             if problem is not None:
                 raise UserError(f"{place}: {problem}")
+
+
+def _nested(path: Sequence[str], typed: str) -> Any:
+    """The mapping that a file would have for a typed setting or group of settings."""
+    try:
+        content = yaml.safe_load(typed)
+    except (yaml.YAMLError, ValueError):
+        content = typed
+    for name in reversed(path):
+        content = {name: content}
+    return content
 
 
 def _reason(message: str) -> str:
@@ -174,13 +191,30 @@ def _with_typed_option(message: str, arguments: Sequence[str]) -> str:
         if flag.startswith("--")
         and (flag.replace("-", "_") == name.replace("-", "_") or flag.startswith(f"{name}."))
     ]
-    if len(typed) == 1:
-        place = typed[0]
-    elif typed or "--config" not in flags:
-        place = name if name in flags else key[1]
-    else:
-        place = f"--config: {key[1]}"
+    place = typed[0] if len(typed) == 1 else name if name in flags else key[1]
     return f"{place}: {message[key.end() :]}"
+
+
+def _with_file(message: str, arguments: Sequence[str]) -> str:
+    """A message on a setting that was not typed, with the file of ``--config`` before it."""
+    typed, file = [], None
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag == "--config":
+            file = value if equals else following
+        elif flag.startswith("--"):
+            typed.append(flag[2:].replace("-", "_"))
+    name = re.match(r"[\w.]+", message)
+    if file is None or name is None:  # the option as it was typed begins with --
+        return message
+    if any(
+        f"{setting}.".startswith(f"{name[0]}.")
+        or f"{name[0]}.".startswith(f"{setting}.")
+        or setting.endswith(f".{name[0]}")  # a check of a group does not know where the group is
+        for setting in typed
+    ):
+        return message
+    return f"--config {file}: {message}"
 
 
 def _one_line(error: object) -> str:
@@ -210,7 +244,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no date, a huge number
         raise UserError(f"--config {path}: not YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path}: expected a mapping of settings, got {content!r}")
