@@ -17,6 +17,8 @@ from pumlc.engine.settings import check_groups, field_names, setting_paths, unkn
 from pumlc.errors import UserError
 
 _OF_THE_PARSER = {"--config", "--help", "--print_config"}
+_REQUIRED = "the following arguments are required"
+_RECIPE = "--config FILE_OR_RECIPE sets most of them"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -76,12 +78,27 @@ def parse(
             parser.add_class_arguments(config_class, None)
         for flag, keywords in extra:
             parser.add_argument(flag, **keywords)
-        with errors_as_typed(typed):
-            built = vars(parser.instantiate(parser.parse_args(given)))
-            names = [field.name for field in dataclasses.fields(config_class)]
-            config = config_class(**{name: built.pop(name) for name in names})
+        try:
+            with errors_as_typed(typed):
+                built = vars(parser.instantiate(parser.parse_args(given)))
+                names = [field.name for field in dataclasses.fields(config_class)]
+                config = config_class(**{name: built.pop(name) for name in names})
+        except UserError as error:
+            missing = re.fullmatch(f"{_REQUIRED}: (.*)", str(error))
+            if missing is None:
+                raise
+            raise UserError(_required(missing[1].split(", "), config_class, given)) from error
     built.pop("config")
     return config, built
+
+
+def _required(names: Sequence[str], config_class: type, arguments: Sequence[str]) -> str:
+    """What to say where options have no value."""
+    hint = ""
+    if set(names) & set(field_names(config_class)):
+        file = _config_file(arguments)
+        hint = f"--config {file} has none of them" if file else _RECIPE
+    return f"required: {', '.join(f'--{name}' for name in names)}{hint and '; '}{hint}"
 
 
 def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
@@ -140,7 +157,7 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
             check_groups(content, config_class, place)
             paths = list(setting_paths(content))
         elif flag.startswith("--") and flag not in options:
-            place = "command line"
+            place = flag
             path = flag[2:].removesuffix("+").split(".")  # --list+ appends
             check_groups(_nested(path, value if equals else following), config_class, place)
             paths = [path]
@@ -197,15 +214,10 @@ def _with_typed_option(message: str, arguments: Sequence[str]) -> str:
 
 def _with_file(message: str, arguments: Sequence[str]) -> str:
     """A message on a setting that was not typed, with the file of ``--config`` before it."""
-    typed, file = [], None
-    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
-        flag, equals, value = argument.partition("=")
-        if flag == "--config":
-            file = value if equals else following
-        elif flag.startswith("--"):
-            typed.append(flag[2:].replace("-", "_"))
-    name = re.match(r"[\w.]+", message)
-    if file is None or name is None:  # the option as it was typed begins with --
+    typed = [a.partition("=")[0][2:].replace("-", "_") for a in arguments if a.startswith("--")]
+    file, name = _config_file(arguments), re.match(r"[\w.]+", message)
+    # a message with the option as it was typed begins with --
+    if file is None or name is None or message.startswith(_REQUIRED):
         return message
     if any(
         f"{setting}.".startswith(f"{name[0]}.")
@@ -215,6 +227,16 @@ def _with_file(message: str, arguments: Sequence[str]) -> str:
     ):
         return message
     return f"--config {file}: {message}"
+
+
+def _config_file(arguments: Sequence[str]) -> str | None:
+    """The file or recipe that ``--config`` names; the last one, which decides."""
+    file = None
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag == "--config":
+            file = value if equals else following
+    return file
 
 
 def _one_line(error: object) -> str:
