@@ -126,7 +126,7 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     paths, left_out = find_pictures(options.sources)
     if accelerator.is_main_process:
         if left_out:
-            print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
+            print(f"left out: {len(left_out)} of a folder:\n{_listed(left_out)}", file=sys.stderr)
         if options.recall is None:
             thresholds = _thresholds(predictor, options.threshold)
         else:

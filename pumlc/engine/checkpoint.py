@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pickle  # for the type of an error alone
 import shutil
 from pathlib import Path
 from typing import Any
@@ -175,4 +176,20 @@ class Checkpoint:
         try:
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises several kinds for a damaged file
-            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from error
+            reason = why_unreadable(error)
+            raise UserError(f"{folder / 'state.pt'}: cannot be read ({reason})") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """What went wrong when torch or safetensors read a file, in one line.
+
+    torch advises to load what it refuses with the code that is in it: not for files of others.
+    """
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return (
+            "it holds Python objects beside tensors, which could run code and are not loaded; save "
+            "the weights alone, best as .safetensors"
+        )
+    if isinstance(error, KeyError):  # of pickle: the first bytes, as a number
+        return "it is damaged or of another kind"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.checkpoint import why_unreadable
 from pumlc.errors import UserError
 from pumlc.text.models.head import Head, Pooling
 from pumlc.text.models.model_folder import check_source, model_file, model_json
@@ -146,7 +147,7 @@ def _dense_weights(source: str, module: Module) -> dict[str, Tensor]:
     try:
         state = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
     except Exception as error:  # safetensors, zip and pickle have no common type
-        raise UserError(f"{where}: {one_line(error)}") from error
+        raise UserError(f"{where}: {path.name}: {why_unreadable(error)}") from error
     if "linear.weight" not in state:
         raise UserError(f"{where}: no linear.weight in {path.name}")
     return state

@@ -20,6 +20,7 @@ from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
 from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.weights import FOUND
 from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
@@ -177,6 +178,7 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
             raise UserError(
                 f"heads on frozen features need the weights of {model.backbone}: {error}"
             ) from error
+    try_picture(classifier, model)
     for parameter in classifier.backbone.parameters():
         parameter.requires_grad = False
     return classifier.eval().to(memory_format=torch.channels_last)  # pyright: ignore

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pumlc.engine.checkpoint import load_into, load_weights
 from pumlc.errors import UserError, warn_user
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.trained_part import freeze, train_last_stages
@@ -39,7 +39,7 @@ def build_for_training(
             inputs["label_graph"] = label_graph(observed_labels)
     model = _build(config, len(classes), config.model.weights, inputs)
     _refuse_batches_of_one(model, config)
-    _try_picture(model, config)
+    try_picture(model, config.model)
     if config.model.local_global and not model.converted:
         warn_user(
             f"model.local_global: {config.model.backbone} has no 3x3 convolution that takes a "
@@ -105,20 +105,23 @@ def _refuse_batches_of_one(model: Classifier, config: VisionConfig) -> None:
         )
 
 
-def _try_picture(model: Classifier, config: VisionConfig) -> None:
+def try_picture(model: Classifier, settings: ModelConfig) -> None:
     """Score an empty picture, so that a size that the network cannot take is refused now.
 
     timm has no other way to tell, and no type of its own for what goes wrong.
+
+    Raises:
+        UserError: the network cannot take pictures of this size; with the settings that say so.
     """
     _, height, width = model.data_config["input_size"]
-    picture = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+    picture = torch.zeros(1, 3, height, width)
     try:
         with torch.inference_mode():
             model.eval()(picture)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"model.backbone {config.model.backbone} with model.head {config.model.head} cannot "
+            f"model.backbone {settings.backbone} with model.head {settings.head} cannot "
             f"take pictures of {height} x {width} pixels (data.image_size): {reason}"
         ) from error
     finally:

@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.checkpoint import why_unreadable
 from pumlc.errors import UserError, warn_user
 
 RANDOM = "random"
@@ -134,7 +135,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"weights: {path} holds no weights that can be read: {error}") from error
+        reason = why_unreadable(error)
+        raise UserError(f"weights: {path} holds no weights that can be read: {reason}") from error
     if isinstance(content, dict):
         for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
             if isinstance(content.get(key), dict):
