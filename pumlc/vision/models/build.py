@@ -61,7 +61,7 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
         weights_file: safetensors.
 
     Raises:
-        UserError: the file is missing or holds weights of another network.
+        UserError: no network is like that; the file is missing or holds weights of another one.
     """
     inputs: dict[str, Tensor] = {}
     if config.model.head == "ssgrl":  # its vectors and graph are saved with the weights
@@ -70,7 +70,10 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
             buffer = key.rpartition(".")[2]
             if key.startswith("head.") and buffer in names:
                 inputs[names[buffer]] = value
-    model = _build(config, num_classes, None, inputs)
+    try:
+        model = _build(config, num_classes, None, inputs)
+    except UserError as error:
+        raise UserError(f"run.json: {error}") from error
     load_into(model, weights_file)
     return model
 
