@@ -119,7 +119,7 @@ def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, to
     run = run_with({"global": 0.4, "per_class": [0.4, 0.4, 0.5], "global_in": [0, 1]})
     tool("predict").main([str(run), str(paths[0])])
     told = capsys.readouterr().err
-    assert "that of all classes for 'red', 'green', without a held-out positive label" in told
+    assert "the common one for 'red', 'green', which had no held-out positive label" in told
     assert "'red', 'green' had no held-out positive label" in report(
         evaluate_run(run, Accelerator(cpu=True))
     )
