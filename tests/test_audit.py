@@ -270,7 +270,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     # every known label is positive: as in training the unknown count as negative, class by class
     tool("evaluate").main([str(run), "--weights", "last", "--split", "validation", *here])
     out = capsys.readouterr().out
-    assert "in 3 classes with known positives alone unknown counts as negative" in out
+    assert "in 3 classes, whose known labels are all positive, unknown counts as negative" in out
     result = json.loads(out.strip().splitlines()[-1])
     logged = json.loads((run / "weights" / "index.json").read_text())["last"]["score"]
     assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(logged)

@@ -67,7 +67,7 @@ def test_one_picture_in_the_place_of_a_list_is_refused(trained, paths):
         (Image.open(paths[0]), "got <PIL"),
         (np.zeros((32, 32, 3), np.uint8), r"got an array \[32, 32, 3\]"),
     ):
-        with pytest.raises(ValueError, match=rf"must be a list.* for one \[picture\], {got}"):
+        with pytest.raises(ValueError, match=rf"must be a list.*\[picture\] for one\), {got}"):
             predictor.predict(one)
 
 
