@@ -166,7 +166,10 @@ def test_an_oracle_threshold_has_its_name_and_only_on_request(trained, tool, cap
 
 def test_evaluation_refuses_what_has_no_meaning_for_the_run(trained, tool):
     for arguments, message in (
-        (["--data.unlisted", "negative"], "data.unlisted is for CSV files; the data set coco defines"),
+        (
+            ["--data.unlisted", "negative"],
+            "data.unlisted is for CSV files; the data set coco defines",
+        ),
         (["--index", "exact"], "--index does not apply to .*, which has another task"),
         (["--split", "dev"], r"no split 'dev'; it has \['test', 'train'\]"),
         (["--classes", "red,yellow"], "unknown class 'yellow'; valid: red, green, blue"),

@@ -273,7 +273,9 @@ def test_positives_alone_and_a_loss_that_leaves_out_the_unknown(
     assert len(found) == warned
     for message in found:
         assert f"{loss} with" in message
-        assert message.endswith("labels that a row does not list are absent, set data.unlisted negative")
+        assert message.endswith(
+            "labels that a row does not list are absent, set data.unlisted negative"
+        )
 
 
 def test_no_loss_is_left_out_above():

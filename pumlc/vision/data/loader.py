@@ -129,7 +129,7 @@ def scoring_loader(
 
     Args:
         pictures: those to score.
-        batch_size: pictures at a time.
+        batch_size: pictures per batch.
         workers: threads that read; 0: pictures are read when they are asked for; None: one a core.
 
     Raises:
