@@ -85,7 +85,7 @@ def test_a_file_that_holds_no_weights(tmp_path, suffix, content):
 
 def test_a_file_of_something_else(tmp_path):
     torch.save({"epoch": 3, "names": ["a"]}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.pth holds no weights: expected names and tensors"):
+    with pytest.raises(UserError, match=r"w\.pth holds no weights: expected a mapping of names to tensors"):
         small_classifier(weights=str(tmp_path / "w.pth"))
 
 
@@ -113,7 +113,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch, wrapped):
         return pickle.loads(path.read_bytes())
 
     monkeypatch.setattr(timm.models, "load_state_dict", careless)
-    with pytest.raises(UserError, match="holds no weights that can be read"):
+    with pytest.raises(UserError, match="holds no readable weights"):
         small_classifier(weights=str(path))
     assert not trace.exists()
 
