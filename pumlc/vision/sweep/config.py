@@ -176,7 +176,7 @@ def _check_features(mode: FeatureMode) -> None:
         defaults = {f.name: f.default for f in dataclasses.fields(config)}
         for name in names:
             value, default = getattr(config, name), defaults[name]
-            valid = f"{default!r}, its default: the sweep decides it, or it plays no part here"
+            valid = f"left at {default!r}: the sweep decides it, or it plays no part here"
             require(value == default, f"features.{group}.{name}", value, valid)
 
 
