@@ -139,7 +139,7 @@ def test_a_reader_of_ones_own_needs_no_other_line(tmp_path, monkeypatch):
     data = training_data(config, seed=0)
     assert data.validation is not None
     assert len(data.validation) == 6
-    with pytest.raises(UserError, match="other classes than the model's: .'x', 'y', 'z'"):
+    with pytest.raises(UserError, match="the difference: .'x', 'y', 'z'"):
         read_split(config, "train", classes=())
 
 

@@ -203,7 +203,7 @@ def test_validation_part_is_disjoint_and_seeded(squares_coco):
     assert other.validation is not None
     np.testing.assert_array_equal(data.validation.paths, again.validation.paths)
     assert set(data.validation.paths) != set(other.validation.paths)
-    with pytest.raises(ValueError, match="leaves no picture on one side"):
+    with pytest.raises(ValueError, match="leaves the held-out part or the rest empty"):
         training_data(DataConfig(name="coco", root=str(squares_coco), validation=0.001), seed=0)
 
 
