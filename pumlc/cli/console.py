@@ -4,9 +4,10 @@ import codecs
 import errno
 import json
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class SomeFailedError(UserError):
     """Some inputs were bad, and the results of the others are written. The exit status is 1."""
 
 
-def run(main: Callable[[], Any]) -> None:
+def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None:
     """Run a command, and turn an error that a user can mend into one line and exit status 2.
 
     Such errors are `UserError`, and `OSError` of a folder or a disk. If only some inputs were bad,
@@ -41,7 +42,10 @@ def run(main: Callable[[], Any]) -> None:
 
     Args:
         main: runs the command; its result is ignored.
+        arguments: its command line; None: ``sys.argv``. If an error is about a setting that was
+            typed there, the message names the option: ``--train.epochs must be at least 1``.
     """
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
         with _streams_that_write_anything(), _warnings_in_one_line():
             main()
@@ -49,13 +53,13 @@ def run(main: Callable[[], Any]) -> None:
     except BrokenPipeError:  # the reader of the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SomeFailedError as error:
-        _end(error, 1)
+        _end(error, 1, typed)
     except UserError as error:
-        _end(error, 2)
+        _end(error, 2, typed)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        _end(error, 2)
+        _end(error, 2, typed)
     except KeyboardInterrupt:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
@@ -63,11 +67,24 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _end(error: Exception, status: int) -> None:
+def _end(error: Exception, status: int, typed: Sequence[str]) -> None:
     if os.environ.get("PUMLC_TRACEBACK"):
         raise error
-    print(f"error: {printable(str(error), keep_lines=True)}", file=sys.stderr, flush=True)
+    message = printable(_with_option(str(error), typed), keep_lines=True)
+    print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _with_option(message: str, typed: Sequence[str]) -> str:
+    """The message, with the setting at its start replaced by the option as it was typed."""
+    setting = re.match(r"[a-z]\w*(\.\w+)+(?=[ :])", message)
+    if setting is None or setting[0] in typed:  # a file may have the name of a setting: data.csv
+        return message
+    for argument in typed:
+        flag = argument.partition("=")[0]
+        if flag.replace("-", "_") == f"__{setting[0]}":
+            return f"{flag}{message[setting.end() :]}"
+    return message
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line after ``pumlc``; None: that of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    console.run(lambda: _dispatch(given))
+    console.run(lambda: _dispatch(given), given)
 
 
 def _dispatch(arguments: Sequence[str]) -> None:

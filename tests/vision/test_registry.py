@@ -92,7 +92,7 @@ def test_the_policy_of_another_format_plays_no_part_and_is_said(squares_coco):
     config = DataConfig(name="coco", root=str(squares_coco), unlisted="negative")
     assert config.idle_options() == ["unlisted"]
     with pytest.warns(
-        UserWarning, match="data.unlisted negative plays no part .* coco: it is a setting of csv"
+        UserWarning, match="data.unlisted negative has no effect .* coco: it is a setting of csv"
     ):
         training_data(config, seed=0)
 
