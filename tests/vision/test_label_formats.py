@@ -318,7 +318,7 @@ def test_what_was_said_decides(tmp_path):
     np.testing.assert_array_equal(ours, [[1, -1], [0, 0]])
     chexpert = read_labels(tmp_path / "l.csv", format="chexpert", uncertain="absent").labels
     np.testing.assert_array_equal(chexpert, [[1, -1], [-1, 0]])
-    with pytest.raises(UserError, match="line 3, column 'A': '0.0' is no state"):
+    with pytest.raises(UserError, match="line 3, column 'A': '0.0' is not a state"):
         read_labels(tmp_path / "l.csv", values={"1": "present", "-1": "absent"})
 
 
