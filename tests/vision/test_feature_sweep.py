@@ -128,8 +128,8 @@ def test_heads_are_trained_with_a_loss_of_ones_own(squares_coco, tmp_path, tool,
         ("methods.bad", {"loss": {"name": "softmax"}}, "softmax is a loss for texts"),
         ("seeds", [0, -1], r"seeds must be in \[0, 2\*\*32\), got -1"),
         ("features.probe.learning_rates", [0.1, 0.0], "above 0"),
-        ("features.probe.validation", 0.001, "leaves none on one side"),
-        ("features.probe.validation", 0.999, "leaves none on one side"),
+        ("features.probe.validation", 0.001, "leaves the held-out part or the rest empty"),
+        ("features.probe.validation", 0.999, "leaves the held-out part or the rest empty"),
     ],
 )
 def test_what_every_cell_would_refuse_is_refused_before_features(

@@ -286,7 +286,7 @@ def test_a_listed_label_that_the_data_set_does_not_know(tmp_path):
         ({"false_negative": 0.1}, "data.false_negative must be 0 with data.protocol positive-list"),
         ({"false_positive": {"a": 0.1}}, "data.false_positive must be 0 with data.protocol"),
         ({"known_per_class": 3}, "data.known_per_class"),
-        ({"name": "csv", "csv": "x.csv"}, "data.name csv, whose rows are a list already"),
+        ({"name": "csv", "csv": "x.csv"}, "data.name csv, whose rows are already a list"),
     ],
 )
 def test_what_does_not_go_with_a_positive_list(changes, message):
