@@ -1,6 +1,7 @@
 """The loss core: pure functions of scores and labels, shared by the image and the text branch.
 
-Conventions
+Conventions::
+
     Labels      POSITIVE = 1, UNKNOWN = 0, NEGATIVE = -1, in a signed integer tensor ``targets``
                 [B, C]. The contrastive losses take ``positives`` [B, L] instead: bool, 0/1 integers
                 or torch sparse CSR.

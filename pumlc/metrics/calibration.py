@@ -69,7 +69,9 @@ def reliability_curve(
 def expected_calibration_error(
     probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
 ) -> float:
-    """Mean over known labels of |share of positives - mean probability| of their bin, in percent.
+    """ECE = mean over known labels of abs(share of positives - mean probability), in percent.
+
+    Share and mean are those of the label's bin.
 
     Args:
         probabilities: [N, C] in [0, 1].

@@ -79,7 +79,7 @@ def _hits(top_ids: ArrayLike, positives: Any, k: int) -> tuple[np.ndarray, spars
 
 
 def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
-    """P@k = mean over rows of |top k, positive| / k, in percent.
+    """P@k = mean over rows of (positives among the top k) / k, in percent.
 
     Args:
         top_ids: integers [N, >= k], best first.
@@ -103,7 +103,9 @@ def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
 
 
 def recall_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
-    """R@k = mean over rows of |top k, positive| / |positive|, in percent; 0 without a positive.
+    """R@k = mean over rows of (positives among the top k) / (positives), in percent.
+
+    A row without a positive counts as 0.
 
     Args:
         top_ids: integers [N, >= k], best first.
@@ -129,7 +131,7 @@ def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
     """nDCG@k = mean over rows of DCG / best DCG, in percent; 0 without a positive.
 
     DCG = sum of 1 / log2(rank + 1) over the ranks 1..k of positives; the best has them all at the
-    ranks 1..min(k, |positive|).
+    ranks 1..min(k, number of positives).
 
     Args:
         top_ids: integers [N, >= k], best first.
