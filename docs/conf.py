@@ -26,6 +26,7 @@ extensions = [
     "mathml",
     "facts",
 ]
+default_role = "py:obj"  # `pu_loss` in a docstring is a link where there is such a name
 exclude_patterns = ["_build", "reference/generated"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
