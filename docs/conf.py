@@ -37,6 +37,7 @@ autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True

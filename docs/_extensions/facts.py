@@ -72,7 +72,14 @@ def commands() -> str:
     for name in COMMANDS:
         parts += [f"## pumlc {name}", "", "```text", _help(name), "```", ""]
         if name == "train":
-            parts += ["With `--task text`:", "", "```text", _help(name, "--task", "text"), "```", ""]
+            parts += [
+                "With `--task text`:",
+                "",
+                "```text",
+                _help(name, "--task", "text"),
+                "```",
+                "",
+            ]
     return "\n".join(parts)
 
 
