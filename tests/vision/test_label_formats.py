@@ -17,7 +17,8 @@ from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats import FORMATS
 from pumlc.vision.data.formats.label_format import ReadOptions
-from pumlc.vision.data.label_table import CODE, STATES, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, STATES, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 P, A, U, Q = (CODE[state] for state in STATES)
 
