@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.foreign_code import as_user_error
 from pumlc.engine.run import ENTRY, entry_of
 from pumlc.errors import UserError
 from pumlc.files import complete_file, sync_folder
@@ -172,7 +173,5 @@ class Checkpoint:
         folder = self.folder()
         if folder is None:
             raise UserError(f"{self.path.parent}: no checkpoint to resume from")
-        try:
+        with as_user_error(f"{folder / 'state.pt'}: cannot be read"):
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises several kinds for a damaged file
-            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from error

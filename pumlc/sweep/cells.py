@@ -149,7 +149,7 @@ def run_cells(
             rows_of[cell] = rows
         except (UserError, OSError) as error:
             reasons[cell.name] = str(error)
-        except Exception as error:  # a border: one fault must not end hours of other cells
+        except Exception as error:  # noqa: BLE001 (a border: one fault must not end the other cells)
             traceback.print_exception(error)
             reasons[cell.name] = f"{_fault(error)} (its traceback is shown above)"
         with lock:

@@ -91,7 +91,7 @@ def _send_result(
         outcome = ("user", str(error))
     except OSError as error:
         outcome = ("system", str(error))
-    except Exception as error:  # a border: the caller raises it again, with this traceback
+    except Exception as error:  # noqa: BLE001 (it is raised again in the other process)
         outcome = ("fault", f"{type(error).__name__}: {error}", traceback.format_exc())
     if log is not None and outcome[0] != "result":
         print(f"error: {outcome[-1]}", file=sys.stderr)

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pumlc.engine.foreign_code import as_user_error
+from pumlc.errors import UserError
 from pumlc.vision.models.classifier import Classifier
 
+_LOGGER = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
 Pooled = Callable[[Tensor], Tensor]
 _TOLERANCE = 1e-3  # of the largest feature; float32 in another order of sums differs by 1e-6
@@ -127,24 +130,17 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
         return None
     import onnxruntime
 
-    graph = io.BytesIO()
     try:
-        with _quiet(), torch.no_grad():
-            torch.onnx.export(  # not by way of dynamo, which takes ten times as long
-                copy.deepcopy(network),  # it would be changed: the exporter fuses layers in place
-                (sample.contiguous(),),
-                graph,  # pyright: ignore[reportArgumentType]
-                dynamo=False,
-                input_names=["images"],
-                output_names=["features"],
-                dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+        # neither the exporter nor the runtime has a type for "this network I cannot"
+        with as_user_error("onnxruntime cannot run this network"), _quiet(), torch.no_grad():
+            graph = _onnx_graph(network, sample)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(
-            graph.getvalue(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception:  # exporter and runtime have no common type for "this network I cannot"
+    except UserError as error:  # it is one way of several
+        _LOGGER.info("%s", error)
         return None
 
     def pooled(images: Tensor) -> Tensor:
@@ -152,6 +148,21 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
         return torch.from_numpy(features)  # pyright: ignore[reportArgumentType]
 
     return pooled
+
+
+def _onnx_graph(network: nn.Module, sample: Tensor) -> bytes:
+    """The network as ONNX, for any number of pictures."""
+    graph = io.BytesIO()
+    torch.onnx.export(  # not by way of dynamo, which takes ten times as long
+        copy.deepcopy(network),  # it would be changed: the exporter fuses layers in place
+        (sample.contiguous(),),
+        graph,  # pyright: ignore[reportArgumentType]
+        dynamo=False,
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+    )
+    return graph.getvalue()
 
 
 @contextmanager
