@@ -81,8 +81,9 @@ def line_plot(
 def ticks(low: float, high: float) -> list[float]:
     """About five round numbers inside of a range.
 
-    >>> ticks(0, 1)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    Example:
+        >>> ticks(0, 1)
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     rough = (high - low) / 5
     power = 10 ** np.floor(np.log10(rough))

@@ -55,8 +55,9 @@ class Cell:
 def proportion_title(proportion: float) -> str:
     """What tables call a proportion of known labels that is a condition by itself.
 
-    >>> proportion_title(0.1)
-    '10 %'
+    Example:
+        >>> proportion_title(0.1)
+        '10 %'
     """
     return f"{100 * proportion:g} %"
 

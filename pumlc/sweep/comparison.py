@@ -91,9 +91,10 @@ def paired_interval(gaps: np.ndarray, level: float = 0.95) -> tuple[float, float
 
     Of one difference it is nan, and of equal ones, which come of seeds that changed nothing.
 
-    >>> low, high = paired_interval(np.array([1.0, 2.0, 3.0]))
-    >>> round(low, 2), round(high, 2)
-    (-0.48, 4.48)
+    Example:
+        >>> low, high = paired_interval(np.array([1.0, 2.0, 3.0]))
+        >>> round(low, 2), round(high, 2)
+        (-0.48, 4.48)
     """
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return math.nan, math.nan

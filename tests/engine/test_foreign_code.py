@@ -27,6 +27,7 @@ def test_an_interrupt_stays_an_interrupt():
         raise KeyboardInterrupt
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @given(place=st.integers(0, 400), value=st.integers(0, 255))
 def test_a_pickle_with_any_changed_byte_is_read_or_refused(tmp_path_factory, place, value):
     path = tmp_path_factory.mktemp("pickle") / "weights.pth"
