@@ -117,9 +117,9 @@ def load_into(model: nn.Module, path: Path) -> None:
 
 
 class Checkpoint:
-    """The folder ``checkpoint`` of a run: all that continues it from the step that it was saved at.
+    """The folder ``checkpoint`` of a run: all that resuming at the step of the save needs.
 
-    A new state is written beside the old one, flushed to the disk and takes its place by renaming,
+    A new state is written beside the old one and flushed to the disk; then a rename puts it there,
     so that a kill or a power cut at any moment leaves a complete checkpoint.
     """
 

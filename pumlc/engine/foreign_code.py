@@ -12,8 +12,8 @@ def as_user_error(problem: str) -> Iterator[None]:
 
     The readers of torch, safetensors, transformers and tokenizers raise almost any type over a
     damaged file: a pickle of torch alone gives UnpicklingError, EOFError, KeyError, RuntimeError
-    and what its opcodes run into. Put nothing into the block but the call of such a reader: a
-    fault of our own code would lose its traceback.
+    and what its opcodes run into. Keep the block small: a fault of our own code in it would be
+    shown as one of the file.
 
     Args:
         problem: what cannot be done, with the file or folder; the message of the exception follows.

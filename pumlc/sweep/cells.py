@@ -1,10 +1,10 @@
 """The cells of a sweep, a grid of methods, conditions and seeds: the missing ones are run.
 
-OUT/cells/METHOD-CONDITION-SEED.json    one per finished cell; deleted, it is run again
+OUT/cells/METHOD-CONDITION-SEED.json    one per finished cell; delete it to run the cell again
 OUT/results.csv                         every row of every finished cell, rewritten after each
 
-A condition is what the labels have gone through: a proportion of them is known, or more than that,
-under a name.
+A condition is what was done to the labels. It is a proportion of them that is known, or it has a
+name and does more than hide labels.
 """
 
 import dataclasses

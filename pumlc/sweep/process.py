@@ -32,9 +32,9 @@ def in_a_process(
     Args:
         function: what is called.
         arguments: what it is given; they are pickled, as is the result.
-        preload: name of the module whose imports every such process is to start with; that of the
-            first call counts.
-        log: a file to whose end the process writes its output, instead of to that of this one.
+        preload: name of a module that every such process has imported when it starts; the name of
+            the first call counts.
+        log: a file to which the output of the process is appended; None: it has that of this one.
 
     Raises:
         UserError: as the function, or the process was killed.

@@ -35,7 +35,7 @@ def load_tokenizer(source: str, *, local: bool = False) -> "PreTrainedTokenizerB
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=local
         )
-    # without its files transformers makes one to which every text is unknown
+    # without the files, transformers makes a tokenizer to which every text is unknown
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise UserError(
             f"no tokenizer in {folder}: its vocabulary holds special tokens only; "
@@ -121,7 +121,7 @@ def _refuse_code(folder: str) -> None:
 
 
 def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
-    """Change all that the families call dropout: hidden_dropout_prob, attn_pdrop and so on."""
+    """Change every dropout by its name in the family: hidden_dropout_prob, attn_pdrop and so on."""
     names = [
         name
         for name, value in config.to_dict().items()
@@ -158,7 +158,11 @@ def _backbone(
 def _pretrained_backbone(
     folder: str, config: "PretrainedConfig", safely: dict[str, Any]
 ) -> "PreTrainedModel":
-    """UserError if a weight is missing or has another shape: it would be drawn at random."""
+    """The transformer with its weights.
+
+    Raises:
+        UserError: a weight is missing or has another shape; it would be drawn at random.
+    """
     from transformers import AutoModel
 
     backbone, report = AutoModel.from_pretrained(
@@ -168,7 +172,7 @@ def _pretrained_backbone(
         raise UserError(
             f"its weights do not fit config.json: {name} is {list(stored)}, not {list(wanted)}"
         )
-    # the pooler is taken off, and many checkpoints have none
+    # the pooler is removed, and many checkpoints have none
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise UserError(f"its weights do not fit config.json: there is no {missing[0]}")
