@@ -284,7 +284,6 @@ def _warn_of_similar_labels(label_texts: Sequence[str], root: str) -> None:
     if len(groups) > GROUPS_SHOWN:
         shown += f" and {len(groups) - GROUPS_SHOWN} more such groups"
     warn_user(
-        f"{root}: {shown} are separate labels that differ only in case, blanks, '_', '-' or "
-        "Unicode form, so that an encoder may not tell them apart; if one label is meant, spell it "
-        "one way"
+        f"{root}: {shown} differ only in case, blanks, '_', '-' or Unicode form and are separate "
+        "labels; an encoder may not tell them apart. If one label is meant, spell it one way"
     )
