@@ -125,7 +125,8 @@ def pair_flip(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
 def _two_classes(labels: np.ndarray) -> int:
     if labels.shape[1] < 2:
         raise ValueError(
-            f"labels have shape {labels.shape}; two classes are needed, one to change to"
+            f"labels have shape {labels.shape}; two classes are needed, since a label changes its "
+            "class"
         )
     return labels.shape[1]
 

@@ -203,8 +203,12 @@ def test_loading_never_asks_the_network(run, damage, message):
     [
         ("run.json", {"head": None}, "run.json: head must have activation, .*got None"),
         ("run.json", {"head": {"pooling": "mean"}}, "run.json: head must have"),
-        ("run.json", {"labels_seen_in_training": "9"}, "labels_seen_in_training must be a number"),
-        ("run.json", {"labels_seen_in_training": 28}, r"of 0 to labels \(27\), got 28"),
+        (
+            "run.json",
+            {"labels_seen_in_training": "9"},
+            "labels_seen_in_training must be a whole number",
+        ),
+        ("run.json", {"labels_seen_in_training": 28}, r"from 0 to labels \(27\), got 28"),
         ("run.json", {"labels": None}, "labels_seen_in_training must be .*None"),
     ],
 )
