@@ -1,5 +1,6 @@
 """Code of other packages that raises no common type: its errors become one line for a person."""
 
+import pickle  # for the type of an error alone
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,10 +17,10 @@ def as_user_error(problem: str) -> Iterator[None]:
     shown as one of the file.
 
     Args:
-        problem: what cannot be done, with the file or folder; the message of the exception follows.
+        problem: what cannot be done, with the file or folder; the reason follows.
 
     Raises:
-        UserError: ``problem``, then the message of the exception in one line.
+        UserError: ``problem``, then the reason in one line (`why_unreadable`).
 
     Example:
         >>> with as_user_error("model.bin holds no weights"):
@@ -30,5 +31,20 @@ def as_user_error(problem: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{problem}: {message}") from error
+        raise UserError(f"{problem}: {why_unreadable(error)}") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """What went wrong when foreign code read a file, in one line.
+
+    torch advises to load what it refuses together with the code in it, which is no advice for files
+    of others.
+    """
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return (
+            "it holds Python objects beside tensors, which could run code and are not loaded; save "
+            "the weights alone, best as .safetensors"
+        )
+    if isinstance(error, KeyError):  # of pickle: its message is the first byte, as a number
+        return "it is damaged or of another kind"
+    return " ".join(str(error).split()) or type(error).__name__

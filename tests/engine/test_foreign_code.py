@@ -22,6 +22,15 @@ def test_any_error_becomes_one_line_with_its_cause(error):
     assert "\n" not in message
 
 
+def test_no_advice_to_run_the_code_in_a_file(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"net": torch.nn.Linear(1, 1)}, path)
+    with pytest.raises(UserError, match="Python objects") as caught, as_user_error(str(path)):
+        torch.load(path, weights_only=True)
+    assert "weights_only" in str(caught.value.__cause__)
+    assert "weights_only" not in str(caught.value)
+
+
 def test_an_interrupt_stays_an_interrupt():
     with pytest.raises(KeyboardInterrupt), as_user_error("weights.pth"):
         raise KeyboardInterrupt

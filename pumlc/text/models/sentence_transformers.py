@@ -144,7 +144,7 @@ def _dense_weights(source: str, module: Module) -> dict[str, Tensor]:
     where = f"{source}: no weights in {module.folder}"
     if path is None:
         raise UserError(f"{where}: there is neither model.safetensors nor pytorch_model.bin")
-    with as_user_error(where):
+    with as_user_error(f"{where}: {path.name}"):
         state = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
     if "linear.weight" not in state:
         raise UserError(f"{where}: no linear.weight in {path.name}")

@@ -140,7 +140,7 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
                 graph, options, providers=["CPUExecutionProvider"]
             )
     except UserError as error:  # it is one way of several
-        _LOGGER.info("%s", error)
+        _LOGGER.info("onnxruntime is not used: %r", error.__cause__)
         return None
 
     def pooled(images: Tensor) -> Tensor:
