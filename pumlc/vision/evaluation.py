@@ -1,4 +1,4 @@
-"""Honest numbers of an image run: every saved set of weights, every definition, by name."""
+"""Evaluation of an image run: all metrics of every saved set of weights, named by definition."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -74,36 +74,36 @@ def evaluate_run(
         run_dir: the run folder.
         accelerator: devices and processes.
         split: split of the data set; its labels are used as they are, none is hidden. Also
-            "validation": the part that the run held out, with the labels it saw; measured as in
+            "validation": the part that the run held out, with the labels it saw, measured as in
             training (`measured_labels`).
-        weights: names of saved weights; by default all of them, each a row of its own.
-        root: another place of the data; by default that of the run.
-        csv: another CSV file (then the data set is that file).
-        labels: another label file or folder (then the data set is that one).
-        positive_list: another place of the list that the run was trained with, for "validation".
+        weights: names of saved weights; by default all of them, one row each.
+        root: folder of the data, if they have moved; by default that of the run.
+        csv: another CSV file, which becomes the data set.
+        labels: another label file or folder, which becomes the data set.
+        positive_list: place of the run's list, if it has moved; for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
-        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
+        bad_pictures: what to do with pictures that cannot be read; by default as in the run.
         classes: also report the mean over these classes.
-        oracle: also report the thresholds fitted on the very labels of this split, under that name.
-        batch_size: pictures at a time, per process.
-        workers: threads that read pictures; 0: none but this one; None: one a core.
-        progress: called with what is scored, the pictures done and their number.
+        oracle: also report thresholds fitted on the labels of this very split, named as such.
+        batch_size: pictures per batch of a process.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        progress: called with the name of what is scored, the pictures done, and their number.
 
     Returns:
-        Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,
-        UNKNOWN entries that are left out, known labels of each class, how many of the pictures the
-        run has trained on or held out (``seen``, by their names), and for
-        each set of weights mAP under each definition (percent), AP of each class (percent, None
-        without a positive), and precision, recall, F1 at each decision rule. Thresholds come from
-        the validation part of the run, never from this split, unless ``oracle`` asks for those as
-        well. ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are
-        among those. None stands where there is no number.
+        Plain JSON. ``bad_pictures`` lists the skipped pictures. For the others it has N, classes,
+        the number of unknown labels that are left out, the known labels of each class, and how many
+        pictures the run has trained on or held out (``seen``, by their names). For each set of
+        weights it has mAP under each definition (percent), AP of each class (percent, None without
+        a positive), and precision, recall and F1 of each decision rule. Thresholds come from the
+        validation part of the run, never from this split, unless ``oracle`` asks for those too.
+        ``preferred`` names the weights that `RunFolder.preferred_weights` chooses, if they were
+        evaluated. None stands for a missing number.
 
     Raises:
-        UserError: no such run, weights, split or class; ``positive_list`` with another split than
-            "validation"; or the split has no known positive or no known negative label, without
-            which nothing can be ranked or decided wrongly.
+        UserError: There is no such run, weights, split or class; ``positive_list`` is given with a
+            split other than "validation"; or the split has no known positive or no known negative
+            label, so that no ranking can be wrong.
     """
     require(
         positive_list is None or split == "validation",
@@ -141,7 +141,7 @@ def evaluate_run(
         logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, shown)
         if not results["weights"]:
             rest = bad.rest()
-            # the other weights are measured by the same pictures
+            # the other weights are measured on the same pictures
             images, logits = replace(images.subset(rest), bad_pictures="error"), logits[rest]
             results |= {"bad_pictures": bad.named(), **_described(images, split, run, data.root)}
         if not np.isfinite(logits).all():
@@ -157,7 +157,7 @@ def evaluate_run(
 
 
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
-    """What a result says of the pictures that it is over."""
+    """The part of a result that describes the evaluated pictures."""
     labels, changed = measured_labels(images, split)
     return {
         "source": images.source,
@@ -173,7 +173,7 @@ def _described(images: LabelledImages, split: str, run: RunFolder, root: str) ->
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for nan, which JSON cannot say."""
+    """The same value with None for nan, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -190,7 +190,10 @@ def logits_of(
     bad: BadPictures,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """By the whole network, or of heads by features, which may be in the cache already."""
+    """Logits [N, C] of pictures: by the whole network, or by its head on cached features.
+
+    For the arguments see `score_images`; a bad picture has a row of nan.
+    """
     if predictor.config.is_frozen:
         return frozen_logits(
             predictor.model,
@@ -227,11 +230,14 @@ def measure(
         labels: [N, C] in {1, 0, -1}.
         class_names: C names.
         predictor: gives the fitted thresholds.
-        subset: class names to average over as well.
+        subset: names of classes for a further mean.
         oracle: also decide by thresholds fitted on ``labels`` themselves.
 
+    Returns:
+        One entry of ``weights`` in the result of `evaluate_run`.
+
     Raises:
-        UserError: ``subset`` names another class.
+        UserError: ``subset`` names an unknown class.
     """
     each = 100 * average_precision(logits, labels)
     result: dict[str, Any] = {
@@ -273,7 +279,7 @@ def measure(
 
 
 def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
-    """Class -> its positive and negative labels."""
+    """The numbers of positive and negative labels of each class."""
     counts = images.class_counts()
     pairs = zip(counts["positive"].tolist(), counts["negative"].tolist(), strict=True)
     return {

@@ -26,7 +26,7 @@ def other_place(
     *,
     labels: str | None = None,
 ) -> DataConfig:
-    """The data of a run where they are now: another folder, another CSV file.
+    """The data settings of a run, with the place where the data are now.
 
     Args:
         data: the settings of the run.
@@ -34,8 +34,9 @@ def other_place(
             `pumlc.vision.evaluation.evaluate_run`; None: as in the settings.
 
     Raises:
-        UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
-            that was not trained with one or together with ``csv``; ``csv`` and ``labels``.
+        UserError: ``csv`` and ``labels`` are both given; ``unlisted`` is given for a data set that
+            is not a CSV file; ``positive_list`` is given together with ``csv``, or for a run that
+            was trained without a list.
     """
     require(csv is None or labels is None, "data.csv", csv, "left out with data.labels")
     changes: dict[str, Any] = {}
@@ -61,24 +62,30 @@ def other_place(
     if labels is not None:
         changes["labels"] = labels
     elsewhere = csv is not None or labels is not None
-    if elsewhere and data.protocol == "positive-list":  # of the run's pictures; these are others
+    if elsewhere and data.protocol == "positive-list":  # the list names the pictures of the run
         changes.update(protocol="proportion", positive_list=None)
     data = replace(data, **changes)
     if unlisted is None:
         return data
     if data.name not in ("csv", "labels"):
         raise UserError(
-            f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
-            "is defined"
+            f"data.unlisted is for CSV files; the data set {data.name} defines itself what an "
+            "unlisted label means"
         )
     return replace(data, unlisted=unlisted, unlisted_test=unlisted)
 
 
 def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
-    """A split of a run's data; "validation": what the run held out, if it is still the same.
+    """A split of a run's data, or the part that the run held out.
+
+    Args:
+        data: the data of the run, where they are now.
+        split: its name; "validation": the held-out part.
+        predictor: the run.
 
     Raises:
-        UserError: it is not, there is no such split, or its classes are others than the run's.
+        UserError: There is no such split, the held-out part has changed since, or the classes are
+            not those of the run.
     """
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
@@ -94,27 +101,30 @@ def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> La
             "trained and validated on"
         )
     if held_out.classes != predictor.labels:
-        raise UserError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
+        raise UserError(
+            f"{held_out.source}: its classes {held_out.classes} are not those of "
+            f"{predictor.run.path}: {predictor.labels}"
+        )
     return held_out
 
 
 def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
-    """The labels that a split is measured by, and in how many classes unknown became negative."""
+    """The labels [N, C] to measure a split by, and in how many classes unknown became negative."""
     return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
 
 
 def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
-    """Refuse a test split that an evaluation would refuse, before the training that it is for.
+    """Refuse a test split that an evaluation would refuse, before training.
 
-    Its labels decide nothing else. A split that is not there, or cannot be read, is left to the
-    evaluation: training needs none.
+    Its labels decide nothing else. A split that is missing or cannot be read is no error here:
+    training needs none.
 
     Args:
         data: names the data set.
-        classes: those that are trained.
+        classes: the trained classes.
 
     Raises:
-        UserError: the split test has other classes, or labels by which nothing can be measured.
+        UserError: The test split has other classes, or labels by which nothing can be measured.
     """
     try:
         test = read_split(data, "test")
@@ -123,7 +133,7 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
     if test.classes != classes:
         different = sorted(set(test.classes) ^ set(classes)) or "their order"
         raise UserError(
-            f"{test.source}: other classes in the split test than in train, so that nothing could "
-            f"be evaluated: {different}"
+            f"{test.source}: the split test has other classes than train, so the run could not be "
+            f"evaluated; the difference: {different}"
         )
     refuse_one_sided(test, test.labels, "test", data.name)

@@ -11,12 +11,12 @@ from pumlc.vision.data.label_table import STATES, LabelTable, Problem
 
 
 class TableBuilder:
-    """Collects the rows of a file one by one; a million rows are a few arrays, not objects.
+    """Collects the rows of a file one by one, in a few arrays and not in an object per row.
 
     Args:
         source: the file, for messages.
         format: name of its format.
-        classes: the names where the file declares them; otherwise those that rows mention, sorted.
+        classes: the names if the file declares them; otherwise the mentioned ones, sorted.
 
     Raises:
         UserError: a class occurs twice.
@@ -42,12 +42,12 @@ class TableBuilder:
         return len(self._paths)
 
     def _check(self, name: str) -> None:
-        """Refuse a class that a file which declares its classes has not."""
+        """Refuse an unknown class, if the file declares its classes."""
         if self._declared and name not in self._column_of:
             raise UserError(f"unknown class {name!r}; {closest(name, self._column_of)}")
 
     def problem(self, kind: str, message: str) -> None:
-        """Note what is wrong with a row, which is left out."""
+        """Note an error in a row, which is left out."""
         self._problems.append(Problem(kind, f"{self.source}: {message}"))
 
     def add(
@@ -64,13 +64,13 @@ class TableBuilder:
 
         Args:
             path: as the file spells it.
-            states: class -> code of what is listed; pairs may repeat if they agree.
-            rest: code of what is not listed.
+            states: class -> code of the listed labels; pairs may repeat if they agree.
+            rest: code of the unlisted labels.
             split, group, place: see `LabelTable`; None in all rows, or in none.
         """
         where = f"entry {len(self._paths)}" if place is None else f"entry {place}"
         if not path or "\0" in path or not _is_text(path):
-            self.problem("name", f"{where}: {path!r} is no name of a picture")
+            self.problem("name", f"{where}: {path!r} is not the name of a picture")
             return
         own: dict[str, int] = {}
         try:
@@ -106,7 +106,7 @@ class TableBuilder:
         if not names:
             raise UserError(f"{self.source}: no class")
         indices = np.frombuffer(self._indices, np.int32)
-        if not self._declared:  # in the order of first mention until here
+        if not self._declared:  # until here in the order of first mention
             order = sorted(range(len(names)), key=names.__getitem__)
             new_column = np.empty(len(names), np.int32)
             new_column[order] = np.arange(len(names), dtype=np.int32)
@@ -131,7 +131,7 @@ class TableBuilder:
 
 
 def _extended(names: list[str] | None, name: str | None, length: int) -> list[str] | None:
-    """A column with one more name; it begins with the first row that has one."""
+    """A column with one more name; the column begins with the first row that has a name."""
     if names is None:
         if name is None:
             return None
