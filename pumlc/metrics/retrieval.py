@@ -1,6 +1,6 @@
 """Retrieval metrics at k: precision, nDCG, recall and propensity-scored precision.
 
-All take ``top_ids``, integers [N, >= k]: the label indices of each row, best first; -1 is padding,
+All take ``top_ids``, integers [N, >= k]: the label indices of each row, best first; -1 is padding:
 a place without a prediction, which is a miss. A label named twice among the first k is an error.
 ``positives`` is a scipy sparse matrix [N, L] whose nonzero entries are the positives. Every row
 counts: one without positives adds 0 to a mean. Figures are in percent.
@@ -29,7 +29,7 @@ def _positives(matrix: Any, name: str = "positives") -> sparse.csr_array:
     matrix = matrix.tocoo()
     if (matrix.data < 0).any():
         raise ValueError(f"{name} hold negative entries; a nonzero entry is a positive")
-    # bool before duplicates are added up: small integers would wrap around, 256 ones to 0
+    # bool before duplicates are added up: 256 ones of a small integer type would give 0
     canonical = sparse.csr_array(matrix.astype(bool), copy=True)
     canonical.sum_duplicates()
     canonical.eliminate_zeros()
