@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from pumlc.errors import UserError
 from pumlc.report import SplitScores
 from pumlc.vision.data.bad_pictures import BadPictures
-from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
+from pumlc.vision.evaluation import logits_of
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import measured_labels, other_place, split_of_run
 from pumlc.vision.scoring import probabilities_of, refuse_one_sided
 
 
