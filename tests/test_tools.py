@@ -321,6 +321,19 @@ def test_files_of_a_folder_that_are_not_predicted_are_named(squares_coco, predic
     assert f"{folder / 'gone.png'}: a link to nothing" in said
 
 
+def test_a_name_that_is_not_utf8_is_escaped_and_said_once(squares_coco, predicted, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"caf\xe9.png", b"na\xefve.png", "plain é.png".encode()):
+        shutil.copy(squares_coco / "val" / "0.png", os.fsencode(folder) + b"/" + name)
+    paths, said = predicted(folder)
+    assert {path.name for path in paths} == {r"caf\udce9.png", r"na\udcefve.png", "plain é.png"}
+    assert said.count("not UTF-8") == 1
+    assert (
+        r"note: 2 names of files are not UTF-8; each such byte is written as an escape: caf" in said
+    )
+
+
 def test_class_names_do_not_run_in_a_spreadsheet_or_a_terminal(squares_csv, tool, tmp_path, capsys):
     names = {"red": "=1+1", "green": "-5", "blue": "b\x1b[31m"}
     text = squares_csv.read_text()
