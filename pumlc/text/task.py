@@ -200,7 +200,7 @@ class TextTask:
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Forward and backward over the documents of ``batch`` and the labels of the step.
 
         ``network`` is not used: gradients are summed over the processes here, which DDP would
@@ -233,7 +233,7 @@ class TextTask:
             sides.append(TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk))
         value = backward_through(sides, loss, accelerator, gradient_cache=encoder.gradient_cache)
         sum_gradients(self.model.parameters(), group)
-        return {"loss": value.item()}
+        return {"loss": value}
 
     def _label_vectors(self, labels: np.ndarray) -> Tensor:
         assert self.model.label_vectors is not None

@@ -83,11 +83,17 @@ class VisionTask:
         """Nothing is left to set: the weights come from the configuration."""
 
     def steps_per_epoch(self, world_size: int) -> int:
+        return self._epoch_batches(world_size).steps
+
+    def _epoch_batches(self, world_size: int, rank: int = 0) -> EpochBatches:
         train = self.config.train
-        return len(
-            EpochBatches(
-                len(self.data.train), train.batch_size, seed=train.seed, world_size=world_size
-            )
+        return EpochBatches(
+            len(self.data.train),
+            train.batch_size,
+            seed=train.seed,
+            rank=rank,
+            world_size=world_size,
+            accumulate=train.accumulate,
         )
 
     def batches(
@@ -97,12 +103,8 @@ class VisionTask:
             train = self.config.train
             transform = training_transform(self.model.data_config, self.config.data.augmentation)
             pictures = TrainingPictures(self.data.train, transform, seed=train.seed)
-            self._batches = EpochBatches(
-                len(pictures),
-                train.batch_size,
-                seed=train.seed,
-                rank=accelerator.process_index,
-                world_size=accelerator.num_processes,
+            self._batches = self._epoch_batches(
+                accelerator.num_processes, accelerator.process_index
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
         self._batches.epoch, self._batches.first = epoch, first
