@@ -22,7 +22,7 @@ from pumlc.engine.optimizer import (
     clip_gradient,
     create_optimizer,
     create_schedule,
-    schedule_state,
+    resume_optimizer,
 )
 from pumlc.engine.processes import share_buffers, tracker_name, without_known_warnings
 from pumlc.engine.randomness import random_state, set_random_state
@@ -123,7 +123,8 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint: the run ends in the weights it would have ended in.
 
-        A run that was killed before its first one starts again, which ends in the same.
+        A run that was killed before its first one starts again, which ends in the same. With more
+        epochs than the run had, the schedule is that of the longer run from here on.
 
         Raises:
             UserError: the checkpoint is damaged.
@@ -139,8 +140,7 @@ class Trainer:
         load_into(self.task.model, folder / "model.safetensors")
         if self.ema is not None:
             self.ema.load_state_dict(load_weights(folder / "ema.safetensors"), state["ema_step"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        resume_optimizer(state["optimizer"], self.schedule, state["schedule"]["last_epoch"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
@@ -303,7 +303,7 @@ class Trainer:
             "best": self.best,
             "metrics": self.run.metrics,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": schedule_state(self.schedule),
+            "schedule": {"last_epoch": self.schedule.last_epoch},  # the rest is of the config
             "scaler": None if scaler is None else scaler.state_dict(),
             "task": self.task.state_dict(),
         }
