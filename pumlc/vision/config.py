@@ -1,5 +1,6 @@
 """Settings of an image run."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,8 +74,18 @@ class LossConfig:
     """the mixing coefficient is drawn from Beta(b, b) (published: 0.3)"""
     statistics: Literal["process", "global"] = "process"
     """statistics of a coupled loss: of each process (as published) or of the global batch"""
+    class_weights: dict[str, float] = field(default_factory=dict)
+    """class -> how many times as much it counts in the gradient, mixup term included; of a class
+    that is left out, 1. The printed loss is the unweighted one"""
 
     def __post_init__(self) -> None:
+        for name, weight in self.class_weights.items():
+            require(
+                0 <= weight < math.inf,
+                f"loss.class_weights.{name}",
+                weight,
+                "a finite number of at least 0",
+            )
         require(self.mixup_weight >= 0, "loss.mixup_weight", self.mixup_weight, "at least 0")
         require(self.mixup_beta > 0, "loss.mixup_beta", self.mixup_beta, "above 0")
         check_loss(self.name, self.parameters)
@@ -155,6 +166,12 @@ class VisionConfig:
             "loss.mixup_weight",
             self.loss.mixup_weight,
             "0 with heads, which see no mixtures of pictures",
+        )
+        require(
+            not self.loss.class_weights,
+            "loss.class_weights",
+            self.loss.class_weights,
+            "left out with heads: each class has a head of its own",
         )
 
 
