@@ -16,6 +16,7 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
 from pumlc.files import write_json
 from pumlc.labels.names import similar_names
+from pumlc.progress import Progress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
@@ -196,6 +197,7 @@ class TextTask:
             document_chunk=encoder.document_chunk,
             label_chunk=encoder.label_chunk,
             accelerator=accelerator,
+            progress=Progress().show,
         )
 
     def training_step(

@@ -264,6 +264,7 @@ def logits_of(
             accelerator,
             batch_size=batch_size,
             bad=bad,
+            progress=progress,
         )
     return score_images(
         predictor.model,

@@ -1,5 +1,6 @@
 """A run on pictures as a report shows it: scored on a split, with its thresholds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ def split_scores(
     root: str | None = None,
     csv: str | None = None,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SplitScores:
     """Labels of a split, probabilities and thresholds of the preferred weights.
 
@@ -32,7 +34,8 @@ def split_scores(
         root: another place of the data; by default that of the run.
         csv: another CSV file.
         batch_size: pictures at a time.
-        workers: processes that read pictures.
+        workers: threads that read pictures; None: one a core.
+        progress: called with the pictures done and their number.
 
     Raises:
         UserError: see `pumlc.vision.evaluation.evaluate_run`.
@@ -41,7 +44,7 @@ def split_scores(
     data = other_place(predictor.config.data, root, csv)
     images = split_of_run(data, split, predictor)
     bad = BadPictures(images)
-    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
+    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, progress)
     rest = bad.rest()
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():

@@ -1,6 +1,7 @@
 """The vision task: what the training loop drives for images."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, closest, warn_user
 from pumlc.losses import Loss, find_loss, pu_mixup_loss, weigh_classes
+from pumlc.progress import Progress
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
@@ -179,6 +181,7 @@ class VisionTask:
         if images is None:
             return None
         bad = BadPictures(images)
+        show = partial(Progress().show, "validation")
         try:
             logits = score_images(
                 self.model,
@@ -186,6 +189,7 @@ class VisionTask:
                 accelerator,
                 batch_size=self.config.train.batch_size,
                 bad=bad,
+                progress=show if accelerator.is_main_process else None,
             )
         finally:
             self._bad_list.note("validation", bad)

@@ -212,3 +212,16 @@ def test_an_audit_of_documents(trained, tool, tmp_path, capsys):
     assert documents.texts[int(rows[0]["image"]) - 1] in (out / "review.html").read_text()
     with pytest.raises(ValueError, match="--folds is for runs on pictures"):
         tool("audit").main([str(trained), "--folds", "5"])
+
+
+def test_long_work_says_how_far_it_is(trained, texts, tool, capsys, monkeypatch):
+    monkeypatch.setattr("pumlc.progress.SILENT", 0.0)
+    monkeypatch.setattr("pumlc.progress.INTERVAL", 0.0)
+    tool("evaluate").main([str(trained)])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("documents: 40/40, ")]
+    assert [line for line in lines if line.startswith("labels: ")]
+    tool("predict").main([str(trained), str(texts), "--top", "2"])
+    assert "labels: " in capsys.readouterr().err
+    tool("audit").main([str(trained), "--split", "test"])
+    assert "documents: 40/40, " in capsys.readouterr().err

@@ -78,6 +78,7 @@ class Extractor:
         bad: BadPictures | None = None,
         what: str = "features",
         show: Callable[[str], None] = lambda line: None,
+        each: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Features of some pictures, from the cache or computed now and put there.
 
@@ -88,6 +89,7 @@ class Extractor:
                 alone.
             what: the beginning of the lines of progress.
             show: what these are given to.
+            each: called with the pictures done and their number, after each batch.
 
         Returns:
             float32 [n, D], in the order of ``rows``; a row of nan for a bad picture.
@@ -104,7 +106,8 @@ class Extractor:
             ~found[first] & (digests[first] != b"")
         ]  # of equal pictures one is computed
         if len(missing):
-            self._add(images, rows, digests, missing, bad, what, show)
+            progress = Progress(what, len(missing), show, each)
+            self._add(images, rows, digests, missing, bad, progress)
             found, features = self.store.find(digests)
         else:
             show(f"{what}: {len(rows)} pictures, all in the cache")
@@ -121,19 +124,17 @@ class Extractor:
         digests: np.ndarray,
         missing: np.ndarray,
         bad: BadPictures,
-        what: str,
-        show: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         """Compute what is missing and keep it, block by block."""
         named = [rows[place] for place in missing.tolist()]
         digest_of = dict(zip(named, digests[missing].tolist(), strict=True))
         wanted = list(digest_of)
         engine = self._engine(images, wanted)
-        show(
-            f"{what}: by {engine.name}, which differs from torch in float32 by at most "
+        progress.show(
+            f"{progress.what}: by {engine.name}, which differs from torch in float32 by at most "
             f"{engine.difference:.1e} in a feature"
         )
-        progress = Progress(what, len(missing), show)
         block = _BATCHES_KEPT_AT_ONCE * self.batch_size
         for start in range(0, len(wanted), block):
             part = wanted[start : start + block]
