@@ -1,4 +1,4 @@
-"""A run on pictures as a report shows it: scored on a split, with its thresholds."""
+"""The figures of an image run that a report shows: a scored split, and thresholds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from pumlc.errors import UserError
 from pumlc.report import SplitScores
 from pumlc.vision.data.bad_pictures import BadPictures
-from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
+from pumlc.vision.evaluation import logits_of
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import measured_labels, other_place, split_of_run
 from pumlc.vision.scoring import probabilities_of, refuse_one_sided
 
 
@@ -31,10 +32,10 @@ def split_scores(
         run_dir: the run folder.
         accelerator: devices and processes.
         split: as for `pumlc.vision.evaluation.evaluate_run`.
-        root: another place of the data; by default that of the run.
+        root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file.
-        batch_size: pictures at a time.
-        workers: threads that read pictures; None: one a core.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one; None: one per core.
         progress: called with the pictures done and their number.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far a long pass over pictures is, at what rate, and how long it will take."""
+"""Progress of a long pass over pictures: done, rate, and time left."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ class Progress:
     Args:
         what: the beginning of a line.
         total: the number of pictures.
-        show: what a line is given to.
+        show: called with each line.
         each: also called, with the pictures done and their number, after each batch.
     """
 
@@ -28,7 +28,7 @@ class Progress:
         self.started = self.shown = time.perf_counter()
 
     def add(self, count: int) -> None:
-        """So many more pictures are done; a line is shown every few seconds and at the end."""
+        """Count further pictures as done; show a line every few seconds and at the end."""
         self.done += count
         if self.each is not None:
             self.each(self.done, self.total)

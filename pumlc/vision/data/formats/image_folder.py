@@ -1,8 +1,7 @@
 """Hugging Face imagefolder: ``metadata.jsonl`` or ``metadata.csv``, in folders of splits or not.
 
-A line is ``{"file_name": "a.jpg", "labels": ["cat", "dog"]}``. What is not listed is absent,
-and null is unknown for all labels. Our own files also have ``group``, and ``classes`` in their
-first line.
+A line is ``{"file_name": "a.jpg", "labels": ["cat", "dog"]}``. An unlisted class is absent; null
+makes all labels unknown. Our own files also have ``group``, and ``classes`` in their first line.
 """
 
 import json
@@ -21,13 +20,8 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
     text_of,
 )
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _NAMES = ("metadata.jsonl", "metadata.csv")
 _LABELS = ("labels", "label", "tags", "objects")

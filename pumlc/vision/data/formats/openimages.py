@@ -1,7 +1,7 @@
-"""Open Images: a line a verified label, ``ImageID,Source,LabelName,Confidence``.
+"""Open Images: a line per verified label, ``ImageID,Source,LabelName,Confidence``.
 
-What is not listed is unknown. Where the verifications of a label disagree, it is present. The names
-of pictures have no extension.
+An unlisted class is unknown. If the verifications of a label disagree, it is present. The names of
+pictures have no ending.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,8 @@ from pumlc.vision.data.formats.label_format import (
     make_folder,
     split_of,
 )
-from pumlc.vision.data.label_table import (
-    ABSENT_CODE,
-    CODE,
-    PRESENT_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
 _CODES = {"1": PRESENT_CODE, "1.0": PRESENT_CODE, "0": ABSENT_CODE, "0.0": ABSENT_CODE}
@@ -103,7 +98,7 @@ def _pictures(
 
 
 def _display_names(folder: Path) -> dict[str, str]:
-    """Identifier -> English name, where the file of them is beside the tables; unique ones."""
+    """Identifier -> English name, if that is unique and the file of names is beside the tables."""
     for name in _DESCRIPTIONS:
         if (folder / name).is_file():
             pairs = [
