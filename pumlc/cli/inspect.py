@@ -10,12 +10,14 @@ It trains nothing and, without --fix, writes nothing. docs/label_formats.md desc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pumlc.cli import console
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
+from pumlc.progress import Progress
 from pumlc.tables import table as as_table
 
 _SHOWN = 10
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root=options.root,
         allow_outside=options.allow_outside,
         decode=not options.quick,
+        progress=partial(Progress().show, "pictures"),
     )
     _print(inspection, per_class=options.per_class)
     if options.fix is not None:

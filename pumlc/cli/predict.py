@@ -279,7 +279,10 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
         predictor.use_labels(read_labels(options.labels))
     texts = [text for source in options.sources for text in read_texts(source)]
     scores, labels = predictor.predict(
-        texts, top=options.top or 10, precision=options.search_precision or "fp32"
+        texts,
+        top=options.top or 10,
+        precision=options.search_precision or "fp32",
+        progress=Progress().show,
     )
     yield ["line", "label", "score"]
     for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):

@@ -230,7 +230,11 @@ def test_every_shipped_sweep_parses(file):
             "features.data.root",
             "in features: cache, data, model, probe, workers",
         ),
-        ("methods.pnu.loss.nme", "methods.pnu.loss.name", "in methods.pnu.loss: mixup_beta, "),
+        (
+            "methods.pnu.loss.nme",
+            "methods.pnu.loss.name",
+            "in methods.pnu.loss: class_weights, mixup_beta, ",
+        ),
         ("methods.pnu.lss", "methods.pnu.loss", "in methods.pnu: first_epoch, "),
         ("metrik", "metric", ": conditions, families, features, fine_tune, "),
     ],

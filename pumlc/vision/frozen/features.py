@@ -22,6 +22,7 @@ from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.scoring import to_device
 
 
@@ -76,6 +77,8 @@ def frozen_features(
     network = functools.cache(lambda: frozen_network(data, model))
     # only the network says what "auto" stands for
     weights = network().starting_weights if model.weights == "auto" else model.weights
+    of_run = run_weights_file(weights)
+    weights = weights if of_run is None else str(of_run)
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
         "decoding": "no larger than needed",  # full decodes give other features

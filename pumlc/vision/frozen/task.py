@@ -21,6 +21,7 @@ from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.weights import FOUND
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
@@ -165,6 +166,11 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
         warn_user(
             f"features of {model.backbone} with random weights (model.weights none) say little "
             "about the pictures; valid: 'auto', 'pip', 'pretrained' or a weights file"
+        )
+    if run_weights_file(weights) is not None:
+        warn_user(
+            f"features of the run {weights}: where it was trained on these pictures, its network "
+            "knows their labels, and leave-one-out scores are too good"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # random weights: the same in every run

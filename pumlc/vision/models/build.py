@@ -12,6 +12,7 @@ from pumlc.errors import UserError, warn_user
 from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.trained_part import freeze, train_last_stages
 
 
@@ -19,6 +20,8 @@ def build_for_training(
     config: VisionConfig, classes: tuple[str, ...], observed_labels: np.ndarray
 ) -> Classifier:
     """Build the network with its starting weights, and freeze what the config says.
+
+    If it starts from another run with the same classes, it has the head of that run too.
 
     A backbone without a convolution that takes a local-global branch is trained without one, and
     a warning says so.
@@ -38,6 +41,12 @@ def build_for_training(
         if config.model.label_graph:
             inputs["label_graph"] = label_graph(observed_labels)
     model = _build(config, len(classes), config.model.weights, inputs)
+    of_run = run_weights(config.model.weights)
+    if of_run is not None and not of_run.load_into_head(model.head, classes):
+        warn_user(
+            f"model.weights {config.model.weights}: its classes or its head are others, so that "
+            "the head starts anew"
+        )
     _refuse_batches_of_one(model, config)
     try_picture(model, config.model)
     if config.model.local_global and not model.converted:
