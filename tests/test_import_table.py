@@ -83,4 +83,4 @@ def test_unknown_names_are_refused():
     import pumlc
 
     with pytest.raises(AttributeError, match="attribute nothing"):
-        pumlc.nothing  # noqa: B018
+        pumlc.nothing  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
