@@ -34,6 +34,7 @@ class InspectOptions:
     values: str | None = option(VALUES_HELP)
     separator: str | None = option("what separates the labels in a cell; blank for blanks")
     allow_outside: bool = option("allow pictures outside the root", default=False)
+    decode: bool = option("open each picture, which is the default with --root", default=False)
     quick: bool = option("do not open each picture", default=False)
     per_class: bool = option("also print a row per class", default=False)
     json: bool = option("print the JSON object on a terminal too", default=False)
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.errors import UserError
     from pumlc.vision.data.inspection import inspect_labels
 
+    if options.decode and (options.quick or options.root is None):
+        wrong = "--quick leaves it out" if options.quick else "--root says where the pictures are"
+        raise UserError(f"--decode opens each picture; {wrong}")
     if options.root is not None and not options.root.is_dir():
         raise UserError(f"--root {options.root}: no such folder")
     table, evidence = read_label_file(options.labels, options)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pumlc.engine.settings import check_groups
+from pumlc.engine.settings import check_groups, setting_paths, unknown_setting
 from pumlc.errors import UserError
 
 
@@ -121,6 +121,10 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
     import jsonargparse  # here: the checks of this module need no parser
 
     check_groups(content, config_class, "run.json")
+    for path in setting_paths(content):
+        problem = unknown_setting(path, config_class)
+        if problem is not None:
+            raise UserError(f"run.json: a setting this version does not take: {problem}")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(config_class, None)
     try:

@@ -20,6 +20,7 @@ from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
+from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.scoring import to_device
@@ -127,7 +128,7 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split
         torch.default_generator.manual_seed(0)
-        return create_classifier(
+        classifier = create_classifier(
             model.backbone,
             1,
             local_global=False,
@@ -135,6 +136,8 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
             weights=model.weights,
             image_size=data.input_size,
         )
+    try_picture(classifier, model)
+    return classifier
 
 
 def _version(weights: str | None) -> list[int]:

@@ -19,6 +19,7 @@ from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
 from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.weights import FOUND
@@ -189,6 +190,7 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
             raise UserError(
                 f"heads on frozen features need the weights of {model.backbone}: {error}"
             ) from error
+    try_picture(classifier, model)
     for parameter in classifier.backbone.parameters():
         parameter.requires_grad = False
     return classifier.eval().to(memory_format=torch.channels_last)  # pyright: ignore
