@@ -12,7 +12,8 @@ run's network nor any other that saw a picture's labels scores it: heads in clos
 features of the network that the run started from, each picture left out in turn. Then the share of
 errors is estimated, and a list ends where a look is not worth it any more. Where the
 run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
-Of a run on texts: labels that documents probably lack, and those they probably have by mistake.
+Of a run on texts: labels that documents probably lack, and those they probably have by mistake;
+with --folds, or in a run with least squares, by fits that leave each document out.
 Where the output is no terminal, or with --json, the last line is one JSON object.
 """
 
@@ -128,7 +129,7 @@ def _audit_pictures(
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
+    for name in ("csv", "positive_list", "decisions", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for runs on pictures; {options.run} is one on texts")
@@ -141,7 +142,10 @@ def _audit_texts(
         split=options.split,
         weights=options.weights,
         top=options.top or 100,
+        left_out=options.folds is not None,
         root=options.root,
+        labels=options.labels,
+        progress=Progress().show if accelerator.is_main_process else None,
     )
     if not accelerator.is_main_process:
         return

@@ -5,8 +5,9 @@ pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 Columns: path, label, score, present for pictures, present being 1 where the score reaches the
-threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
-lines of a file, the records of a .jsonl or .csv file (docs/text.md). Without --out the CSV goes to
+threshold (--threshold), else 0. For texts line, label, score, counted from 1 through all files: the
+lines of a file, the rows of a table (.csv, .tsv, .jsonl; docs/text.md), or with --id-column the
+names in it; and probability, present, where the run has fitted them. Without --out the CSV goes to
 standard output. Pictures that cannot be read are named at the end; the others have their rows, and
 the exit status is 1. A cell that a spreadsheet would take for a formula begins with '.
 """
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.branches import branch_of
 from pumlc.cli import console
-from pumlc.cli.options import argument, at_least_one, option, parse_options
+from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.cli.pictures import find_pictures
+from pumlc.cli.predicted_texts import text_rows
 from pumlc.errors import UserError
 from pumlc.files import complete_file, spreadsheet_cell
 from pumlc.progress import Progress
@@ -49,8 +51,9 @@ class PredictOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     top: int | None = option("labels of each, best first; default: all; texts: 10")
     threshold: str | None = option(
-        "pictures: score from which a label is present; fitted: per class, stored with the "
-        "weights; default: fitted, 0.5 where the run held out no validation part",
+        "score, for texts probability, from which a label is present; fitted: stored with the "
+        "weights, for pictures per class; default: fitted, for pictures 0.5 where the run held "
+        "out no validation part",
         metavar="fitted|VALUE",
     )
     recall: float | None = option(
@@ -59,6 +62,8 @@ class PredictOptions:
     )
     confidence: float = option("probability with which --recall is kept", default=0.95)
     labels: Path | None = option("texts: choose among the lines of this file")
+    text_column: str | None = option("texts: column of a table; default: that of the run, or text")
+    id_column: str | None = option("texts: column of a table that names its rows in the output")
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: of the embeddings that are compared; default: fp32"
     )
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
-    rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
+    rows = text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows, None)  # with all that can be refused before anything is written
     if first is None:  # a process beside the one that writes
         return
@@ -121,6 +126,9 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         raise UserError("--labels is for text runs; an image run has the classes of its training")
     if options.search_precision is not None:
         raise UserError("--search-precision is for text runs; an image run searches nothing")
+    for name in ("text_column", "id_column"):
+        if getattr(options, name) is not None:
+            raise UserError(f"{flag_of(PredictOptions, name)} is for text runs")
     accelerator = create_accelerator()
     predictor = load(options.run, options.weights, str(accelerator.device))
     paths, left_out = find_pictures(options.sources)
@@ -237,25 +245,6 @@ def _promised(predictor: "VisionPredictor", recall: float, confidence: float) ->
             file=sys.stderr,
         )
     return promise.thresholds
-
-
-def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
-    """A header, then for each text its labels, best first."""
-    from pumlc.predictor import load
-    from pumlc.text.data.readers import read_labels, read_texts
-
-    if options.threshold is not None or options.recall is not None:
-        raise UserError("--threshold and --recall are for image runs; a text run ranks, see --top")
-    predictor = load(options.run, options.weights)
-    if options.labels is not None:
-        predictor.use_labels(read_labels(options.labels))
-    texts = [text for source in options.sources for text in read_texts(source)]
-    scores, labels = predictor.predict(
-        texts, top=options.top or 10, precision=options.search_precision or "fp32"
-    )
-    yield ["line", "label", "score"]
-    for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):
-        yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
 
 
 @contextmanager

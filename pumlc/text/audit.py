@@ -11,13 +11,19 @@ from accelerate import Accelerator
 
 from pumlc.engine.config import require
 from pumlc.files import write_csv
+from pumlc.progress import ShowProgress
 from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
-from pumlc.text.data.matrix import canonical
+from pumlc.text.data.matrix import SparseMatrix, canonical
 from pumlc.text.data.text_split import TextSplit
-from pumlc.text.evaluation import documents_of, embeddings
+from pumlc.text.evaluation import documents_of, moved_data, rows_of
+from pumlc.text.frozen.fit import LEFT_OUT
+from pumlc.text.frozen.left_out import read_left_out
+from pumlc.text.frozen.scores import left_out_scores
+from pumlc.text.measures import embeddings
 from pumlc.text.predictor import TextPredictor
 from pumlc.text.retrieval.search import search
+from pumlc.text.tasks import create_predictor
 
 COLUMNS = ("part", "given", "rank", "image", "class", "suspicion", "score")
 PER_DOCUMENT = 3
@@ -54,6 +60,7 @@ class TextAudit:
         split: name of the split.
         weights: name of the weights that scored.
         documents: the split.
+        names: what each of them is called.
         suspects: the labels that are probably missing, then those that are probably wrong; each
             list with the most suspicious first.
     """
@@ -61,15 +68,16 @@ class TextAudit:
     split: str
     weights: str
     documents: TextSplit
+    names: Sequence[str]
     suspects: list[SuspectedLabel]
 
     def rows(self) -> list[list[Any]]:
-        """Rows of `COLUMNS`; a document is called by its line in the split, from 1."""
+        """Rows of `COLUMNS`; a document without a name is called by its line in the split."""
         ranks = {"unknown": 0, "present": 0}
         rows = []
         for suspect in self.suspects:
             ranks[suspect.given] += 1
-            names = [str(suspect.row + 1), self.documents.label_texts[suspect.column]]
+            names = [self.names[suspect.row], self.documents.label_texts[suspect.column]]
             numbers = [f"{suspect.suspicion:.6f}", f"{suspect.score:.6f}"]
             rows.append([self.split, suspect.given, ranks[suspect.given], *names, *numbers])
         return rows
@@ -89,7 +97,7 @@ class TextAudit:
             classes=[documents.label_texts[column] for column in columns],
             items=[
                 Item(
-                    name=str(row + 1),
+                    name=self.names[row],
                     part=self.split,
                     text=documents.texts[row],
                     present=[place_of[column] for column in present[row]],
@@ -115,14 +123,19 @@ def audit_texts(
     split: str = "train",
     weights: str | None = None,
     top: int = 100,
+    left_out: bool = False,
     root: str | None = None,
+    labels: str | None = None,
     batch_size: int | None = None,
+    progress: ShowProgress | None = None,
 ) -> TextAudit:
-    """Rank the labels of documents that a run's encoders contradict.
+    """Rank the labels of documents that a run contradicts.
 
     Suspected to be missing are the best labels of a document that it does not have, to be wrong
-    those that it has with the lowest score. The encoders may have been trained on these very
-    labels; ``split`` "validation" or "test" has those that they have not seen.
+    those that it has with the lowest score. Encoders may have been trained on these very labels;
+    split "validation" or "test" has those that they have not seen. Least squares score each
+    training document by the fit without it: those of a frozen run always, those of another run with
+    ``left_out``, on embeddings of the encoder that it started from.
 
     Args:
         run_dir: the run folder.
@@ -130,26 +143,74 @@ def audit_texts(
         split: "train", "validation" or "test".
         weights: name of saved weights; by default the preferred ones.
         top: labels of each list.
+        left_out: score training documents by least squares that never saw them.
         root: another place of the data.
+        labels: another place of the table, of a run on a table of one's own.
         batch_size: documents encoded at a time; by default as in the run.
+        progress: told how far the embedding is.
 
     Raises:
-        UserError: see `pumlc.text.evaluation.evaluate_run`.
+        UserError: see `pumlc.text.evaluation.evaluate_run`; or ``left_out`` of another split.
     """
     require(top >= 1, "top", top, "at least 1")
-    predictor = TextPredictor(run_dir, weights, str(accelerator.device))
-    config = predictor.config
-    data = config.data if root is None else replace(config.data, root=root)
-    documents = documents_of(load_corpus(data, seed=config.train.seed), split)
-    queries, labels = embeddings(predictor, documents, accelerator, batch_size)
-    missing = _missing(documents, queries, labels, accelerator)
-    wrong = _given(documents, queries, labels)
-    suspects = [
+    require(not left_out or split == "train", "split", split, "train with folds")
+    predictor = create_predictor(run_dir, weights, str(accelerator.device))
+    data = moved_data(predictor.config.data, root=root, labels=labels)
+    config = replace(predictor.config, data=data)
+    corpus = load_corpus(data, seed=config.train.seed)
+    documents = documents_of(corpus, split)
+    name = predictor.weights
+    if isinstance(predictor, TextPredictor) and not left_out:
+        queries, vectors = embeddings(predictor, documents, accelerator, batch_size)
+        suspects = _missing(documents, queries, vectors, accelerator)
+        suspects += _given(documents, queries, vectors)
+    else:
+        if isinstance(predictor, TextPredictor):
+            name = LEFT_OUT
+            scores = left_out_scores(config, accelerator, progress)
+        elif split == "train":
+            scores = read_left_out(predictor.run.path, documents.truth.shape)
+        else:
+            scores = predictor.score_split(documents, accelerator, progress=progress).stored
+        suspects = suspects_of(scores, documents)
+    listed = [
         suspect
-        for each in (missing, wrong)
-        for suspect in sorted(each, key=lambda suspect: -suspect.suspicion)[:top]
+        for given in ("unknown", "present")
+        for suspect in sorted(
+            (each for each in suspects if each.given == given), key=lambda each: -each.suspicion
+        )[:top]
     ]
-    return TextAudit(split, predictor.weights, documents, suspects)
+    names = documents.names or [str(row + 1) for row in rows_of(corpus, split)]
+    return TextAudit(split, name, documents, names, listed)
+
+
+def suspects_of(scores: SparseMatrix, documents: TextSplit) -> list[SuspectedLabel]:
+    """The labels of documents that have a score.
+
+    Args:
+        scores: CSR [N, L]: of the best labels of each document and of those that it has.
+        documents: N.
+    """
+    entries = scores.tocoo()
+    rows, columns, values = entries.row, entries.col, entries.data
+    given = np.asarray(documents.truth[rows, columns]).ravel().astype(bool)
+    known = np.asarray(documents.positives[rows, columns]).ravel().astype(bool)
+    found = [
+        (row, column, "present") for row, column in zip(rows[given], columns[given], strict=True)
+    ]
+    scored = [*values[given]]
+    free = np.flatnonzero(~known)
+    order = free[np.lexsort((-values[free], rows[free]))]  # a document's best labels come first
+    starts = np.searchsorted(rows[order], rows[order])
+    first = order[np.arange(len(order)) - starts < PER_DOCUMENT]
+    found += [
+        (row, column, "unknown") for row, column in zip(rows[first], columns[first], strict=True)
+    ]
+    scored += [*values[first]]
+    return [
+        SuspectedLabel(int(row), int(column), state, float(score))
+        for (row, column, state), score in zip(found, scored, strict=True)
+    ]
 
 
 def write_text_suspects(path: Path, rows: Sequence[Sequence[Any]]) -> None:

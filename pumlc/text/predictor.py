@@ -16,10 +16,14 @@ from pumlc.files import read_json
 from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
 from pumlc.text.data.tokens import TokenizedTexts, tokenize
+from pumlc.text.decisions import Decisions
 from pumlc.text.models.build import trained_model
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.retrieval.ranking import PRECISIONS, Precision
 from pumlc.text.retrieval.search import search
+
+LABELS = "labels.json"
+"""The file of a run folder with its label texts."""
 
 
 class TextPrediction(NamedTuple):
@@ -48,6 +52,7 @@ class TextPredictor:
         trained_labels: those of the run.
         model: the `DualEncoder`.
         tokenizer: of documents and labels.
+        decisions: probabilities and threshold; None: the run held nothing out to fit them on.
         config: the settings of the run.
 
     Raises:
@@ -68,24 +73,21 @@ class TextPredictor:
         self.model.to(self.device).eval()
         self.trained_labels = self._read_labels()
         self.use_labels(self.trained_labels)
+        entry = self.run.index().get(self.weights, {})
+        self.decisions = Decisions.from_entry(entry, str(self.run.weights / "index.json"))
 
     def _read_labels(self) -> tuple[str, ...]:
-        path = self.run.path / "labels.json"
-        labels = read_json(path)
-        if not isinstance(labels, list):
-            raise UserError(f"{path} is no list of labels")
-        try:
-            _check_labels(_strings(labels, "labels"))
-        except ValueError as error:
-            raise UserError(f"{path}: {error}") from error
+        labels = read_labels_file(self.run.path)
         vectors = self.model.label_vectors
         if vectors is not None and len(vectors.ids):
             lowest, highest = (int(bound) for bound in vectors.ids.aminmax())
             if highest >= len(labels):
-                raise UserError(f"{path} has {len(labels)} labels, fewer than the weights")
+                raise UserError(
+                    f"{self.run.path / LABELS} has {len(labels)} labels, fewer than the weights"
+                )
             if lowest < 0 or bool((vectors.ids.diff() <= 0).any()):
                 raise UserError(f"{self.run.path}: label_vectors.ids of the weights do not ascend")
-        return tuple(labels)
+        return labels
 
     def use_labels(self, texts: Iterable[str]) -> None:
         """Choose among these labels from now on; labels are texts, so nothing is trained.
@@ -97,8 +99,8 @@ class TextPredictor:
         Raises:
             ValueError: a label is blank or no string, or ``texts`` is a single string.
         """
-        labels = _strings(texts, "labels")
-        _check_labels(labels)
+        labels = strings(texts, "labels")
+        check_labels(labels)
         self.labels = tuple(labels)
         self._label_embeddings: np.ndarray | None = None  # computed when first needed
 
@@ -116,7 +118,7 @@ class TextPredictor:
             ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
                 single string.
         """
-        texts = _strings(texts, "texts")
+        texts = strings(texts, "texts")
         if not isinstance(top, int) or top < 1:
             raise ValueError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
@@ -141,7 +143,29 @@ class TextPredictor:
         return tokenize(texts, self.tokenizer, max_length=length)
 
 
-def _strings(texts: Iterable[str], name: str) -> list[str]:
+def read_labels_file(run: Path) -> tuple[str, ...]:
+    """The label texts of a run folder.
+
+    Raises:
+        UserError: it has no file of them, or it holds something else.
+    """
+    path = run / LABELS
+    labels = read_json(path)
+    if not isinstance(labels, list):
+        raise UserError(f"{path} is no list of labels")
+    try:
+        check_labels(strings(labels, "labels"))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return tuple(labels)
+
+
+def strings(texts: Iterable[str], name: str) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        ValueError: one is no string or no Unicode, or ``texts`` is a single string.
+    """
     if isinstance(texts, str):
         raise ValueError(f"{name} must be a list of strings, got the string {texts[:80]!r} alone")
     listed = list(texts)
@@ -153,7 +177,8 @@ def _strings(texts: Iterable[str], name: str) -> list[str]:
     return listed
 
 
-def _check_labels(labels: Sequence[str]) -> None:
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise ValueError if a label is blank."""
     blank = next((i for i, text in enumerate(labels) if not text.strip()), None)
     if blank is not None:
         raise ValueError(f"label {blank} of {len(labels)} has an empty text")
