@@ -33,7 +33,9 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
     from pumlc.text.data.readers import read_labels
 
     if options.recall is not None:
-        raise UserError("--recall is for image runs; a text run has --threshold and --top")
+        raise UserError(
+            f"--recall is for image runs; {options.run} is a text run: see --threshold and --top"
+        )
     predictor = load(options.run, options.weights)
     threshold = _threshold(options, predictor)
     if options.labels is not None:
