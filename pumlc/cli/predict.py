@@ -65,6 +65,10 @@ class PredictOptions:
     labels: Path | None = option("texts: choose among the lines of this file")
     text_column: str | None = option("texts: column of a table; default: that of the run, or text")
     id_column: str | None = option("texts: column of a table that names its rows in the output")
+    index: Literal["exact", "ivf"] | None = option(
+        "texts: what finds the labels; ivf: an approximate index, kept in the run folder; its "
+        "recall is printed; default: exact"
+    )
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: precision of the compared embeddings; default: fp32"
     )
@@ -129,7 +133,7 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         )
     if options.search_precision is not None:
         raise UserError(f"--search-precision is for text runs; {options.run} is an image run")
-    for name in ("text_column", "id_column"):
+    for name in ("text_column", "id_column", "index"):
         if getattr(options, name) is not None:
             flag = flag_of(PredictOptions, name)
             raise UserError(f"{flag} is for text runs; {options.run} is an image run")

@@ -1,5 +1,7 @@
 """A trained dual encoder, ready to name the labels of texts."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +12,8 @@ import torch
 from pumlc.engine.checkpoint import load_into
 from pumlc.engine.config import from_plain
 from pumlc.engine.device import choose_device
-from pumlc.engine.run import RunFolder
-from pumlc.errors import UserError
+from pumlc.engine.run import RunFolder, entry_of
+from pumlc.errors import UserError, warn_user
 from pumlc.files import read_json
 from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
@@ -19,6 +21,7 @@ from pumlc.text.data.tokens import TokenizedTexts, tokenize
 from pumlc.text.decisions import Decisions
 from pumlc.text.models.build import trained_model
 from pumlc.text.models.embedding import Embedder
+from pumlc.text.retrieval.approximate import ApproximateIndex
 from pumlc.text.retrieval.ranking import PRECISIONS, Precision
 from pumlc.text.retrieval.search import search
 
@@ -102,10 +105,16 @@ class TextPredictor:
         labels = strings(texts, "labels")
         check_labels(labels)
         self.labels = tuple(labels)
-        self._label_embeddings: np.ndarray | None = None  # computed when first needed
+        self._label_embeddings: np.ndarray | None = None
+        self._index: ApproximateIndex | None = None
 
     def predict(
-        self, texts: Iterable[str], *, top: int = 10, precision: Precision = "fp32"
+        self,
+        texts: Iterable[str],
+        *,
+        top: int = 10,
+        precision: Precision = "fp32",
+        approximate: bool = False,
     ) -> TextPrediction:
         """Name the best labels of each text.
 
@@ -113,31 +122,74 @@ class TextPredictor:
             texts: N texts.
             top: labels wanted; with fewer labels, all of them.
             precision: bf16 rounds the embeddings to bfloat16 before the search.
+            approximate: search the index of the run, see `approximate_index`; it is built on these
+                texts, if there is none.
 
         Raises:
             ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
                 single string.
+            UserError: ``approximate`` without faiss.
         """
         texts = strings(texts, "texts")
         if not isinstance(top, int) or top < 1:
             raise ValueError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
-        data, encoder = self.config.data, self.config.encoder
-        embedder = Embedder(
-            self.model, document_chunk=encoder.document_chunk, label_chunk=encoder.label_chunk
-        )
-        if self._label_embeddings is None:
-            tokens = self._tokens(self.labels, data.label_length)
-            self._label_embeddings = embedder.labels(tokens, self.labels, self.trained_labels)
-        queries = embedder.documents(self._tokens(texts, data.document_length))
-        ids, scores = search(
-            torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
-            torch.from_numpy(self._label_embeddings).to(PRECISIONS[precision]),
-            min(top, max(1, len(self.labels))),
-        )
+        queries = self._embedder().documents(self._tokens(texts, self.config.data.document_length))
+        top = min(top, max(1, len(self.labels)))
+        if approximate:
+            ids, scores = self.approximate_index(queries).search(queries, top)
+        else:
+            ids, scores = search(
+                torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
+                torch.from_numpy(self._embedded_labels()).to(PRECISIONS[precision]),
+                top,
+            )
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])
+
+    def approximate_index(self, queries: np.ndarray) -> ApproximateIndex:
+        """The index of the labels, of the run folder where it has one of them.
+
+        A new one is built, for which the labels are embedded, and saved into the run folder.
+
+        Args:
+            queries: float32 [N, D], documents that judge the recall of a new one.
+
+        Raises:
+            UserError: faiss is not installed.
+        """
+        if self._index is None:
+            folder, key = self.run.path / "index", self._labels_key()
+            self._index = ApproximateIndex.open(folder, key)
+            if self._index is None:
+                self._index = ApproximateIndex.build(self._embedded_labels(), queries)
+                try:
+                    self._index.save(folder, key)
+                except OSError as error:  # the run folder may be read-only
+                    warn_user(f"the index of the labels is not kept: {error}")
+        return self._index
+
+    def _labels_key(self) -> str:
+        """SHA-256 of the weights and of the labels that are chosen among."""
+        digest = hashlib.sha256()
+        digest.update(str(entry_of(self.run.weights_file(self.weights)).get("checksum")).encode())
+        digest.update(json.dumps(self.labels).encode())
+        return digest.hexdigest()
+
+    def _embedded_labels(self) -> np.ndarray:
+        """Embeddings of the labels, float32 [L, D], computed when first needed."""
+        if self._label_embeddings is None:
+            tokens = self._tokens(self.labels, self.config.data.label_length)
+            embedder = self._embedder()
+            self._label_embeddings = embedder.labels(tokens, self.labels, self.trained_labels)
+        return self._label_embeddings
+
+    def _embedder(self) -> Embedder:
+        encoder = self.config.encoder
+        return Embedder(
+            self.model, document_chunk=encoder.document_chunk, label_chunk=encoder.label_chunk
+        )
 
     def _tokens(self, texts: Sequence[str], length: int) -> TokenizedTexts:
         return tokenize(texts, self.tokenizer, max_length=length)
