@@ -26,11 +26,12 @@ from pumlc.engine.command_line import parse
 from pumlc.engine.processes import create_accelerator
 from pumlc.progress import Progress
 from pumlc.tables import table
-from pumlc.text.audit import suspects_of
 from pumlc.text.config import TextConfig
 from pumlc.text.data.matrix import SparseMatrix, canonical
 from pumlc.text.data.text_split import TextSplit
+from pumlc.text.frozen.kernel import Documents
 from pumlc.text.frozen.task import FrozenTextTask
+from pumlc.text.suspects import suspects_of
 
 FIRST = (20, 100, 500)
 
@@ -73,44 +74,48 @@ def figures(suspects: list[Any], sought: SparseMatrix, listed: int) -> dict[str,
     }
 
 
+def measure(
+    task: FrozenTextTask, documents: Documents, options: argparse.Namespace, seed: int
+) -> Any:
+    """Both lists after one drawing of hidden and added labels."""
+    whole = task.corpus
+    source = whole.source.rows(whole.train)
+    observed, hidden, added = spoiled(source.truth, options.hidden, options.added, seed)
+    noisy = TextSplit(source.texts, source.label_texts, observed)
+    every, none = np.arange(len(noisy)), np.empty(0, np.int64)
+    task.corpus = dataclasses.replace(whole, source=noisy, train=every, validation=none)
+    heads = task.fit(documents, print)
+    task.corpus = whole
+    suspects = suspects_of(heads.left_out.stored, noisy)
+    lacking = len(noisy) * len(heads.labels) - observed.nnz
+    lists = (("missing", "unknown", hidden, lacking), ("wrong", "present", added, observed.nnz))
+    return {
+        name: figures([each for each in suspects if each.given == given], sought, listed)
+        for name, given, sought, listed in lists
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--hidden", type=float, default=0.2)
     parser.add_argument("--added", type=float, default=0.02)
-    parser.add_argument("--noise_seed", type=int, default=0)
+    parser.add_argument("--noise_seeds", type=int, nargs="+", default=[1, 2])
     options, rest = parser.parse_known_args(arguments)
     config, _ = parse(TextConfig, with_recipe_files(rest), program="experiments/text_audit.py")
     started = time.perf_counter()
     task = FrozenTextTask(config)
-    corpus = task.corpus
-    truth = corpus.source.truth[corpus.train]
-    observed, hidden, added = spoiled(truth, options.hidden, options.added, options.noise_seed)
-    source = corpus.source.rows(corpus.train)
-    noisy = TextSplit(source.texts, source.label_texts, observed)
-    task.corpus = dataclasses.replace(
-        corpus, source=noisy, train=np.arange(len(noisy)), validation=np.empty(0, np.int64)
-    )
     documents = task.represent(create_accelerator(), Progress().show)
-    heads = task.fit(documents, print)
-    suspects = suspects_of(heads.left_out.stored, noisy)
-    result = {
-        "documents": len(noisy),
-        "labels": len(noisy.label_texts),
-        "missing": figures(
-            [each for each in suspects if each.given == "unknown"],
-            hidden,
-            observed.shape[0] * len(heads.labels) - observed.nnz,
-        ),
-        "wrong": figures(
-            [each for each in suspects if each.given == "present"], added, observed.nnz
-        ),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    columns = ["list", *result["missing"]]
-    print(table(columns, [[name, *result[name].values()] for name in ("missing", "wrong")]))
-    print(json.dumps(result))
+    results = {seed: measure(task, documents, options, seed) for seed in options.noise_seeds}
+    rows = [
+        [seed, name, *found.values()]
+        for seed, lists in results.items()
+        for name, found in lists.items()
+    ]
+    print(table(["noise seed", "list", *results[options.noise_seeds[0]]["missing"]], rows))
+    print(f"{len(documents)} documents, {time.perf_counter() - started:.0f} s")
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pumlc.files import write_csv
 from pumlc.progress import ShowProgress
 from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
-from pumlc.text.data.matrix import SparseMatrix, canonical
+from pumlc.text.data.matrix import canonical
 from pumlc.text.data.text_split import TextSplit
 from pumlc.text.evaluation import documents_of, moved_data, rows_of
 from pumlc.text.frozen.fit import LEFT_OUT
@@ -23,33 +23,10 @@ from pumlc.text.frozen.scores import left_out_scores
 from pumlc.text.measures import embeddings
 from pumlc.text.predictor import TextPredictor
 from pumlc.text.retrieval.search import search
+from pumlc.text.suspects import PER_DOCUMENT, SuspectedLabel, suspects_of
 from pumlc.text.tasks import create_predictor
 
 COLUMNS = ("part", "given", "rank", "image", "class", "suspicion", "score")
-PER_DOCUMENT = 3
-"""Labels of one document that are suspected to be missing, at most."""
-
-
-@dataclass(frozen=True)
-class SuspectedLabel:
-    """A pair of a document and a label.
-
-    Attributes:
-        row: the document, a row of the split.
-        column: the label.
-        given: "unknown": it is probably missing; "present": it is probably wrong.
-        score: by which it was ranked, a cosine where the encoder normalises.
-    """
-
-    row: int
-    column: int
-    given: str
-    score: float
-
-    @property
-    def suspicion(self) -> float:
-        """Higher for what is more suspicious, within a list."""
-        return -self.score if self.given == "present" else self.score
 
 
 @dataclass(frozen=True)
@@ -184,35 +161,6 @@ def audit_texts(
     return TextAudit(split, name, documents, names, listed)
 
 
-def suspects_of(scores: SparseMatrix, documents: TextSplit) -> list[SuspectedLabel]:
-    """The labels of documents that have a score.
-
-    Args:
-        scores: CSR [N, L]: of the best labels of each document and of those that it has.
-        documents: N.
-    """
-    entries = scores.tocoo()
-    rows, columns, values = entries.row, entries.col, entries.data
-    given = np.asarray(documents.truth[rows, columns]).ravel().astype(bool)
-    known = np.asarray(documents.positives[rows, columns]).ravel().astype(bool)
-    found = [
-        (row, column, "present") for row, column in zip(rows[given], columns[given], strict=True)
-    ]
-    scored = [*values[given]]
-    free = np.flatnonzero(~known)
-    order = free[np.lexsort((-values[free], rows[free]))]  # a document's best labels come first
-    starts = np.searchsorted(rows[order], rows[order])
-    first = order[np.arange(len(order)) - starts < PER_DOCUMENT]
-    found += [
-        (row, column, "unknown") for row, column in zip(rows[first], columns[first], strict=True)
-    ]
-    scored += [*values[first]]
-    return [
-        SuspectedLabel(int(row), int(column), state, float(score))
-        for (row, column, state), score in zip(found, scored, strict=True)
-    ]
-
-
 def write_text_suspects(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write the rows of `TextAudit.rows` as a CSV file."""
     write_csv(path, COLUMNS, rows)
@@ -232,8 +180,9 @@ def _missing(
     )
     rows, places = np.nonzero(ids >= 0)
     return [
-        SuspectedLabel(int(row), int(ids[row, k]), "unknown", float(scores[row, k]))
+        SuspectedLabel(int(row), int(ids[row, k]), "unknown", score, score)
         for row, k in zip(rows, places, strict=True)
+        for score in (float(scores[row, k]),)
     ]
 
 
@@ -241,6 +190,6 @@ def _given(documents: TextSplit, queries: np.ndarray, labels: np.ndarray) -> lis
     pairs = documents.truth.tocoo()
     scores = np.einsum("nd,nd->n", queries[pairs.row], labels[pairs.col])
     return [
-        SuspectedLabel(int(row), int(column), "present", float(score))
+        SuspectedLabel(int(row), int(column), "present", float(score), -float(score))
         for row, column, score in zip(pairs.row, pairs.col, scores, strict=True)
     ]

@@ -10,11 +10,13 @@ import scipy.sparse as sp
 import pumlc
 from pumlc.errors import UserError
 from pumlc.text.data.corpus import load_corpus
+from pumlc.text.data.text_split import TextSplit
 from pumlc.text.frozen.config import KernelConfig
 from pumlc.text.frozen.fit import collect_scores, fit_heads
 from pumlc.text.frozen.kernel import Documents, Kernel
 from pumlc.text.frozen.left_out import read_left_out
 from pumlc.text.frozen.words import InnerProducts, Words
+from pumlc.text.suspects import suspects_of
 
 SETTINGS = """
 task: text
@@ -217,3 +219,19 @@ def test_scores_are_kept_of_the_best_and_of_the_given_labels():
     assert set(zip(kept.row.tolist(), kept.col.tolist(), strict=True)) == {
         (0, 0), (0, 3), (1, 1), (1, 0),
     }  # fmt: skip
+
+
+def test_a_given_label_is_compared_with_labels_that_are_as_frequent():
+    """The rare label of row 4 scores low because it is rare; that of row 0 is out of line."""
+    truth = np.zeros((5, 3), bool)
+    truth[:4, 0] = True  # four documents
+    truth[4, 1] = truth[3, 2] = True  # one each
+    scores = np.zeros((5, 3), np.float32)
+    scores[:4, 0] = [0.2, 0.8, 0.9, 0.85]
+    scores[4, 1], scores[3, 2] = 0.05, 0.06
+    scores[4, 0], scores[0, 1] = 0.7, 0.3
+    split = TextSplit(["x"] * 5, ["a", "b", "c"], sp.csr_array(truth))
+    suspects = sorted(suspects_of(sp.csr_array(scores), split), key=lambda each: -each.suspicion)
+    wrong = [(each.row, each.column) for each in suspects if each.given == "present"]
+    assert wrong[0] == (0, 0)
+    assert [(e.row, e.column) for e in suspects if e.given == "unknown"] == [(4, 0), (0, 1)]
