@@ -154,7 +154,7 @@ def _audit_texts(
         left_out=options.folds is not None,
         root=options.root,
         labels=options.labels,
-        progress=Progress().show if accelerator.is_main_process else None,
+        progress=Progress().show,
     )
     if not accelerator.is_main_process:
         return

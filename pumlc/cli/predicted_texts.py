@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pumlc.errors import UserError
+from pumlc.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
         read.texts,
         top=options.top or 10,
         precision=options.search_precision or "fp32",
+        progress=Progress().show,
         **({"approximate": True} if approximate else {}),
     )
     if approximate:

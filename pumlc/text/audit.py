@@ -1,4 +1,4 @@
-"""Suspected labels of documents: which are probably missing, and which probably wrong."""
+"""Suspected labels of documents: those that are probably missing or probably wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -108,9 +108,9 @@ def audit_texts(
 ) -> TextAudit:
     """Rank the labels of documents that a run contradicts.
 
-    Suspected to be missing are the best labels of a document that it does not have, to be wrong
-    those that it has with the lowest score. Encoders may have been trained on these very labels;
-    split "validation" or "test" has those that they have not seen. Least squares score each
+    The best labels that a document does not have are suspected to be missing; the labels that it
+    has with the lowest scores are suspected to be wrong. The encoders may have been trained on the
+    labels of "train"; those of "validation" and "test" they have not seen. Least squares score each
     training document by the fit without it: those of a frozen run always, those of another run with
     ``left_out``, on embeddings of the encoder that it started from.
 
@@ -124,7 +124,7 @@ def audit_texts(
         root: another place of the data.
         labels: another place of the table, of a run on a table of one's own.
         batch_size: documents encoded at a time; by default as in the run.
-        progress: told how far the embedding is.
+        progress: called with what is embedded, the texts done and their number.
 
     Raises:
         UserError: see `pumlc.text.evaluation.evaluate_run`; or ``left_out`` of another split.
@@ -138,7 +138,7 @@ def audit_texts(
     documents = documents_of(corpus, split)
     name = predictor.weights
     if isinstance(predictor, TextPredictor) and not left_out:
-        queries, vectors = embeddings(predictor, documents, accelerator, batch_size)
+        queries, vectors = embeddings(predictor, documents, accelerator, batch_size, progress)
         suspects = _missing(documents, queries, vectors, accelerator)
         suspects += _given(documents, queries, vectors)
     else:

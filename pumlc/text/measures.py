@@ -58,7 +58,7 @@ def measure(
 ) -> dict[str, Any]:
     """What `pumlc.text.evaluation.evaluate_run` says of one set of weights; see there."""
     if isinstance(predictor, TextPredictor):
-        queries, labels = embeddings(predictor, documents, accelerator, batch_size)
+        queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
         ranked = rank_embeddings(
             queries, labels, documents, corpus, accelerator, index=index, precision=precision
         )
@@ -143,6 +143,7 @@ def embeddings(
     documents: TextSplit,
     accelerator: Accelerator,
     batch_size: int | None,
+    progress: ShowProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D] of the documents and [L, D] of the labels, on every process."""
     data, encoder = predictor.config.data, predictor.config.encoder
@@ -156,6 +157,7 @@ def embeddings(
         document_chunk=batch_size or encoder.document_chunk,
         label_chunk=encoder.label_chunk,
         accelerator=accelerator,
+        progress=progress,
     )
     label_texts = documents.label_texts
     queries = embedder.documents(tokens(documents.texts, data.document_length))

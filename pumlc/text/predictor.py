@@ -15,6 +15,7 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder, entry_of
 from pumlc.errors import UserError, warn_user
 from pumlc.files import read_json
+from pumlc.progress import ShowProgress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
 from pumlc.text.data.tokens import TokenizedTexts, tokenize
@@ -47,7 +48,7 @@ class TextPredictor:
     Args:
         run_dir: the run folder.
         weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation score, without validation the last ones.
+            with the best validation score, or the last ones without validation.
         device: where it runs; by default a GPU if there is one.
 
     Attributes:
@@ -93,7 +94,7 @@ class TextPredictor:
         return labels
 
     def use_labels(self, texts: Iterable[str]) -> None:
-        """Choose among these labels from now on; labels are texts, so nothing is trained.
+        """Choose among these labels from now on; since labels are texts, nothing is trained.
 
         A label for which the run has learned a vector (``encoder.label_vectors``) keeps it, if its
         text is the same. The length of such a vector is learned too. So the scores of the other
@@ -115,6 +116,7 @@ class TextPredictor:
         top: int = 10,
         precision: Precision = "fp32",
         approximate: bool = False,
+        progress: ShowProgress | None = None,
     ) -> TextPrediction:
         """Name the best labels of each text.
 
@@ -124,6 +126,7 @@ class TextPredictor:
             precision: bf16 rounds the embeddings to bfloat16 before the search.
             approximate: search the index of the run, see `approximate_index`; it is built on these
                 texts, if there is none.
+            progress: called with what is embedded, the texts done and their number.
 
         Raises:
             ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
@@ -135,10 +138,14 @@ class TextPredictor:
             raise ValueError(f"top must be at least 1, an int, got {top}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
-        queries = self._embedder().documents(self._tokens(texts, self.config.data.document_length))
+        if not approximate:
+            self._embedded_labels(progress)
+        tokens = self._tokens(texts, self.config.data.document_length)
+        queries = self._embedder(progress).documents(tokens)
         top = min(top, max(1, len(self.labels)))
         if approximate:
-            ids, scores = self.approximate_index(queries).search(queries, top)
+            index = self.approximate_index(queries, progress)
+            ids, scores = index.search(queries, top)
         else:
             ids, scores = search(
                 torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
@@ -148,13 +155,16 @@ class TextPredictor:
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])
 
-    def approximate_index(self, queries: np.ndarray) -> ApproximateIndex:
+    def approximate_index(
+        self, queries: np.ndarray, progress: ShowProgress | None = None
+    ) -> ApproximateIndex:
         """The index of the labels, of the run folder where it has one of them.
 
         A new one is built, for which the labels are embedded, and saved into the run folder.
 
         Args:
             queries: float32 [N, D], documents that judge the recall of a new one.
+            progress: called with what is embedded, the texts done and their number.
 
         Raises:
             UserError: faiss is not installed.
@@ -163,7 +173,7 @@ class TextPredictor:
             folder, key = self.run.path / "index", self._labels_key()
             self._index = ApproximateIndex.open(folder, key)
             if self._index is None:
-                self._index = ApproximateIndex.build(self._embedded_labels(), queries)
+                self._index = ApproximateIndex.build(self._embedded_labels(progress), queries)
                 try:
                     self._index.save(folder, key)
                 except OSError as error:  # the run folder may be read-only
@@ -177,18 +187,21 @@ class TextPredictor:
         digest.update(json.dumps(self.labels).encode())
         return digest.hexdigest()
 
-    def _embedded_labels(self) -> np.ndarray:
+    def _embedded_labels(self, progress: ShowProgress | None = None) -> np.ndarray:
         """Embeddings of the labels, float32 [L, D], computed when first needed."""
         if self._label_embeddings is None:
             tokens = self._tokens(self.labels, self.config.data.label_length)
-            embedder = self._embedder()
+            embedder = self._embedder(progress)
             self._label_embeddings = embedder.labels(tokens, self.labels, self.trained_labels)
         return self._label_embeddings
 
-    def _embedder(self) -> Embedder:
+    def _embedder(self, progress: ShowProgress | None) -> Embedder:
         encoder = self.config.encoder
         return Embedder(
-            self.model, document_chunk=encoder.document_chunk, label_chunk=encoder.label_chunk
+            self.model,
+            document_chunk=encoder.document_chunk,
+            label_chunk=encoder.label_chunk,
+            progress=progress,
         )
 
     def _tokens(self, texts: Sequence[str], length: int) -> TokenizedTexts:

@@ -11,9 +11,9 @@ from pumlc.metrics import positives_needed, recall_thresholds
 from pumlc.vision.audit.parts import training_parts
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.evaluation import split_of_run
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import split_of_run
 from pumlc.vision.scoring import probabilities_of, score_images
 
 
@@ -75,8 +75,8 @@ def guaranteed_thresholds(
         best = int(positives.argmax())
         raise UserError(
             f"recall {recall:g} with confidence {confidence:g} needs {needed} known present labels "
-            f"of a class in held-out pictures; {images.classes[best]!r} has the most, "
-            f"{positives[best]}. Ask for less, or hold out more: a larger data.validation"
+            f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
+            f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
         )
     found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(np.where(np.isnan(found), np.inf, found), positives, needed)

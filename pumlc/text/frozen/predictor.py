@@ -88,7 +88,12 @@ class FrozenTextPredictor:
         self._columns = np.array([place_of[label] for label in labels], np.int64)
 
     def predict(
-        self, texts: Iterable[str], *, top: int = 10, precision: str = "fp32"
+        self,
+        texts: Iterable[str],
+        *,
+        top: int = 10,
+        precision: str = "fp32",
+        progress: ShowProgress | None = None,
     ) -> TextPrediction:
         """Name the best labels of each text.
 
@@ -96,6 +101,7 @@ class FrozenTextPredictor:
             texts: N texts.
             top: labels wanted; with fewer labels, all of them.
             precision: fp32; embeddings are not rounded here.
+            progress: called with what is embedded, the texts done and their number.
 
         Raises:
             ValueError: ``top < 1``, a text is no string, or ``texts`` is a single string.
@@ -110,7 +116,7 @@ class FrozenTextPredictor:
                 "no embeddings of labels; leave it out"
             )
         scores, labels = [np.empty((0, min(top, len(self.labels))), np.float32)], []
-        documents = represent(texts, self.model, self.config)
+        documents = represent(texts, self.model, self.config, progress=progress)
         for _, block in self._blocks(documents, self._columns):
             best = best_columns(block, top)
             scores.append(np.take_along_axis(block, best, axis=1))

@@ -14,8 +14,6 @@ from pumlc.text.frozen.kernel import Documents, unit_rows
 from pumlc.text.frozen.model import FrozenModel
 from pumlc.text.models.embedding import Embedder
 
-_AT_A_TIME = 1024  # documents embedded between two looks at the clock
-
 
 def represent(
     texts: Sequence[str],
@@ -48,16 +46,9 @@ def represent(
         document_chunk=batch_size or config.encoder.document_chunk,
         label_chunk=config.encoder.label_chunk,
         accelerator=accelerator,
+        progress=progress,
     )
-    tokens = _tokens(texts, model, config, cached=cached)
-    parts = []
-    for start in range(0, len(texts), _AT_A_TIME):
-        rows = np.arange(start, min(start + _AT_A_TIME, len(texts)))
-        parts.append(embedder.documents(tokens, rows))
-        if progress is not None:
-            progress("documents embedded", int(rows[-1]) + 1, len(texts))
-    width = model.encoders.documents.dimension
-    embeddings = np.concatenate(parts or [np.empty((0, width), np.float32)])
+    embeddings = embedder.documents(_tokens(texts, model, config, cached=cached))
     return Documents(unit_rows(embeddings), words)
 
 
