@@ -139,7 +139,7 @@ class TextPredictor:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         if not approximate:
-            self._embedded_labels(progress)
+            self.label_embeddings(progress)
         tokens = self._tokens(texts, self.config.data.document_length)
         queries = self._embedder(progress).documents(tokens)
         top = min(top, max(1, len(self.labels)))
@@ -149,7 +149,7 @@ class TextPredictor:
         else:
             ids, scores = search(
                 torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
-                torch.from_numpy(self._embedded_labels()).to(PRECISIONS[precision]),
+                torch.from_numpy(self.label_embeddings()).to(PRECISIONS[precision]),
                 top,
             )
         scores = scores[:, : len(self.labels)]
@@ -173,7 +173,7 @@ class TextPredictor:
             folder, key = self.run.path / "index", self._labels_key()
             self._index = ApproximateIndex.open(folder, key)
             if self._index is None:
-                self._index = ApproximateIndex.build(self._embedded_labels(progress), queries)
+                self._index = ApproximateIndex.build(self.label_embeddings(progress), queries)
                 try:
                     self._index.save(folder, key)
                 except OSError as error:  # the run folder may be read-only
@@ -187,8 +187,11 @@ class TextPredictor:
         digest.update(json.dumps(self.labels).encode())
         return digest.hexdigest()
 
-    def _embedded_labels(self, progress: ShowProgress | None = None) -> np.ndarray:
-        """Embeddings of the labels, float32 [L, D], computed when first needed."""
+    def label_embeddings(self, progress: ShowProgress | None = None) -> np.ndarray:
+        """Embeddings of the labels, float32 [L, D]: learned vectors, or embedded texts.
+
+        They are computed when they are first needed; ``progress`` is called with what is embedded.
+        """
         if self._label_embeddings is None:
             tokens = self._tokens(self.labels, self.config.data.label_length)
             embedder = self._embedder(progress)
