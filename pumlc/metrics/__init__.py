@@ -28,7 +28,7 @@ from pumlc.metrics.retrieval import (
     recall_at_k,
 )
 from pumlc.metrics.scorers import make_scorers
-from pumlc.metrics.thresholds import fit_thresholds, oracle_thresholds
+from pumlc.metrics.thresholds import expected_thresholds, fit_thresholds, oracle_thresholds
 
 __all__ = [
     "PROPENSITY_PRESETS",
@@ -36,6 +36,7 @@ __all__ = [
     "average_precision",
     "drop_excluded",
     "expected_calibration_error",
+    "expected_thresholds",
     "fit_thresholds",
     "inverse_propensities",
     "mean_average_precision",

@@ -25,11 +25,12 @@ def export_onnx(
     *,
     class_names: Sequence[str],
     thresholds: Sequence[float] | None = None,
+    calibration: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> None:
     """Write the inference form of a classifier, LG-conv folded, for any batch size.
 
     The graph takes ``images`` [B,3,H,W] float32 of the size in ``classifier.data_config`` and
-    gives ``logits`` [B,C]. Its metadata, each a JSON text:
+    gives ``logits`` [B,C] and ``probabilities`` [B,C]. Its metadata, each a JSON text:
 
     classes         the names, in the order of the columns
     preprocessing   decoded size, colours, scale, size, how to resize, mean and std, in this order
@@ -42,10 +43,12 @@ def export_onnx(
         path: the file to write.
         class_names: C names.
         thresholds: C numbers in [0, 1].
+        calibration: C slopes and C biases: probabilities are sigmoid(slope * logits + bias); None:
+            sigmoid(logits).
 
     Raises:
         UserError: the extra [export] is not installed.
-        ValueError: another number of names or thresholds than logits.
+        ValueError: another number of names, thresholds, slopes or biases than logits.
     """
     onnx = _require("onnx")
     _require("onnxscript")
@@ -54,17 +57,23 @@ def export_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad():
         classes = model(images).shape[1]
-    for argument, given in (("class_names", class_names), ("thresholds", thresholds)):
+    slope, bias = calibration or (np.ones(classes).tolist(), np.zeros(classes).tolist())
+    for argument, given in (
+        ("class_names", class_names),
+        ("thresholds", thresholds),
+        ("slopes", slope),
+        ("biases", bias),
+    ):
         if given is not None and len(given) != classes:
             raise ValueError(f"{len(given)} {argument} for a classifier of {classes} classes")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of itself
         program = torch.onnx.export(
-            model,
+            _WithProbabilities(model, slope, bias),
             (images,),
             dynamo=True,
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["logits", "probabilities"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
@@ -76,6 +85,20 @@ def export_onnx(
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
     with complete_file(path, binary=True) as file:
         file.write(proto.SerializeToString())
+
+
+class _WithProbabilities(torch.nn.Module):
+    """Logits and what is made of them, in one graph."""
+
+    def __init__(self, model: torch.nn.Module, slope: Sequence[float], bias: Sequence[float]):
+        super().__init__()
+        self.model = model
+        self.register_buffer("slope", torch.tensor(slope, dtype=torch.float32))
+        self.register_buffer("bias", torch.tensor(bias, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return logits, torch.sigmoid(self.slope * logits + self.bias)
 
 
 def largest_difference(path: Path | str, classifier: Classifier, images: Tensor) -> float:

@@ -14,7 +14,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import split_of_run
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import probabilities_of, score_images
+from pumlc.vision.scoring import score_images
 
 
 class Guarantee(NamedTuple):
@@ -67,7 +67,7 @@ def guaranteed_thresholds(
             predictor.model, images, accelerator, batch_size=batch_size, workers=0, bad=bad
         )
         rest = bad.rest()
-    labels, probabilities = images.labels[rest], probabilities_of(logits[rest])
+    labels, probabilities = images.labels[rest], predictor.probabilities(logits[rest])
     needed = positives_needed(recall=recall, confidence=confidence)
     positives = (labels == POSITIVE).sum(axis=0)
     if positives.max() < needed:

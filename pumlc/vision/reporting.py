@@ -10,7 +10,7 @@ from pumlc.report import SplitScores
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import probabilities_of, refuse_one_sided
+from pumlc.vision.scoring import refuse_one_sided
 
 
 def split_scores(
@@ -52,6 +52,6 @@ def split_scores(
         classes=images.classes,
         paths=[path.decode() for path in images.paths.tolist()],
         labels=labels,
-        probabilities=probabilities_of(logits),
+        probabilities=predictor.probabilities(logits),
         thresholds=np.asarray(predictor.thresholds),
     )
