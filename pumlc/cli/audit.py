@@ -162,6 +162,9 @@ def _title(options: AuditOptions) -> str:
 
 def _name_page(page: Path) -> None:
     print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
+    if sys.stdout.isatty():  # for a person
+        folder = shlex.quote(str(page.parent))
+        print(f"the first of them in a report: pumlc report {folder} --out report.html", flush=True)
 
 
 def _places(options: AuditOptions) -> tuple[Path, Path | None]:

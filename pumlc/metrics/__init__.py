@@ -12,6 +12,7 @@ from pumlc.metrics.calibration import (
     reliability_curve,
 )
 from pumlc.metrics.guarantees import positives_needed, recall_thresholds
+from pumlc.metrics.intervals import paired_interval
 from pumlc.metrics.multilabel import (
     average_precision,
     mean_average_precision,
@@ -43,6 +44,7 @@ __all__ = [
     "ndcg_at_k",
     "num_averaged_classes",
     "oracle_thresholds",
+    "paired_interval",
     "positives_needed",
     "precision_at_k",
     "precision_recall_f1",

@@ -1,16 +1,22 @@
 """A run on pictures as a report shows it: scored on a split, with its thresholds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
 from pumlc.errors import UserError
-from pumlc.report import SplitScores
+from pumlc.report import SplitScores, pictures_to_show, thumbnail
 from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.scoring import refuse_one_sided
+
+SIDE = 150
+"""Pixels of the longer side of a picture in a report."""
 
 
 def split_scores(
@@ -22,6 +28,7 @@ def split_scores(
     csv: str | None = None,
     batch_size: int = 64,
     workers: int = 0,
+    pictures: bool = False,
 ) -> SplitScores:
     """Labels of a split, probabilities and thresholds of the preferred weights.
 
@@ -33,6 +40,7 @@ def split_scores(
         csv: another CSV file.
         batch_size: pictures at a time.
         workers: processes that read pictures.
+        pictures: also small copies of the pictures that tell most of a class.
 
     Raises:
         UserError: see `pumlc.vision.evaluation.evaluate_run`.
@@ -48,10 +56,21 @@ def split_scores(
         raise UserError(f"{run_dir}: logits are not finite: the training has diverged")
     labels, _ = measured_labels(images, split)
     refuse_one_sided(images, labels, split, data.name)
-    return SplitScores(
+    scores = SplitScores(
         classes=images.classes,
         paths=[path.decode() for path in images.paths.tolist()],
         labels=labels,
         probabilities=predictor.probabilities(logits),
         thresholds=np.asarray(predictor.thresholds),
     )
+    return replace(scores, pictures=_pictures(images, scores) if pictures else {})
+
+
+def _pictures(images: LabelledImages, scores: SplitScores) -> dict[int, bytes]:
+    """Small copies of the pictures that tell most of a class."""
+    return {
+        row: thumbnail(
+            load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels), side=SIDE
+        )
+        for row in pictures_to_show(scores)
+    }
