@@ -1,4 +1,4 @@
-"""What is doubtful in a label file and its pictures: everything in one pass, before training."""
+"""Inspect a label file and its pictures for errors and doubts, in one pass before training."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from pumlc.vision.data.picture_files import PictureFiles, locate
 
 _TINY = 32  # pixels of the shorter side
 _NAMED = 5
-_RARE = 0.05  # of the labels of the nearest name: below it a name may be a typing error
+_RARE = 0.05  # share of the labels of the nearest name, below which a name may be a typing error
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Inspection:
     """What `inspect_labels` has found.
 
     Attributes:
-        table: with the paths below the root, where one was given.
-        evidence: what spoke for the format.
-        problems: all of them, those that refuse training first.
+        table: the labels, with paths below the root if one was given.
+        evidence: why the file was taken for its format.
+        problems: all problems, those that prevent training first.
     """
 
     table: LabelTable
@@ -49,7 +49,7 @@ class Inspection:
 
 
 def split_counts(table: LabelTable) -> dict[str, dict[str, int]]:
-    """Split -> its pictures, and its labels of each state."""
+    """For each split the number of its pictures, and of its labels in each state."""
     counts = {}
     for split in table.split_names():
         rows = table.rows_of(split)
@@ -67,15 +67,15 @@ def inspect_labels(
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Look for all that is wrong or doubtful.
+    """Look for errors and doubts.
 
     Args:
         table: the labels.
-        evidence: what spoke for the format.
-        root: folder of the pictures; None: they are not looked at.
-        allow_outside: a path may lead out of the root.
-        decode: also open each picture; needs as long as an epoch of reading.
-        progress: called with the number of pictures that were opened, and of all.
+        evidence: why the file was taken for its format.
+        root: folder of the pictures; None: they are not checked.
+        allow_outside: whether a path may leave the root.
+        decode: also open each picture, which takes as long as reading an epoch.
+        progress: called with the number of opened pictures and the number of all.
     """
     problems = [*table.problems, *_class_problems(table), *_label_problems(table)]
     if root is not None:
@@ -90,7 +90,7 @@ def inspect_labels(
 
 
 def _class_problems(table: LabelTable) -> Iterator[Problem]:
-    """Classes that are probably one, and classes that no picture shows."""
+    """Find classes that are probably one class, and classes that no picture shows."""
     present = dict(zip(table.classes, table.counts()["present"].tolist(), strict=True))
     pairs = [pair for pair in neighbouring_names(table.classes) if _may_be_one(pair, present)]
     for group in [*similar_names(table.classes), *pairs]:
@@ -103,7 +103,7 @@ def _class_problems(table: LabelTable) -> Iterator[Problem]:
 
 
 def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
-    """Whether neighbouring names are a plural, or one of them is rare enough for a slip."""
+    """Whether of two similar names one is the plural, or rare enough to be a typing error."""
     first, second = sorted(pair, key=len)
     if second in (f"{first}s", f"{first}es"):
         return True
@@ -112,7 +112,7 @@ def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
 
 
 def _label_problems(table: LabelTable) -> Iterator[Problem]:
-    """Pictures of which nothing is known."""
+    """Find pictures without a known label."""
     listed: np.ndarray = table.listed.data
     known = np.zeros(len(table), np.int64)
     row_of = np.repeat(np.arange(len(table)), np.diff(table.listed.indptr))
@@ -125,7 +125,7 @@ def _label_problems(table: LabelTable) -> Iterator[Problem]:
 
 
 def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
-    """Pictures below the root that no row lists."""
+    """Find pictures below the root that no row lists."""
     listed = {os.path.normpath(path) for path in table.paths}
     extra = [path for path in files.walk() if path not in listed]
     if extra and table.format != "webdataset":
@@ -134,11 +134,11 @@ def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
 
 
 def _identical(table: LabelTable, root: Path, rows: Sequence[int]) -> Iterator[Problem]:
-    """Pictures with the same bytes under several names; worst in two splits."""
+    """Find pictures with the same bytes under several names, which is worst in two splits."""
     of_size: dict[int, list[int]] = defaultdict(list)
     for row in rows:
         path = root / table.paths[row]
-        if path.is_file():  # not in a shard
+        if path.is_file():  # a picture in a shard has no file
             of_size[path.stat().st_size].append(row)
     of_content: dict[bytes, list[int]] = defaultdict(list)
     for alike in of_size.values():
@@ -154,7 +154,7 @@ def _identical(table: LabelTable, root: Path, rows: Sequence[int]) -> Iterator[P
         splits = sorted({table.splits[row] for row in same}) if table.splits is not None else []
         where = f", in the splits {' and '.join(splits)}" if len(splits) > 1 else ""
         kind = "identical pictures in two splits" if len(splits) > 1 else "identical pictures"
-        message = f"{_first(paths)} are one picture{where}"
+        message = f"{_first(paths)} are the same picture{where}"
         yield Problem(kind, message, blocking=False, rows=tuple(same))
 
 
@@ -164,7 +164,7 @@ def _pictures(
     rows: Sequence[int],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Problem]:
-    """Pictures that do not decode, and tiny and grey ones."""
+    """Find pictures that cannot be decoded, and tiny and grey ones."""
     tiny, grey = [], []
     for done, row in enumerate(rows, 1):
         path = root / table.paths[row]
@@ -198,7 +198,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def class_rows(table: LabelTable) -> list[list[Any]]:
-    """A row a class: its name and its labels of each state."""
+    """A row per class: its name and its labels in each state."""
     counts = table.counts()
     return [
         [name, *(int(counts[state][column]) for state in CODE)]
@@ -207,7 +207,7 @@ def class_rows(table: LabelTable) -> list[list[Any]]:
 
 
 def meaning_rows(table: LabelTable) -> list[list[Any]]:
-    """A row a value of the file: the value, its state, how often it is there."""
+    """A row per value of the file: the value, its state, and how often it occurs."""
     order = {state: place for place, state in enumerate(STATES)}
     pairs = sorted(table.meanings.items(), key=lambda pair: (order[pair[0][1]], pair[0][0]))  # pyright: ignore[reportArgumentType]
     return [[repr(value), state, count] for (value, state), count in pairs]

@@ -1,7 +1,7 @@
 """Parquet as Hugging Face writes it: columns ``image`` (a path, or bytes and path) and ``labels``.
 
-Labels are names, or indices into the names in the schema. What is not listed is absent, and null is
-unknown for all labels. Our own files also have ``split`` and ``group``.
+Labels are names, or indices into the names in the schema. An unlisted class is absent; null makes
+all labels unknown. Our own files also have ``split`` and ``group``.
 """
 
 import json
@@ -80,7 +80,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
 
 @contextmanager
 def _as_user_error(arrow: Any, file: Path) -> Iterator[None]:
-    """Inside, what the library says of a damaged file is an error of the file."""
+    """Inside, an error of the library about a damaged file becomes a `UserError`."""
     try:
         yield
     except UserError:
