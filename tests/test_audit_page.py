@@ -171,7 +171,7 @@ def test_predictions_that_promise_a_recall(run, squares_coco, tmp_path, capsys):
         present = np.flatnonzero(truth.labels[:, column] == 1)
         found = [rows[str(truth.path(int(row))), name] == "1" for row in present]
         assert np.mean(found) > 0.4
-    with pytest.raises(ValueError, match=r"recall 0.99 with confidence 0.95 takes 299 known"):
+    with pytest.raises(ValueError, match=r"recall 0.99 with confidence 0.95 needs 299 known"):
         predict([str(run), pictures, "--recall", "0.99"])
     with pytest.raises(ValueError, match="--recall must be between 0 and 1, got 90"):
         predict([str(run), pictures, "--recall", "90"])

@@ -538,7 +538,7 @@ def test_errors_of_the_user_are_one_line(squares_coco, tmp_path):
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: data.root nowhere is not")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --data.root nowhere is not")
     assert "Traceback" not in done.stderr
 
 

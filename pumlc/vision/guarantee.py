@@ -75,8 +75,8 @@ def guaranteed_thresholds(
         best = int(positives.argmax())
         raise UserError(
             f"recall {recall:g} with confidence {confidence:g} needs {needed} known present labels "
-            f"of a class in held-out pictures; {images.classes[best]!r} has the most, "
-            f"{positives[best]}. Ask for less, or hold out more: a larger data.validation"
+            f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
+            f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
         )
     found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(np.where(np.isnan(found), np.inf, found), positives, needed)

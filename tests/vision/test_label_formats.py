@@ -437,7 +437,7 @@ def test_replace_states_changes_these_labels_alone(tmp_path):
     assert states(changed) == {"a.jpg": {"cat": Q, "dog": U}, "b.jpg": {"cat": U, "dog": P}}
     assert states(table)["a.jpg"] == {"cat": P, "dog": U}
     for entry, problem in (
-        (("z.jpg", "cat", "absent"), "no picture"),
+        (("z.jpg", "cat", "absent"), "not one of its pictures"),
         (("a.jpg", "cta", "absent"), "did you mean 'cat'"),
     ):
         with pytest.raises(UserError, match=problem):
