@@ -11,7 +11,12 @@ from pumlc.metrics.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
-from pumlc.metrics.guarantees import positives_needed, recall_thresholds
+from pumlc.metrics.guarantees import (
+    labels_needed,
+    positives_needed,
+    precision_thresholds,
+    recall_thresholds,
+)
 from pumlc.metrics.intervals import paired_interval
 from pumlc.metrics.multilabel import (
     average_precision,
@@ -40,6 +45,7 @@ __all__ = [
     "expected_thresholds",
     "fit_thresholds",
     "inverse_propensities",
+    "labels_needed",
     "mean_average_precision",
     "ndcg_at_k",
     "num_averaged_classes",
@@ -48,6 +54,7 @@ __all__ = [
     "positives_needed",
     "precision_at_k",
     "precision_recall_f1",
+    "precision_thresholds",
     "propensity_precision_at_k",
     "recall_at_k",
     "recall_thresholds",
