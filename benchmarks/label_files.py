@@ -2,9 +2,9 @@
 
 python benchmarks/label_files.py --pictures 10000 100000 1000000
 
-Each file has 5 labels a picture, of 1,000 classes. Each is read in a process of its own into the
-sparse table; seconds are those of the processor, and "dense" is what the labels would take as int8.
-Linear cost: the two columns of rates stay the same.
+Each file has 5 labels per picture, of 1,000 classes, and is read into the sparse table in a process
+of its own. Seconds are processor time; "dense" is what the labels would take as int8. The cost is
+linear if the two columns of rates stay the same.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def write_coco(file: Path, number: int) -> None:
 
 
 def write_open_images(file: Path, number: int) -> None:
-    """A line a label."""
+    """Open Images: a line for each label."""
     draw = random.Random(0)
     with file.open("w") as stream:
         stream.write("ImageID,Source,LabelName,Confidence\n")
@@ -75,7 +75,7 @@ def read(file: Path) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had; unlike ru_maxrss without that of its parent."""
+    """Peak memory of this process alone; ru_maxrss also counts that of its parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 

@@ -1,4 +1,4 @@
-"""Pictures a second of scoring, beside what network and decoding leave each other.
+"""Pictures per second of scoring, beside the best that network and decoding allow together.
 
     python benchmarks/overlap.py --pictures VOCdevkit/VOC2007/JPEGImages
     python benchmarks/overlap.py --pictures FOLDER --backbone resnet50 --number 256
@@ -6,8 +6,8 @@
 In each round the network alone scores pictures that are in memory, all threads read the pictures
 without a network, and the network scores pictures as they are read ahead, as `predict` does. Both
 together can at best do 1 / (1 / network + 1 / decoding) pictures a second where they need the same
-cores. The ratio is the median over the rounds of the rate of both together to that. Times are those
-of the clock: other work on the machine disturbs single rounds.
+cores. The ratio is that of the rate of both together to this bound, the median over the rounds.
+Times are wall time: other work on the machine disturbs single rounds.
 """
 
 import argparse

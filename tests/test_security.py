@@ -74,7 +74,7 @@ def evil(form, trace):
 
 @pytest.fixture(scope="module")
 def hostile_data(tmp_path_factory):
-    """A COCO set with class names that are formulas, commands of a terminal, and lines."""
+    """A COCO set with class names that hold formulas, terminal commands and line breaks."""
     root = tmp_path_factory.mktemp("hostile")
     (root / "annotations").mkdir()
     random = np.random.RandomState(0)
@@ -323,14 +323,14 @@ def test_cells_and_names(tmp_path):
         "\0",
     ],
 )
-def test_a_run_json_that_is_none(run, content):
+def test_an_invalid_run_json(run, content):
     (run / "run.json").write_text(content)
     with pytest.raises(UserError, match=r"run\.json"):
         pumlc.load(run, device="cpu")
 
 
 @pytest.mark.parametrize("classes", [1e999, "abc", [], ["a", "a"], [1, 2], {"a": 1}, None])
-def test_classes_of_a_run_that_are_none(run, classes):
+def test_invalid_classes_of_a_run(run, classes):
     edit(run, classes=classes)
     with pytest.raises(UserError, match=r"run\.json: classes must be a list of different names"):
         pumlc.load(run, device="cpu")
@@ -361,7 +361,7 @@ def test_a_run_cannot_ask_for_all_memory(run):
         ),
     ],
 )
-def test_an_index_that_is_none(run, entry, problem):
+def test_an_invalid_index(run, entry, problem):
     file = run / "weights" / "index.json"
     index = json.loads(file.read_text())
     index["last"] = entry if entry == 3 else {**index["last"], **entry}
@@ -371,7 +371,7 @@ def test_an_index_that_is_none(run, entry, problem):
 
 
 @pytest.mark.parametrize("change", [torch.complex64, torch.int8, torch.bool, float("nan")])
-def test_weights_that_are_none(run, change):
+def test_invalid_weights(run, change):
     file = run / "weights" / "last.safetensors"
     state = load_file(file)
     bias = state["head.bias"]

@@ -19,8 +19,8 @@ class NoiseModel(NamedTuple):
     Attributes:
         probabilities: [N, C], of the label being truly present, by its score and class alone.
         wrong: [N, C], of the label being wrong as it is given; of an unknown one, of being present.
-        missed: rate a at which truly present labels are called absent; 0 where none has to be.
-        invented: rate b at which truly absent labels are called present; 0 where none has to be.
+        missed: rate a at which truly present labels are called absent; 0 if errors explain nothing.
+        invented: rate b at which truly absent labels are called present; 0 likewise.
     """
 
     probabilities: np.ndarray
@@ -58,7 +58,7 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
 def _wrong(
     probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float
 ) -> np.ndarray:
-    """By Bayes' rule, from what a label is called to whether it is so."""
+    """Probability that a label is wrong as it is called, by Bayes' rule."""
     present = missed * probabilities, (1 - missed) * probabilities
     absent = (1 - invented) * (1 - probabilities), invented * (1 - probabilities)
     tiny = np.finfo(np.float64).tiny

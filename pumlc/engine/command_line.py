@@ -133,8 +133,8 @@ def _attribute_docstrings() -> Iterator[None]:
 def _check_names(arguments: Sequence[str], config_class: type, options: set[str]) -> None:
     """Refuse the first unknown setting: where it was given, the nearest one and the valid ones.
 
-    The parser says it too, but of an optional group or a mapping not where it is. And no file
-    reaches the parser with a ``class_path``, which would import what it names.
+    The parser refuses them too, but does not say where they are in an optional group or a mapping.
+    And a file with a ``class_path`` must not reach the parser, which would import what it names.
     """
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = argument.partition("=")
@@ -155,7 +155,7 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
 
 
 def _reason(message: str) -> str:
-    """Of the parser's report on an optional group, what is wrong; other messages in one line."""
+    """What is wrong, by the parser's report on an optional group; other messages in one line."""
     errors = re.search(r"Errors:\n(.*?)\n *- Expected a <class 'NoneType'>", message, re.DOTALL)
     if errors is None:
         return _one_line(message)

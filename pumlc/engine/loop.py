@@ -140,7 +140,7 @@ class Trainer:
         self.epoch, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
         self.run.metrics = state["metrics"]
         self.task.load_state_dict(state["task"])
-        # None at the end of an epoch; not there: of a version that saved nowhere else
+        # None at the end of an epoch; earlier versions saved only there, without this entry
         position = state.get("position")
         if position is not None:
             own = position["processes"][self.accelerator.process_index]
@@ -171,7 +171,7 @@ class Trainer:
                 shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
                 at = f"epoch {self.epoch + 1} step {self.position}/{self.steps_per_epoch}"
                 self._print(f"{at}: {shown}")
-            if self.accelerator.num_processes == 1:  # nobody else is to know: as late as possible
+            if self.accelerator.num_processes == 1:  # nobody waits for it: as late as possible
                 _, due, stop = self._shared(True)
             if due or stop:
                 self._save()
@@ -190,13 +190,13 @@ class Trainer:
             disable=not (sys.stderr.isatty() and self.accelerator.is_main_process),
         )
         for batch in batches:
-            if self._random is not None:  # after what making the batches has drawn
+            if self._random is not None:  # after the random numbers that making the batches draws
                 set_random_state(self._random, self.accelerator.device)
                 self._random = None
             yield batch
 
     def _agree(self, losses: Mapping[str, Tensor | float], step: int) -> tuple[bool, int]:
-        """Whether a checkpoint is due and the signal to stop, 0 for none, of any process.
+        """Whether a checkpoint is due, and the signal to stop or 0, on any process.
 
         Raises:
             UserError: the loss of any process is not finite. All of them raise, or the others would
@@ -271,7 +271,7 @@ class Trainer:
         if validation is None:
             return {}
         name = f"best{suffix}"
-        # of equal scores the later: a small validation part is soon ranked perfectly
+        # the later of equal scores: a small validation part is soon ranked perfectly
         if validation.score >= self.best.get(name, -math.inf):
             self.best[name] = validation.score
             self._save_weights(name, entry)
@@ -288,8 +288,8 @@ class Trainer:
         if self.position:
             self._tick()
             own = {"random": random_state(self.accelerator.device), "means": self._means.state()}
-            # buffers of the main process alone: in training they decide nothing, and at the end
-            # of an epoch all processes take its own
+            # only the buffers of the main process: they decide nothing in training, and all
+            # processes take them over at the end of an epoch
             processes = gather_object([own])
             position = {"step": self.position, "processes": processes}
         if self.accelerator.is_main_process:

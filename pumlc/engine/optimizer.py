@@ -13,8 +13,8 @@ from pumlc.engine.config import TrainConfig
 def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of the trainable parameters.
 
-    Those that a module with an attribute ``rate_factor`` holds itself learn so many times faster,
-    and without weight decay.
+    The parameters that a module with an attribute ``rate_factor`` holds itself learn that many
+    times faster, without weight decay.
     """
     rate, decay = config.learning_rate, config.weight_decay
     factors = {
@@ -47,7 +47,7 @@ def create_schedule(
     if config.schedule == "one-cycle":
         # cycles the first Adam moment too, as the published run did (PyTorch's default)
         warmup = config.warmup
-        if warmup * steps == 1:  # a warm-up of exactly one step, by whose end PyTorch divides: 0
+        if warmup * steps == 1:  # PyTorch divides by the end of the warm-up, 0 for one step
             warmup *= 1 + 1e-6
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

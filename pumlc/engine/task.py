@@ -49,7 +49,7 @@ class Task(Protocol):
         ...
 
     def start(self, accelerator: Accelerator) -> None:
-        """Called once, with the model on its device: to set weights that need it there."""
+        """Set weights that need the model on its device; called once, when it is there."""
         ...
 
     def steps_per_epoch(self, world_size: int) -> int:
@@ -77,7 +77,7 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights, the same on all processes; mostly nothing."""
+        """What resuming needs beside the weights, the same on all processes; usually nothing."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -68,8 +68,8 @@ def write_report(
 def summary_rows(runs: Sequence[Named]) -> list[dict[str, Any]]:
     """mAP and calibration of each run, and the paired difference to the first one.
 
-    The interval of a difference, 95 %, is that of at most 1,000 bootstrap draws of pictures. It is
-    None where the pictures or classes are others than those of the first run.
+    The 95 % interval of a difference is from at most 1,000 bootstrap draws of pictures. Both are
+    None where pictures or classes differ from those of the first run.
     """
     rows = []
     for place, (name, scores) in enumerate(runs):
@@ -128,7 +128,7 @@ def read_suspects(file: Path, *, most: int = _SUSPECTS) -> list[dict[str, str]]:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """The numbers of a run's metrics.csv, a row an epoch; nothing where there is no such file."""
+    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file."""
     if not file.is_file():
         return []
     with file.open(newline="", encoding="utf-8") as stream:
@@ -152,8 +152,8 @@ def _paired(first: SplitScores, second: SplitScores) -> dict[str, float] | None:
         return None
     labels, ours, theirs = first.labels, second.probabilities, first.probabilities
     random = np.random.RandomState(0)
-    # the draws are of pictures, for all classes at once; AP of each by its own sort is what takes
-    # time, so that large splits get fewer draws
+    # a draw takes pictures, for all classes at once; the sort for each class's AP takes the time,
+    # so that large splits get fewer draws
     draws = int(np.clip(4e7 // labels.size, 50, _DRAWS))
     differences = []
     for _ in range(draws):

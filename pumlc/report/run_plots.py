@@ -68,7 +68,7 @@ def reliability(
     bins: int = 15,
 ) -> Plot:
     """The share of present labels over the probability, for each run, and where they are equal."""
-    lines = [Line("as probable as it says", [0, 1], [0, 1], 7, "dashes")]
+    lines = [Line("perfectly calibrated", [0, 1], [0, 1], 7, "dashes")]
     for number, (name, scores) in enumerate(runs):
         labels, probabilities = scores.labels, scores.probabilities
         if (labels != UNKNOWN).any():

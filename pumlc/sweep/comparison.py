@@ -50,7 +50,7 @@ def against_the_best(rows: Sequence[Row], metric: str, own: Sequence[str]) -> st
     Args:
         rows: one candidate of each method.
         metric: the column, larger is better.
-        own: the method, and families that it belongs to, which are no others.
+        own: the method, then the families that it belongs to; none of these counts as another.
     """
     values: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Suspected labels of documents: which are probably missing, and which probably wrong."""
+"""Suspected labels of documents: those that are probably missing or probably wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from pumlc.text.retrieval.search import search
 
 COLUMNS = ("part", "given", "rank", "image", "class", "suspicion", "score")
 PER_DOCUMENT = 3
-"""Labels of one document that are suspected to be missing, at most."""
+"""Most labels of one document that are suspected to be missing."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SuspectedLabel:
         row: the document, a row of the split.
         column: the label.
         given: "unknown": it is probably missing; "present": it is probably wrong.
-        score: by which it was ranked, a cosine where the encoder normalises.
+        score: what ranked it; a cosine if the encoder normalises.
     """
 
     row: int
@@ -120,9 +120,9 @@ def audit_texts(
 ) -> TextAudit:
     """Rank the labels of documents that a run's encoders contradict.
 
-    Suspected to be missing are the best labels of a document that it does not have, to be wrong
-    those that it has with the lowest score. The encoders may have been trained on these very
-    labels; ``split`` "validation" or "test" has those that they have not seen.
+    The best labels that a document does not have are suspected to be missing; the labels that it
+    has with the lowest scores are suspected to be wrong. The encoders may have been trained on the
+    labels of "train"; those of "validation" and "test" they have not seen.
 
     Args:
         run_dir: the run folder.

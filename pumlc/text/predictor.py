@@ -40,7 +40,7 @@ class TextPredictor:
     Args:
         run_dir: the run folder.
         weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation score, without validation the last ones.
+            with the best validation score, or the last ones without validation.
         device: where it runs; by default a GPU if there is one.
 
     Attributes:
@@ -88,7 +88,7 @@ class TextPredictor:
         return tuple(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
-        """Choose among these labels from now on; labels are texts, so nothing is trained.
+        """Choose among these labels from now on; since labels are texts, nothing is trained.
 
         A label for which the run has learned a vector (``encoder.label_vectors``) keeps it, if its
         text is the same. The length of such a vector is learned too. So the scores of the other

@@ -16,9 +16,9 @@ from pumlc.metrics import (
 from pumlc.vision.audit.parts import training_parts
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.evaluation import split_of_run
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import split_of_run
 from pumlc.vision.scoring import score_images
 
 

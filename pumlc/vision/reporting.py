@@ -11,8 +11,9 @@ from pumlc.report import SplitScores, pictures_to_show, thumbnail
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
+from pumlc.vision.evaluation import logits_of
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import measured_labels, other_place, split_of_run
 from pumlc.vision.scoring import refuse_one_sided
 
 SIDE = 150

@@ -21,8 +21,8 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
-from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
     refuse_empty_training,

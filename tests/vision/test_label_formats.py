@@ -17,7 +17,8 @@ from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats import FORMATS
 from pumlc.vision.data.formats.label_format import ReadOptions
-from pumlc.vision.data.label_table import CODE, STATES, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, STATES, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 P, A, U, Q = (CODE[state] for state in STATES)
 
@@ -461,7 +462,7 @@ def test_sparse_labels_are_the_dense_ones(tmp_path):
 
 
 class Frame:
-    """As much of a DataFrame as is looked at."""
+    """The part of a DataFrame that the reader uses."""
 
     def __init__(self, columns, rows):
         self.columns, self.rows = columns, rows
@@ -534,7 +535,7 @@ def test_a_class_that_a_file_declares_twice_is_refused(classes, tmp_path):
 
 
 def test_a_folder_with_the_files_of_coco_and_of_lvis_is_both(tmp_path):
-    """LVIS labels the pictures of COCO: which of the two is meant, the person says."""
+    """LVIS labels the pictures of COCO: the person says which of the two is meant."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train2017").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "train2017" / "a.jpg")

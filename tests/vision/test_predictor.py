@@ -168,7 +168,7 @@ def test_a_calibration_from_anyone_is_checked(run_with, stored, message):
         pumlc.load(run)
 
 
-def test_a_threshold_that_is_none(run_with, paths, tool):
+def test_an_invalid_threshold(run_with, paths, tool):
     predict, run = tool("predict").main, str(run_with(None))
     with pytest.raises(ValueError, match="--threshold fitted: last has no fitted thresholds.*held"):
         predict([run, str(paths[0]), "--threshold", "fitted"])

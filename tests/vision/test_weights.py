@@ -229,7 +229,7 @@ def test_auto_without_a_connection_says_that_the_weights_are_random(no_hub, monk
 
 
 def test_auto_asks_the_hub_once_and_at_once(monkeypatch):
-    """Without a connection the hub's cache is looked into, without minutes of retries."""
+    """Without a connection the hub's cache is read, without minutes of retries."""
     from huggingface_hub import constants
 
     seen, create_model = [], timm.create_model

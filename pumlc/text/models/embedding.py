@@ -13,7 +13,7 @@ from pumlc.text.models.encoder import DualEncoder, TextEncoder
 
 
 def length_sorted_chunks(tokens: TokenizedTexts, rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Positions in ``rows`` ordered by the length of the texts, in chunks: little is padding then.
+    """Positions in ``rows`` in chunks of similar text lengths, which need little padding.
 
     Example:
         >>> tokens = TokenizedTexts(np.arange(6), np.array([0, 3, 4, 6]), pad_id=0)
@@ -58,8 +58,8 @@ class Embedder:
         model: the encoders.
         document_chunk: documents encoded at a time.
         label_chunk: labels encoded at a time.
-        accelerator: its processes take a shard of the texts each and all get all embeddings, in
-            its precision; None: this process alone, in float32, where the model is.
+        accelerator: each of its processes embeds a shard of the texts in its precision, and all
+            get all embeddings; None: this process alone, in float32, where the model is.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Embedder:
         self.document_chunk, self.label_chunk = document_chunk, label_chunk
 
     def documents(self, tokens: TokenizedTexts, rows: np.ndarray | None = None) -> np.ndarray:
-        """Embeddings of documents, float32 [len(rows), D]; without ``rows`` of all."""
+        """Embeddings of documents, float32 [len(rows), D]; of all without ``rows``."""
         return self._embed(self.model.documents, tokens, rows, self.document_chunk)
 
     def label_texts(self, tokens: TokenizedTexts, rows: np.ndarray | None = None) -> np.ndarray:
-        """Embeddings of the texts of labels, float32 [len(rows), D]; without ``rows`` of all."""
+        """Embeddings of the texts of labels, float32 [len(rows), D]; of all without ``rows``."""
         return self._embed(self.model.labels, tokens, rows, self.label_chunk)
 
     def labels(

@@ -16,12 +16,12 @@ from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.split import training_data
-from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
 from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.weights import FOUND
+from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
 from pumlc.vision.scoring import validate_logits
 

@@ -111,14 +111,15 @@ def create_classifier(
             backbone cannot take the size; or ``local_global`` is True and no convolution can be
             converted.
 
-    >>> import torch
-    >>> model = create_classifier(
-    ...     "resnet18", 5, local_global=True, head="linear", weights=None
-    ... )
-    >>> model(torch.zeros(2, 3, 64, 64)).shape
-    torch.Size([2, 5])
-    >>> model.converted[:2]
-    ['layer1.0.conv1', 'layer1.0.conv2']
+    Example:
+        >>> import torch
+        >>> model = create_classifier(
+        ...     "resnet18", 5, local_global=True, head="linear", weights=None
+        ... )
+        >>> model(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 5])
+        >>> model.converted[:2]
+        ['layer1.0.conv1', 'layer1.0.conv2']
     """
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")

@@ -20,13 +20,8 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
     text_of,
 )
-from pumlc.vision.data.label_table import (
-    ABSENT_CODE,
-    CODE,
-    PRESENT_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _KEYS = ("images", "annotations", "categories")
 _ABSENT = "neg_category_ids"

@@ -19,13 +19,8 @@ from pumlc.vision.data.formats.label_format import (
     name_list,
     split_of,
 )
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _IMAGES = ("image", "file_name", "path", "img")
 _LABELS = ("labels", "label", "tags")
