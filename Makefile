@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test reliability coverage docs docs-links wheel hooks clean
+.PHONY: help install demo demo-text lint format test oldest reliability coverage docs docs-links wheel hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,12 @@ format: .venv/.installed-dev  ## rewrite the files in the house format
 
 test: .venv/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest
+
+oldest: tests/oldest_versions.py setup.cfg  ## the whole suite with the oldest versions that setup.cfg allows
+	$(PYTHON) -m venv build/oldest
+	$(PYTHON) tests/oldest_versions.py > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install -q -e '.[dev]' -c build/oldest/constraints.txt
+	build/oldest/bin/python -m pytest
 
 reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour
 	$(BIN)/python tests/reliability/run.py

@@ -166,7 +166,7 @@ def test_no_cache_is_unpickled(tmp_path, trace):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("group", ["data", "model", "loss", "train"])
+@pytest.mark.parametrize("group", ["data", "model", "loss", "train", "data.noise", "features"])
 @pytest.mark.parametrize("value", [{"class_path": "own_code.C", "init_args": {}}, "own_code.C"])
 def test_a_run_folder_imports_nothing_even_from_inside_of_it(run, group, value, monkeypatch):
     (run / "own_code.py").write_text("raise SystemExit('imported')\nclass C: pass\n")
@@ -211,6 +211,12 @@ pumlc.load({str(run)!r}, device="cpu")
 def test_the_network_of_a_run_is_one_of_timms_own(run, name):
     edit(run, model__backbone=name)
     with pytest.raises(UserError, match=r"model\.backbone must be a name of timm's own list"):
+        pumlc.load(run, device="cpu")
+
+
+def test_a_network_that_is_none(run):
+    edit(run, model__backbone="test_efficientjet")
+    with pytest.raises(UserError, match=r"^run\.json: backbone: timm has no model 'test_efficien"):
         pumlc.load(run, device="cpu")
 
 

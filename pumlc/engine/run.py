@@ -73,6 +73,16 @@ class RunFolder:
         }
         write_json(self.path / "run.json", content)
 
+    def extend(self, epochs: int) -> None:
+        """Record in run.json that the run goes on for more epochs than it had."""
+        content = self.read()
+        before = content["config"]["train"]["epochs"]
+        if before != epochs:
+            content["config"]["train"]["epochs"] = epochs
+            known = content.get("epochs_before")
+            content["epochs_before"] = [*(known if isinstance(known, list) else []), before]
+            write_json(self.path / "run.json", content)
+
     def has_saved(self) -> bool:
         """Whether weights or a checkpoint are there."""
         checkpoints = (self.path / name for name in ("checkpoint", "checkpoint.previous"))

@@ -33,6 +33,7 @@ from pumlc.losses.baselines import (
     hill_loss,
     squared_loss,
 )
+from pumlc.losses.class_weights import weigh_classes
 from pumlc.losses.correction import large_loss_entries, large_loss_loss, splc_loss
 from pumlc.losses.find import find_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
@@ -79,4 +80,5 @@ __all__ = [
     "softmax_loss",
     "splc_loss",
     "squared_loss",
+    "weigh_classes",
 ]

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from pumlc.engine.config import require
 from pumlc.files import write_csv
+from pumlc.progress import ShowProgress
 from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.matrix import canonical
@@ -117,6 +118,7 @@ def audit_texts(
     top: int = 100,
     root: str | None = None,
     batch_size: int | None = None,
+    progress: ShowProgress | None = None,
 ) -> TextAudit:
     """Rank the labels of documents that a run's encoders contradict.
 
@@ -132,6 +134,7 @@ def audit_texts(
         top: labels of each list.
         root: another place of the data.
         batch_size: documents encoded at a time; by default as in the run.
+        progress: called with what is embedded, the texts done and their number.
 
     Raises:
         UserError: see `pumlc.text.evaluation.evaluate_run`.
@@ -141,7 +144,7 @@ def audit_texts(
     config = predictor.config
     data = config.data if root is None else replace(config.data, root=root)
     documents = documents_of(load_corpus(data, seed=config.train.seed), split)
-    queries, labels = embeddings(predictor, documents, accelerator, batch_size)
+    queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
     missing = _missing(documents, queries, labels, accelerator)
     wrong = _given(documents, queries, labels)
     suspects = [

@@ -180,6 +180,13 @@ class TextConfig:
             self.train.workers,
             "0 for texts: batches come from the token cache, which needs no other process",
         )
+        require(
+            self.train.accumulate == 1,
+            "train.accumulate",
+            self.train.accumulate,
+            "1 for texts: with encoder.gradient_cache a batch of any size goes through the encoder "
+            "in chunks, and a larger train.batch_size takes no more memory",
+        )
 
 
 def _check_loss(name: str, parameters: dict[str, int | float | str | bool]) -> None:

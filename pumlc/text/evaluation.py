@@ -55,7 +55,7 @@ def evaluate_run(
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
         workers: ignored; every branch has this argument, but texts need not be read ahead.
-        progress: ignored; every branch has this argument.
+        progress: called with what is embedded, the texts done and their number.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
@@ -101,7 +101,7 @@ def evaluate_run(
     for name in names:
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
-        queries, labels = embeddings(predictor, documents, accelerator, batch_size)
+        queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
         metrics = measure_embeddings(
             queries,
             labels,
@@ -189,6 +189,7 @@ def embeddings(
     documents: TextSplit,
     accelerator: Accelerator,
     batch_size: int | None,
+    progress: ShowProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D] of the documents and [L, D] of the labels, on every process."""
     data, encoder = predictor.config.data, predictor.config.encoder
@@ -202,6 +203,7 @@ def embeddings(
         document_chunk=batch_size or encoder.document_chunk,
         label_chunk=encoder.label_chunk,
         accelerator=accelerator,
+        progress=progress,
     )
     label_texts = documents.label_texts
     queries = embedder.documents(tokens(documents.texts, data.document_length))

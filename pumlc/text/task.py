@@ -16,6 +16,7 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
 from pumlc.files import write_json
 from pumlc.labels.names import similar_names
+from pumlc.progress import Progress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
@@ -196,11 +197,12 @@ class TextTask:
             document_chunk=encoder.document_chunk,
             label_chunk=encoder.label_chunk,
             accelerator=accelerator,
+            progress=Progress().show,
         )
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Forward and backward over the documents of ``batch`` and the labels of the step.
 
         ``network`` is not used: gradients are summed over the processes here, which DDP would
@@ -233,7 +235,7 @@ class TextTask:
             sides.append(TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk))
         value = backward_through(sides, loss, accelerator, gradient_cache=encoder.gradient_cache)
         sum_gradients(self.model.parameters(), group)
-        return {"loss": value.item()}
+        return {"loss": value}
 
     def _label_vectors(self, labels: np.ndarray) -> Tensor:
         assert self.model.label_vectors is not None

@@ -202,6 +202,7 @@ def logits_of(
             accelerator,
             batch_size=batch_size,
             bad=bad,
+            progress=progress,
         )
     return score_images(
         predictor.model,

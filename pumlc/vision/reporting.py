@@ -1,5 +1,6 @@
 """The figures of an image run that a report shows: a scored split, and thresholds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def split_scores(
     root: str | None = None,
     csv: str | None = None,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
     pictures: bool = False,
 ) -> SplitScores:
     """Labels of a split, probabilities and thresholds of the preferred weights.
@@ -40,7 +42,8 @@ def split_scores(
         root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file.
         batch_size: pictures per batch.
-        workers: threads that read pictures; 0: only this one.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        progress: called with the pictures done and their number.
         pictures: also small copies of the pictures that tell most of a class.
 
     Raises:
@@ -50,7 +53,7 @@ def split_scores(
     data = other_place(predictor.config.data, root, csv)
     images = split_of_run(data, split, predictor)
     bad = BadPictures(images)
-    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
+    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, progress)
     rest = bad.rest()
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():

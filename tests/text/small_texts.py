@@ -142,4 +142,4 @@ def gradients(
     for name, parameter in task.model.named_parameters():
         assert parameter.grad is not None, name
         gradients[name] = parameter.grad.clone()
-    return losses, gradients
+    return {name: float(value) for name, value in losses.items()}, gradients

@@ -4,6 +4,7 @@ import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -312,7 +313,7 @@ def test_a_table_that_reads_in_two_ways_is_refused_with_both(text, first, second
 
 def test_what_was_said_decides(tmp_path):
     put(tmp_path, {"l.csv": "split,image,A,B\ntrain,a.jpg,1.0,-1.0\ntrain,b.jpg,0.0,\n"})
-    values = {1: "present", 0: "absent", -1: "uncertain", "": "unknown"}
+    values: Any = {1: "present", 0: "absent", -1: "uncertain", "": "unknown"}
     labels = read_labels(tmp_path / "l.csv", values=values, uncertain={"B": "present"})
     np.testing.assert_array_equal(labels.labels, [[1, 1], [-1, 0]])
     ours = read_labels(tmp_path / "l.csv", format="wide").labels
@@ -450,7 +451,8 @@ def test_sparse_labels_are_the_dense_ones(tmp_path):
         tmp_path,
         {"l.csv": "split,image,labels,negatives,uncertain\ntrain,a.jpg,x|,y,z\ntest,b.jpg,z,,x\n"},
     )
-    for uncertain in ("unknown", "present", "absent", {"z": "absent"}):
+    policies: Any = ("unknown", "present", "absent", {"z": "absent"})
+    for uncertain in policies:
         dense = read_labels(tmp_path / "l.csv", uncertain=uncertain).labels
         sparse = read_labels(tmp_path / "l.csv", uncertain=uncertain, sparse=True).labels
         np.testing.assert_array_equal(sparse.toarray(), dense)

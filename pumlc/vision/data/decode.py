@@ -26,6 +26,7 @@ _DAMAGE = (
     IndexError,
     OverflowError,
     EOFError,
+    MemoryError,  # a damaged length is asked for before it is checked
     struct.error,
     Image.DecompressionBombError,
 )
@@ -97,7 +98,8 @@ def load_image(
             f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
     except _DAMAGE as error:
-        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{source}{where}: the picture cannot be decoded ({reason})") from error
 
 
 class _TooLarge(Exception):
