@@ -49,7 +49,7 @@ def orders(features: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, np.
     return {
         "logistic, 5 folds": self_confidence(features, labels, seed),
         "least squares, leave-one-out": fit_least_squares(features, labels).loo_scores,
-        "kernel and neighbours, added": scores,
+        "and Gaussian kernel, added": scores,
         "and noise model (pumlc audit)": fit_noise_model(scores, labels).probabilities,
     }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from pumlc.audit.left_out import _neighbours, _units, left_out_scores
+from pumlc.audit.left_out import left_out_scores
 from pumlc.audit.noise_model import fit_noise_model
 from pumlc.estimators import fit_least_squares
 from pumlc.labels import flip
@@ -23,46 +23,6 @@ def kernel_matrix(features):
     return np.exp(-((units[:, None] - units[None]) ** 2).sum(-1))
 
 
-def neighbours(features, labels, number=25):
-    """The mean label of the nearest other rows, by loops."""
-    units = (features - features.mean(axis=0)) / features.std(axis=0)
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
-    found = np.zeros(labels.shape)
-    for row in range(len(units)):
-        cosines = sorted(
-            ((float(units[row] @ units[other]), other) for other in range(len(units))), reverse=True
-        )
-        near = [(cosine, other) for cosine, other in cosines if other != row][:number]
-        total = sum(max(cosine, 1e-3) for cosine, _ in near)
-        for column in range(labels.shape[1]):
-            others = [labels[k, column] for k in range(len(labels)) if k != row]
-            mean = sum(others) / sum(label != 0 for label in others)
-            found[row, column] = sum(
-                max(cosine, 1e-3) / total * (labels[other, column] or mean)
-                for cosine, other in near
-            )
-    return found
-
-
-def test_unknown_labels_of_neighbours_count_as_the_mean_of_the_class():
-    features, labels = pictures(rows=60)
-    labels[np.random.RandomState(1).rand(*labels.shape) < 0.5] = 0
-    units = _units(features)
-    np.testing.assert_allclose(
-        _neighbours(units, labels, 0), neighbours(features, labels), atol=1e-5
-    )
-
-
-def test_copies_of_a_row_are_no_neighbours_of_it():
-    features, labels = pictures(rows=60)
-    rows = [0, 0, *range(60)]
-    units, given = _units(features)[rows], labels[rows]
-    changed = given.copy()
-    changed[:2] *= -1
-    before, after = (_neighbours(units, each, 0) for each in (given, changed))
-    np.testing.assert_allclose(before[2], after[2], atol=1e-6)
-
-
 def test_scores_are_those_of_fits_without_the_row():
     features, labels = pictures(rows=40)
     scores = left_out_scores(features, labels)
@@ -73,7 +33,6 @@ def test_scores_are_those_of_fits_without_the_row():
     for inputs, standardize in ((mapped, False), (features.astype(np.float64), True)):
         fit = fit_least_squares(inputs, labels, standardize=standardize)
         expected = expected + fit.loo_scores
-    expected = expected + neighbours(features, labels)
     np.testing.assert_allclose(scores, expected, atol=2e-3)
 
 
