@@ -5,8 +5,8 @@
 A file holds train, train_labels, test and test_labels, as for audit_order.py. Labels of train are
 flipped. Then a person, who is always right here, decides on the first labels of an order: that of
 `pumlc audit --folds` (estimated probability of being wrong, both lists merged; or the list of
-missing tags first, as far as it goes), that of cleanlab's self-confidence (5-fold logistic
-regression, C 1e-3), or a random one. Heads by least squares are trained on the result; mAP of the
+wrong tags first, as far as it goes), that of cleanlab's self-confidence (5-fold logistic
+regression, C 1e-3), or a random one. "errors": how many of the decisions change a label. Heads by least squares are trained on the result; mAP of the
 test split over the classes with five positives in both splits, in percent.
 """
 
@@ -46,10 +46,10 @@ def figures(
 
     model = fit_noise_model(left_out_scores(features, labels), labels)
     confident = self_confidence(features, labels, seed)
-    listed = (labels == -1) & (model.wrong >= WORTH_A_LOOK)
+    listed = (labels == 1) & (model.wrong >= WORTH_A_LOOK)
     orders = {
         "pumlc": model.wrong,
-        "missing tags first": model.wrong + listed,
+        "wrong tags first": model.wrong + listed,
         "cleanlab": np.where(labels == 1, 1 - confident, confident),
         "random": np.random.RandomState(seed).rand(*labels.shape),
     }
@@ -61,6 +61,7 @@ def figures(
             decided = labels.copy()
             decided.flat[order[:number]] = truth.flat[order[:number]]
             found[f"{number} decisions, {name}"] = quality(decided)
+            found[f"{number} decisions, {name}: errors"] = float((decided != labels).sum())
     found["clean"] = quality(truth)
     return found
 
@@ -73,7 +74,7 @@ def plot(results: dict[str, dict[str, float]], file: Path) -> None:
     for axes, (title, found) in zip(
         figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
     ):
-        for order in ("pumlc", "missing tags first", "cleanlab", "random"):
+        for order in ("pumlc", "wrong tags first", "cleanlab", "random"):
             values = [found["noisy"], *(found[f"{n} decisions, {order}"] for n in DECISIONS)]
             axes.plot([0, *DECISIONS], values, marker="o", markersize=3, label=order)
         for name, style in (("clean", "--"), ("suspects of 50 % hidden", ":")):
