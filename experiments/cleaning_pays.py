@@ -6,8 +6,9 @@ A file holds train, train_labels, test and test_labels, as for audit_order.py. L
 flipped. Then a person, who is always right here, decides on the first labels of an order: that of
 `pumlc audit --folds` (estimated probability of being wrong, both lists merged; or the list of
 wrong tags first, as far as it goes), that of cleanlab's self-confidence (5-fold logistic
-regression, C 1e-3), or a random one. "errors": how many of the decisions change a label. Heads by least squares are trained on the result; mAP of the
-test split over the classes with five positives in both splits, in percent.
+regression, C 1e-3), or a random one. "errors": how many of the decisions change a label. Heads by
+least squares are trained on the result; mAP of the test split over the classes with five positives
+in both splits, in percent.
 """
 
 import argparse
