@@ -57,19 +57,24 @@ def export_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad():
         classes = model(images).shape[1]
-    slope, bias = calibration or (np.ones(classes).tolist(), np.zeros(classes).tolist())
-    for argument, given in (
-        ("class_names", class_names),
-        ("thresholds", thresholds),
-        ("slopes", slope),
-        ("biases", bias),
-    ):
-        if given is not None and len(given) != classes:
-            raise ValueError(f"{len(given)} {argument} for a classifier of {classes} classes")
+    slope, bias = calibration or ([1.0] * classes, [0.0] * classes)
+    _check_lengths(
+        classes, class_names=class_names, thresholds=thresholds, slopes=slope, biases=bias
+    )
+    proto = _graph(_WithProbabilities(model, slope, bias), images)
+    metadata = {"classes": list(class_names), "preprocessing": _preprocessing(classifier)}
+    if thresholds is not None:
+        metadata["thresholds"] = [float(threshold) for threshold in thresholds]
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
+    with complete_file(path, binary=True) as file:
+        file.write(proto.SerializeToString())
+
+
+def _graph(module: torch.nn.Module, images: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own code
         program = torch.onnx.export(
-            _WithProbabilities(model, slope, bias),
+            module,
             (images,),
             dynamo=True,
             input_names=["images"],
@@ -78,13 +83,13 @@ def export_onnx(
             verbose=False,
         )
     assert program is not None
-    proto = program.model_proto
-    metadata = {"classes": list(class_names), "preprocessing": _preprocessing(classifier)}
-    if thresholds is not None:
-        metadata["thresholds"] = [float(threshold) for threshold in thresholds]
-    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
-    with complete_file(path, binary=True) as file:
-        file.write(proto.SerializeToString())
+    return program.model_proto
+
+
+def _check_lengths(classes: int, **arguments: Sequence[Any] | None) -> None:
+    for name, given in arguments.items():
+        if given is not None and len(given) != classes:
+            raise ValueError(f"{len(given)} {name} for a classifier of {classes} classes")
 
 
 class _WithProbabilities(torch.nn.Module):

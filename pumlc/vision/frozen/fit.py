@@ -92,11 +92,9 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
-    facts["calibration"] = {
-        "own": int(calibration.own.sum()),
-        "together": int((~calibration.own).sum()),
-        "listed": calibration.listed,
-    }
+    own = int(calibration.own.sum())
+    shared = len(slope) - own
+    facts["calibration"] = {"own": own, "together": shared, "listed": calibration.listed}
     logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
     logits[:, known] = scores * slope + bias
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
@@ -105,9 +103,8 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
     constants[known] = intercept * slope + bias
     probabilities = expit(logits.astype(np.float64))
     thresholds = fit_left_out_thresholds(probabilities, fitted)
-    if calibration.listed < 1:  # what is not listed says nothing about a decision
-        alone = never_absent(labels)
-        thresholds[alone] = expected_thresholds(probabilities[:, alone])
+    if calibration.listed < 1:
+        _expect_thresholds(thresholds, probabilities, labels)
     one = fit_thresholds(probabilities, fitted, per_class=False)
     return FittedHeads(
         weights,
@@ -118,6 +115,14 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
+
+
+def _expect_thresholds(
+    thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
+) -> None:
+    """Of positives alone: what is not listed says nothing about a decision; probabilities do."""
+    alone = never_absent(labels)
+    thresholds[alone] = expected_thresholds(probabilities[:, alone])
 
 
 def _prior_logit(labels: np.ndarray) -> float:
