@@ -37,7 +37,7 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
     for name in ("recall", "precision"):
         if getattr(options, name) is not None:
             raise UserError(
-                f"--{name} is for image runs; {options.run} is a text run: see --threshold and --top"
+                f"--{name} is for image runs; {options.run} is a text run: see --threshold, --top"
             )
     predictor = load(options.run, options.weights)
     threshold = _threshold(options, predictor)
