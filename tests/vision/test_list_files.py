@@ -66,7 +66,7 @@ def test_visual_genome_200_is_the_first_200_classes(visual_genome):
         (
             "vg_category_500_labels_index.json",
             "[[1]]",
-            r"index\.json: expected an object .*, got \[\[1\]\]",
+            r"index\.json: expected an object of pictures, got \[\[1\]\]",
         ),
     ],
 )
