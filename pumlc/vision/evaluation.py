@@ -189,7 +189,7 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
             f"{test.source}: other classes in the split test than in train, so that nothing could "
             f"be evaluated: {different}"
         )
-    refuse_one_sided(test, test.labels, "test", data.name)
+    refuse_one_sided(test, test.matrix, "test", data.name)
 
 
 def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
@@ -206,7 +206,7 @@ def _described(images: LabelledImages, split: str, run: RunFolder, root: str) ->
         "classes": len(images.classes),
         "classes_without_negative": int((labels.min(axis=0) != NEGATIVE).sum()),
         "classes_unknown_as_negative": changed,
-        "unknown_labels": replace(images, labels=labels).counts()["unknown"],
+        "unknown_labels": replace(images, matrix=labels).counts()["unknown"],
         "known_labels": _known_labels(images),
         "seen": count_seen(run.path / "pictures.npz", images, root),
         "untrained_classes": run.read().get("untrained_classes", []),

@@ -12,7 +12,8 @@ from torch import Tensor
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix
+from pumlc.labels.sparse import has_label
 from pumlc.metrics import fit_thresholds, mean_average_precision
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
@@ -157,7 +158,7 @@ def refuse_without_positives(labels: np.ndarray) -> None:
         )
 
 
-def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+def refuse_one_sided(images: LabelledImages, labels: LabelMatrix, split: str, name: str) -> None:
     """Refuse labels by which no ranking and no decision can be wrong.
 
     Args:
@@ -170,9 +171,9 @@ def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, nam
         UserError: no label is positive, or none is negative.
     """
     where = f"{images.source}, split {split}: {images.counts()}"
-    if not (labels == POSITIVE).any():
+    if not has_label(labels, POSITIVE):
         raise UserError(f"{where}: without a positive label there is nothing to measure")
-    if not (labels == NEGATIVE).any():
+    if not has_label(labels, NEGATIVE):
         advice = (
             ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
             "of the settings for the split test); else list the absent labels in the column "

@@ -147,11 +147,12 @@ def _item(audited: Sequence[AuditedPart], pool: _Pool, place: int) -> Item:
     number, row = pool.place(place)
     part = audited[number].part
     images = part.images
+    labels = images.row_labels(row)
     picture = load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels)
     return Item(
         name=images.paths[row].decode(),
         part=part.name,
         picture=thumbnail(picture),
-        present=np.flatnonzero(images.labels[row] == POSITIVE).tolist(),
-        absent=np.flatnonzero(images.labels[row] == NEGATIVE).tolist(),
+        present=np.flatnonzero(labels == POSITIVE).tolist(),
+        absent=np.flatnonzero(labels == NEGATIVE).tolist(),
     )

@@ -11,8 +11,9 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.files import read_text
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix, SparseLabels, dense
 from pumlc.labels.convention import row_blocks
+from pumlc.labels.sparse import label_row, label_rows
 
 MAX_PIXELS = 100_000_000
 BAD_SHARE = 0.1
@@ -26,7 +27,7 @@ class LabelledImages:
         source: the file the labels come from, for messages.
         root: folder that `paths` are relative to.
         paths: [N] UTF-8 bytes, read-only (one array: a million paths are no million objects).
-        labels: [N, C] int8 in {1, 0, -1}, read-only.
+        matrix: [N, C] labels in {1, 0, -1}: int8, read-only, or sparse where they are very many.
         classes: C names.
         line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
             found otherwise. Only an error asks for it: no number per row is kept.
@@ -40,7 +41,7 @@ class LabelledImages:
     source: str
     root: Path
     paths: np.ndarray
-    labels: np.ndarray
+    matrix: LabelMatrix
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
     max_pixels: int = MAX_PIXELS
@@ -50,13 +51,26 @@ class LabelledImages:
     removed: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("paths", "labels"):
-            view = getattr(self, name).view()  # of the same memory: no copy
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+        for name in ("paths", "matrix"):
+            if isinstance(array := getattr(self, name), np.ndarray):  # sparse ones are read-only
+                view = array.view()  # of the same memory: no copy
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[N, C] int8, dense: for a part that is scored, whose logits are four times as large.
+
+        A matrix that is sparse is made dense in each call; training takes `row_labels`.
+        """
+        return dense(self.matrix)
+
+    def row_labels(self, row: int) -> np.ndarray:
+        """[C] int8 of one picture."""
+        return label_row(self.matrix, row)
 
     def path(self, row: int) -> Path:
         """Path of one picture."""
@@ -74,7 +88,8 @@ class LabelledImages:
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, paths=self.paths[rows], labels=self.labels[rows], groups=groups)
+        matrix = label_rows(self.matrix, rows)
+        return replace(self, paths=self.paths[rows], matrix=matrix, groups=groups)
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""
@@ -82,11 +97,13 @@ class LabelledImages:
 
     def class_counts(self) -> dict[str, np.ndarray]:
         """The same of each class, [C], without a temporary of the size of the labels."""
+        if isinstance(self.matrix, SparseLabels):
+            return self.matrix.counts()
         values = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
-        counts = {state: np.zeros(self.labels.shape[1], np.int64) for state in values}
-        for rows in row_blocks(self.labels.shape):
+        counts = {state: np.zeros(self.matrix.shape[1], np.int64) for state in values}
+        for rows in row_blocks(self.matrix.shape):
             for state, value in values.items():
-                counts[state] += (self.labels[rows] == value).sum(axis=0)
+                counts[state] += (self.matrix[rows] == value).sum(axis=0)
         return counts
 
 

@@ -57,7 +57,7 @@ class TrainingPictures(Dataset):
             except UserError as error:
                 bad[row] = str(error)
             else:
-                labels = torch.from_numpy(images.labels[row].astype(np.int8))
+                labels = torch.from_numpy(images.row_labels(row).astype(np.int8))
                 return {"image": picture, "labels": labels, "row": row}, bad
             if not images.may_skip(row) or len(bad) > allowed_bad(images):
                 return None, bad

@@ -4,19 +4,31 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, warn_user
-from pumlc.labels import UNKNOWN, LabelManifest, PackedLabels, compare
+from pumlc.labels import (
+    UNKNOWN,
+    LabelManifest,
+    LabelMatrix,
+    PackedLabels,
+    SparseLabels,
+    SparseManifest,
+    compare,
+)
+from pumlc.labels.manifest import restored_labels
+from pumlc.labels.sparse import positives_of
+from pumlc.labels.sparse_manifest import compare_sparse
 from pumlc.vision.data.bad_pictures import BadRow, restored
 from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.observe import observe
+from pumlc.vision.data.observe import observe, observe_sparse
 from pumlc.vision.data.partition import hold_out
 from pumlc.vision.data.positive_list import keep_listed
+
+Manifest = LabelManifest | SparseManifest
 
 
 def read_split(
@@ -70,8 +82,8 @@ class TrainingData:
     validation: LabelledImages | None
     rows: np.ndarray
     validation_rows: np.ndarray | None
-    manifest: LabelManifest
-    validation_manifest: LabelManifest | None = None
+    manifest: Manifest
+    validation_manifest: Manifest | None = None
 
 
 def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = ()) -> TrainingData:
@@ -115,7 +127,7 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
 
 def true_rows(
     data: TrainingData, config: DataConfig, part: Literal["train", "validation"]
-) -> tuple[str, np.ndarray, np.ndarray]:
+) -> tuple[str, np.ndarray, LabelMatrix]:
     """Where a part comes from: its split, its rows there, and the true labels [N, C] of the split.
 
     Args:
@@ -127,14 +139,16 @@ def true_rows(
         assert data.validation is not None
         assert data.validation_manifest is not None
         assert config.data_set.held_out is not None
-        labels = data.validation_manifest.restore(data.validation.labels)
+        labels = restored_labels(data.validation_manifest, data.validation.matrix)
         return config.data_set.held_out, np.arange(len(labels)), labels
+    rows = data.rows if part == "train" else data.validation_rows
+    assert rows is not None
+    if isinstance(data.manifest, SparseManifest):
+        return "train", rows, data.manifest.truth
     observed = np.full(data.manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
     observed[data.rows] = data.train.labels
     if data.validation is not None and data.validation_rows is not None:
         observed[data.validation_rows] = data.validation.labels
-    rows = data.rows if part == "train" else data.validation_rows
-    assert rows is not None
     return "train", rows, data.manifest.restore(observed)
 
 
@@ -146,10 +160,14 @@ def _has_own_validation(config: DataConfig) -> bool:
     return data_set.held_out in data_set.reader.splits(Path(config.root), config.options)
 
 
-def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
+def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, Manifest]:
     """The pictures with the labels that a run gets to see."""
-    labels, manifest = observe(images.labels, config, images.classes, seed=config.label_seed)
-    return dataclasses.replace(images, labels=labels), manifest
+    labels, classes, seed = images.matrix, images.classes, config.label_seed
+    if isinstance(labels, SparseLabels):
+        observed, manifest = observe_sparse(labels, config, classes, seed=seed)
+    else:
+        observed, manifest = observe(labels, config, classes, seed=seed)
+    return dataclasses.replace(images, matrix=observed), manifest
 
 
 def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,14 +190,19 @@ def _held_out_groups(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same, with all pictures of a group on one side, stratified over the observed labels."""
     chosen = images.subset(rows)
-    labels = csr_array(chosen.labels > 0)
-    held = hold_out(labels, proportion, groups=chosen.groups, seed=seed, what="data.validation")
+    held = hold_out(
+        positives_of(chosen.matrix),
+        proportion,
+        groups=chosen.groups,
+        seed=seed,
+        what="data.validation",
+    )
     return rows[held], np.delete(rows, held)
 
 
 def _listed(
     config: DataConfig, skipped: Sequence[BadRow]
-) -> tuple[LabelledImages, np.ndarray, LabelManifest]:
+) -> tuple[LabelledImages, np.ndarray, Manifest]:
     """The training split with the labels of the positive-only list, and the rows that it names."""
     assert config.positive_list is not None
     images = read_split(config, "train", skipped=skipped)
@@ -190,14 +213,17 @@ def _listed(
         if "unannotated" in config.data_set.option_names and config.unannotated == "drop":
             _refuse_list_of_dropped(images, config, file, error)
         raise
-    manifest = compare(
-        PackedLabels.pack(images.labels),
-        labels,
-        protocol=config.protocol,
-        seed=config.label_seed,
-        parameters={"positive_list": config.positive_list},
-    )
-    return dataclasses.replace(images, labels=labels), rows, manifest
+    made: dict[str, Any] = {
+        "protocol": config.protocol,
+        "seed": config.label_seed,
+        "parameters": {"positive_list": config.positive_list},
+    }
+    if isinstance(labels, SparseLabels):
+        assert isinstance(images.matrix, SparseLabels)
+        manifest = compare_sparse(images.matrix, labels, **made)
+    else:
+        manifest = compare(PackedLabels.pack(images.labels), labels, **made)
+    return dataclasses.replace(images, matrix=labels), rows, manifest
 
 
 def _refuse_list_of_dropped(

@@ -13,6 +13,7 @@ from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.label_file import refuse, spelled_values
+from pumlc.vision.data.label_matrix import label_matrix
 from pumlc.vision.data.label_table import LabelTable, State
 from pumlc.vision.data.partition import group_numbers, hold_out
 from pumlc.vision.data.picture_files import PictureFiles, locate
@@ -77,10 +78,11 @@ class LabelFileReader:
         rows = _rows(table, split, options)
         files = PictureFiles(root, allow_outside=options.allow_outside)
         located, problems = locate(table, files)
-        own = set(rows.tolist())
+        own = np.zeros(len(table), bool)
+        own[rows] = True
         refuse(
             table.source,
-            [*table.problems, *(each for each in problems if own.intersection(each.rows))],
+            [*table.problems, *(each for each in problems if own[list(each.rows)].any())],
         )
         groups = None if options.group is None else group_numbers(table, options.group)[rows]
         chosen = _with_classes(located.subset(rows), classes)
@@ -90,7 +92,7 @@ class LabelFileReader:
             table.source,
             root,
             paths,
-            chosen.labels(options.uncertain if split == "train" else "unknown"),
+            label_matrix(chosen, options.uncertain if split == "train" else "unknown"),
             chosen.classes,
             None if places is None else partial(_line_of, paths, places),
             groups=groups,
