@@ -4,9 +4,10 @@ import codecs
 import errno
 import json
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,20 @@ class SomeFailedError(UserError):
     """Some inputs were bad; the results of the others are written. The exit status is 1."""
 
 
-def run(main: Callable[[], Any]) -> None:
+def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error that a person can mend becomes one line and exit status 2.
 
     These are `UserError`, and `OSError` of a folder or a disk. Where some inputs were bad and the
     others are done the status is 1. Ctrl-C becomes one line and status 130. Every other exception
     is a fault of the program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment
     shows the traceback of all of them.
+
+    Args:
+        main: the command.
+        arguments: its command line, None for ``sys.argv``. An error about a setting that stands
+            there names the option: ``--train.epochs must be at least 1``.
     """
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
         with _streams_that_write_anything(), _warnings_in_one_line():
             main()
@@ -46,13 +53,13 @@ def run(main: Callable[[], Any]) -> None:
     except BrokenPipeError:  # who read the output, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SomeFailedError as error:
-        _end(error, 1)
+        _end(error, 1, typed)
     except UserError as error:
-        _end(error, 2)
+        _end(error, 2, typed)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
-        _end(error, 2)
+        _end(error, 2, typed)
     except KeyboardInterrupt:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
@@ -60,11 +67,24 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _end(error: Exception, status: int) -> None:
+def _end(error: Exception, status: int, typed: Sequence[str]) -> None:
     if os.environ.get("PUMLC_TRACEBACK"):
         raise error
-    print(f"error: {printable(str(error), keep_lines=True)}", file=sys.stderr, flush=True)
+    message = printable(_with_option(str(error), typed), keep_lines=True)
+    print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _with_option(message: str, typed: Sequence[str]) -> str:
+    """The message; a setting at its start becomes the option that gave it, as it was typed."""
+    setting = re.match(r"[a-z]\w*(\.\w+)+(?=[ :])", message)
+    if setting is None or setting[0] in typed:  # a file may have the name of a setting: data.csv
+        return message
+    for argument in typed:
+        flag = argument.partition("=")[0]
+        if flag.replace("-", "_") == f"__{setting[0]}":
+            return f"{flag}{message[setting.end() :]}"
+    return message
 
 
 @contextmanager

@@ -38,7 +38,7 @@ pumlc COMMAND --help lists the options of a command; pumlc --version shows the v
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``pumlc`` with the given command line, by default that of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    console.run(lambda: _dispatch(given))
+    console.run(lambda: _dispatch(given), given)
 
 
 def _dispatch(arguments: Sequence[str]) -> None:

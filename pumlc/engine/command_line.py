@@ -76,8 +76,16 @@ def parse(
             parser.add_class_arguments(config_class, None)
         for flag, keywords in extra:
             parser.add_argument(flag, **keywords)
-        with errors_as_typed(typed):
-            built = vars(parser.instantiate(parser.parse_args(given)))
+        try:
+            with errors_as_typed(typed):
+                built = vars(parser.instantiate(parser.parse_args(given)))
+        except UserError as error:
+            missing = re.fullmatch(r"the following arguments are required: (.*)", str(error))
+            if missing is None:
+                raise
+            options = ", ".join(f"--{name}" for name in missing[1].split(", "))
+            hint = "" if "--config" in given else "; --config FILE_OR_RECIPE sets most of them"
+            raise UserError(f"required: {options}{hint}") from error
     fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
     built.pop("config")
     return config_class(**fields), built
@@ -136,7 +144,7 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
             check_groups(content, config_class, place)
             paths = list(setting_paths(content))
         elif flag.startswith("--") and flag not in options:
-            place = "command line"
+            place = flag
             paths = [flag[2:].removesuffix("+").split(".")]  # --list+ appends
         else:
             continue

@@ -147,6 +147,29 @@ def test_an_error_about_an_argument_names_its_option():
 
 
 @pytest.mark.parametrize(
+    ("typed", "message", "shown"),
+    [
+        (
+            "--train.epochs=0",
+            "train.epochs must be at least 1",
+            "--train.epochs must be at least 1",
+        ),
+        ("--train.batch-size 0", "train.batch_size: no", "--train.batch-size: no"),
+        ("--train.rate 1", "train.epochs must be at least 1", "train.epochs must be at least 1"),
+        ("--data.csv data.csv", "data.csv: no rows", "data.csv: no rows"),
+        ("--data.csv x", "/home/data.csv: no such file", "/home/data.csv: no such file"),
+    ],
+)
+def test_an_error_about_a_setting_names_the_option_that_was_typed(typed, message, shown, capsys):
+    def fail():
+        raise UserError(message)
+
+    with pytest.raises(SystemExit):
+        console.run(fail, typed.split())
+    assert capsys.readouterr().err == f"error: {shown}\n"
+
+
+@pytest.mark.parametrize(
     ("arguments", "names"),
     [
         (["red,blue"], ["red", "blue"]),
