@@ -10,7 +10,7 @@ from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.report import Item, Review, Suspect, thumbnail
 from pumlc.report.thumbnails import SIDE
 from pumlc.vision.audit.suspects import AuditedPart, suspicion_of
-from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.decode import load_row
 
 TYPICAL, SIMILAR = 4, 3
 OTHERS = 1000
@@ -148,7 +148,7 @@ def _item(audited: Sequence[AuditedPart], pool: _Pool, place: int) -> Item:
     part = audited[number].part
     images = part.images
     labels = images.row_labels(row)
-    picture = load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels)
+    picture = load_row(images, row, at_least=SIDE)
     return Item(
         name=images.paths[row].decode(),
         part=part.name,

@@ -192,4 +192,5 @@ def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
         ),
         removed=frozenset(removed),
         groups=None if images.groups is None else np.insert(images.groups, places, own_groups),
+        stored=None if images.stored is None else images.stored.insert(places),
     )

@@ -1,5 +1,6 @@
 """From a picture on disk to its pixels."""
 
+import io
 import os
 import struct
 from functools import cache
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from pumlc.errors import UserError
-from pumlc.vision.data.images import MAX_PIXELS
+from pumlc.vision.data.images import MAX_PIXELS, LabelledImages
 
 # Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
 # Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
@@ -36,11 +37,12 @@ _TURNED = (5, 6, 7, 8)
 
 
 def load_image(
-    source: Path | str | Image.Image | np.ndarray,
+    source: Path | str | bytes | Image.Image | np.ndarray,
     *,
     at_least: int | tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
     where: str = "",
+    name: object = "the picture",
 ) -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF orientation.
 
@@ -51,11 +53,12 @@ def load_image(
     larger than ``at_least``, or of the full size.
 
     Args:
-        source: a file, a PIL image or an RGB array [H, W, 3] of uint8. The last two are decoded
-            already and keep their size.
+        source: a file, the bytes of one, a PIL image or an RGB array [H, W, 3] of uint8. The last
+            two are decoded already and keep their size.
         at_least: height and width that are needed, or one number for both; None: the full size.
         max_pixels: a file with more pixels is refused before it is decoded.
         where: what an error adds to the name (the row of the file that lists it).
+        name: what an error calls bytes.
 
     Returns:
         [H, W, 3] uint8.
@@ -73,33 +76,63 @@ def load_image(
         return source
     if isinstance(source, Image.Image):
         return _upright_rgb(source)
-    if not isinstance(source, Path | str):
+    if not isinstance(source, Path | str | bytes):
         raise UserError(
             f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
         )
-    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
-        raise UserError(f"{source}{where}: not a file")
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
+    shown = f"{name if isinstance(source, bytes) else source}{where}"
+    is_file = not isinstance(source, bytes)
+    if (
+        is_file and os.path.exists(source) and not os.path.isfile(source)
+    ):  # opening a pipe would wait for ever
+        raise UserError(f"{shown}: not a file")
     needed = _height_and_width(at_least)
     try:
-        with Image.open(source, formats=_formats()) as image:
+        with Image.open(content, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
-                raise _TooLarge(image.width, image.height, max_pixels)
+                raise TooLarge(image.width, image.height, max_pixels)
             if needed is not None:
                 _decode_smaller(image, *needed)
             return _upright_rgb(image)
     except FileNotFoundError as error:
-        raise UserError(f"{source}{where}: no such picture") from error
-    except _TooLarge as error:
-        raise UserError(f"{source}{where}: {error}") from error
+        raise UserError(f"{shown}: no such picture") from error
+    except TooLarge as error:
+        raise UserError(f"{shown}: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise UserError(
-            f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
+            f"{shown}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
     except _DAMAGE as error:
-        raise UserError(f"{source}{where}: the picture cannot be decoded ({error})") from error
+        raise UserError(f"{shown}: the picture cannot be decoded ({error})") from error
 
 
-class _TooLarge(Exception):
+def load_row(
+    images: LabelledImages,
+    row: int,
+    *,
+    at_least: int | tuple[int, int] | None = None,
+    where: str = "",
+) -> np.ndarray:
+    """Decode a picture of a data set, which may be inside of another file.
+
+    Args:
+        images: the pictures, and how many pixels they may have.
+        row: one of them.
+        at_least, where: see `load_image`.
+
+    Raises:
+        UserError: see `load_image`.
+    """
+    try:
+        content = images.content(row)
+    except UserError as error:
+        raise UserError(f"{images.path(row)}{where}: {error}") from error
+    limit, name = images.max_pixels, images.path(row)
+    return load_image(content, at_least=at_least, max_pixels=limit, where=where, name=name)
+
+
+class TooLarge(Exception):
     """A picture has more pixels than the run takes."""
 
     def __init__(self, width: int, height: int, limit: int) -> None:
@@ -120,11 +153,14 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _unidentified(source: Path | str) -> str:
+def _unidentified(source: Path | str | bytes) -> str:
     """What is the matter with a file that is none of the formats."""
     if "HEIF" not in _formats():
-        with open(source, "rb") as file:
-            start = file.read(12)
+        if isinstance(source, bytes):
+            start = source[:12]
+        else:
+            with open(source, "rb") as file:
+                start = file.read(12)
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             return "HEIC is read with the package pillow-heif: pip install pumlc[formats]"
     return f"its content is none of {', '.join(_formats())}"

@@ -14,6 +14,7 @@ from pumlc.files import read_text
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix, SparseLabels, dense
 from pumlc.labels.convention import row_blocks
 from pumlc.labels.sparse import label_row, label_rows
+from pumlc.vision.data.stored_pictures import StoredPictures
 
 MAX_PIXELS = 100_000_000
 BAD_SHARE = 0.1
@@ -36,6 +37,7 @@ class LabelledImages:
         bad_pictures: whether a picture that cannot be read is an error or is skipped.
         bad_share: so many are skipped before it is an error.
         removed: of `paths`, what a run had skipped and is no part of the source any more.
+        stored: where the pictures are that are inside of tar or Parquet files; None: all are files.
     """
 
     source: str
@@ -49,6 +51,7 @@ class LabelledImages:
     bad_pictures: Literal["error", "skip"] = "error"
     bad_share: float = BAD_SHARE
     removed: frozenset[bytes] = frozenset()
+    stored: StoredPictures | None = None
 
     def __post_init__(self) -> None:
         for name in ("paths", "matrix"):
@@ -76,6 +79,16 @@ class LabelledImages:
         """Path of one picture."""
         return self.root / self.paths[row].decode()
 
+    def content(self, row: int) -> Path | bytes:
+        """What a picture is decoded from: its path, or its bytes where no file has them alone.
+
+        Raises:
+            UserError: see `StoredPictures.read`.
+        """
+        if self.stored is None or not self.stored.has(row):
+            return self.path(row)
+        return self.stored.read(row)
+
     def place(self, row: int) -> str:
         """Where the source lists a picture, for messages."""
         line = None if self.line_of is None else self.line_of(self.paths[row].decode())
@@ -89,7 +102,8 @@ class LabelledImages:
         """The given rows, in the given order."""
         groups = None if self.groups is None else self.groups[rows]
         matrix = label_rows(self.matrix, rows)
-        return replace(self, paths=self.paths[rows], matrix=matrix, groups=groups)
+        stored = None if self.stored is None else self.stored.subset(rows)
+        return replace(self, paths=self.paths[rows], matrix=matrix, groups=groups, stored=stored)
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, closest
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.vision.data.stored_pictures import StoredPictures
 
 State = Literal["present", "absent", "unknown", "uncertain"]
 Policy = Literal["unknown", "present", "absent"]
@@ -60,6 +61,7 @@ class LabelTable:
         meanings: (value, state) -> how often the file has it, for people.
         problems: what was wrong with single rows; these rows are left out.
         root: the folder of the pictures, where it is known.
+        stored: where the pictures are that are inside of the label file itself, or None.
     """
 
     source: str
@@ -74,6 +76,7 @@ class LabelTable:
     meanings: Mapping[tuple[str, str], int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     root: Path | None = None
+    stored: StoredPictures | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -105,7 +108,12 @@ class LabelTable:
             splits=None if self.splits is None else tuple(self.splits[row] for row in chosen),
             groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
             places=None if self.places is None else self.places[rows],
+            stored=None if self.stored is None else self.stored.subset(rows),
         )
+
+    def has_inside(self, row: int) -> bool:
+        """Whether the picture of a row is inside of the label file."""
+        return self.stored is not None and self.stored.has(row)
 
     def codes(self) -> np.ndarray:
         """[N, C] uint8 of `CODE`, dense: for small tables and for one batch."""
@@ -333,7 +341,7 @@ class TableBuilder:
         split: str | None = None,
         group: str | None = None,
         place: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Add a picture.
 
         Args:
@@ -341,11 +349,14 @@ class TableBuilder:
             states: class -> code of what is listed; pairs may repeat if they agree.
             rest: code of what is not listed.
             split, group, place: see `LabelTable`; None in all rows, or in none.
+
+        Returns:
+            whether it has a row; a picture with a problem has none.
         """
         where = f"entry {len(self._paths)}" if place is None else f"entry {place}"
         if not path or "\0" in path or not _is_text(path):
             self.problem("name", f"{where}: {path!r} is no name of a picture")
-            return
+            return False
         own: dict[str, int] = {}
         try:
             pairs = states if isinstance(states, Sequence) else states.items()
@@ -356,7 +367,7 @@ class TableBuilder:
                     raise UserError(f"{name!r} is {' and '.join(both)}")
         except UserError as error:
             self.problem("label", f"{where} ({path}): {error}")
-            return
+            return False
         columns = [self._column_of.setdefault(name, len(self._column_of)) for name in own]
         self._paths.append(path)
         self._indices.extend(columns)
@@ -366,6 +377,7 @@ class TableBuilder:
         self._places.append(len(self._paths) - 1 if place is None else place)
         self._splits = _extended(self._splits, split, len(self._paths))
         self._groups = _extended(self._groups, group, len(self._paths))
+        return True
 
     def table(self) -> LabelTable:
         """The finished table.

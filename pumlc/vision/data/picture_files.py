@@ -158,11 +158,8 @@ def _located(
 ) -> tuple[str, Problem | None]:
     """Path of one picture below the root, or as it was with what is wrong."""
     where = table.place(row)
-    if table.format == "webdataset":
-        shard = spelled.partition("/")[0]
-        missing = not files.names_in("").keys() & {shard} and files.root.name != shard
-        problem = Problem("missing", f"{where}: no shard {shard}", rows=(row,)) if missing else None
-        return spelled, problem
+    if table.has_inside(row):
+        return spelled, None
     uploaded = table.format == "labelstudio"
     found = files.find_uploaded(spelled) if uploaded else files.find(spelled, split)
     if not found:

@@ -96,6 +96,7 @@ class LabelFileReader:
             chosen.classes,
             None if places is None else partial(_line_of, paths, places),
             groups=groups,
+            stored=chosen.stored,
         )
 
 
