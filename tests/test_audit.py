@@ -120,7 +120,7 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
     capsys.readouterr()
     tool("audit").main([str(run), "--folds", "4"])
     output = capsys.readouterr().out.strip().splitlines()
-    assert any("never saw a picture's labels (least squares" in line for line in output)
+    assert any("never saw the labels of the picture (least squares" in line for line in output)
     assert not any("trained on these very labels" in line for line in output)
     result = json.loads(output[-1])
     assert (result["folds"], list(result["parts"])) == (4, ["validation", "train"])
@@ -203,7 +203,7 @@ def test_the_tool_finds_what_was_hidden_and_flipped(squares_coco, tool, tmp_path
     with pytest.raises(ValueError, match="top must be at least 1, got 0"):
         tool("audit").main([str(run), "--top", "0"])
     change_a_label_mask(run)
-    with pytest.raises(ValueError, match="the files have changed since"):
+    with pytest.raises(ValueError, match="has changed since the run"):
         tool("audit").main([str(run)])
 
 
@@ -270,7 +270,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     # every known label is positive: as in training the unknown count as negative, class by class
     tool("evaluate").main([str(run), "--weights", "last", "--split", "validation", *here])
     out = capsys.readouterr().out
-    assert "in 3 classes with known positives alone unknown counts as negative" in out
+    assert "in 3 classes, whose known labels are all positive, unknown counts as negative" in out
     result = json.loads(out.strip().splitlines()[-1])
     logged = json.loads((run / "weights" / "index.json").read_text())["last"]["score"]
     assert result["weights"]["last"]["mAP"]["sklearn"] == pytest.approx(logged)
@@ -286,7 +286,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     # another list in its place is no more believed than a changed file
     other = tmp_path / "other.txt"
     other.write_text("".join(lines[1:]))
-    with pytest.raises(ValueError, match="the files have changed since"):
+    with pytest.raises(ValueError, match="has changed since the run"):
         tool("audit").main([str(run), "--data.positive_list", str(other)])
     validation = [str(run), "--split", "validation", "--data.positive_list", str(other)]
     with pytest.raises(ValueError, match="not those that .*run was trained and validated on"):
@@ -296,7 +296,7 @@ def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, cap
     assert lines[4] == "10.png,\n"
     for changed, reason in (
         (lines[:4] + lines[5:], "pictures or labels are not those"),
-        (["6.png,0 1 2\n", *lines[1:]], "the files have changed since"),
+        (["6.png,0 1 2\n", *lines[1:]], "has changed since the run"),
     ):
         file.write_text("".join(changed))
         with pytest.raises(ValueError, match=reason):

@@ -154,7 +154,7 @@ def test_a_report_of_the_run_and_its_audit(run, tool, tmp_path, capsys):
     assert f"<td>{expected['mAP']['sklearn']:.2f}</td><td>{expected['ECE']:.2f}</td>" in text
     for name in ("red", "green", "blue", "Suspects of", "model.backbone"):
         assert name in text
-    with pytest.raises(ValueError, match=r"nothing to report: it has neither run.json"):
+    with pytest.raises(ValueError, match=r"neither a run folder \(it has no run.json\)"):
         report([str(tmp_path), "--out", str(out)])
 
 
@@ -171,9 +171,9 @@ def test_predictions_that_promise_a_recall(run, squares_coco, tmp_path, capsys):
         present = np.flatnonzero(truth.labels[:, column] == 1)
         found = [rows[str(truth.path(int(row))), name] == "1" for row in present]
         assert np.mean(found) > 0.4
-    with pytest.raises(ValueError, match=r"recall 0.99 with confidence 0.95 takes 299 known"):
+    with pytest.raises(ValueError, match=r"recall 0.99 with confidence 0.95 needs 299 known"):
         predict([str(run), pictures, "--recall", "0.99"])
     with pytest.raises(ValueError, match="--recall must be between 0 and 1, got 90"):
         predict([str(run), pictures, "--recall", "90"])
-    with pytest.raises(ValueError, match="leave --threshold out"):
+    with pytest.raises(ValueError, match="leave out --threshold"):
         predict([str(run), pictures, "--recall", "0.9", "--threshold", "0.5"])

@@ -176,12 +176,14 @@ def test_a_file_that_cannot_say_unknown(tmp_path):
     rows = [["0.png", "bee", "absent", "unknown"]]
     said = write_rows(tmp_path / "c.csv", rows)
     new = tmp_path / "new.csv"
-    with pytest.raises(ValueError, match=r"c.csv, line 2: 'bee' of 0.png .* cannot say that where"):
+    with pytest.raises(ValueError, match=r"c.csv, line 2: 'bee' of 0.png .* has no unknown labels"):
         main([str(file), str(said), "--out", str(new)])
     assert not new.exists()
     rows.append(["1.png", "ant", "unknown", "present"])
     write_rows(said, rows)
-    with pytest.raises(ValueError, match=r"--unlisted: .*labels.csv says nothing of two"):
+    with pytest.raises(
+        ValueError, match=r"--unlisted: .*labels.csv does not list, people saw one as absent"
+    ):
         main([str(file), str(said), "--out", str(new)])
     main([str(file), str(said), "--out", str(new), "--unlisted", "unknown"])
     assert new.read_text().splitlines()[2] == "train,1.png,bee|ant,"

@@ -183,7 +183,7 @@ def test_a_loss_that_a_run_folder_names_is_not_imported(run, tool, monkeypatch):
     monkeypatch.syspath_prepend(str(run))
     edit(run, loss__name="own_code:loss", loss__parameters={})
     pumlc.load(run, device="cpu")
-    with pytest.raises(UserError, match="a run folder alone imports nothing"):
+    with pytest.raises(UserError, match="A run folder may not import code by itself"):
         tool("train").main(["--out", str(run), "--resume"])
     assert "own_code" not in sys.modules
 

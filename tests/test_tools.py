@@ -166,8 +166,11 @@ def test_an_oracle_threshold_has_its_name_and_only_on_request(trained, tool, cap
 
 def test_evaluation_refuses_what_has_no_meaning_for_the_run(trained, tool):
     for arguments, message in (
-        (["--data.unlisted", "negative"], "data.unlisted is of CSV files; the data set is coco"),
-        (["--index", "exact"], "has another task: --index does not apply"),
+        (
+            ["--data.unlisted", "negative"],
+            "data.unlisted is for CSV files; the data set coco defines",
+        ),
+        (["--index", "exact"], "--index does not apply to .*, which has another task"),
         (["--split", "dev"], r"no split 'dev'; it has \['test', 'train'\]"),
         (["--classes", "red,yellow"], "unknown class 'yellow'; valid: red, green, blue"),
         (
@@ -309,7 +312,7 @@ def test_files_of_a_folder_that_are_not_predicted_are_named(squares_coco, predic
     paths, said = predicted(folder)
     assert [path.name for path in paths] == ["a.JPE", "b.jfif", "c.ppm"]
     assert "left out: 2 files" in said
-    assert f"{folder / 'notes.txt'}: no picture by its name (.txt)" in said
+    assert f"{folder / 'notes.txt'}: its name is not that of a picture (.txt)" in said
     assert f"{folder / 'gone.png'}: a link to nothing" in said
 
 
@@ -498,7 +501,7 @@ def test_a_run_never_imports_its_own_loss_unless_it_is_named(
     pumlc.load(".", device="cpu")
     tool("evaluate").main(["."])
     tool("predict").main([".", str(squares_coco / "val" / "0.png"), "--out", "p.csv"])
-    with pytest.raises(UserError, match=r"name it once more: --loss.name own_loss:own"):
+    with pytest.raises(UserError, match=r"add --loss.name own_loss:own"):
         tool("train").main(["--resume", "--out", "."])
     with pytest.raises(UserError, match=r"--loss.name pu: \. was trained with own_loss:own"):
         tool("train").main(["--resume", "--out", ".", "--loss.name", "pu"])
@@ -511,7 +514,7 @@ def test_a_run_never_imports_its_own_loss_unless_it_is_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train.epochs", "9"], r"only --out RUN, --data.root.* go with it.*'--train.epochs'"),
+        (["--train.epochs", "9"], r"only --data.root.* may go with it.*'--train.epochs'"),
         (["--data.root"], "--data.root: expected one argument"),
         (["--data.known", "1"], "got .'--data.known', '1'."),
     ],
@@ -522,7 +525,7 @@ def test_resume_takes_no_other_setting(trained, tool, arguments, message):
 
 
 def test_resume_names_the_run(tool):
-    with pytest.raises(ValueError, match="--out is needed"):
+    with pytest.raises(ValueError, match="It needs --out RUN"):
         tool("train").main(["--resume"])
 
 
@@ -535,7 +538,7 @@ def test_errors_of_the_user_are_one_line(squares_coco, tmp_path):
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: data.root nowhere is not")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --data.root nowhere is not")
     assert "Traceback" not in done.stderr
 
 

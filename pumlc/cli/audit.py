@@ -4,16 +4,20 @@ pumlc audit runs/x --folds 5 --out AUDIT
 pumlc audit runs/x --split test --top 500 --out audit.csv
 pumlc audit runs/x --data.root ELSEWHERE --data.csv ELSEWHERE/labels.csv
 
-A folder AUDIT gets suspects.csv and review.html, a page to decide on the suspects in a browser. The
-button of the page gives corrections.csv, and pumlc correct puts these into the label file. Three
-lists, docs/audit.md: unknown or absent labels with a high probability, present ones with a low one.
-Pictures held out for validation are ranked apart from those trained on. With --folds neither the
-run's network nor any other that saw a picture's labels scores it: heads in closed form do, on
-features of the network that the run started from, each picture left out in turn. Then the share of
-errors is estimated, and a list ends where a look is not worth it any more. Where the
-run hid or flipped labels on purpose (label_manifest.npz), the table says how well that was found.
-Of a run on texts: labels that documents probably lack, and those they probably have by mistake.
-Where the output is no terminal, or with --json, the last line is one JSON object.
+The folder AUDIT gets suspects.csv, and review.html, a page for deciding on the suspects in a
+browser. A button of the page saves corrections.csv, and pumlc correct applies these decisions to
+the label file. There are three lists (docs/audit.md): unknown labels and absent labels with a high
+probability, and present labels with a low one. Pictures held out for validation are ranked apart
+from the training pictures.
+
+With --folds, no model that has seen the labels of a picture scores it. Closed-form heads score it,
+on features of the network from which the run started, with the picture left out. The audit then
+estimates the share of errors, and ends a list where looking no longer pays.
+
+If the run hid or flipped labels on purpose (label_manifest.npz), the table says how many of them
+the audit has found. The lists of a text run have the labels that documents probably lack, and
+those that they probably have by mistake. If the output is not a terminal, or with --json, the last
+line is one JSON object.
 """
 
 import shlex
@@ -44,30 +48,35 @@ class AuditOptions:
     """The command line of ``pumlc audit``."""
 
     run: Path = argument("run folder written by pumlc train")
-    split: str = option("default: train and its validation part", default="train")
-    root: str | None = option("another place of the data", flag="--data.root")
-    csv: str | None = option("another place of the CSV file", flag="--data.csv")
-    labels: str | None = option("another place of the label file", flag="--data.labels")
+    split: str = option("split to audit; train includes its validation part", default="train")
+    root: str | None = option("folder of the data, if they have moved", flag="--data.root")
+    csv: str | None = option("the CSV file, if it has moved", flag="--data.csv")
+    labels: str | None = option("the label file, if it has moved", flag="--data.labels")
     positive_list: str | None = option(
-        "another place of the run's list, for --split train", flag="--data.positive_list"
+        "place of the run's list, if it has moved; for --split train", flag="--data.positive_list"
     )
     out: Path | None = option(
         "folder for suspects.csv and review.html, or a CSV file; default: RUN/audit[-SPLIT].csv"
     )
     decisions: Path | None = option(
-        "decisions that are not asked again; default: LABELS.decisions.csv beside the label file"
+        "file of earlier decisions, which are not asked again; default: LABELS.decisions.csv "
+        "beside the label file"
     )
     bad_pictures: Literal["error", "skip"] | None = option(
-        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
+        "what to do with pictures that cannot be read; default: as in the run",
+        flag="--data.bad_pictures",
     )
     top: int | None = option(
-        "so many labels of each kind and part; default: with --folds as many as are worth a look, "
-        "else 100"
+        "number of labels in each list of each part; default: with --folds as many as are worth a "
+        "look, else 100"
     )
     weights: str | None = option("saved weights; default: best on validation, else last")
-    folds: int | None = option("score by heads that never saw a picture's labels: 5")
-    batch_size: int = option("pictures at a time", default=64)
-    workers: int | None = option("threads that read pictures; default: one a core")
+    folds: int | None = option(
+        "score with heads that never saw the labels of the picture, for example 5; every number "
+        "gives the same result"
+    )
+    batch_size: int = option("pictures per batch", default=64)
+    workers: int | None = option("threads that read pictures; default: one per core")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
 
@@ -131,7 +140,7 @@ def _audit_texts(
     for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
-            raise UserError(f"{flag} is for runs on pictures; {options.run} is one on texts")
+            raise UserError(f"{flag} is for image runs; {options.run} is a text run")
     from pumlc.report import write_review
     from pumlc.text.audit import audit_texts, write_text_suspects
 
@@ -165,10 +174,10 @@ def _name_page(page: Path) -> None:
 
 
 def _places(options: AuditOptions) -> tuple[Path, Path | None]:
-    """The table and, where there is to be one, the page.
+    """The file of the table, and that of the page if one is to be written.
 
     Raises:
-        UserError: ``--out`` cannot be written to.
+        UserError: ``--out`` cannot be written.
     """
     name = "audit.csv" if options.split == "train" else f"audit-{options.split}.csv"
     if options.out is None:

@@ -1,4 +1,4 @@
-"""What the commands share: how errors leave, what a person sees, what a program reads."""
+"""What all commands share: how they report errors, what a user sees, what a program reads."""
 
 import codecs
 import errno
@@ -15,9 +15,9 @@ from typing import Any
 from pumlc.errors import PumlcWarning, UserError
 from pumlc.tables import printable
 
-INTERRUPTED = 130  # what a shell gives Ctrl-C
+INTERRUPTED = 130  # the exit status that a shell reports for Ctrl-C
 _PACKAGE = Path(__file__).parent.parent
-# what a person can mend: a folder that is not there or may not be written, a full disk
+# a user can mend these: a folder that is missing or may not be written, a full disk
 _MENDABLE = {
     getattr(errno, name)
     for name in (
@@ -29,28 +29,28 @@ _MENDABLE = {
 
 
 class SomeFailedError(UserError):
-    """Some inputs were bad; the results of the others are written. The exit status is 1."""
+    """Some inputs were bad, and the results of the others are written. The exit status is 1."""
 
 
 def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error that a person can mend becomes one line and exit status 2.
+    """Run a command, and turn an error that a user can mend into one line and exit status 2.
 
-    These are `UserError`, and `OSError` of a folder or a disk. Where some inputs were bad and the
-    others are done the status is 1. Ctrl-C becomes one line and status 130. Every other exception
-    is a fault of the program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment
-    shows the traceback of all of them.
+    Such errors are `UserError`, and `OSError` of a folder or a disk. If only some inputs were bad,
+    the status is 1. Ctrl-C becomes one line and status 130. Every other exception is a fault of the
+    program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment shows the traceback of
+    every error.
 
     Args:
-        main: the command.
-        arguments: its command line, None for ``sys.argv``. An error about a setting that stands
-            there names the option: ``--train.epochs must be at least 1``.
+        main: runs the command; its result is ignored.
+        arguments: its command line; None: ``sys.argv``. If an error is about a setting that was
+            typed there, the message names the option: ``--train.epochs must be at least 1``.
     """
     typed = sys.argv[1:] if arguments is None else arguments
     try:
         with _streams_that_write_anything(), _warnings_in_one_line():
             main()
             sys.stdout.flush()
-    except BrokenPipeError:  # who read the output, head for example, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SomeFailedError as error:
         _end(error, 1, typed)
@@ -76,7 +76,7 @@ def _end(error: Exception, status: int, typed: Sequence[str]) -> None:
 
 
 def _with_option(message: str, typed: Sequence[str]) -> str:
-    """The message; a setting at its start becomes the option that gave it, as it was typed."""
+    """The message, with the setting at its start replaced by the option as it was typed."""
     setting = re.match(r"[a-z]\w*(\.\w+)+(?=[ :])", message)
     if setting is None or setting[0] in typed:  # a file may have the name of a setting: data.csv
         return message
@@ -89,7 +89,7 @@ def _with_option(message: str, typed: Sequence[str]) -> str:
 
 @contextmanager
 def _streams_that_write_anything() -> Iterator[None]:
-    """Replace what standard output cannot encode, and say so once, instead of ending the work."""
+    """Replace characters that standard output cannot encode, and say so once, without an error."""
     replaced = []
 
     def replace(error: UnicodeError) -> tuple[str, int]:
@@ -106,8 +106,8 @@ def _streams_that_write_anything() -> Iterator[None]:
     finally:
         if replaced:
             print(
-                f"note: standard output is {replaced[0]}; each character that it does not have was "
-                "written as ?. PYTHONIOENCODING=utf-8 in the environment keeps them",
+                f"note: standard output is {replaced[0]}; each character that it cannot encode was "
+                "written as ?. PYTHONIOENCODING=utf-8 in the environment keeps these characters",
                 file=sys.stderr,
                 flush=True,
             )
@@ -115,7 +115,7 @@ def _streams_that_write_anything() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Show a warning of this package without the place in its code."""
+    """Show a warning of this package without the line of code that gave it."""
     with warnings.catch_warnings():
         plain = warnings.showwarning
 
@@ -132,34 +132,39 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 
 def print_result(result: dict[str, Any], *, always: bool) -> None:
-    """Print a result as one line of JSON: for a program, so not on a terminal unless asked for."""
+    """Print a result as one line of JSON, for a program.
+
+    Args:
+        result: plain JSON.
+        always: print it on a terminal too.
+    """
     if always or not sys.stdout.isatty():
         print(json.dumps(result, allow_nan=False), flush=True)
 
 
 def check_out(path: Path) -> None:
-    """Refuse an ``--out`` that cannot be a file, before the work.
+    """Refuse an ``--out`` that cannot be written as a file, before the work.
 
     Raises:
-        UserError: it is a folder, or in one that is not there.
+        UserError: It is a folder, or its folder is missing or may not be written.
     """
     if path.is_dir():
-        raise UserError(f"--out {path} is a folder; name a file, in it or elsewhere")
+        raise UserError(f"--out {path} is a folder; name a file")
     if not path.parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
-        raise UserError(f"--out {path}: the folder {path.parent} may not be written")
+        raise UserError(f"--out {path}: you may not write into the folder {path.parent}")
 
 
 def check_out_folder(path: Path) -> None:
     """Refuse an ``--out`` that cannot be a folder to write into, before the work.
 
     Raises:
-        UserError: it is a file, or in a folder that is not there, or may not be written.
+        UserError: It is a file, its parent folder is missing, or it may not be written.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path} is a file; name a folder, or a file that ends in .csv")
     if not path.exists() and not path.absolute().parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if not os.access(path if path.is_dir() else path.absolute().parent, os.W_OK):
-        raise UserError(f"--out {path}: the folder may not be written")
+        raise UserError(f"--out {path}: you may not write into this folder")

@@ -4,7 +4,7 @@ pumlc convert labels.csv tasks.json --to labelstudio
 pumlc convert CheXpert-v1.0-small labels.csv --to csv
 pumlc convert lvis.json coco.json --to coco --unknown absent
 
-What a format cannot hold is an error, unless an option says what becomes of it.
+A state that the format cannot hold is an error, unless an option says what becomes of it.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
-"""Put what people decided about suspected labels into a label file.
+"""Apply people's decisions about suspected labels to a label file.
 
 pumlc correct labels.csv corrections.csv --out labels2.csv
 pumlc correct labels.csv anna.csv ben.csv --out labels2.csv
 
-LABELS is a label file of any format that pumlc inspect understands. CORRECTIONS are files that the
-page of pumlc audit gives: image, class, given, corrected. NEW has the format of LABELS; train on
-it. Beside it lies NEW.decisions.csv with all decisions so far: audits of NEW read it and do not ask
-again. Labels on which two people disagree are listed and stay as they are. Where the output is no
-terminal, or with --json, the last line is one JSON object.
+LABELS is a label file of any format that pumlc inspect understands. CORRECTIONS are files saved by
+the page of pumlc audit: image, class, given, corrected. NEW has the format of LABELS; train on it.
+The command also writes NEW.decisions.csv with all decisions so far. Audits of NEW read it and do
+not ask again. Labels on which people disagree are listed and stay as they are. If the output is not
+a terminal, or with --json, the last line is one JSON object.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from pumlc.errors import UserError
 from pumlc.tables import printable
 
 SHOWN = 20
-"""Labels of a kind that are listed."""
+"""At most this many labels of each kind are listed."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class CorrectOptions:
     format: str | None = option(FORMAT_HELP)
     values: str | None = option(VALUES_HELP)
     unlisted: str | None = option(
-        "CSV: what LABELS means where it says nothing, as data.unlisted; default: what the people "
-        "saw there",
+        "CSV: what a label means that LABELS does not list, like data.unlisted; default: the state "
+        "that people saw in the audit",
         choices=["unknown", "negative"],
     )
     json: bool = option("print the JSON object on a terminal too", default=False)
@@ -100,7 +100,7 @@ def _correct(options: CorrectOptions, corrections: Sequence[Correction]) -> Appl
 
 
 def _decided(options: CorrectOptions, combined: Combined, applied: Applied) -> list[Correction]:
-    """All decisions so far; what people or files disagree about is none."""
+    """All decisions so far, without those that people or files contradict."""
     files = [decisions_file(file) for file in (options.labels, options.out)]
     earlier = read_corrections([file for file in files if file.is_file()])
     known = {correction.key: correction for correction in [*earlier, *combined.agreed]}
@@ -111,7 +111,7 @@ def _decided(options: CorrectOptions, combined: Combined, applied: Applied) -> l
 
 
 def _show(options: CorrectOptions, combined: Combined, applied: Applied) -> None:
-    """List what was not put into the file."""
+    """List the decisions that were not applied to the file."""
     _list(
         "people disagree about these labels, which stay as they are",
         [
@@ -120,7 +120,7 @@ def _show(options: CorrectOptions, combined: Combined, applied: Applied) -> None
         ],
     )
     _list(
-        f"{options.labels} was changed otherwise since; these labels stay as they are",
+        f"{options.labels} has changed since the audit; these labels stay as they are",
         [f"{_described(c)}: {c.given} to {c.corrected} ({c.place})" for c in applied.overtaken],
     )
     _list(

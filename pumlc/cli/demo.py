@@ -1,7 +1,7 @@
-"""Train on generated data and compare: what the package does, in minutes and without a download.
+"""Train on generated data and compare methods, in minutes and without a download.
 
-pumlc demo            pictures of digits with 90 % of their labels hidden: BCE and PU-MLC
-pumlc demo --texts    which functions does a function's documentation point to: a dual encoder
+pumlc demo            BCE and PU-MLC on pictures of digits with 90 % of their labels hidden
+pumlc demo --texts    a dual encoder that finds functions to which a documentation text refers
 """
 
 import shutil
@@ -19,7 +19,7 @@ from pumlc.errors import UserError
 class DemoOptions:
     """The command line of ``pumlc demo``."""
 
-    texts: bool = option("the demo on texts (extra: pumlc[text])", default=False)
+    texts: bool = option("run the demo on texts (extra: pumlc[text])", default=False)
     out: Path | None = option("folder to write; default: demo_data, with --texts demo_text_data")
 
 
@@ -33,21 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     out = options.out or Path("demo_text_data" if options.texts else "demo_data")
     if out.exists() and not (out.is_dir() and (demo.is_demo_folder(out) or not any(out.iterdir()))):
-        raise UserError(f"--out {out} exists and is not a folder of this demo; choose another one")
+        raise UserError(f"--out {out} exists and was not written by this demo; name another folder")
     shutil.rmtree(out, ignore_errors=True)
     demo.run(out)
 
 
 def main_of_texts(arguments: Sequence[str] | None = None) -> None:
-    """``pumlc demo --texts``."""
+    """Run ``pumlc demo --texts``."""
     main(["--texts", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def command_output(*arguments: str) -> str:
-    """Show another command, run it in a process of its own, return what it printed.
+    """Print another command, run it in its own process, and return what it prints.
+
+    Args:
+        arguments: the command line after ``pumlc``.
 
     Raises:
-        UserError: it failed.
+        UserError: The command failed.
     """
     print("$ pumlc", *arguments, flush=True)
     done = subprocess.run(

@@ -1,8 +1,8 @@
 """The demo on pictures: scenes of real handwritten digits, 90 % of whose labels are hidden.
 
-The data set is written in the COCO format and trained on as yours would be: (a) binary cross
-entropy that takes unknown labels as negative, (b) PU-MLC with local-global convolutions, with the
-same network and the same number of steps.
+The demo writes a data set in the COCO format and trains on it as on any other. It compares (a)
+binary cross entropy that takes unknown labels as negative, and (b) PU-MLC with local-global
+convolutions, with the same network and the same number of steps.
 """
 
 import json
@@ -27,8 +27,14 @@ METHODS = {
 def compose(digits: np.ndarray, of_class: list[np.ndarray], random: np.random.RandomState):
     """One scene: 1 to 5 digits of different size and colour over clutter.
 
+    Args:
+        digits: [D, 64], 8 x 8 grey values from 0 to 16.
+        of_class: for each class, the rows of ``digits`` that show it.
+        random: source of all random choices.
+
     Returns:
-        the picture [SIDE, SIDE, 3] uint8 and a list of (class, box).
+        The picture [SIDE, SIDE, 3] uint8, and a list of (class, box); a box is left, top, width,
+        height in pixels.
     """
     base = random.uniform(10, 60, 3)
     picture = np.ones((SIDE, SIDE, 3)) * base
@@ -60,7 +66,7 @@ def compose(digits: np.ndarray, of_class: list[np.ndarray], random: np.random.Ra
 
 
 def write_coco(folder: Path) -> None:
-    """Write both splits in the COCO format; the digits of the two splits are different ones."""
+    """Write both splits in the COCO format. No digit image is used in both splits."""
     digits, classes = load_digits(return_X_y=True)
     first_of_val = len(digits) * 3 // 4
     ranges = {"train": np.arange(first_of_val), "val": np.arange(first_of_val, len(digits))}
@@ -101,7 +107,7 @@ def is_demo_folder(folder: Path) -> bool:
 
 
 def run(out: Path) -> None:
-    """Write the data set, train both methods and print what they reach."""
+    """Write the data set, train and evaluate both methods, and print a table of their mAP."""
     write_coco(out)
     rows = []
     for method, recipe in METHODS.items():

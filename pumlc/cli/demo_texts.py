@@ -1,9 +1,9 @@
 """The demo on texts: which functions of numpy, scipy and scikit-learn belong together?
 
-A document is the documentation of a public function or class without its See Also section, a label
-is the name and first line of a function, and the functions that See Also lists are the document's
-labels. The source code of the installed libraries is read; nothing is imported or downloaded. A
-dual encoder of two layers is trained from scratch, vocabulary and all.
+A document is the documentation of a public function or class without its See Also section. A label
+is the name and first line of a function. The labels of a document are the functions that its See
+Also section lists. The demo reads the source code of the installed libraries; it imports and
+downloads nothing. It trains a dual encoder of two layers from scratch, with its own vocabulary.
 """
 
 import ast
@@ -41,7 +41,7 @@ def docstrings() -> dict[str, str]:
 
 
 def see_also(docstring: str) -> list[str]:
-    """The last part of each name in the See Also section."""
+    """The last part of each name in the See Also section, without repetitions."""
     section = SEE_ALSO.search(docstring)
     lines = section[1].split("\n") if section else []
     listed = ",".join(line.split(" : ")[0] for line in lines if line[:1].strip())
@@ -50,12 +50,16 @@ def see_also(docstring: str) -> list[str]:
 
 
 def words(name: str) -> str:
-    """``LinearRegression`` and ``linear_regression`` as words."""
+    """The words of a name: ``Linear Regression`` for ``LinearRegression``, also with ``_``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_+", " ", name).strip()
 
 
 def write_corpus(folder: Path) -> list[str]:
-    """Write train.jsonl, test.jsonl (one document in five) and labels.txt; return all texts."""
+    """Write train.jsonl and test.jsonl, one document in five.
+
+    Returns:
+        The texts of the training documents.
+    """
     found = docstrings()
     summary = {
         name: f"{words(name)}: {text.strip().splitlines()[0]}" if text.strip() else words(name)
@@ -76,7 +80,7 @@ def write_corpus(folder: Path) -> list[str]:
 
 
 def write_encoder(folder: Path, texts: list[str]) -> None:
-    """Write a BERT without weights and a WordPiece vocabulary made from ``texts``."""
+    """Write the configuration of a small BERT, and a WordPiece vocabulary made from ``texts``."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import AutoTokenizer, BertConfig
 
@@ -96,7 +100,7 @@ def write_encoder(folder: Path, texts: list[str]) -> None:
 
 
 def tfidf_baseline(folder: Path) -> dict[str, float]:
-    """Metrics of TF-IDF cosine between document and label text, which learns nothing."""
+    """Metrics of the TF-IDF cosine between document and label text, which learns nothing."""
     _, test = read_corpus(folder, "jsonl")
     vectorizer = TfidfVectorizer(sublinear_tf=True).fit(test.texts)
     similarity = vectorizer.transform(test.texts) @ vectorizer.transform(test.label_texts).T
@@ -110,7 +114,7 @@ def is_demo_folder(folder: Path) -> bool:
 
 
 def run(out: Path) -> None:
-    """Write corpus and encoder, train, and print what is reached."""
+    """Write corpus and encoder, train, evaluate, and print a table of the metrics."""
     out.mkdir(parents=True)
     write_encoder(out / "encoder", write_corpus(out))
     start = time.perf_counter()

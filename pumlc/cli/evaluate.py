@@ -6,8 +6,9 @@ pumlc evaluate runs/x --per-class
 pumlc evaluate runs/t --index faiss --precision bf16
 torchrun --nproc-per-node 2 -m pumlc evaluate runs/x
 
-Prints a table and writes RUN/metrics.json (metrics-SPLIT.json for another split than test). Where
-the output is no terminal, or with --json, the last line is the same as one JSON object.
+The command prints a table and writes RUN/metrics.json (metrics-SPLIT.json for a split other than
+test). If the output is not a terminal, or with --json, the last line has the same content as one
+JSON object.
 """
 
 import csv
@@ -24,7 +25,7 @@ from pumlc.errors import UserError
 from pumlc.files import write_json
 from pumlc.progress import Progress
 
-# options that only one branch has, if any; the others are those of every run
+# options that only some kinds of runs have; every run has the others
 _OF_EVALUATION = (
     *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures", "oracle"),
 )
@@ -38,39 +39,44 @@ class EvaluateOptions:
 
     run: Path = argument("run folder written by pumlc train")
     split: str = option("split of the data set", default="test")
-    weights: list[str] | None = option("saved weights; default: all, a row each", nargs="+")
-    root: str | None = option("another place of the data", flag="--data.root")
+    weights: list[str] | None = option("saved weights; default: all, one row each", nargs="+")
+    root: str | None = option("folder of the data, if they have moved", flag="--data.root")
     csv: str | None = option("another CSV file", flag="--data.csv")
     labels: str | None = option("another label file or folder", flag="--data.labels")
     positive_list: str | None = option(
-        "another place of the run's list, for --split validation", flag="--data.positive_list"
+        "place of the run's list, if it has moved; for --split validation",
+        flag="--data.positive_list",
     )
     unlisted: Literal["unknown", "negative"] | None = option(
-        "CSV: what a row of the split does not list; default: as the run's settings say",
+        "CSV: what a label means that a row of the split does not list; default: as in the run",
         flag="--data.unlisted",
     )
     bad_pictures: Literal["error", "skip"] | None = option(
-        "pictures that cannot be read; default: as in the run", flag="--data.bad_pictures"
+        "what to do with pictures that cannot be read; default: as in the run",
+        flag="--data.bad_pictures",
     )
     oracle: bool = option(
-        "also thresholds fitted on the split itself: an upper bound, no result", default=False
+        "also use thresholds fitted on the split itself: an upper bound, not a result",
+        default=False,
     )
     per_class: bool = option(
-        "also a table of the classes, the worst AP first, of the preferred weights (of the first "
-        "of --weights, where these are not among them)",
+        "also print a table of the classes, the worst AP first. It is for the preferred weights, "
+        "or for the first of --weights if the preferred ones are not among them",
         default=False,
     )
     classes: list[str] | None = option(
-        "also average over these classes: names separated by commas, or one argument a name; a "
-        "name that has a comma is an argument of its own, or quoted as in CSV: '\"a, b\",c'",
+        "also average over these classes: names separated by commas, or one argument per name. A "
+        "name with a comma is an argument of its own, or quoted as in CSV: '\"a, b\",c'",
         nargs="+",
     )
-    batch_size: int | None = option("default: 64; texts: as in the run")
-    workers: int | None = option("threads that read pictures; default: one a core")
-    precision: Literal["no", "fp16", "bf16"] = option("of the network", default="no")
-    index: Literal["exact", "faiss"] | None = option("texts: what finds the labels")
+    batch_size: int | None = option(
+        "pictures or texts per batch; default: 64; texts: as in the run"
+    )
+    workers: int | None = option("threads that read pictures; default: one per core")
+    precision: Literal["no", "fp16", "bf16"] = option("precision of the network", default="no")
+    index: Literal["exact", "faiss"] | None = option("texts: the search that finds the labels")
     search_precision: Literal["fp32", "bf16"] | None = option(
-        "texts: of the embeddings that are compared; default: fp32"
+        "texts: precision of the compared embeddings; default: fp32"
     )
     json: bool = option("print the JSON object on a terminal too", default=False)
 
@@ -113,22 +119,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _given(options: EvaluateOptions, valid: Collection[str]) -> dict[str, Any]:
-    """The options of the command line that only one branch has.
+    """The given options that only some kinds of runs have.
+
+    Args:
+        options: the command line.
+        valid: names of the options that this kind of run has.
 
     Raises:
-        UserError: the branch of the run has not.
+        UserError: This kind of run does not have a given option.
     """
     names = (*_OF_EVALUATION, *_OF_SEARCH, *_OF_REPORT)
     given = {name: value for name in names if (value := getattr(options, name))}
     for name in given:
         if name not in valid:
             flag = flag_of(EvaluateOptions, name)
-            raise UserError(f"{options.run} has another task: {flag} does not apply to it")
+            raise UserError(f"{flag} does not apply to {options.run}, which has another task")
     return given
 
 
 def class_names(arguments: Sequence[str], known: Collection[str]) -> list[str]:
-    """The names in the arguments of ``--classes``: each is a name, or names separated by commas."""
+    """The class names in the arguments of ``--classes``.
+
+    Args:
+        arguments: each is one name, or names separated by commas.
+        known: the classes of the run; an argument that is one of them is not divided.
+    """
     names = []
     for text in arguments:
         cells = [text] if text in known else next(csv.reader([text], skipinitialspace=True), [])

@@ -22,7 +22,7 @@ class ExportOptions:
     out: Path = option("ONNX file to write", required=True)
     weights: str | None = option("saved weights; default: best on validation, else last")
     check: list[str] | None = option(
-        "compare on these; default: on noise", nargs="+", metavar="PICTURE"
+        "pictures to compare the logits on; default: random noise", nargs="+", metavar="PICTURE"
     )
 
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     predictor = load(options.run, options.weights, "cpu")
     if not isinstance(predictor, VisionPredictor):
-        raise UserError(f"{options.run} is a text run: only classifiers of pictures are exported")
+        raise UserError(f"{options.run} is a text run; only an image run can be exported")
     if options.check:
         pictures = [predictor.read(path) for path in options.check]
     else:
@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:
         options.out.unlink()
-        raise UserError(f"logits of the ONNX file differ by {difference:.1e}: it was removed")
+        raise UserError(
+            f"{options.out}: its logits differ from those of the run by {difference:.1e}, more "
+            f"than {TOLERANCE:.0e}; the file was removed"
+        )
     what = f"{len(images)} pictures" if options.check else "noise (--check compares on pictures)"
     print(
         f"{options.out}: weights {predictor.weights}, {len(predictor.labels)} classes; "

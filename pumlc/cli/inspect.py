@@ -1,10 +1,10 @@
-"""Show what was understood of a label file, and what is doubtful in it and in its pictures.
+"""Show how a label file is understood, and what is doubtful in it and in its pictures.
 
 pumlc inspect labels.csv --root PICTURES
 pumlc inspect CheXpert-v1.0-small --root .. --json
 pumlc inspect labels.csv --root PICTURES --fix clean.csv
 
-Nothing is trained and, without --fix, nothing is written. Formats: docs/label_formats.md.
+It trains nothing and, without --fix, writes nothing. docs/label_formats.md describes the formats.
 """
 
 from collections import Counter
@@ -27,18 +27,18 @@ class InspectOptions:
     """The command line of ``pumlc inspect``."""
 
     labels: Path = argument("a label file, or the folder of one")
-    root: Path | None = option("folder of the pictures; without it they are not looked at")
+    root: Path | None = option("folder of the pictures; without it they are not checked")
     format: str | None = option(FORMAT_HELP)
     values: str | None = option(VALUES_HELP)
     separator: str | None = option("what separates the labels in a cell; blank for blanks")
-    allow_outside: bool = option("pictures may be outside of the root", default=False)
+    allow_outside: bool = option("allow pictures outside the root", default=False)
     quick: bool = option("do not open each picture", default=False)
-    per_class: bool = option("also a row per class", default=False)
+    per_class: bool = option("also print a row per class", default=False)
     json: bool = option("print the JSON object on a terminal too", default=False)
-    strict: bool = option("exit status 1 if there is a problem", default=False)
+    strict: bool = option("exit with status 1 if there is a problem", default=False)
     fix: Path | None = option(
-        "write the file in its own format without the rows that cannot be used, with merged "
-        "duplicates and one name a class"
+        "file to write: the same format without the unusable rows, with merged duplicates and one "
+        "name per class"
     )
 
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _print(inspection: Any, *, per_class: bool) -> None:
-    """What was understood, and the first problems of each kind."""
+    """Print how the file is understood, and the first problems of each kind."""
     from pumlc.vision.data.inspection import class_rows, meaning_rows, split_counts
 
     table = inspection.table
@@ -75,7 +75,7 @@ def _print(inspection: Any, *, per_class: bool) -> None:
     rows = [[split, *counts.values()] for split, counts in split_counts(table).items()]
     print(as_table(["split", "pictures", *_STATES], rows))
     if table.splits is None:
-        print("\nThe file has no splits: all of it is train. data.test 0.2 holds a part out.")
+        print("\nThe file has no splits: all of it is train. data.test 0.2 holds out a part.")
     if table.meanings:
         print("\n" + as_table(["value", "state", "labels"], meaning_rows(table)))
     if per_class:
@@ -87,12 +87,12 @@ def _print(inspection: Any, *, per_class: bool) -> None:
         for message in of_kind[:_SHOWN]:
             print(f"  {message}")
         if count > _SHOWN:
-            print(f"  and {count - _SHOWN} more; --json has all")
-    print("\nno problem" if not counts else "")
+            print(f"  and {count - _SHOWN} more; --json prints all")
+    print("\nno problems" if not counts else "")
 
 
 def _fix(table: Any, inspection: Any, out: Path) -> None:
-    """Write the mended file, and say what was changed."""
+    """Write the mended file, and print the changes."""
     from pumlc.vision.data.convert import write_table
     from pumlc.vision.data.label_fixes import fixed_table
 

@@ -1,4 +1,4 @@
-"""The options with which a person says how a label file is to be read."""
+"""The options that say how to read a label file."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,10 +7,10 @@ import yaml
 
 from pumlc.errors import UserError
 
-FORMAT_HELP = "its format, if it is not to be found by its content"
+FORMAT_HELP = "format of the label file; default: recognised by its content"
 VALUES_HELP = (
-    "what the values of a table mean: 1=present,0=absent,-1=uncertain,=unknown; unlisted=absent: "
-    "what it does not list"
+    "what the values of a table mean: 1=present,0=absent,-1=uncertain,=unknown; unlisted=absent is "
+    "for labels that the file does not list"
 )
 
 
@@ -26,10 +26,13 @@ class LabelOptions(Protocol):
 
 
 def parsed_values(text: str | None) -> dict[Any, Any]:
-    """Value -> state of ``1=present,0=absent`` or of a mapping in YAML.
+    """The mapping from value to state that ``--values`` gives.
+
+    Args:
+        text: ``1=present,0=absent``, or a mapping in YAML; None: an empty mapping.
 
     Raises:
-        UserError: it is neither.
+        UserError: It is neither.
     """
     if text is None:
         return {}
@@ -47,7 +50,14 @@ def parsed_values(text: str | None) -> dict[Any, Any]:
 
 
 def read_label_file(path: Path, options: LabelOptions) -> tuple[Any, str]:
-    """The table of a label file, and what spoke for its format.
+    """Read a label file.
+
+    Args:
+        path: the file, or its folder.
+        options: how to read it.
+
+    Returns:
+        The table, and the evidence for its format.
 
     Raises:
         UserError: see `pumlc.vision.data.detect.read_table`.

@@ -1,4 +1,4 @@
-"""The command ``pumlc``: finds the command that is named, and imports no other."""
+"""The program ``pumlc``: it finds the named command and imports no other."""
 
 import difflib
 import sys
@@ -14,11 +14,11 @@ COMMANDS = {
     "evaluate": "measure a run on a split that it was not trained on",
     "predict": "name the labels of pictures or texts, as CSV",
     "audit": "list the labels of a run's data that are probably wrong or missing",
-    "correct": "put what people decided about suspects into a label file",
-    "report": "show runs and audits in a page: curves, classes, calibration, suspects",
+    "correct": "apply people's decisions about suspects to a label file",
+    "report": "show runs and audits on a page: curves, classes, calibration, suspects",
     "sweep": "compare methods over proportions of known labels and seeds",
     "export": "write a run's classifier as an ONNX file and check it",
-    "inspect": "show what was understood of a label file, and what is doubtful in it",
+    "inspect": "show how a label file is understood, and what is doubtful in it",
     "convert": "write a label file in another format",
     "prepare": "check the download of a data set, or your own label file",
     "recipes": "list the settings that ship with the package, or print one",
@@ -36,7 +36,11 @@ pumlc COMMAND --help lists the options of a command; pumlc --version shows the v
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``pumlc`` with the given command line, by default that of the process."""
+    """Run ``pumlc``.
+
+    Args:
+        arguments: the command line after ``pumlc``; None: that of the process.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     console.run(lambda: _dispatch(given), given)
 

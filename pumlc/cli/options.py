@@ -1,4 +1,4 @@
-"""The options of a command: a dataclass, and one parser for all of them."""
+"""The options of a command are a dataclass, and one parser reads them all."""
 
 import dataclasses
 import difflib
@@ -31,8 +31,8 @@ def option(text: str, *, default: Any = None, flag: str | None = None, **keyword
 
     Args:
         text: what ``--help`` says.
-        default: the value where the option is left out.
-        flag: the spelling, where it is not that of the field.
+        default: the value if the option is left out.
+        flag: the spelling, if it is not that of the field.
         keywords: ``required``, or of argparse's ``add_argument``, such as ``nargs``.
     """
     metadata = {"help": text, "flag": flag, **keywords}
@@ -40,7 +40,7 @@ def option(text: str, *, default: Any = None, flag: str | None = None, **keyword
 
 
 def flag_of(options_class: Any, name: str) -> str:
-    """How the option of a field is spelled: ``--batch-size``."""
+    """The spelling of the option of a field, such as ``--batch-size``."""
     field = next(field for field in dataclasses.fields(options_class) if field.name == name)
     return field.metadata["flag"] or "--" + name.replace("_", "-")
 
@@ -48,16 +48,16 @@ def flag_of(options_class: Any, name: str) -> str:
 def parse_options(
     options_class: type[Options], arguments: Sequence[str] | None, *, program: str, about: str
 ) -> Options:
-    """The options of a command line.
+    """Parse a command line.
 
     Args:
         options_class: a dataclass whose fields are made by `argument` and `option`.
-        arguments: the command line after the command, None for ``sys.argv``.
+        arguments: the command line after the command; None: ``sys.argv``.
         program: the name shown in help.
         about: what ``--help`` says above the options.
 
     Raises:
-        UserError: an unknown option, a missing argument, or a value of another type.
+        UserError: An option is unknown, an argument is missing, or a value has the wrong type.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     parser = create_parser(program, about)
@@ -96,7 +96,7 @@ def _check_flags(arguments: Sequence[str], flags: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
         if flag == "--":
-            return  # what follows are no options
+            return  # no options follow
         if flag.startswith("--") and flag not in (*flags, "--help"):
             near = difflib.get_close_matches(flag, flags, n=1)
             hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(flags)}"
@@ -114,8 +114,12 @@ def _value_type(kind: Any) -> Any:
 def at_least_one(options: Any, *names: str) -> None:
     """Refuse a number below 1.
 
+    Args:
+        options: the command line.
+        names: fields of the options to check.
+
     Raises:
-        UserError: one of the named options is.
+        UserError: One of the named options is below 1.
     """
     for name in names:
         value = getattr(options, name)
@@ -125,7 +129,7 @@ def at_least_one(options: Any, *names: str) -> None:
 
 @contextmanager
 def errors_name_options(options: Any) -> Iterator[None]:
-    """Inside, an error about an argument names the option that gave it: ``--folds must be ...``."""
+    """Make an error about an argument name the option that gave it: ``--folds must be ...``."""
     try:
         yield
     except UserError as error:
@@ -137,7 +141,14 @@ def errors_name_options(options: Any) -> Iterator[None]:
 
 
 def with_recipe_files(arguments: Sequence[str] | None) -> list[str]:
-    """The command line with the file in the place of a recipe's name after ``--config``."""
+    """The command line, with the recipe's name after ``--config`` replaced by its file.
+
+    Args:
+        arguments: the command line after the command; None: ``sys.argv``.
+
+    Raises:
+        UserError: There is neither such a file nor such a recipe.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     for i, argument in enumerate(given):
         if argument.startswith("--config="):

@@ -20,7 +20,7 @@ class Found(NamedTuple):
 
     Attributes:
         pictures: files to predict.
-        left_out: other files of the folders, and the reason.
+        left_out: other files of the folders, each with the reason.
     """
 
     pictures: list[Path]
@@ -28,13 +28,14 @@ class Found(NamedTuple):
 
 
 def find_pictures(sources: Iterable[Path]) -> Found:
-    """Files as they are, folders as all the pictures below them in sorted order.
+    """The given files, and all the pictures below the given folders in sorted order.
 
-    Hidden files and folders are left out: they are none of the user's own (thumbnails, ``._a.jpg``
-    that macOS writes beside ``a.jpg``). Links to folders are followed; no folder is read twice.
+    Hidden files and folders are left out: programs write them, not the user (thumbnails,
+    ``._a.jpg`` that macOS writes beside ``a.jpg``). Links to folders are followed; no folder is
+    read twice.
 
     Raises:
-        UserError: there is no such file or folder, or a folder has no picture.
+        UserError: There is no such file or folder, or a folder has no picture.
     """
     found = Found([], [])
     for source in sources:
@@ -48,7 +49,7 @@ def find_pictures(sources: Iterable[Path]) -> Found:
                     found.left_out.append((path, reason))
             if not inside:
                 raise UserError(
-                    f"{source}: no picture in this folder ({', '.join(sorted(SUFFIXES))})"
+                    f"{source}: no picture in this folder; valid: {', '.join(sorted(SUFFIXES))}"
                 )
             found.pictures.extend(inside)
         elif source.exists():
@@ -60,14 +61,14 @@ def find_pictures(sources: Iterable[Path]) -> Found:
 
 def _reason_against(path: Path) -> str | None:
     if path.suffix.lower() not in SUFFIXES:
-        return f"no picture by its name ({path.suffix or 'no ending'})"
+        return f"its name is not that of a picture ({path.suffix or 'no ending'})"
     if not path.is_file():
         return "not a file" if path.exists() else "a link to nothing"
     return None
 
 
 def _files(top: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones; each folder once, under its own name if it can."""
+    """All files below a folder but hidden ones; each folder once, if possible by its own name."""
     seen: set[tuple[int, int]] = set()
     waiting = [top]  # links to folders wait until the folders themselves are read
     while waiting:

@@ -4,11 +4,12 @@ pumlc predict runs/x picture.jpg folder/ --out predictions.csv
 pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
-Columns: path, label, score, present for pictures, present being 1 where the score reaches the
-threshold (--threshold), else 0; line, label, score for texts, counted from 1 through all files: the
-lines of a file, the records of a .jsonl or .csv file (docs/text.md). Without --out the CSV goes to
-standard output. Pictures that cannot be read are named at the end; the others have their rows, and
-the exit status is 1. A cell that a spreadsheet would take for a formula begins with '.
+The columns for pictures are path, label, score and present. score is a probability; present is 1 if
+it reaches the threshold (--threshold), else 0. The columns for texts are line, label and score.
+Lines are counted from 1 over all files; in a .jsonl or .csv file they are the records
+(docs/text.md). Without --out the CSV goes to standard output. The command names pictures that
+cannot be read at the end; all others have their rows, and the exit status is 1. A cell that a
+spreadsheet would take for a formula begins with '.
 """
 
 import csv
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # a text run needs no vision package
     from pumlc.vision.predictor import VisionPredictor
 
 NAMED = 20
-"""So many files that have no prediction are named."""
+"""At most this many files without a prediction are named."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,25 @@ class PredictOptions:
     """The command line of ``pumlc predict``."""
 
     run: Path = argument("run folder written by pumlc train")
-    sources: list[Path] = argument("pictures and folders of them, or files of texts", nargs="+")
+    sources: list[Path] = argument("pictures and folders of pictures, or text files", nargs="+")
     out: Path | None = option("CSV file to write")
     weights: str | None = option("saved weights; default: best on validation, else last")
-    top: int | None = option("labels of each, best first; default: all; texts: 10")
+    top: int | None = option("labels per picture or text, best first; default: all; texts: 10")
     threshold: str | None = option(
-        "pictures: score from which a label is present; fitted: per class, stored with the "
-        "weights; default: fitted, 0.5 where the run held out no validation part",
+        "pictures: probability from which a label is present; fitted: one per class, stored with "
+        "the weights; default: fitted, or 0.5 if the run held out no validation part",
         metavar="fitted|VALUE",
     )
     recall: float | None = option(
-        "pictures: take thresholds that find this share of the true tags of each class, by the "
-        "known present labels of the held-out part; for example 0.9"
+        "pictures: use thresholds that find this share of the true tags of each class, judged by "
+        "the known present labels of the held-out part; for example 0.9"
     )
-    confidence: float = option("probability with which --recall is kept", default=0.95)
+    confidence: float = option("probability that --recall holds for a class", default=0.95)
     labels: Path | None = option("texts: choose among the lines of this file")
     search_precision: Literal["fp32", "bf16"] | None = option(
-        "texts: of the embeddings that are compared; default: fp32"
+        "texts: precision of the compared embeddings; default: fp32"
     )
-    batch_size: int = option("pictures at a time", default=32)
+    batch_size: int = option("pictures per batch", default=32)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
     rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
-    first = next(rows, None)  # with all that can be refused before anything is written
-    if first is None:  # a process beside the one that writes
+    first = next(rows, None)  # this raises every error that is known before anything is written
+    if first is None:  # another process writes
         return
     with _csv_writer(options.out) as write:
         write(itertools.chain([first], rows))
     if options.out is not None:
-        print(f"written: {options.out}")
+        print(f"wrote {options.out}")
     if failures:
         raise console.SomeFailedError(
             f"no prediction for {len(failures)} pictures:\n{_listed(failures)}"
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check(options: PredictOptions) -> None:
-    """Refuse options that would fail after the work."""
+    """Refuse wrong options now, since they would fail only after the work."""
     at_least_one(options, "top", "batch_size")
     if options.threshold not in (None, "fitted"):
         try:
@@ -101,7 +102,7 @@ def _check(options: PredictOptions) -> None:
             )
     if options.recall is not None:
         if options.threshold is not None:
-            raise UserError("--recall takes thresholds of its own; leave --threshold out")
+            raise UserError("--recall chooses the thresholds itself; leave out --threshold")
         for name in ("recall", "confidence"):
             value = getattr(options, name)
             if not 0 < value < 1:
@@ -118,9 +119,11 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     from pumlc.predictor import load
 
     if options.labels is not None:
-        raise UserError("--labels is for text runs; an image run has the classes of its training")
+        raise UserError(
+            f"--labels is for text runs; {options.run} is an image run, whose classes are fixed"
+        )
     if options.search_precision is not None:
-        raise UserError("--search-precision is for text runs; an image run searches nothing")
+        raise UserError(f"--search-precision is for text runs; {options.run} is an image run")
     accelerator = create_accelerator()
     predictor = load(options.run, options.weights, str(accelerator.device))
     paths, left_out = find_pictures(options.sources)
@@ -154,8 +157,10 @@ def _scored(
     paths: Sequence[Path],
     accelerator: "Accelerator",
 ) -> Iterator["np.ndarray | UserError"]:
-    """The probabilities of each picture, or why it has none; of several processes, the first alone
-    has them, when all are done."""
+    """The probabilities [C] of each picture, or the reason why it has none.
+
+    With several processes, only the first one gets the results, when all processes are done.
+    """
     from accelerate.utils import gather_object
 
     from pumlc.engine.batches import own_rows
@@ -184,7 +189,7 @@ def _listed(files: Sequence[tuple[Path, str]]) -> str:
 
 
 def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray":
-    """The score from which each label counts as present; prints which it is."""
+    """The probability from which each label is present, [C]; prints where it comes from."""
     import numpy as np
 
     name = predictor.weights
@@ -200,7 +205,7 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
             shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
             rest = len(predictor.global_in) - NAMED
             more = f" and {rest} more" if rest > 0 else ""
-            what += f"; that of all classes for {shown}{more}, without a held-out positive label"
+            what += f"; the common one for {shown}{more}, which had no held-out positive label"
     else:
         value = 0.5 if given is None else float(given)
         thresholds = np.full(len(predictor.labels), value)
@@ -211,7 +216,7 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
 
 
 def _promised(predictor: "VisionPredictor", recall: float, confidence: float) -> "np.ndarray":
-    """Thresholds that find a share of the true tags; names the classes without such a promise."""
+    """Thresholds [C] that find a share of the true tags; prints the classes without a promise."""
     from pumlc.engine.processes import create_accelerator
     from pumlc.vision.guarantee import guaranteed_thresholds
 
@@ -232,8 +237,8 @@ def _promised(predictor: "VisionPredictor", recall: float, confidence: float) ->
         ]
         more = [f"  and {len(few) - NAMED} more"] if len(few) > NAMED else []
         print(
-            f"never present, since there are fewer than {promise.needed} known present labels to "
-            "judge by:\n" + "\n".join([*few[:NAMED], *more]),
+            f"never present, since they have fewer than the {promise.needed} known present labels "
+            "that this needs:\n" + "\n".join([*few[:NAMED], *more]),
             file=sys.stderr,
         )
     return promise.thresholds
@@ -245,7 +250,10 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     from pumlc.text.data.readers import read_labels, read_texts
 
     if options.threshold is not None or options.recall is not None:
-        raise UserError("--threshold and --recall are for image runs; a text run ranks, see --top")
+        raise UserError(
+            f"--threshold and --recall are for image runs; {options.run} is a text run, which "
+            "ranks labels: see --top"
+        )
     predictor = load(options.run, options.weights)
     if options.labels is not None:
         predictor.use_labels(read_labels(options.labels))
@@ -260,7 +268,7 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
 
 @contextmanager
 def _csv_writer(path: Path | None) -> Iterator[Any]:
-    """A function that writes rows to a file, which then appears complete, or to standard output."""
+    """Give a function that writes rows: to a file, which then appears complete, or to stdout."""
     if path is not None:
         with complete_file(path) as file:
             writer = csv.writer(file)

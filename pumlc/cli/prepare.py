@@ -1,4 +1,4 @@
-"""Check the download of a data set: what is missing and where it comes from, or what is there.
+"""Check the download of a data set: list the missing files and their sources, or count its labels.
 
 pumlc prepare voc2007 VOCdevkit
 pumlc prepare coco2014 COCO
@@ -6,10 +6,10 @@ pumlc prepare csv PICTURES --csv labels.csv --per-class
 pumlc prepare coco ROOT
 pumlc prepare lvis ROOT
 
-The last three check your own: a CSV file and its pictures under the folder PICTURES; a folder in
-the COCO layout; a folder in any format of labels (docs/label_formats.md; pumlc inspect says more of
-it). Exit status 0 if every split can be read (openimages, csv: every split that is there),
-2 if not. Layouts and terms: docs/datasets.md.
+The last three check your own data: a CSV file with its pictures in the folder PICTURES; a folder in
+the COCO layout; a folder in any format of labels (docs/label_formats.md; pumlc inspect says more).
+The exit status is 0 if every split can be read (openimages, csv: every existing split), else 2.
+docs/datasets.md has the layouts and terms of use.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from pumlc.tables import table
 class PrepareOptions:
     """The command line of ``pumlc prepare``."""
 
-    name: str = argument("a data set, or a format of labels for your own")
-    root: Path = argument("folder of the download; csv: of the pictures")
-    csv: Path | None = option("the CSV file, for name csv")
-    per_class: bool = option("also a row per class and split", default=False)
+    name: str = argument("a data set, or the format of your own label file")
+    root: Path = argument("folder of the download; csv: folder of the pictures")
+    csv: Path | None = option("the CSV file, if the name is csv")
+    per_class: bool = option("also print a row per class and split", default=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -28,4 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     rows = [[recipe.name, recipe.claim, recipe.hardware, recipe.time] for recipe in recipes()]
     print(table(["recipe", "claim", "hardware", "time"], rows))
-    print("pumlc train --config RECIPE ...; sweeps/...: pumlc sweep --config RECIPE ...")
+    print(
+        "Use a recipe: pumlc train --config RECIPE ..., or pumlc sweep --config sweeps/RECIPE ..."
+    )

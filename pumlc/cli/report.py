@@ -1,13 +1,13 @@
-"""Write a report of runs or audits: one HTML file, for a browser, without a network.
+"""Write a report of runs or audits: one HTML file for a browser, which works offline.
 
 pumlc report runs/x --out report.html
 pumlc report runs/x runs/y audit --out report.html
 
-PATH is a run folder, or the folder that an audit has written. Of a run on pictures: curves of
-training; mAP and calibration on a split; AP, threshold, precision and recall of each class;
-precision-recall and reliability curves. Several runs stand side by side, with the paired difference
-to the first. Each run is scored again, by its preferred weights. Of a run on texts: curves and
-settings. Of an audit: the first suspects of each list.
+PATH is a run folder, or the folder that an audit has written. An image run has training curves; mAP
+and calibration on a split; AP, threshold, precision and recall of each class; precision-recall and
+reliability curves. Several runs stand side by side, with the paired difference to the first. Each
+image run is scored again, with its preferred weights. A text run has training curves and settings.
+An audit has the first suspects of each list.
 """
 
 import shlex
@@ -28,10 +28,10 @@ class ReportOptions:
 
     paths: list[Path] = argument("run folders, and folders that pumlc audit wrote", nargs="+")
     out: Path = option("the HTML file to write", required=True)
-    split: str = option("split of the data set that the runs are scored on", default="test")
-    root: str | None = option("another place of the data", flag="--data.root")
+    split: str = option("split of the data set on which the runs are scored", default="test")
+    root: str | None = option("folder of the data, if they have moved", flag="--data.root")
     csv: str | None = option("another CSV file", flag="--data.csv")
-    batch_size: int = option("pictures at a time", default=64)
+    batch_size: int = option("pictures per batch", default=64)
     workers: int = option("processes that load data", default=0)
 
 
@@ -60,7 +60,8 @@ def _kind(path: Path) -> str:
         if (path / name).is_file():
             return kind
     raise UserError(
-        f"{path} is nothing to report: it has neither run.json (a run) nor suspects.csv (an audit)"
+        f"{path}: neither a run folder (it has no run.json) nor the folder of an audit (it has no "
+        "suspects.csv); name a folder that pumlc train, or pumlc audit --out FOLDER, has written"
     )
 
 
@@ -89,7 +90,7 @@ def _figures(path: Path, options: ReportOptions) -> Any:
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"data": {"name": ...}}`` as ``{"data.name": ...}``; what is left at None is left out."""
+    """``{"data": {"name": ...}}`` as ``{"data.name": ...}``, without the values that are None."""
     if not isinstance(config, dict):
         return {} if config is None else {prefix.rstrip("."): config}
     found: dict[str, Any] = {}

@@ -1,14 +1,14 @@
-"""Methods x conditions of the labels x seeds: results.csv, chosen.csv, tables and a plot.
+"""Compare methods over conditions of the labels and seeds; write tables and a plot.
 
 pumlc sweep --config sweeps/voc_features --features.data.root VOCdevkit --out sweeps/voc
 
-A condition is a proportion of known labels, or any noise and protocol that a name is given to.
-Finished cells are not run again, so the same command continues a sweep that was stopped, and a
-longer list of methods, proportions, conditions or seeds adds to it. Every cell is a process of its
-own.
-Learning rate, epochs and the method within a family are chosen by the known labels of held-out
-training pictures, never by the test split. A cell that fails does not stop the others: the table is
-that of the finished ones, the end names the failed ones, exit status 2.
+A condition is a proportion of known labels, or a named combination of noise and protocol. A cell is
+one method, condition and seed, and runs in its own process. Finished cells are not run again. So
+the same command continues a stopped sweep, and a longer list of methods, proportions, conditions or
+seeds adds to it. The known labels of held-out training pictures choose the learning rate, the
+epochs and the method within a family; the test split never does. A cell that fails does not stop
+the others. Then the table is over the finished cells, the last message names the failed ones, and
+the exit status is 2.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a sweep, or go on with it."""
+    """Run a sweep, or continue it."""
     from pumlc.vision.sweep.config import SweepConfig
 
     options = (
         ("--out", {"type": str, "required": True, "help": "folder of the sweep"}),
-        ("--only", {"type": str, "help": "methods by name, comma separated; no others"}),
+        ("--only", {"type": str, "help": "run only these methods: names separated by commas"}),
     )
     given = with_recipe_files(arguments)
     config, extra = parse(SweepConfig, given, program="pumlc sweep", about=__doc__, extra=options)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _with_methods(config: "SweepConfig", names: list[str]) -> "SweepConfig":
-    """The sweep with some of its methods; a family keeps those of its methods that are left."""
+    """The sweep with only the named methods; a family keeps its named methods."""
     for name in names:
         if name not in config.methods:
             raise UserError(f"--only: no method {name!r}; {closest(name, list(config.methods))}")

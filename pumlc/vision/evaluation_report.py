@@ -1,4 +1,4 @@
-"""What an evaluation of an image run returned, as tables and sentences for a person."""
+"""The result of an evaluation of an image run, as tables and sentences for a person."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from pumlc.tables import printable, table
 
 
 def report(result: dict[str, Any], *, per_class: bool = False) -> str:
-    """What `evaluate_run` returned, for a person.
+    """The result of an evaluation as text.
 
     Args:
-        result: of `evaluate_run`.
+        result: what `evaluate_run` returned.
         per_class: also a table of the classes, the worst first.
 
     Returns:
-        a table of the weights and what to quote of it, the decisions, and what to know of the
+        A table of the weights with the figure to quote, a table of the decisions, and notes on the
         labels.
     """
     parts = [
@@ -33,7 +33,7 @@ def report(result: dict[str, Any], *, per_class: bool = False) -> str:
 
 
 def _weights_table(result: dict[str, Any]) -> str:
-    """A row for each set of weights, and a sentence that says which to quote and what it means."""
+    """A row for each set of weights, and a sentence on which row to quote and what it means."""
     entries = result["weights"]
     definitions = list(next(iter(entries.values()))["mAP"])
     header = ["weights", "epoch", *(f"mAP {d}" for d in definitions), "classes averaged", "N"]
@@ -57,7 +57,7 @@ def _weights_table(result: dict[str, Any]) -> str:
 
 
 def _decisions_table(result: dict[str, Any]) -> str:
-    """The decisions of the weights to quote; of all, where none of them is."""
+    """The decisions of the preferred weights; of all weights, if these were not evaluated."""
     measures = ["CP", "CR", "CF1", "CF1_macro", "OP", "OR", "OF1"]
     names = [result["preferred"]] if "preferred" in result else list(result["weights"])
     rows = [
@@ -69,7 +69,7 @@ def _decisions_table(result: dict[str, Any]) -> str:
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
-    """What the figures do not show by themselves: a sentence each."""
+    """Sentences on what the figures do not show by themselves."""
     notes = bad_picture_notes(result["split"], result["bad_pictures"])
     seen = result["seen"]
     if seen.get("train"):
@@ -79,20 +79,20 @@ def _notes(result: dict[str, Any]) -> list[str]:
         )
     if seen.get("validation"):
         notes.append(
-            f"{seen['validation']} of these pictures chose the weights named best and the fitted "
-            "thresholds"
+            f"{seen['validation']} of these pictures chose the weights named best and fitted "
+            "the thresholds"
         )
     if result["unknown_labels"]:
         notes.append(f"{result['unknown_labels']} unknown labels are left out")
     if result["classes_unknown_as_negative"]:
         notes.append(
-            f"in {result['classes_unknown_as_negative']} classes with known positives alone "
-            "unknown counts as negative, as it did when the run was validated"
+            f"in {result['classes_unknown_as_negative']} classes, whose known labels are all "
+            "positive, unknown counts as negative, as it did when the run was validated"
         )
     if result["classes_without_negative"]:
         notes.append(
-            f"{result['classes_without_negative']} classes have no known negative: there every "
-            "ranking is perfect, and AP is 100 or, without a positive, none"
+            f"{result['classes_without_negative']} classes have no known negative label: every "
+            "ranking of such a class is perfect, so its AP is 100 (or missing, without a positive)"
         )
     weights = result.get("preferred", next(iter(result["weights"])))
     shared = result["weights"][weights]["global_threshold_in"]
@@ -100,30 +100,30 @@ def _notes(result: dict[str, Any]) -> list[str]:
         first = ", ".join(printable(repr(name)) for name in shared[:10])
         more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
         notes.append(
-            f"thresholds per class: {first}{more} had no held-out positive label and have the "
-            "threshold of all classes"
+            f"thresholds per class: {first}{more} had no held-out positive label and use the "
+            "common threshold of all classes"
         )
     untrained = result["untrained_classes"]
     if untrained:
         more = f" and {len(untrained) - 10} more" if len(untrained) > 10 else ""
         notes.append(
             f"the run had no positive training label of {', '.join(map(repr, untrained[:10]))}"
-            f"{more}: the mAP counts such a class where this split has a positive of it"
+            f"{more}: the mAP counts such a class if this split has a positive of it"
         )
     return notes
 
 
 def bad_picture_notes(part: str, bad: Sequence[dict[str, str]]) -> list[str]:
-    """A sentence on the pictures of a part that were skipped; none where there are none."""
+    """A sentence on the skipped pictures of a part; an empty list if there are none."""
     if not bad:
         return []
     first = ", ".join(printable(picture["image"]) for picture in bad[:5])
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    return [f"{part}: pictures that could not be read and are left out: {len(bad)} ({first}{more})"]
+    return [f"{part}: {len(bad)} pictures could not be read and are left out ({first}{more})"]
 
 
 def _class_table(result: dict[str, Any]) -> str:
-    """AP of each class, the worst first, of the preferred weights or else the first evaluated."""
+    """AP of each class, the worst first, by the preferred weights or else the first evaluated."""
     weights = result.get("preferred", next(iter(result["weights"])))
     each = result["weights"][weights]["AP"]
     names = sorted(each, key=lambda name: math.inf if each[name] is None else each[name])

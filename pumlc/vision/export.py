@@ -1,4 +1,4 @@
-"""A classifier as an ONNX file that knows its classes and how its pictures are prepared."""
+"""Export of a classifier as an ONNX file with its classes and its preprocessing."""
 
 import copy
 import json
@@ -29,23 +29,23 @@ def export_onnx(
     """Write the inference form of a classifier, LG-conv folded, for any batch size.
 
     The graph takes ``images`` [B,3,H,W] float32 of the size in ``classifier.data_config`` and
-    gives ``logits`` [B,C]. Its metadata, each a JSON text:
+    gives ``logits`` [B,C]. Each entry of its metadata is a JSON text:
 
     classes         the names, in the order of the columns
     preprocessing   decoded size, colours, scale, size, how to resize, mean and std, in this order
-    thresholds      probability from which a class counts as present, where they are given
+    thresholds      the probability from which each class is present, if they are given
 
     The classifier itself stays as it is. The file appears when it is complete.
 
     Args:
-        classifier: any; its mode does not matter.
+        classifier: in any mode.
         path: the file to write.
         class_names: C names.
         thresholds: C numbers in [0, 1].
 
     Raises:
         UserError: the extra [export] is not installed.
-        ValueError: another number of names or thresholds than logits.
+        ValueError: the number of names or thresholds is not C.
     """
     onnx = _require("onnx")
     _require("onnxscript")
@@ -58,7 +58,7 @@ def export_onnx(
         if given is not None and len(given) != classes:
             raise ValueError(f"{len(given)} {argument} for a classifier of {classes} classes")
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns of itself
+        warnings.simplefilter("ignore")  # the exporter warns about its own code
         program = torch.onnx.export(
             model,
             (images,),
@@ -84,7 +84,7 @@ def largest_difference(path: Path | str, classifier: Classifier, images: Tensor)
     Args:
         path: the exported file.
         classifier: in any mode; it is compared in eval mode.
-        images: [B,3,H,W], prepared as ``classifier.data_config`` says.
+        images: [B,3,H,W] float32, prepared as ``classifier.data_config`` says.
 
     Raises:
         UserError: the extra [export] is not installed.
@@ -114,4 +114,6 @@ def _require(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UserError(f"no {module}: pip install 'pumlc[export]'") from error
+        raise UserError(
+            f"exporting needs {module}, which is not installed: pip install 'pumlc[export]'"
+        ) from error

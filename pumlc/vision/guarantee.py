@@ -21,9 +21,9 @@ class Guarantee(NamedTuple):
     """What `guaranteed_thresholds` returns.
 
     Attributes:
-        thresholds: [C]; inf for a class that the promise cannot be made for.
-        positives: [C], known positives of the held-out part.
-        needed: how many of them the promise takes.
+        thresholds: [C] probabilities; inf for a class without enough known positives.
+        positives: [C], numbers of known positives of the held-out part.
+        needed: how many of them a class needs for the promise.
     """
 
     thresholds: np.ndarray
@@ -39,22 +39,23 @@ def guaranteed_thresholds(
     confidence: float,
     batch_size: int = 64,
 ) -> Guarantee:
-    """`pumlc.metrics.recall_thresholds` by the part that the run held out.
+    """Fit `pumlc.metrics.recall_thresholds` on the part that the run held out.
 
-    Of heads on frozen features by all training pictures: each has scores of heads that never saw
-    it. The known positives must be drawn at random from all positives. The weights of a network may
-    have been chosen by the same part, which makes its scores a little too good.
+    For heads on frozen features, all training pictures are used: each has logits by heads that
+    never saw it. The promise assumes that the known positives are a random sample of all positives.
+    The weights of a network may have been chosen by the same part, which makes its probabilities a
+    little too good.
 
     Args:
         predictor: the run and its weights.
         accelerator: devices and processes.
         recall: share of the true tags to be found, in (0, 1).
-        confidence: probability that this holds, of each class by itself.
-        batch_size: pictures at a time.
+        confidence: probability that this holds, for each class by itself.
+        batch_size: pictures per batch.
 
     Raises:
-        UserError: the run held nothing out, its data have changed, or the promise can be made for
-            no class.
+        UserError: the run held nothing out, its data have changed, or no class has enough known
+            positives.
     """
     frozen = predictor.config.is_frozen
     images = _training_part(predictor) if frozen else _held_out(predictor)
@@ -73,9 +74,9 @@ def guaranteed_thresholds(
     if positives.max() < needed:
         best = int(positives.argmax())
         raise UserError(
-            f"recall {recall:g} with confidence {confidence:g} takes {needed} known present labels "
-            f"of a class in pictures that the scores have not seen; {images.classes[best]!r} has "
-            f"the most, {positives[best]}. Ask for less, or give more: a larger data.validation"
+            f"recall {recall:g} with confidence {confidence:g} needs {needed} known present labels "
+            f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
+            f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
         )
     found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(np.where(np.isnan(found), np.inf, found), positives, needed)

@@ -46,22 +46,23 @@ class VisionPredictor:
     Args:
         run_dir: the run folder.
         weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation score, without validation the last ones (averaged if there is
-            an average).
+            with the best validation mAP; without validation the last ones (averaged if there is an
+            average).
         device: where it runs; by default a GPU if there is one.
 
     Attributes:
-        labels: the class names.
-        thresholds: per class, fitted on the validation part, or of heads on features on
-            leave-one-out scores; 0.5 for all where there was neither.
+        labels: C class names.
+        thresholds: [C] probabilities, fitted on the validation part, or for heads on features on
+            leave-one-out scores; without either, all 0.5.
         fitted: whether they were fitted.
-        fitted_on: ``validation`` or ``leave-one-out``.
-        global_in: classes whose threshold is the one of all classes, since no picture that it was
-            fitted on is known to show them.
+        fitted_on: what they were fitted on, such as ``validation`` or ``leave-one-out``.
+        global_in: classes that have the common threshold of all classes, since no picture for
+            fitting is known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:
-        UserError: not a run folder, no such weights, weights of another model, or no such device.
+        UserError: it is not a run folder, the weights are missing or those of another model, or
+            there is no such device.
     """
 
     def __init__(
@@ -91,13 +92,13 @@ class VisionPredictor:
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
 
     def read(self, picture: Picture) -> np.ndarray:
-        """Decode a picture as `predict` does: a large file at no larger a size than is needed.
+        """Decode a picture as `predict` does; a large file is decoded at a reduced size.
 
         Returns:
             [H, W, 3] uint8.
 
         Raises:
-            UserError: it is missing or does not decode.
+            UserError: It is missing or cannot be decoded.
         """
         limit = self.config.data.max_pixels
         return load_image(picture, at_least=self.transform.decoded_size, max_pixels=limit)
@@ -105,16 +106,16 @@ class VisionPredictor:
     def predict(
         self, images: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
     ) -> Prediction:
-        """Score pictures.
+        """The probabilities of pictures.
 
         Args:
             images: files, PIL images or RGB arrays [H, W, 3] of uint8.
-            batch_size: pictures at a time.
-            workers: threads that read pictures; 0: none but this one; None: one a core.
+            batch_size: pictures per batch.
+            workers: threads that read pictures; 0: only this one; None: one per core.
 
         Raises:
-            UserError: a picture is missing or does not decode, or its logits are not finite.
-            ValueError: one picture in the place of several, or ``batch_size`` is below 1.
+            UserError: A picture is missing or cannot be decoded, or its logits are not finite.
+            ValueError: ``images`` is a single picture, or ``batch_size`` is below 1.
         """
         rows = [np.empty((0, len(self.labels)), np.float32)]
         for scored in self.predict_each(images, batch_size=batch_size, workers=workers):
@@ -126,21 +127,22 @@ class VisionPredictor:
     def predict_each(
         self, images: Iterable[Picture], *, batch_size: int = 32, workers: int | None = None
     ) -> Iterator[np.ndarray | UserError]:
-        """Score pictures one after the other, and go on where one cannot be read.
+        """The probabilities of pictures, one by one; a picture that cannot be read is no end.
 
         Pictures are read ahead while the network works; ``images`` may be endless.
 
         Args:
-            images: as of `predict`, like the others.
-            batch_size: pictures at a time.
-            workers: threads that read pictures.
+            images: as for `predict`.
+            batch_size: as for `predict`.
+            workers: as for `predict`.
 
         Returns:
-            of each picture, in their order, its probabilities [C] float32, or why it has none.
+            For each picture, in order, its probabilities [C] float32, or the error that says why it
+            has none.
 
         Raises:
             UserError: logits are not finite.
-            ValueError: as of `predict`, at once.
+            ValueError: as for `predict`, raised at once.
         """
         _refuse_single(images)
         if batch_size < 1:
@@ -176,7 +178,7 @@ class VisionPredictor:
 
 
 def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
-    """The classes of a run.json, which may come from anyone."""
+    """The classes in a run.json, checked because the file may come from anyone."""
     if (
         not isinstance(classes, list)
         or not classes
@@ -191,7 +193,7 @@ def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
 
 
 def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, float]:
-    """Those of the classes, [C], and that of all; the file may come from anyone."""
+    """The thresholds of the classes, [C], and the common one; the file may come from anyone."""
     if not isinstance(stored, dict) or not isinstance(stored.get("per_class"), list):
         raise UserError(f"{where} must be a mapping of global and per_class, got {stored!r:.80}")
     numbers = [stored.get("global"), *stored["per_class"]]
@@ -199,12 +201,12 @@ def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, 
         if type(number) not in (int, float) or not 0 <= number <= 1:
             raise UserError(f"{where} must be numbers in [0, 1], got {number!r:.80}")
     if len(numbers) != 1 + num_classes:
-        raise UserError(f"{where}: {len(numbers) - 1} for {num_classes} classes")
+        raise UserError(f"{where}: {len(numbers) - 1} thresholds for {num_classes} classes")
     return np.array(numbers[1:], np.float64), float(numbers[0])
 
 
 def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Names of classes that a file from anyone lists by their numbers."""
+    """The names of the classes whose numbers a file lists; the file may come from anyone."""
     valid = range(len(classes))
     if not isinstance(columns, list) or not all(type(c) is int and c in valid for c in columns):
         raise UserError(f"{where}: global_in must list numbers of classes, got {columns!r:.80}")
@@ -212,8 +214,8 @@ def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...
 
 
 def _refuse_single(images: Iterable[Picture]) -> None:
-    """One picture iterates too: a string over its characters, an array over its rows."""
+    """Refuse a single picture, which iterates too: a string by character, an array by row."""
     array = isinstance(images, np.ndarray)
     if isinstance(images, Path | str | Image.Image) or (array and images.ndim == 3):
         got = f"an array {list(images.shape)}" if array else repr(images)
-        raise ValueError(f"images must be a list of pictures, for one [picture], got {got}")
+        raise ValueError(f"images must be a list of pictures ([picture] for one), got {got}")

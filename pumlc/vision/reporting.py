@@ -1,4 +1,4 @@
-"""A run on pictures as a report shows it: scored on a split, with its thresholds."""
+"""The figures of an image run that a report shows: a scored split, and thresholds."""
 
 from pathlib import Path
 
@@ -29,10 +29,10 @@ def split_scores(
         run_dir: the run folder.
         accelerator: devices and processes.
         split: as for `pumlc.vision.evaluation.evaluate_run`.
-        root: another place of the data; by default that of the run.
+        root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file.
-        batch_size: pictures at a time.
-        workers: processes that read pictures.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one.
 
     Raises:
         UserError: see `pumlc.vision.evaluation.evaluate_run`.

@@ -1,4 +1,4 @@
-"""What a run folder records of data and model, whichever way the run is trained."""
+"""The record of data and model in a run folder, for every way to train."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ from pumlc.vision.models.classifier import Classifier
 
 
 def run_facts(data: TrainingData, model: Classifier) -> dict[str, Any]:
-    """What run.json says about data and model: plain JSON."""
+    """The facts about data and model in run.json, as plain JSON."""
     train, validation = data.train, data.validation
     return {
         "classes": list(train.classes),
@@ -37,11 +37,11 @@ def run_facts(data: TrainingData, model: Classifier) -> dict[str, Any]:
 
 
 def write_run_record(folder: Path, data: TrainingData, root: str) -> None:
-    """Record which labels were hidden and which pictures seen, apart from the data.
+    """Record which labels were hidden and which pictures were seen.
 
     Args:
-        folder: of the run.
-        data: its two parts.
+        folder: the run folder.
+        data: the training and the validation part.
         root: the folder of the data, as the settings name it.
     """
     path = folder / "label_manifest.npz"
@@ -54,8 +54,12 @@ def write_run_record(folder: Path, data: TrainingData, root: str) -> None:
 def refuse_empty_training(train: LabelledImages, loss: str) -> None:
     """Refuse a training part without a positive label.
 
+    Args:
+        train: the training part.
+        loss: name of what would be trained, for the message.
+
     Raises:
-        UserError: there is none.
+        UserError: There is no positive label.
     """
     if not train.class_counts()["positive"].any():
         raise UserError(
@@ -68,12 +72,12 @@ class BadList:
     """The list of pictures that a run has skipped, in its folder.
 
     Args:
-        data: the two parts of the run.
-        config: of the data.
-        listed: what the run has listed before.
+        data: the training and the validation part of the run.
+        config: the settings of the data.
+        listed: the pictures that the run has already listed.
 
     Attributes:
-        folder: where the list is written; None on processes that write nothing.
+        folder: where the list is written; None in processes that write nothing.
     """
 
     def __init__(self, data: TrainingData, config: DataConfig, listed: Iterable[BadRow]) -> None:

@@ -1,4 +1,4 @@
-"""Logits of pictures, and what they are worth by the labels that are known."""
+"""Logits of pictures, and their validation by known labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,11 +22,11 @@ from pumlc.vision.data.transforms import evaluation_transform, normalised
 
 
 def to_device(pixels: Tensor, device: torch.device, data_config: dict[str, Any]) -> Tensor:
-    """Pictures as the network takes them, on its device and in its memory layout.
+    """Normalise pictures on the device of the network.
 
     Args:
         pixels: [B, H, W, 3] uint8.
-        device: that of the network.
+        device: the device of the network.
         data_config: timm's ``mean`` and ``std`` of the weights.
 
     Returns:
@@ -46,23 +46,23 @@ def score_images(
     bad: BadPictures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Logits of every picture, each scored exactly once on any number of processes.
+    """Logits of pictures; each picture is scored exactly once, on any number of processes.
 
     Args:
         model: a `pumlc.vision.Classifier` on the device of ``accelerator``; scored in eval mode.
         images: the pictures; their labels play no part.
         accelerator: devices and processes.
-        batch_size: pictures at a time, per process.
-        workers: threads that read pictures; 0: none but this one; None: one a core.
-        bad: takes the pictures that cannot be read, on every process; by default they are named by
-            warnings alone.
-        progress: called with the pictures done and their number, those of this process.
+        batch_size: pictures per batch of a process.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        bad: collects the pictures that cannot be read, on every process; by default only warnings
+            name them.
+        progress: called with the pictures that this process has done, and their total number.
 
     Returns:
         [N, C] float32 in the order of ``images``, on every process; nan for a bad picture.
 
     Raises:
-        UserError: a picture is missing or cannot be decoded, and may not be skipped.
+        UserError: A picture is missing or cannot be decoded, and the settings do not skip it.
     """
     bad = BadPictures(images) if bad is None else bad
     rows = own_rows(len(images), accelerator)
@@ -85,23 +85,23 @@ def score_images(
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid of logits, in float64: in float32 large logits would tie at 1."""
+    """Sigmoid of logits, any shape, in float64: in float32 large logits would tie at 1."""
     from scipy.special import expit
 
     return expit(np.asarray(logits, np.float64))
 
 
 def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """The labels that a validation part is measured by.
+    """The labels by which a validation part is measured.
 
-    In a class whose known labels are all positive, average precision over known labels is 1
-    whatever the ranking. In such a class unknown counts as negative.
+    If the known labels of a class are all positive, its average precision over known labels is 1
+    for every ranking. So in such a class unknown counts as negative.
 
     Args:
-        labels: [N, C] in {1, 0, -1}; left as they are.
+        labels: [N, C] in {1, 0, -1}; not changed.
 
     Returns:
-        the labels, and the number of classes in which unknown became negative.
+        The labels [N, C], and the number of classes in which unknown became negative.
     """
     positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
     if not positives_only.any():
@@ -120,6 +120,10 @@ def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
         logits: [N, C].
         labels: [N, C] in {1, 0, -1}.
 
+    Returns:
+        The mAP, and as extras the thresholds: ``global``, ``per_class`` [C], and in ``global_in``
+        the numbers of the classes whose own threshold could not be fitted.
+
     Raises:
         UserError: no class has a known positive, or a logit is not finite.
     """
@@ -136,14 +140,14 @@ def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
     thresholds = {
         "global": float(fit_thresholds(probabilities, labels, per_class=False)),
         "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
-        # classes, by number, whose own threshold could not be fitted: they have the global one
+        # numbers of the classes whose own threshold could not be fitted; they use the global one
         "global_in": np.flatnonzero(~(labels == POSITIVE).any(axis=0)).tolist(),
     }
     return Validation(score, {name: score}, {"thresholds": thresholds})
 
 
 def refuse_without_positives(labels: np.ndarray) -> None:
-    """Refuse a validation part by which nothing can be selected.
+    """Refuse a validation part that cannot select weights.
 
     Args:
         labels: [N, C] of the validation part.
@@ -154,7 +158,7 @@ def refuse_without_positives(labels: np.ndarray) -> None:
     if not (labels == POSITIVE).any():
         raise UserError(
             f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
-            "more with data.validation, or select nothing with data.validation 0"
+            "more with a larger data.validation, or nothing with data.validation 0"
         )
 
 
@@ -163,9 +167,9 @@ def refuse_one_sided(images: LabelledImages, labels: LabelMatrix, split: str, na
 
     Args:
         images: the split.
-        labels: those it is measured by, [N, C].
+        labels: [N, C], by which the split is measured.
         split: its name.
-        name: that of the data set.
+        name: the name of the data set.
 
     Raises:
         UserError: no label is positive, or none is negative.
@@ -175,11 +179,11 @@ def refuse_one_sided(images: LabelledImages, labels: LabelMatrix, split: str, na
         raise UserError(f"{where}: without a positive label there is nothing to measure")
     if not has_label(labels, NEGATIVE):
         advice = (
-            ". If what a row does not list is absent: data.unlisted negative (data.unlisted_test "
-            "of the settings for the split test); else list the absent labels in the column "
-            "negatives (one column per class: as -1)"
+            ". If the labels that a row does not list are absent, set data.unlisted negative (for "
+            "the split test data.unlisted_test in the settings). Else list the absent labels in "
+            "the column negatives (with one column per class: as -1)"
         )
         raise UserError(
-            f"{where}: without a negative label no ranking is wrong and no decision a false alarm, "
-            f"so neither AP nor precision can be measured{advice if name == 'csv' else ''}"
+            f"{where}: without a negative label no ranking can be wrong, so neither AP nor "
+            f"precision can be measured{advice if name == 'csv' else ''}"
         )

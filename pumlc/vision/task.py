@@ -1,4 +1,4 @@
-"""The vision task: what the training loop drives for images."""
+"""The vision task: model, data and loss that the training loop uses for images."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,7 +44,11 @@ class VisionTask:
 
     Args:
         config: the settings of the run.
-        folder: of a run that goes on, which lists what it has skipped; None: a new run.
+        folder: folder of a resumed run, which lists the pictures it has skipped; None: a new run.
+
+    Raises:
+        UserError: the data cannot be read or cannot be trained or evaluated on, the loss does not
+            take its parameters, or the network cannot be built.
     """
 
     def __init__(self, config: VisionConfig, folder: Path | None = None) -> None:
@@ -63,7 +67,7 @@ class VisionTask:
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         refuse_empty_training(self.data.train, config.loss.name)
-        if self.data.validation is not None:  # now, not after an epoch
+        if self.data.validation is not None:  # check it now, not after an epoch
             _check_validation(self.data.validation, config.data.name)
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
@@ -75,12 +79,12 @@ class VisionTask:
         return run_facts(self.data, self.model)
 
     def write_files(self, folder: Path) -> None:
-        """Record which labels were hidden and which pictures seen, apart from the data."""
+        """Record in the run folder which labels were hidden and which pictures were seen."""
         self._bad_list.folder = folder
         write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
-        """Nothing is left to set: the weights come from the configuration."""
+        """Do nothing: the weights were already loaded as the settings say."""
 
     def steps_per_epoch(self, world_size: int) -> int:
         train = self.config.train
@@ -106,13 +110,13 @@ class VisionTask:
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
         self._batches.epoch, self._batches.first = epoch, first
-        # One draw that nobody reads. The loader once drew it in each epoch, before mixup draws from
-        # the same generator: without it every published figure of a run with mixup would move.
+        # Nobody reads this draw. An earlier loader drew it in each epoch, and mixup draws from the
+        # same generator: without it every published figure of a run with mixup would change.
         torch.empty((), dtype=torch.int64).random_()
         return self._read_batches(accelerator)
 
     def _read_batches(self, accelerator: Accelerator) -> Iterator[dict[str, Tensor]]:
-        """The batches of the epoch that the loader is set to; what is bad is listed at once."""
+        """The batches of the loader's current epoch; bad pictures are listed at once."""
         noted = len(self._bad.reasons)
         try:
             for batch in batches_of(self._loader, self._bad):
@@ -134,7 +138,7 @@ class VisionTask:
         settings = self.config.loss
         mix = settings.mixup_weight > 0
         if mix:
-            # one pass over pictures and mixtures: two would need DDP to reduce twice
+            # one pass over pictures and mixtures: with two passes DDP would reduce twice
             mixed, permutation, lam = mix_halves(images, settings.mixup_beta)
             logits = network(torch.cat([images, mixed]))
             logits, mixed_logits = logits[: len(images)], logits[len(images) :]
@@ -145,8 +149,8 @@ class VisionTask:
             extra["process_group"] = torch.distributed.group.WORLD
         loss = self._loss(logits, targets, **settings.parameters, **extra)
         _check_value(loss, settings.name)
-        # with a process group every process holds its slice of the gradient of the global loss,
-        # which DDP averages where it should add
+        # with a process group every process has its part of the gradient of the global loss; DDP
+        # averages these parts, but they must be added
         total = loss * accelerator.num_processes if extra else loss
         parts = {settings.name: loss.detach()}
         if mix:
@@ -185,32 +189,32 @@ class VisionTask:
 
 
 def _check_value(loss: Any, name: str) -> None:
-    """Refuse what only one's own loss may return, before the backward pass fails on it."""
+    """Refuse a wrong value of the user's own loss, before the backward pass fails on it."""
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
-        raise UserError(f"loss.name {name}: its value must be one floating-point number, got {got}")
+        raise UserError(f"loss.name {name} must return one floating-point number, got {got}")
 
 
 def _check_validation(validation: LabelledImages, name: str) -> None:
-    """Refuse a held-out part that cannot choose anything before an epoch is spent on it."""
+    """Refuse a held-out part that cannot choose weights, before an epoch is spent."""
     refuse_without_positives(validation.labels)
     labels, _ = labels_as_validated(validation.labels)
     refuse_one_sided(validation, labels, "validation", name)
 
 
 def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:
-    """Warn of a loss that nothing keeps from predicting every class for every picture."""
+    """Warn of a loss that is minimal if every class is predicted for every picture."""
     settings = config.loss
     if train.counts()["negative"] or loss.uses_unknown(settings.parameters) is not False:
         return
     advice = (
-        ". If what a row does not list is absent: data.unlisted negative"
+        ". If the labels that a row does not list are absent, set data.unlisted negative"
         if config.data.name in ("csv", "labels")
         else ""
     )
     warn_user(
         f"{train.source}: no label is known to be negative, and {settings.name} with "
-        f"{settings.parameters} leaves out the unknown ones: every class will be predicted for "
-        "every picture. Losses for positives alone: pu, or bce, asl, hill with unknown: "
+        f"{settings.parameters} ignores unknown labels. So every class will be predicted for every "
+        "picture. Losses for positives alone are pu, and bce, asl and hill with unknown: "
         f"negative{advice}"
     )

@@ -1,4 +1,4 @@
-"""Which task a config of pictures describes: a network to train, or heads on a frozen one."""
+"""The task that image settings describe: a network to train, or heads on a frozen one."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,14 @@ from pumlc.vision.config import VisionConfig
 
 
 def create_task(config: VisionConfig, folder: Path | None = None) -> Any:
-    """The task of a run, `pumlc.engine.task.Task`; only its own modules are imported.
+    """Create the task of a run, and import only the modules that it needs.
 
     Args:
         config: the settings of the run.
-        folder: of a run that goes on, which lists what it has skipped; None: a new run.
+        folder: folder of a resumed run, which lists the pictures it has skipped; None: a new run.
+
+    Returns:
+        A `pumlc.engine.task.Task`, or with heads a `pumlc.engine.task.TrainsItself`.
     """
     if config.is_frozen:
         from pumlc.vision.frozen.task import FrozenTask

@@ -79,7 +79,7 @@ def test_command_line_overrides_file():
         (["--data.label_seed", "-1"], "data.label_seed must be in"),
         (["--data.image_size", "0"], r"image_size must be a side or \[height, width\], .*got 0"),
         (["--loss.name", "role"], "role needs the tensor estimate_logits, which no config can"),
-        (["--loss.name", "softmax"], "softmax is a loss of texts"),
+        (["--loss.name", "softmax"], "softmax is a loss for texts"),
         (["--train.epochs", "two"], "^--train.epochs: expected int. Got value: two$"),
         (["--train.batch-size", "two"], "^--train.batch-size: expected int. Got value: two$"),
         (["--train.batch-size", "0"], "train.batch_size must be at least 1, got 0"),
@@ -303,7 +303,7 @@ def test_every_setting_has_a_docstring(capsys):
             name = "data.noise.help"
         assert f"--{name} " in words
     assert "the learning" not in closest("x", ["abc"])
-    for text in ("largest learning rate of the schedule", "any timm name"):
+    for text in ("largest learning rate of the schedule", "any network name of timm"):
         assert text in words
 
 

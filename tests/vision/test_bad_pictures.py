@@ -94,7 +94,7 @@ def test_a_run_skips_and_lists_them(data, tool, capsys, workers):
     result = json.loads(output.strip().splitlines()[-1])
     assert result["N"] == 11
     assert [bad["image"] for bad in result["bad_pictures"]] == ["p30.png"]
-    assert "test: pictures that could not be read and are left out: 1 (p30.png)" in output
+    assert "test: 1 pictures could not be read and are left out (p30.png)" in output
     tool("audit").main([str(run), "--top", "1000"])
     audit = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     named = [bad["image"] for part in audit["bad_pictures"].values() for bad in part]

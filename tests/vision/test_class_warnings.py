@@ -85,7 +85,7 @@ def test_what_an_evaluation_would_refuse_is_refused_before_training(tmp_path):
     with pytest.raises(UserError, match="split test: .* without a positive label"):
         unfit(csv_file(tmp_path, ["test,2.jpg,,a"]), ("a", "b"))
     for classes, different in ((("b", "a"), "their order"), (("a", "b", "c"), r"\['c'\]")):
-        with pytest.raises(UserError, match=f"other classes in the split test .*: {different}"):
+        with pytest.raises(UserError, match=f"split test has other classes .*: {different}"):
             unfit(csv_file(tmp_path, ["test,2.jpg,a,b"]), classes)
 
 

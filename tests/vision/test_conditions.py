@@ -122,12 +122,12 @@ def test_only_some_methods(finished, tool, capsys):
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
-        ({"a-b": {}}, "conditions must be names of a letter, .*got 'a-b'"),
-        ({"10 %": {}}, "conditions must be names of a letter"),
+        ({"a-b": {}}, "conditions must be names that begin with a letter, .*got 'a-b'"),
+        ({"10 %": {}}, "conditions must be names that begin with a letter"),
         ({"a": {"known": 0.0}}, r"conditions\.a\.known must be in \(0, 1\]"),
         ({"a": {"noise": {"kind": "mislabel"}}}, "noise.rate must be a number"),
         ({"a": {"knwon": 0.1}}, "no setting 'conditions.a.knwon'; did you mean"),
-        ({"a": {"protocol": "positive-list"}}, r"conditions\.a\.protocol must be another one"),
+        ({"a": {"protocol": "positive-list"}}, r"conditions\.a\.protocol must be another protocol"),
         ({}, "proportions, conditions must be at least one of either"),
         ({"a": {"false_negative": {"rd": 0.5}}}, "no class 'rd'; did you mean 'red'"),
     ],

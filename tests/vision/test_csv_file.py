@@ -96,7 +96,7 @@ def test_csv_wide_form_as_pandas_writes_it(csv_root):
         ),
         (
             "split,image,labels\ntrain,a.jpg,cat\ntrain,folder,cat\n",
-            r"1 of 2 pictures are missing, .* line 3: .*/folder is no file",
+            r"1 of 2 pictures are missing, .* line 3: .*/folder is not a file",
         ),
         *(
             (f"split,image,cat\ntrain,a.jpg,{value}\n", f"label '{value}'; valid: 1, 0 or")
@@ -147,7 +147,7 @@ def test_csv_of_another_encoding_or_kind(csv_root):
         (csv_root / "labels.csv").write_bytes(content)
         with pytest.raises(ValueError, match=rf"labels\.csv, .*{expected}"):
             read_csv(csv_root / "labels.csv", csv_root, "train", unlisted="unknown")
-    with pytest.raises(ValueError, match="must name a CSV file: .* is no file"):
+    with pytest.raises(ValueError, match="must name a CSV file: .* is not a file"):
         read_csv(csv_root, csv_root, "train", unlisted="unknown")
 
 

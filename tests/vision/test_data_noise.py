@@ -131,7 +131,7 @@ def test_an_additive_share_may_be_above_one():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"false_negative": 0.1}, "data.noise must be another kind beside rates"),
+        ({"false_negative": 0.1}, "data.noise must be another kind beside false_negative"),
         (
             {"protocol": "positive-list", "positive_list": "list.txt"},
             "data.noise must be left out with data.protocol positive-list",
@@ -154,12 +154,12 @@ def test_labels_that_cannot_have_the_noise():
     ("content", "message"),
     [
         (None, "no such file"),
-        (b"", "no array of numpy"),
-        (b"text", "no array of numpy"),
+        (b"", "not a numpy array"),
+        (b"text", "not a numpy array"),
         (np.zeros((3, 5)), r"300 pictures and 5 classes, got float64 \(3, 5\)"),
         (np.full((300, 5), "a"), "got <U1"),
-        (np.full((300, 5), np.nan), "nan is no visibility"),
-        (np.array([[None]], object), "no array of numpy"),
+        (np.full((300, 5), np.nan), "it has nan; every entry"),
+        (np.array([[None]], object), "not a numpy array"),
     ],
 )
 def test_a_file_that_has_no_visibility(tmp_path, content, message):

@@ -115,9 +115,9 @@ def cut(length):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (cut(-8), "no complete file"),
-        (cut(50), "no complete file"),
-        (cut(0), "no complete file"),
+        (cut(-8), "not a complete feature file"),
+        (cut(50), "not a complete feature file"),
+        (cut(0), "not a complete feature file"),
         (lambda file: np.save(file, np.load(file)[:-1]), "not one row for each of 33 pictures"),
         (changed_value, "was changed since it was written"),
         (lambda file: np.save(file, np.load(file).astype(np.float64)), "was changed"),

@@ -204,8 +204,8 @@ def test_a_failing_process_is_reported(fine_tune, tmp_path):
     [
         (None, "no such file"),
         ("data: [", "not YAML"),
-        ("- a", "without settings: data, model, train"),
-        ("{data: {name: coco}, train: , model: {backbone: x}}", "without settings: train"),
+        ("- a", "missing or empty: data, model, train"),
+        ("{data: {name: coco}, train: , model: {backbone: x}}", "missing or empty: train"),
     ],
 )
 def test_a_base_that_is_no_config(fine_tune, tmp_path, content, message):
@@ -223,7 +223,7 @@ def test_a_base_that_is_no_config(fine_tune, tmp_path, content, message):
         ({"classes": ["red", "gren"]}, r"fine_tune\.classes: .*no 'gren'; did you mean 'green'\?"),
         ({"options": ["--data.root", "nowhere"]}, "data.root nowhere is not the root of coco"),
         ({"options": ["--data.protocol", "csl-fpc"]}, "data.known must be 1 with .* csl-fpc"),
-        ({"options": ["--data.rot", "x"]}, "base with options: .*data.root"),
+        ({"options": ["--data.rot", "x"]}, "base with fine_tune.options: .*data.root"),
         (
             {"options": ["--data.false_negative", "{gren: 0.1}"]},
             r"data\.false_negative: no class 'gren'; did you mean 'green'\?",

@@ -193,9 +193,9 @@ def test_a_bad_picture_is_left_out_and_listed(squares_coco, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda file: file.write_bytes(file.read_bytes()[:-8]), "no complete file"),
-        (lambda file: file.write_bytes(b""), "no complete file"),
-        (lambda file: np.save(file, np.zeros((2, 3), np.float32)), "no features of length 3"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-8]), "not a complete feature file"),
+        (lambda file: file.write_bytes(b""), "not a complete feature file"),
+        (lambda file: np.save(file, np.zeros((2, 3), np.float32)), "not hold features of length 3"),
         (lambda file: np.save(file, np.load(file)[::-1]), "was changed"),
     ],
 )

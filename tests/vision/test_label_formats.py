@@ -318,7 +318,7 @@ def test_what_was_said_decides(tmp_path):
     np.testing.assert_array_equal(ours, [[1, -1], [0, 0]])
     chexpert = read_labels(tmp_path / "l.csv", format="chexpert", uncertain="absent").labels
     np.testing.assert_array_equal(chexpert, [[1, -1], [-1, 0]])
-    with pytest.raises(UserError, match="line 3, column 'A': '0.0' is no state"):
+    with pytest.raises(UserError, match="line 3, column 'A': '0.0' is not a state"):
         read_labels(tmp_path / "l.csv", values={"1": "present", "-1": "absent"})
 
 
@@ -437,7 +437,7 @@ def test_replace_states_changes_these_labels_alone(tmp_path):
     assert states(changed) == {"a.jpg": {"cat": Q, "dog": U}, "b.jpg": {"cat": U, "dog": P}}
     assert states(table)["a.jpg"] == {"cat": P, "dog": U}
     for entry, problem in (
-        (("z.jpg", "cat", "absent"), "no picture"),
+        (("z.jpg", "cat", "absent"), "not one of its pictures"),
         (("a.jpg", "cta", "absent"), "did you mean 'cat'"),
     ):
         with pytest.raises(UserError, match=problem):
@@ -485,14 +485,14 @@ def test_tables_in_memory():
         ("../x.jpg", "outside"),
         ("/etc/hosts", "outside"),
         ("link/x.jpg", "outside"),
-        ("z.jpg", "is no file"),
+        ("z.jpg", "there is no picture"),
     ],
 )
 def test_pictures_outside_of_the_root_are_refused(path, kind, tmp_path):
     put(tmp_path, {"x.jpg": "", "root/a.jpg": ""})
     (tmp_path / "root" / "link").symlink_to(tmp_path)
     put(tmp_path, {"l.csv": f"image,labels\na.jpg,cat\n{path},cat\n"})
-    with pytest.raises(UserError, match=f"line 3: .*({kind}|leads out)"):
+    with pytest.raises(UserError, match=f"line 3: .*{kind}"):
         read_labels(tmp_path / "l.csv", root=tmp_path / "root")
 
 

@@ -81,12 +81,12 @@ def test_data_config_and_weights_of_real_weights(shared):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnt18"}, "close to resnet18"),
+        ({"backbone": "resnt18"}, "did you mean resnet18"),
         ({"num_classes": 0}, "num_classes"),
         ({"head": "conv"}, "'ml_decoder'"),
         ({"batch_norm": "sync"}, "batch_norm"),
         ({"weights": "no/such/file.pth"}, "not an existing"),
-        ({"weights": __file__}, "not an existing .safetensors or .pth"),
+        ({"weights": __file__}, "valid: a .safetensors or .pth file"),
         ({"head": "ssgrl"}, "needs 5 label_vectors, got none"),
         ({"head": "ssgrl", "label_vectors": torch.zeros(4, 3)}, "needs 5 label_vectors, got 4"),
         ({"label_vectors": torch.zeros(5, 3)}, "takes neither"),

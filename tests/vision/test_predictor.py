@@ -67,7 +67,7 @@ def test_one_picture_in_the_place_of_a_list_is_refused(trained, paths):
         (Image.open(paths[0]), "got <PIL"),
         (np.zeros((32, 32, 3), np.uint8), r"got an array \[32, 32, 3\]"),
     ):
-        with pytest.raises(ValueError, match=rf"must be a list.* for one \[picture\], {got}"):
+        with pytest.raises(ValueError, match=rf"must be a list.*\[picture\] for one\), {got}"):
             predictor.predict(one)
 
 
@@ -119,7 +119,7 @@ def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, to
     run = run_with({"global": 0.4, "per_class": [0.4, 0.4, 0.5], "global_in": [0, 1]})
     tool("predict").main([str(run), str(paths[0])])
     told = capsys.readouterr().err
-    assert "that of all classes for 'red', 'green', without a held-out positive label" in told
+    assert "the common one for 'red', 'green', which had no held-out positive label" in told
     assert "'red', 'green' had no held-out positive label" in report(
         evaluate_run(run, Accelerator(cpu=True))
     )

@@ -92,7 +92,7 @@ def test_the_policy_of_another_format_plays_no_part_and_is_said(squares_coco):
     config = DataConfig(name="coco", root=str(squares_coco), unlisted="negative")
     assert config.idle_options() == ["unlisted"]
     with pytest.warns(
-        UserWarning, match="data.unlisted negative plays no part .* coco: it is a setting of csv"
+        UserWarning, match="data.unlisted negative has no effect .* coco: it is a setting of csv"
     ):
         training_data(config, seed=0)
 
@@ -139,7 +139,7 @@ def test_a_reader_of_ones_own_needs_no_other_line(tmp_path, monkeypatch):
     data = training_data(config, seed=0)
     assert data.validation is not None
     assert len(data.validation) == 6
-    with pytest.raises(UserError, match="other classes than the model's: .'x', 'y', 'z'"):
+    with pytest.raises(UserError, match="the difference: .'x', 'y', 'z'"):
         read_split(config, "train", classes=())
 
 

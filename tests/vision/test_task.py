@@ -203,7 +203,7 @@ def test_validation_part_is_disjoint_and_seeded(squares_coco):
     assert other.validation is not None
     np.testing.assert_array_equal(data.validation.paths, again.validation.paths)
     assert set(data.validation.paths) != set(other.validation.paths)
-    with pytest.raises(ValueError, match="leaves no picture on one side"):
+    with pytest.raises(ValueError, match="leaves the held-out part or the rest empty"):
         training_data(DataConfig(name="coco", root=str(squares_coco), validation=0.001), seed=0)
 
 
@@ -273,7 +273,9 @@ def test_positives_alone_and_a_loss_that_leaves_out_the_unknown(
     assert len(found) == warned
     for message in found:
         assert f"{loss} with" in message
-        assert message.endswith("If what a row does not list is absent: data.unlisted negative")
+        assert message.endswith(
+            "labels that a row does not list are absent, set data.unlisted negative"
+        )
 
 
 def test_no_loss_is_left_out_above():

@@ -199,7 +199,9 @@ def test_the_held_out_part_is_one_of_the_listed_pictures(tmp_path):
         assert part.paths.tolist() == [f"{n}.jpg".encode() for n in rows]
         expected = [[1, 0, 0] if n // 2 % 2 == 0 else [0, 1, 0] for n in rows]
         np.testing.assert_array_equal(part.labels, expected)
-    with pytest.raises(ValueError, match="data.validation 0.01 of 20 pictures leaves no picture"):
+    with pytest.raises(
+        ValueError, match="data.validation 0.01 of 20 pictures leaves the held-out part"
+    ):
         training_data(dataclasses.replace(config, validation=0.01), seed=1)
 
 
@@ -209,7 +211,7 @@ def test_the_held_out_part_is_one_of_the_listed_pictures(tmp_path):
         ("1.jpg,0\n3.jpg,1\n", "list.txt, line 2: several .*'3.jpg'.*train/a/3.jpg.*train/b/3.jpg"),
         (
             "9.jpg,0\n1.jpg,0\n8.jpg,1\n",
-            "list.txt: 2 of its names are no picture of the training split of .*instances_train"
+            "list.txt: 2 of its names are not pictures of the training split of .*instances_train"
             ".json, the first is '9.jpg' in line 1; valid: names like 'train/1.jpg' or '1.jpg'",
         ),
         ("a/3.jpg,0\n", "list.txt: 1 of its names"),
@@ -284,7 +286,7 @@ def test_a_listed_label_that_the_data_set_does_not_know(tmp_path):
         ({"false_negative": 0.1}, "data.false_negative must be 0 with data.protocol positive-list"),
         ({"false_positive": {"a": 0.1}}, "data.false_positive must be 0 with data.protocol"),
         ({"known_per_class": 3}, "data.known_per_class"),
-        ({"name": "csv", "csv": "x.csv"}, "data.name csv, whose rows are a list already"),
+        ({"name": "csv", "csv": "x.csv"}, "data.name csv, whose rows are already a list"),
     ],
 )
 def test_what_does_not_go_with_a_positive_list(changes, message):

@@ -181,7 +181,7 @@ def test_pictures_of_phones(tmp_path, monkeypatch):
     assert decoded.shape == (48, 64, 3)
     assert abs(decoded.astype(int) - (250, 20, 20)).max() < 12
     monkeypatch.setattr(decode, "_formats", lambda: ("JPEG", "PNG"))
-    with pytest.raises(UserError, match=r"a\.heic: .*HEIC is read with .*pumlc\[formats\]"):
+    with pytest.raises(UserError, match=r"a\.heic: .*HEIC needs .*pumlc\[formats\]"):
         load_image(tmp_path / "a.heic")
 
 

@@ -1,4 +1,4 @@
-"""A CSV file of labels with corrections put in: its rows, cells and order stay as they are."""
+"""Apply corrections to a CSV file of labels; all other cells and the order of rows stay."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ _WIDE_TWO_STATES = {"present": "1", "absent": "0"}
 
 @dataclass(frozen=True)
 class _Form:
-    """How a file says the state of a label."""
+    """How a file spells the state of a label."""
 
     header: list[str]
     state: Callable[[list[str], str], str]
@@ -27,7 +27,7 @@ class _Form:
 
 
 def is_own_csv(labels: Path) -> bool:
-    """Whether a file has one of the two forms that `correct_csv` keeps cell by cell."""
+    """Whether a file has one of the two forms that `correct_csv` can change cell by cell."""
     if labels.suffix.lower() != ".csv" or not labels.is_file():
         return False
     header = {name.strip() for name in next(read_cells(labels), (1, []))[1]}
@@ -41,19 +41,21 @@ def correct_csv(
     """Write ``labels`` with the corrections to ``out``, in the same form.
 
     The forms are those of `pumlc.vision.data.readers.csv_file.read_csv`. In the long form a class
-    that becomes absent is written into the column ``negatives``, which is added if need be; where
-    silence means absent it is just taken out of ``labels``.
+    that becomes absent is written into the column ``negatives``, which is added if need be. If an
+    unlisted class is absent in this file, it is only removed from ``labels``.
 
     Args:
         labels: the CSV file.
         corrections: one for each label, without contradictions.
         out: the file to write.
-        unlisted: what it means in this file that a row does not list a class; of the form with one
-            column a class, what 0 or nothing means. By default what the people saw in its place.
+        unlisted: what it means in this file that a row does not list a class; in the form with one
+            column per class, what 0 or an empty cell means. By default the state that people saw
+            in the audit.
 
     Raises:
-        UserError: the file is not such a file; a correction is "unknown" and the file cannot say
-            that; no correction is about a picture of the file; or silence meant two things.
+        UserError: the file has neither form; a correction is "unknown" and the file does not have
+            that state; no correction is about a picture of the file; or people saw unlisted labels
+            as absent and as unknown.
     """
     lines = list(read_cells(labels))
     header = [name.strip() for name in lines[0][1]] if lines else []
@@ -70,7 +72,9 @@ def correct_csv(
     rows = []
     for line, row in lines[1:]:
         if len(row) != len(header):
-            raise UserError(f"{labels}, line {line}: {len(row)} cells, the header {len(header)}")
+            raise UserError(
+                f"{labels}, line {line}: {len(row)} cells, but the header has {len(header)}"
+            )
         row = row + [""] * (len(form.header) - len(header))
         for correction in by_image.pop(row[header.index("image")], ()):
             _apply(correction, row, form, applied)
@@ -92,7 +96,7 @@ def _meaning_of_silence(
     lines: Sequence[tuple[int, list[str]]],
     corrections: Sequence[Correction],
 ) -> Unlisted:
-    """What people saw where the file says nothing."""
+    """The state in which people saw the labels that the file does not list."""
     form, image = _form(header, lines, "unknown"), header.index("image")
     row_of = {row[image]: row for _, row in lines[1:] if len(row) == len(header)}
     seen: dict[str, Correction] = {}
@@ -104,9 +108,9 @@ def _meaning_of_silence(
             seen.setdefault(correction.given, correction)
     if len(seen) == 2:
         raise UserError(
-            f"unlisted: {labels} says nothing of two labels; one was absent for the people who "
-            f"looked ({seen['absent'].place}), one unknown ({seen['unknown'].place}). Give what "
-            "silence means: negative or unknown"
+            f"unlisted: of two labels that {labels} does not list, people saw one as absent "
+            f"({seen['absent'].place}) and one as unknown ({seen['unknown'].place}). Say what "
+            "unlisted labels mean: negative or unknown"
         )
     return "negative" if "absent" in seen else "unknown"
 
@@ -119,7 +123,7 @@ def _apply(correction: Correction, row: list[str], form: _Form, applied: Applied
 
 
 def _long(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: Unlisted) -> _Form:
-    """One cell of present classes, and maybe one of absent ones."""
+    """The long form: one cell of present classes, and possibly one of absent classes."""
     silent = "absent" if unlisted == "negative" else "unknown"
     full = header if "negatives" in header or silent == "absent" else [*header, "negatives"]
     place = {name: full.index(name) for name in ("labels", "negatives") if name in full}
@@ -138,7 +142,7 @@ def _long(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: U
             names = [other for other in listed(row, column) if other != name]
             if states[column] == said and said != silent:
                 names.append(name)
-            # one name that looks like several is told apart by a bar after it
+            # a bar after a single name says that its comma separates nothing
             bar = "|" if len(names) == 1 and ("," in names[0] or ";" in names[0]) else ""
             row[place[column]] = "|".join(names) + bar
 
@@ -154,7 +158,7 @@ def _long(header: list[str], lines: Sequence[tuple[int, list[str]]], unlisted: U
 
 
 def _wide(header: list[str], unlisted: Unlisted) -> _Form:
-    """One column a class."""
+    """The wide form: one column per class."""
     values = _WIDE if unlisted == "unknown" else _WIDE_TWO_STATES
     column = {name: place for place, name in enumerate(header) if name not in ("split", "image")}
 
@@ -162,7 +166,7 @@ def _wide(header: list[str], unlisted: Unlisted) -> _Form:
         try:
             value = float(row[column[name]].strip() or 0)
         except ValueError:
-            value = 0  # what is no label is the reader's to refuse
+            value = 0  # the reader refuses a cell that is not a label
         silent = "unknown" if unlisted == "unknown" else "absent"
         return {1: "present", -1: "absent"}.get(int(value), silent)
 
@@ -180,10 +184,10 @@ def _refuse_unsayable(
     for correction in corrections:
         if correction.corrected == "unknown":
             raise UserError(
-                f"{correction.place}: {correction.class_name!r} of {correction.image} is to become "
-                f"unknown, and {labels} cannot say that where data.unlisted is negative; write the "
-                "file with one column a class (1 present, -1 absent, 0 unknown), or list what is "
-                "absent in a column 'negatives', and leave data.unlisted out"
+                f"{correction.place}: {correction.class_name!r} of {correction.image} should "
+                f"become unknown, but {labels} has no unknown labels if data.unlisted is negative. "
+                "Write the file with one column per class (1 present, -1 absent, 0 unknown), or "
+                "list the absent classes in a column 'negatives', and leave out data.unlisted"
             )
 
 

@@ -1,4 +1,4 @@
-"""A label file of any format with corrections put in."""
+"""Apply corrections to a label file of any format."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,12 +26,12 @@ def correct_table(
         labels: a label file, or the folder of one.
         corrections: one for each label, without contradictions.
         out: the file or folder to write.
-        format: of ``labels``; None: found by content.
+        format: the format of ``labels``; None: recognised by its content.
         values: spelling in the file -> state.
 
     Raises:
-        UserError: the file cannot be read, its format cannot say a state that is needed (with those
-            that can), or no correction is about a label of it.
+        UserError: the file cannot be read; its format does not have a state that is needed (the
+            message names formats that do); or no correction is about one of its labels.
     """
     options = ReadOptions(values=values or {}, said=format is not None)
     table, _ = read_table(labels, format=format, options=options)

@@ -1,4 +1,4 @@
-"""Labels that people have decided already, which an audit does not ask about again."""
+"""Labels on which people have decided, so that an audit does not ask about them again."""
 
 from pathlib import Path
 
@@ -9,16 +9,19 @@ from pumlc.vision.data.images import LabelledImages
 
 
 def decided_labels(images: LabelledImages, file: Path | None) -> np.ndarray | None:
-    """Which labels have been decided, bool [N, C]; None if there is no file of decisions.
+    """Which labels people have decided on.
 
-    Decisions about other pictures, those of another part for example, play no part.
+    Decisions about other pictures are ignored, for example those of another part.
 
     Args:
         images: pictures and classes.
-        file: a file of `pumlc.audit.read_corrections`; None: that beside the source of the labels.
+        file: a file of `pumlc.audit.read_corrections`; None: the one beside the label file.
+
+    Returns:
+        bool [N, C], or None if there is no file of decisions.
 
     Raises:
-        UserError: ``file`` is not there, or one of the two is not such a file.
+        UserError: ``file`` does not exist, or is not a file of decisions.
     """
     if file is None:
         file = decisions_file(images.source)

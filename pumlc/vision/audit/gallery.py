@@ -14,7 +14,7 @@ from pumlc.vision.data.decode import load_row
 
 TYPICAL, SIMILAR = 4, 3
 OTHERS = 1000
-"""Pictures that are in the page for comparison only; it would grow too large with more."""
+"""At most this many pictures are on the page only for comparison, so that it stays small."""
 _BLOCK = 2**25  # entries of a block of similarities
 
 
@@ -40,14 +40,14 @@ class _Pool:
         )
 
     def place(self, row: int) -> tuple[int, int]:
-        """Part and row in it."""
+        """The number of the part of a picture, and its row there."""
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return part, row - int(self.starts[part])
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A suspect, its picture counted over all parts."""
+    """A suspected label; ``row`` counts the pictures of all parts."""
 
     row: int
     column: int
@@ -60,17 +60,17 @@ class _Asked:
 def review_of(audited: Sequence[AuditedPart], *, title: str, command: str) -> Review:
     """The suspects of all parts with their thumbnails, typical and similar pictures.
 
-    Beside a suspect stand the pictures with the tag that have the highest probability, and those
-    that are nearest to it by the cosine of their vectors. Where these would be more than `OTHERS`
-    pictures, the less suspicious are compared with pictures that the page has already.
+    A suspect is compared with the pictures with the tag that have the highest probability, and with
+    those that are nearest to it by the cosine of their vectors. If this takes more than `OTHERS`
+    pictures, the less suspicious labels are compared only with pictures already on the page.
 
     Args:
         audited: the parts of an audit.
-        title: a line.
-        command: what made the page, as it was typed.
+        title: the title of the page.
+        command: the command that made the page, as it was typed.
 
     Raises:
-        UserError: a picture cannot be read any more.
+        UserError: a picture can no longer be read.
     """
     pool = _Pool.of(audited)
     asked = sorted(_asked(audited, pool), key=lambda suspect: suspect.rank)
@@ -128,7 +128,7 @@ def _typical(pool: _Pool, column: int, number: int) -> list[int]:
 
 
 def _near(pool: _Pool, asked: Sequence[_Asked]) -> list[list[int]]:
-    """For each suspect the other pictures with the tag, the nearest first."""
+    """For each suspect, the nearest other pictures with the tag, the nearest first."""
     near: list[list[int]] = [[] for _ in asked]
     columns = np.array([suspect.column for suspect in asked])
     rows = np.array([suspect.row for suspect in asked])

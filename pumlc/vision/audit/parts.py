@@ -1,4 +1,4 @@
-"""The parts of a data set that an audit ranks apart, with the labels that a run saw."""
+"""The parts of a data set that an audit ranks separately, with the labels that the run saw."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,23 +39,23 @@ class Part(NamedTuple):
 
 
 def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
-    """Validation part, if there is one, and training part of a run, as training saw them.
+    """The validation part of a run, if there is one, and its training part, as training saw them.
 
     Args:
         run_dir: the run folder.
         config: the data of the run, where they are now.
-        seed: that of the run; it decided what was held out.
+        seed: the seed of the run, which decided the held-out part.
 
     Raises:
-        UserError: pictures or labels are not those of the run any more.
+        UserError: pictures or labels have changed since the run.
     """
     data = training_data(config, seed=seed, skipped=read_bad_rows(run_dir))
     manifest = read_manifest(run_dir / "label_manifest.npz")
     if (data.manifest.shape, data.manifest.mask_hash) != (manifest.shape, manifest.mask_hash):
         raise UserError(
-            f"{data.train.source}: {data.manifest.shape} labels with mask "
-            f"{data.manifest.mask_hash}; the run was trained on {manifest.shape} with mask "
-            f"{manifest.mask_hash}: the files have changed since"
+            f"{data.train.source} has changed since the run: it has {data.manifest.shape} labels "
+            f"with mask {data.manifest.mask_hash}, but the run was trained on {manifest.shape} "
+            f"with mask {manifest.mask_hash}"
         )
     if RunFolder(run_dir).read().get("data", fingerprints(data)) != fingerprints(data):
         raise UserError(
@@ -73,7 +73,7 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
 
 
 def _true_validation(true_labels: np.ndarray, data: TrainingData) -> np.ndarray:
-    """The same of the validation part, which may be a split of its own."""
+    """The true labels of the validation part, which may be a separate split."""
     if data.validation_manifest is None:
         assert data.validation_rows is not None
         return true_labels[data.validation_rows]

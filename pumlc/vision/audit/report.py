@@ -1,4 +1,4 @@
-"""An audit for a person: tables, and what its scores rest on."""
+"""The result of an audit as text: tables, and notes on its scores."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pumlc.vision.audit.suspects import COLUMNS
 from pumlc.vision.evaluation_report import bad_picture_notes
 
 SHOWN = 3
-"""Rows of each list that are shown."""
+"""The number of rows of each list that are shown."""
 NOTES = {
     "validation": "validation: not trained on, but the weights may have been chosen by it",
     "train": "train: the network was trained on these very labels and may repeat their errors",
@@ -17,10 +17,10 @@ NOTES = {
 
 
 def report(result: AuditResult, out: Path) -> str:
-    """The figures, the first rows of each list, and how much they are worth.
+    """The figures, the first rows of each list, and notes on how far to trust them.
 
     Args:
-        result: that of `pumlc.vision.audit.run.audit_run`.
+        result: the result of `pumlc.vision.audit.run.audit_run`.
         out: the file that has all rows.
     """
     lines = [
@@ -33,7 +33,7 @@ def report(result: AuditResult, out: Path) -> str:
         [part, given, *(figures.get(name) for name in names)] for part, given, figures in lines
     ]
     rows = result.rows
-    # the file is for programs: the name says which picture it is
+    # the path of the file is for programs; people recognise the picture by its name
     first = [row[:-1] for row in rows if row[COLUMNS.index("rank")] <= SHOWN]
     return "\n".join(
         [
@@ -61,14 +61,16 @@ def _notes(result: AuditResult) -> list[str]:
         ]
     if "folds" in heads:
         return [
-            "scored by heads that never saw a picture's labels (least squares, each picture left "
-            "out)",
+            "scored by heads that never saw the labels of the picture (least squares, each picture "
+            "left out)",
             *estimated,
         ]
     notes = dict(NOTES)
     if "left_out" in heads:
-        notes["train"] = f"train: each label by heads that never saw it ({heads['left_out']})"
-        notes["validation"] = "validation: neither fitted on nor chosen by"
+        notes["train"] = (
+            f"train: each label scored by heads that never saw it ({heads['left_out']})"
+        )
+        notes["validation"] = "validation: no head was fitted on it or chosen by it"
     return [
         *(notes[part] for part in result.figures if part in notes),
         f"weights: {heads['weights']}",

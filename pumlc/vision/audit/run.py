@@ -36,10 +36,10 @@ class AuditResult:
 
     Attributes:
         run: the run folder.
-        scored_by: ``weights``, the name of the network's (of a run of heads on frozen features each
-            training picture is scored by heads fitted without it, ``left_out`` says how); or of
-            heads ``folds``, and the estimated rates ``missed`` and ``invented`` of
-            `pumlc.audit.noise_model.NoiseModel`.
+        scored_by: ``weights``, the name of the network's weights (in a run of heads on frozen
+            features, heads fitted without a training picture score it, and ``left_out`` says how);
+            or ``folds`` of closed-form heads. With left-out scores also the estimated rates
+            ``missed`` and ``invented`` of `pumlc.audit.noise_model.NoiseModel`.
         figures: part -> given label -> `pumlc.vision.audit.suspects.finding_figures`.
         parts: the parts with their suspects.
         bad_pictures: part -> image and reason of each picture that was skipped.
@@ -57,7 +57,7 @@ class AuditResult:
         return [row for part in self.parts for row in suspect_rows(part)]
 
     def summary(self) -> dict[str, Any]:
-        """All but the rows, as plain JSON."""
+        """Everything but the rows, as plain JSON."""
         return {
             "run": str(self.run),
             **self.scored_by,
@@ -84,39 +84,39 @@ def audit_run(
     bad_pictures: Literal["error", "skip"] | None = None,
     progress: ShowProgress | None = None,
 ) -> AuditResult:
-    """Rank the labels that a run's data contradict, each kind of label in a list of its own.
+    """Rank the suspicious labels of a run's data, each kind of label in its own list.
 
     Args:
         run_dir: the run folder.
         accelerator: devices and processes.
-        split: "train", with the labels that the run saw and its validation part as a part of its
-            own; or another split, with its labels as they are.
+        split: "train", with the labels that the run saw, and with its validation part as a separate
+            part; or another split, with its labels as they are.
         weights: name of the saved weights that score; by default the preferred ones.
-        folds: score by heads in closed form instead, on features of the network that the run
-            started from, each picture by heads that have not seen its labels: `left_out_scores`.
-            Each picture is left out by itself, which is no slower than 5 folds: the number asks
-            for it, and changes nothing.
-        top: labels of each kind and part; by default as many as are worth a look
+        folds: score with closed-form heads instead, on features of the network that the run started
+            from; each picture is scored by heads that have not seen its labels
+            (`left_out_scores`). Each picture is left out by itself, which is no slower than 5
+            folds, so the number changes nothing.
+        top: number of labels of each kind and part; by default as many as are worth a look
             (`pumlc.vision.audit.suspects.rank_part`).
-        batch_size: pictures at a time.
-        workers: threads that read pictures; 0: none but this one; None: one a core.
-        root: another place of the data; by default that of the run.
-        csv: another place of the CSV file.
-        labels: another place of the label file.
-        positive_list: another place of the list that the run was trained with, for split "train".
-        decisions: a file of `pumlc.audit.read_corrections`; what people have decided is not asked
-            again. By default that beside the label file, if there is one.
-        bad_pictures: what becomes of pictures that cannot be read; by default as in the run.
-        progress: called while pictures are scored, or their features computed.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        root: folder of the data, if they have moved; by default that of the run.
+        csv: the CSV file, if it has moved.
+        labels: the label file, if it has moved.
+        positive_list: place of the run's list, if it has moved; for split "train".
+        decisions: a file of `pumlc.audit.read_corrections`; the audit does not ask about these
+            labels again. By default the one beside the label file, if there is one.
+        bad_pictures: what to do with pictures that cannot be read; by default as in the run.
+        progress: called while pictures are scored or their features are computed.
 
     Raises:
-        UserError: an argument is out of its range or does not go with another one, the run is one
-            of texts, or its data have changed since; see also `VisionPredictor` and the readers.
+        UserError: an argument is out of its range or does not go with another one, the run is a
+            text run, or its data have changed since; see also `VisionPredictor` and the readers.
     """
     run_dir = Path(run_dir)
     facts = RunFolder(run_dir).read()
     if facts["config"].get("task") != "vision":
-        raise UserError(f"{run_dir} is a run of texts; an audit is one of labels of pictures")
+        raise UserError(f"{run_dir} is a text run; this audit is for image runs")
     for name, value in (("top", top), ("batch_size", batch_size)):
         require(value is None or value >= 1, name, value, "at least 1")
     require(
@@ -140,7 +140,10 @@ def audit_run(
     config = replace(config, data=data)
     random = RANDOM if config.model.weights is None else None
     if folds is not None and facts.get("starting_weights", random) == RANDOM:
-        raise UserError(f"folds: {run_dir} started from random weights, which have no features")
+        raise UserError(
+            f"folds: {run_dir} started from random weights, whose features say nothing; audit it "
+            "without folds"
+        )
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}
     bad = [BadPictures(part.images) for part in parts]
@@ -172,7 +175,7 @@ def _scored(
     batch_size: int,
     workers: int | None,
 ) -> np.ndarray:
-    """Logits by the run's network; of heads on features those that have not seen the picture."""
+    """Logits by the run's network; with heads on features, by heads that never saw the picture."""
     images = part.images
     if not predictor.config.is_frozen or part.name != "train":
         return score_images(
@@ -208,7 +211,15 @@ def _check_folds(folds: int, split: str, weights: str | None, accelerator: Accel
 
 
 class _Scores(NamedTuple):
-    """Of each part: what could be read, what looks alike, probabilities, the shares of errors."""
+    """Scores of all parts.
+
+    Attributes:
+        parts: the readable pictures of each part.
+        vectors: [N, D] of each part; pictures that look alike have vectors close to each other.
+        probabilities: [N, C] of each part.
+        wrong: [N, C] of each part, estimated probabilities of errors; None: not estimated.
+        scored_by: see `AuditResult`.
+    """
 
     parts: list[Part]
     vectors: list[np.ndarray]
@@ -227,7 +238,7 @@ def _scores_of_network(
     batch_size: int,
     workers: int | None,
 ) -> _Scores:
-    """Those of the run's network, which has been trained on some of the labels."""
+    """Scores by the run's network, which was trained on some of the labels."""
     logits = [
         _scored(
             part,
@@ -244,11 +255,11 @@ def _scores_of_network(
     readable = _readable(parts, bad)
     scored_by: dict[str, Any] = {"weights": predictor.weights}
     if predictor.config.is_frozen and any(part.name == "train" for part in parts):
-        # no picture was scored by heads that had seen it: the shares of errors can be estimated
+        # no head has seen the picture that it scores, so the shares of errors can be estimated
         scored_by["left_out"] = predictor.fitted_on
         return _estimated(readable, logits, logits, scored_by)
     probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
-    # the logits are the network's own view of what looks alike
+    # pictures that look alike to the network have similar logits
     return _Scores(readable, logits, probabilities, wrong, scored_by)
 
 
@@ -262,10 +273,10 @@ def _left_out_scores(
     batch_size: int,
     workers: int | None,
 ) -> _Scores:
-    """Those of heads in closed form over the pictures of all parts, each picture left out.
+    """Scores by closed-form heads on the pictures of all parts, with each picture left out.
 
-    In a class with known positives alone unknown counts as negative: nothing else would tell its
-    pictures apart.
+    In a class whose known labels are all positive, unknown counts as negative: it has no other
+    negatives.
     """
     sizes = {"batch_size": batch_size, "workers": workers}
     features = _features(parts, bad, config, progress, **sizes)
@@ -281,7 +292,7 @@ def _judged_labels(parts: Sequence[Part]) -> np.ndarray:
     labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
     for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
         if not (labels == sign).any():
-            raise UserError(f"no label of the data is {name}: nothing can be learned from them")
+            raise UserError(f"no label of the data is {name}, so nothing can be learned from them")
     return labels
 
 
@@ -291,7 +302,7 @@ def _estimated(
     scores: Sequence[np.ndarray],
     scored_by: dict[str, Any],
 ) -> _Scores:
-    """Probabilities and shares of errors by scores that have not seen the labels."""
+    """Probabilities and shares of errors, estimated from left-out scores."""
     model = fit_noise_model(np.concatenate(scores), _judged_labels(parts))
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     rates = {"missed": model.missed, "invented": model.invented}
@@ -312,7 +323,7 @@ def _features(
     batch_size: int,
     workers: int | None,
 ) -> list[np.ndarray]:
-    """Pooled features of what can be read, by the network that the run started from."""
+    """Pooled features of the readable pictures, by the network that the run started from."""
     network = frozen_network(config.data, config.model)
     return [
         pooled_features(

@@ -17,9 +17,9 @@ COLUMNS = (
 )
 """The columns of the CSV file."""
 WORTH_A_LOOK = 0.25
-"""A list ends where a label is wrong with less than this estimated probability."""
+"""A list ends where the estimated probability of an error falls below this."""
 LONGEST, NOT_ESTIMATED = 500, 100
-"""Labels of a list at most; and where no share of errors could be estimated."""
+"""The longest list, and the length of a list without an estimate of errors."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class AuditedPart:
 
     Attributes:
         part: pictures and labels.
-        probabilities: [N, C] of each class being present.
-        wrong: [N, C], estimated probability of the label being wrong; None: not estimated.
-        vectors: [N, D]; near to each other for pictures that look alike.
-        suspects: for each key of `GIVEN` the list, the most suspicious first.
+        probabilities: [N, C], that each class is present.
+        wrong: [N, C], estimated probability that the label is wrong; None: not estimated.
+        vectors: [N, D]; pictures that look alike have vectors close to each other.
+        suspects: for each key of `GIVEN` its list, the most suspicious label first.
     """
 
     part: Part
@@ -57,8 +57,8 @@ def rank_part(
         probabilities: [N, C].
         vectors: [N, D].
         wrong: [N, C]; None: not estimated.
-        top: labels of each kind; None: as many as are worth a look.
-        decided: bool [N, C], labels that a person has judged already.
+        top: number of labels of each kind; None: as many as are worth a look.
+        decided: bool [N, C], labels on which a person has already decided.
     """
     labels, suspects = part.images.labels, {}
     for given, value in GIVEN.items():
@@ -79,12 +79,12 @@ def _worth_a_look(wrong: np.ndarray | None, candidates: np.ndarray) -> int:
 
 
 def suspicion_of(given: str, probabilities: Any) -> Any:
-    """How much probabilities of being present speak against a given label, in [0, 1]."""
+    """How strongly the probability of presence contradicts a given label, in [0, 1]."""
     return 1 - probabilities if given == "positive" else probabilities
 
 
 def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
-    """The suspects as rows of `COLUMNS`, the worst of a kind first."""
+    """The suspects as rows of `COLUMNS`, the most suspicious of each kind first."""
     images, rows = audited.part.images, []
     for given, suspects in audited.suspects.items():
         suspicions = suspicion_of(given, suspects.probabilities)
@@ -105,9 +105,13 @@ def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
 def finding_figures(
     part: Part, probabilities: np.ndarray
 ) -> dict[str, dict[str, float | int | None]]:
-    """For each given label how many there are and, where the truth is known, how well it is found.
+    """The number of labels of each kind and, if the truth is known, how well errors are found.
 
     The figures are those of `pumlc.audit.score_finding`, with None for nan.
+
+    Args:
+        part: pictures and labels.
+        probabilities: [N, C].
     """
     counts = part.images.counts()
     figures: dict[str, dict[str, float | int | None]] = {}

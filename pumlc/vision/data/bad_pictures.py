@@ -1,7 +1,7 @@
-"""Pictures that cannot be read: when to go on without them, and the list of them that a run keeps.
+"""Pictures that cannot be read: when to skip them, and the list of them in the run folder.
 
-A run that skips a picture records its place and its true labels. So its row may be taken out of the
-data set later: `restored` puts it back, and a resumed run sees the rows and masks that it had.
+A run that skips a picture records its place and its true labels. So its row may be removed from the
+data set later: `restored` puts it back, and a resumed run sees the same rows and masks as before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from pumlc.vision.data.images import LabelledImages
 
 LIST_FILE = "bad_pictures.json"
 """The list in the run folder."""
-_NAMED = 5  # pictures that a warning each is for
+_NAMED = 5  # at most this many pictures get a warning each
 
 
 class BadPictures:
@@ -29,7 +29,7 @@ class BadPictures:
         images: the part.
 
     Attributes:
-        reasons: row of the part -> what is wrong with its picture, in the order they were found.
+        reasons: row of the part -> the error of its picture, in the order of discovery.
     """
 
     def __init__(self, images: LabelledImages) -> None:
@@ -40,7 +40,7 @@ class BadPictures:
         """Note that a picture cannot be read, and warn of the first ones.
 
         Raises:
-            UserError: bad pictures are errors, or they are too many. The picture is noted first.
+            UserError: bad pictures are errors, or there are too many. The picture is noted first.
         """
         if row in self.reasons:
             return
@@ -57,7 +57,7 @@ class BadPictures:
             warn_user(f"skipped: {reason}")
 
     def merge(self, noted: Iterable[dict[int, str]]) -> None:
-        """Add what other processes have noted: their ``reasons``."""
+        """Add the ``reasons`` that other processes have noted."""
         for reasons in noted:
             for row, reason in reasons.items():
                 self.add(row, reason)
@@ -67,7 +67,7 @@ class BadPictures:
         return np.setdiff1d(np.arange(len(self.images)), list(self.reasons))
 
     def named(self) -> list[dict[str, str]]:
-        """Plain JSON: ``image``, as the data set spells it, and ``reason``; in row order."""
+        """Plain JSON in row order: ``image``, as the data set spells it, and ``reason``."""
         return [
             {"image": self.images.paths[row].decode(), "reason": self.reasons[row]}
             for row in sorted(self.reasons)
@@ -75,7 +75,7 @@ class BadPictures:
 
 
 def allowed_bad(images: LabelledImages) -> int:
-    """How many pictures of a part may be bad; at least one, where they are skipped at all."""
+    """How many pictures of a part may be bad, at least one; only for parts that skip them."""
     return max(1, int(images.bad_share * len(images)))
 
 
@@ -84,12 +84,12 @@ class BadRow:
     """A picture in the list of a run.
 
     Attributes:
-        split: that it is a row of.
-        row: its row there, from 0.
+        split: the split that lists it.
+        row: its row there, counted from 0.
         image: its path, as the data set spells it.
-        present: classes, by number, that are known to be present.
-        absent: classes that are known to be absent.
-        reason: why it was not read.
+        present: numbers of the classes that are known to be present.
+        absent: numbers of the classes that are known to be absent.
+        reason: why it could not be read.
     """
 
     split: str
@@ -103,12 +103,12 @@ class BadRow:
 def bad_rows(
     split: str, bad: BadPictures, rows: np.ndarray, true_labels: LabelMatrix
 ) -> Iterable[BadRow]:
-    """What a run records of the bad pictures of a part.
+    """The entries of a part's bad pictures in the list of a run.
 
     Args:
-        split: that the part belongs to.
+        split: the split that the part belongs to.
         bad: the bad pictures of the part.
-        rows: those of the split that the part holds, in its order.
+        rows: rows of the split that the part holds, in its order.
         true_labels: [N, C] of the split, before a protocol hides some.
     """
     for row, reason in sorted(bad.reasons.items()):
@@ -119,14 +119,17 @@ def bad_rows(
 
 
 def write_bad_rows(run: Path, rows: Iterable[BadRow]) -> None:
-    """Write the list of a run; without any there is no file."""
+    """Write the list of a run; without bad pictures there is no file."""
     listed = [asdict(row) for row in rows]
     if listed or (run / LIST_FILE).exists():
         write_json(run / LIST_FILE, listed)
 
 
 def read_bad_rows(run: Path) -> list[BadRow]:
-    """The list of a run, which may come from anyone; empty if there is none.
+    """Read the list of a run, which may come from anyone; it is empty if there is no file.
+
+    Args:
+        run: the run folder.
 
     Raises:
         UserError: the file holds something else.
@@ -140,7 +143,7 @@ def read_bad_rows(run: Path) -> list[BadRow]:
         raise UserError(f"{file}: expected a list of pictures, got {type(content).__name__}")
     for number, entry in enumerate(content):
         if not (isinstance(entry, dict) and set(entry) == names and _is_valid(entry)):
-            raise UserError(f"{file}: entry {number} is none of a bad picture: {entry!r:.200}")
+            raise UserError(f"{file}: entry {number} is not that of a bad picture: {entry!r:.200}")
     return [
         BadRow(**{**entry, "present": tuple(entry["present"]), "absent": tuple(entry["absent"])})
         for entry in content
@@ -159,21 +162,21 @@ def _is_valid(entry: dict[str, Any]) -> bool:
 
 
 def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
-    """A split with the rows that a run has skipped and that were taken out of it since.
+    """Put back the rows that a run has skipped and that were removed from the split since.
 
     Args:
-        images: the split as it is now.
-        rows: those of this split in the list of the run.
+        images: the present split.
+        rows: the entries of this split in the list of the run.
 
     Returns:
-        the split as it was, if nothing else has changed. What was put back is never decoded.
+        The split as it was, if nothing else has changed. Restored pictures are never decoded.
     """
     listed = {row.image.encode() for row in rows}
     removed = listed - set(images.paths[np.isin(images.paths, list(listed))].tolist())
     if not removed:
         return images
     gone = sorted((row for row in rows if row.image.encode() in removed), key=lambda row: row.row)
-    # np.insert counts in the rows that are there; a list of someone else may count beyond them
+    # np.insert counts in the present rows; someone else's list may count beyond them
     places = [min(row.row - before, len(images)) for before, row in enumerate(gone)]
     names = np.array([row.image.encode() for row in gone])
     paths = images.paths.astype(np.promote_types(images.paths.dtype, names.dtype))
@@ -181,7 +184,7 @@ def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
     for own, row in zip(labels, gone, strict=True):
         for value, columns in ((POSITIVE, row.present), (NEGATIVE, row.absent)):
             own[[column for column in columns if column < len(own)]] = value
-    own_groups = -1 - np.arange(len(gone))  # the source does not say their groups any more
+    own_groups = -1 - np.arange(len(gone))  # the source no longer says their groups
     return replace(
         images,
         paths=np.insert(paths, places, names),

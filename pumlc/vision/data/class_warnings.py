@@ -1,4 +1,4 @@
-"""Warnings of classes that nothing can be learned or measured of, or that are probably one."""
+"""Warnings of classes that cannot be learned or measured, or that are probably one class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ def warn_of_classes(data: TrainingData) -> None:
     """Warn of classes without a positive label in the training part, or in the held-out part.
 
     Args:
-        data: what training sees.
+        data: the data that training sees.
     """
     train = data.train
     positives = train.class_counts()["positive"]
@@ -33,7 +33,7 @@ def warn_of_classes(data: TrainingData) -> None:
         advice = "put more rows into that split" if own_split else "hold out more: data.validation"
         warn_user(
             f"{train.source}: no held-out positive label of {_shown(unmeasured)}: the validation "
-            f"score leaves these classes out, and their thresholds are not their own; {advice}"
+            f"mAP leaves out these classes, and they get the common threshold; {advice}"
         )
 
 
@@ -42,19 +42,19 @@ def warn_of_untrained(source: Path | str, classes: Sequence[str]) -> None:
 
     Args:
         source: where the labels come from.
-        classes: their names; without any there is no warning.
+        classes: their names; if there are none, there is no warning.
     """
     if classes:
         warn_user(
-            f"{source}: no positive training label of {_shown(classes)}: nothing can be learned of "
-            "a class that no training picture is known to show"
+            f"{source}: no positive training label of {_shown(classes)}: a class that no training "
+            "picture is known to show cannot be learned"
         )
 
 
 def warn_of_similar_classes(file: Path | str, classes: Sequence[str]) -> None:
-    """Warn of classes that are probably one, spelled in two ways.
+    """Warn of classes that are probably one class, spelled in two ways.
 
-    Names are similar that differ only in case, blanks, underscores, hyphens and in how Unicode
+    Names are similar if they differ only in case, blanks, underscores, hyphens, or in how Unicode
     composes a letter.
 
     Args:
@@ -67,8 +67,8 @@ def warn_of_similar_classes(file: Path | str, classes: Sequence[str]) -> None:
         rest = len(groups) - _SHOWN
         warn_user(
             f"{file}: {shown}{f' and {rest} more such groups' if rest > 0 else ''} differ only in "
-            "case, blanks, '_', '-' or Unicode form and are separate classes; if one is meant, "
-            "spell it one way"
+            "case, blanks, '_', '-' or Unicode form, and are separate classes; if you mean one "
+            "class, spell it in one way"
         )
 
 

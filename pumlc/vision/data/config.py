@@ -14,13 +14,13 @@ from pumlc.vision.data.readers.data_set import DataSet
 
 # Pillow itself refuses larger pictures
 _PILLOW_PIXELS = 178_956_970
-_LARGEST_SIDE = 10_000  # a run folder of someone else cannot ask for all memory
+_LARGEST_SIDE = 10_000  # so that someone else's run folder cannot claim all memory
 
 if TYPE_CHECKING:
     DataSetName = str
     _FormatOptions = Any
 else:
-    # One flat group of settings, data.NAME, whose names and formats stand in the registry alone.
+    # The settings data.NAME are one flat group; only the registry has their names and formats.
     DataSetName = Literal[tuple(DATA_SETS)]
     _classes = dict.fromkeys(data_set.reader.options for data_set in DATA_SETS.values())
     _FormatOptions = type("_FormatOptions", tuple(_classes), {})
@@ -31,7 +31,7 @@ class _Source:
     """Which data set, and where it is."""
 
     name: DataSetName = "labels"
-    """the data set; layouts: docs/datasets.md"""
+    """the data set; docs/datasets.md describes the layouts"""
     root: str = field(metadata={"place": True})
     """folder of the data set (csv, labels: folder of the pictures)"""
 
@@ -40,9 +40,9 @@ class _Source:
 class DataConfig(_FormatOptions, Observation, _Source):
     """Which pictures, which of their labels are known, and how pictures are prepared.
 
-    `Observation` has what is wrong and what is hidden of the labels. The settings of every format
-    stand with the readers of `pumlc.vision.data.readers`; `options` has those of the data set that
-    is named.
+    `Observation` says which labels are wrong and which are hidden. The readers of
+    `pumlc.vision.data.readers` define the settings of their formats; `options` has those of the
+    named data set.
     """
 
     positive_list: str | None = field(default=None, metadata={"place": True})
@@ -50,24 +50,25 @@ class DataConfig(_FormatOptions, Observation, _Source):
     label_seed: int = 0
     """seed of the choice of hidden and flipped labels"""
     validation: float = 0.0
-    """part of the training pictures held out for selection and thresholds, by its known labels;
-    in a class without a negative among them unknown counts as negative there"""
+    """part of the training pictures held out for selection and thresholds, by its known labels; in
+    a class without known negatives, unknown counts as negative there"""
     image_size: int | list[int] | None = None
-    """size that pictures are brought to, in pixels: the side of a square, or [height, width]; none:
-    that of the backbone's weights"""
+    """size to which pictures are resized, in pixels: the side of a square, or [height, width];
+    none: the size of the backbone's weights"""
     max_pixels: int = MAX_PIXELS
     """pictures with more pixels are refused before they are decoded"""
     bad_pictures: Literal["error", "skip"] = "error"
-    """a picture that cannot be read. error: training, evaluation, audit and features stop and name
-    it; skip: they go on without it and list it (bad_pictures.json of the run, metrics.json)"""
+    """what to do with a picture that cannot be read. error: training, evaluation, audit and
+    features stop and name it; skip: they continue without it and list it (bad_pictures.json of the
+    run, metrics.json)"""
     bad_share: float = BAD_SHARE
-    """skip: the share of a part's pictures that may be bad; with more the command stops"""
+    """skip: the largest share of bad pictures in a part; with more the command stops"""
     augmentation: Literal["multi-scale-crop", "flip", "none"] = "multi-scale-crop"
-    """multi-scale-crop: that of PU-MLC, a random square crop and a flip; flip: a flip alone"""
+    """multi-scale-crop: as PU-MLC, a random square crop and a flip; flip: only a flip"""
 
     def __post_init__(self) -> None:
         if getattr(self, "labels", None) is not None:
-            self.name, self.csv = "labels", None  # in the place of those of a recipe
+            self.name, self.csv = "labels", None  # they replace those of a recipe
         self._check_format()
         self._check_protocol()
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
@@ -89,7 +90,7 @@ class DataConfig(_FormatOptions, Observation, _Source):
 
     @property
     def input_size(self) -> tuple[int, ...] | None:
-        """Height and width that pictures are brought to; None: those of the weights."""
+        """Height and width to which pictures are resized; None: those of the weights."""
         size = self.image_size
         return (size, size) if isinstance(size, int) else None if size is None else tuple(size)
 
@@ -105,7 +106,7 @@ class DataConfig(_FormatOptions, Observation, _Source):
         return kind(**{option.name: getattr(self, option.name) for option in fields(kind)})
 
     def idle_options(self) -> list[str]:
-        """Settings of other formats that were given and play no part."""
+        """Settings of other formats that were given but have no effect."""
         return [
             option.name
             for option in fields(self)
@@ -115,10 +116,10 @@ class DataConfig(_FormatOptions, Observation, _Source):
         ]
 
     def _check_format(self) -> None:
-        """Refuse what the format does not take, and another format's file.
+        """Refuse settings that the format does not take, and the file of another format.
 
-        A policy of another format (`idle_options`) is no error: a recipe has it, and the command
-        line names another data set.
+        A policy of another format (`idle_options`) is not an error: it may come from a recipe when
+        the command line names another data set.
         """
         assert self.options is not None
         for name in self.idle_options():
@@ -142,14 +143,14 @@ class DataConfig(_FormatOptions, Observation, _Source):
             self.protocol != "positive-list" or self.name != "csv",
             "data.protocol",
             self.protocol,
-            "another one with data.name csv, whose rows are a list already",
+            "another protocol with data.name csv, whose rows are already a list",
         )
 
 
-# settings that say where the data are: they may change after a run has started
+# settings that say where the data are, which may change after a run has started
 PLACES = tuple(option.name for option in fields(DataConfig) if option.metadata.get("place"))
 
 
 def formats_with(option: str) -> list[str]:
-    """Names of the data sets whose format has a setting."""
+    """Names of the data sets whose format has this setting."""
     return [name for name, data_set in DATA_SETS.items() if option in data_set.option_names]

@@ -1,4 +1,4 @@
-"""From one format of label files to another, without losing a label unasked."""
+"""Write a label table in another format, without losing a label unless the user agrees."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,12 +25,12 @@ def write_table(
 
     Args:
         table: the labels.
-        out: the file or folder; a folder must not be there yet.
+        out: the file or folder; a folder must not exist yet.
         name: the format.
         becomes: state -> the state that is written for it.
 
     Returns:
-        the table as it was written.
+        The table as it was written.
 
     Raises:
         UserError: the format cannot hold a state that the table has.
@@ -58,17 +58,21 @@ def write_table(
 
 
 def with_states(table: LabelTable, becomes: Mapping[State, State]) -> LabelTable:
-    """The table with each state turned into another one.
+    """The table with some states replaced by others.
+
+    Args:
+        table: the labels.
+        becomes: state -> new state.
 
     Raises:
-        UserError: a state that there is not.
+        UserError: there is no such state.
     """
     if not becomes:
         return table
     new_code = np.arange(len(STATES) + 1, dtype=np.uint8)
     for state, new in becomes.items():
         if new not in CODE:
-            raise UserError(f"{state}={new}: no state; valid: {', '.join(STATES)}")
+            raise UserError(f"{state}={new}: no such state; valid: {', '.join(STATES)}")
         new_code[CODE[state]] = CODE[new]
     listed = table.listed
     old: np.ndarray = listed.data

@@ -1,4 +1,4 @@
-"""From a picture on disk to its pixels."""
+"""Decode a picture on disk to its pixels."""
 
 import io
 import os
@@ -13,10 +13,10 @@ from PIL import ExifTags, Image, ImageOps
 from pumlc.errors import UserError
 from pumlc.vision.data.images import MAX_PIXELS, LabelledImages
 
-# Pixels and nothing else: Pillow would hand PostScript, under whatever name, to Ghostscript.
+# Only raster formats: Pillow would hand PostScript, under any name, to Ghostscript.
 # Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
-# what Pillow's readers raise over a damaged picture
+# Pillow's readers raise these for a damaged picture
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -46,26 +46,27 @@ def load_image(
 ) -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF orientation.
 
-    What is transparent shows a white ground. Of 16 bits of grey the upper 8 are kept.
+    Transparent parts become white. Of 16 bits of grey the upper 8 are kept.
 
     A JPEG file much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which takes a
-    fraction of the time: each pixel is then the mean of those that it stands for. The result is
-    larger than ``at_least``, or of the full size.
+    fraction of the time: each pixel is the mean of several. The result is at least as large as
+    ``at_least``, or has the full size.
 
     Args:
         source: a file, the bytes of one, a PIL image or an RGB array [H, W, 3] of uint8. The last
-            two are decoded already and keep their size.
-        at_least: height and width that are needed, or one number for both; None: the full size.
+            two are already decoded and keep their size.
+        at_least: needed height and width in pixels, or one number for both; None: the full size.
         max_pixels: a file with more pixels is refused before it is decoded.
-        where: what an error adds to the name (the row of the file that lists it).
-        name: what an error calls bytes.
+        where: text that an error adds to the name (the row of the file that lists it).
+        name: the name of bytes in an error.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        UserError: the file is missing, too large, of another format than JPEG, PNG, WEBP, GIF, BMP,
-            TIFF, PPM, JPEG2000, AVIF and HEIF, or does not decode; or the array has another form.
+        UserError: the file is missing, too large, has a format other than JPEG, PNG, WEBP, GIF,
+            BMP, TIFF, PPM, JPEG2000, AVIF and HEIF, or cannot be decoded; or the array has another
+            shape or type.
         ValueError: ``at_least`` is below 1.
     """
     if isinstance(source, np.ndarray):
@@ -144,7 +145,7 @@ class TooLarge(Exception):
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `_FORMATS` that this Pillow reads; HEIF with the package pillow-heif."""
+    """Those of `_FORMATS` that this Pillow reads; HEIF needs the package pillow-heif."""
     Image.init()
     if find_spec("pillow_heif") is not None:
         from pillow_heif import register_heif_opener
@@ -154,7 +155,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _unidentified(source: Path | str | bytes) -> str:
-    """What is the matter with a file that is none of the formats."""
+    """The reason why a file has none of the formats."""
     if "HEIF" not in _formats():
         if isinstance(source, bytes):
             start = source[:12]
@@ -162,7 +163,7 @@ def _unidentified(source: Path | str | bytes) -> str:
             with open(source, "rb") as file:
                 start = file.read(12)
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
-            return "HEIC is read with the package pillow-heif: pip install pumlc[formats]"
+            return "HEIC needs the package pillow-heif: pip install pumlc[formats]"
     return f"its content is none of {', '.join(_formats())}"
 
 
@@ -176,9 +177,9 @@ def _height_and_width(at_least: int | tuple[int, int] | None) -> tuple[int, int]
 
 
 def _decode_smaller(image: Image.Image, height: int, width: int) -> None:
-    """Ask the decoder for the smallest size that it has from ``height`` x ``width`` on.
+    """Ask the decoder for its smallest size of at least ``height`` x ``width``.
 
-    Only the decoder of JPEG has several; others take no notice.
+    Only the decoder of JPEG has several sizes; others ignore this.
     """
     if image.getexif().get(_ORIENTATION) in _TURNED:
         height, width = width, height

@@ -1,4 +1,4 @@
-"""Which format a label file has: found by its content, never guessed."""
+"""Recognise the format of a label file by its content, and never guess."""
 
 import contextlib
 import dataclasses
@@ -13,19 +13,18 @@ from pumlc.vision.data.label_table import STATES, LabelTable
 def read_table(
     path: Path, *, format: str | None = None, options: ReadOptions | None = None
 ) -> tuple[LabelTable, str]:
-    """Read a label file or a folder of one.
+    """Read a label file or its folder.
 
     Args:
         path: the file or folder.
-        format: its format; None: found by content.
-        options: what else a person says about it.
+        format: its format; None: recognised by its content.
+        options: what else the user says about it.
 
     Returns:
-        the table, and what spoke for its format.
+        The table, and the evidence for its format.
 
     Raises:
-        UserError: the file has no format of the package, can be read in two ways, or cannot be
-            read.
+        UserError: the file has no known format, has two possible readings, or cannot be read.
     """
     options = options or ReadOptions()
     if not path.exists():
@@ -35,7 +34,7 @@ def read_table(
         return found.read(path, dataclasses.replace(options, said=True)), "as was said"
     evidence = recognised(path)
     if not evidence:
-        raise UserError(f"{path}: its format is not known from its content{_hint(path)}")
+        raise UserError(f"{path}: its content has no known format{_hint(path)}")
     if len(evidence) == 1:
         (name,) = evidence
         return FORMATS[name].read(path, options), evidence[name]
@@ -47,15 +46,15 @@ def _hint(path: Path) -> str:
     if path.is_dir():
         inside = [file for file in sorted(path.iterdir()) if file.is_file() and recognised(file)]
         if inside:
-            return f"; {inside[0]} in it has one: name the file"
+            return f"; but {inside[0]} has one: name that file"
     return f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them)"
 
 
 def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple[LabelTable, str]:
-    """The table, where all formats that fit say the same.
+    """The table, if all formats that fit give the same table.
 
     Raises:
-        UserError: they do not; with the counts of each.
+        UserError: they differ; the message has the counts of each.
     """
     tables: dict[str, LabelTable] = {}
     for name in evidence:
@@ -75,7 +74,7 @@ def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple
 
 
 def _same(first: LabelTable, second: LabelTable) -> bool:
-    """Whether two tables say the same of the same pictures."""
+    """Whether two tables have the same pictures, classes, splits and states."""
     if (first.paths, first.classes, first.splits) != (second.paths, second.classes, second.splits):
         return False
     return all((first.row_codes(row) == second.row_codes(row)).all() for row in range(len(first)))

@@ -22,21 +22,21 @@ BAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Pictures and their labels, in the order of the source. Nothing of it can be changed in place.
+    """Pictures and their labels, in the order of the source. Nothing can be changed in place.
 
     Attributes:
-        source: the file the labels come from, for messages.
-        root: folder that `paths` are relative to.
-        paths: [N] UTF-8 bytes, read-only (one array: a million paths are no million objects).
+        source: the file of the labels, for messages.
+        root: folder to which `paths` are relative.
+        paths: [N] UTF-8 bytes, read-only (one array, since a million objects would be large).
         matrix: [N, C] labels in {1, 0, -1}: int8, read-only, or sparse where they are very many.
         classes: C names.
-        line_of: finds the line of ``source`` that lists one of `paths`, where a row is not easily
-            found otherwise. Only an error asks for it: no number per row is kept.
-        max_pixels: larger pictures are not decoded.
-        groups: [N] numbers, equal for pictures that must not be parted; None: there are none.
+        line_of: finds the line of ``source`` that lists one of `paths`; None: a row number is clear
+            enough. Only errors use it, so no line number is stored per row.
+        max_pixels: pictures with more pixels are not decoded.
+        groups: [N] numbers, equal for pictures that must stay together; None: there are no groups.
         bad_pictures: whether a picture that cannot be read is an error or is skipped.
-        bad_share: so many are skipped before it is an error.
-        removed: of `paths`, what a run had skipped and is no part of the source any more.
+        bad_share: the largest share of pictures that are skipped; more are an error.
+        removed: those of `paths` that a run has skipped and that the source no longer has.
         stored: where the pictures are that are inside of tar or Parquet files; None: all are files.
     """
 
@@ -56,7 +56,7 @@ class LabelledImages:
     def __post_init__(self) -> None:
         for name in ("paths", "matrix"):
             if isinstance(array := getattr(self, name), np.ndarray):  # sparse ones are read-only
-                view = array.view()  # of the same memory: no copy
+                view = array.view()  # shares the memory: no copy
                 view.flags.writeable = False
                 object.__setattr__(self, name, view)
 
@@ -90,12 +90,12 @@ class LabelledImages:
         return self.stored.read(row)
 
     def place(self, row: int) -> str:
-        """Where the source lists a picture, for messages."""
+        """The place where the source lists a picture, for messages."""
         line = None if self.line_of is None else self.line_of(self.paths[row].decode())
         return f"row {row} of {self.source}" if line is None else f"{self.source}, line {line}"
 
     def may_skip(self, row: int) -> bool:
-        """Whether a run may go on without a picture that cannot be read."""
+        """Whether a run may continue without a picture that cannot be read."""
         return self.bad_pictures == "skip" or self.paths[row] in self.removed
 
     def subset(self, rows: np.ndarray) -> "LabelledImages":
@@ -110,7 +110,7 @@ class LabelledImages:
         return {state: int(each.sum()) for state, each in self.class_counts().items()}
 
     def class_counts(self) -> dict[str, np.ndarray]:
-        """The same of each class, [C], without a temporary of the size of the labels."""
+        """The same for each class, [C], without a temporary array as large as the labels."""
         if isinstance(self.matrix, SparseLabels):
             return self.matrix.counts()
         values = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
@@ -122,18 +122,21 @@ class LabelledImages:
 
 
 def require_file(file: Path, problem: str) -> None:
-    """Raise UserError unless ``file`` exists; ``problem`` says what follows from that."""
-    if not os.path.isfile(file):  # unlike Path's, it is False of a name that is too long
-        state = "is no file" if os.path.exists(file) else "does not exist"
+    """Raise UserError unless ``file`` exists; ``problem`` begins the message."""
+    if not os.path.isfile(file):  # unlike Path.is_file, it is False for a name that is too long
+        state = "is not a file" if os.path.exists(file) else "does not exist"
         raise UserError(f"{problem}: {file} {state}")
 
 
 def stripped_lines(file: Path, problem: str) -> list[str]:
     """The lines of a UTF-8 text file without surrounding blanks; blank lines are left out.
 
+    Args:
+        file: the file.
+        problem: the beginning of the message if the file does not exist.
+
     Raises:
-        UserError: the file does not exist (``problem`` says what follows from that) or is not
-            UTF-8.
+        UserError: the file does not exist or is not UTF-8.
     """
     require_file(file, problem)
     return [line.strip() for line in read_text(file).splitlines() if line.strip()]
@@ -145,7 +148,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def refuse_duplicates(names: Iterable[str], what: str) -> None:
-    """Raise UserError if a name occurs twice; ``what`` says where and what the names are."""
+    """Raise UserError if a name occurs twice; ``what`` says where, and what the names mean."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -164,16 +167,16 @@ def checked_images(
     """Pictures and labels, after a check that there are some and that every picture is a file.
 
     Args:
-        file: where the labels come from.
-        folder: what ``paths`` are relative to.
+        file: the file of the labels.
+        folder: the folder to which ``paths`` are relative.
         paths: names, or already [N] UTF-8 bytes.
         labels: [N, C] int8 in {1, 0, -1}.
         classes: C names.
-        lines: [N] lines of ``file``, for messages, where a row is not easily found otherwise.
+        lines: [N] lines of ``file``, for messages; None: they name the row.
 
     Raises:
-        UserError: no picture, no class, or a missing picture (the first is named with its row or
-            line).
+        UserError: there is no picture or no class, or a picture is missing (the message names the
+            first one with its row or line).
     """
     if not len(paths):
         raise UserError(f"{file}: the split is empty")
@@ -187,13 +190,13 @@ def checked_images(
         raise UserError(
             f"{file}: {len(missing)} of {len(paths)} pictures are missing, the first is "
             f"{f'row {row}' if lines is None else f'line {lines[row]}'}: "
-            f"{first}{' is no file' if os.path.exists(first) else ''}"
+            f"{first}{' is not a file' if os.path.exists(first) else ''}"
         )
     return LabelledImages(str(file), folder, encoded, labels, classes)
 
 
 def _encoded(file: Path, paths: Sequence[str]) -> np.ndarray:
-    """[N] UTF-8 bytes; a JSON file may hold names that no file can have."""
+    """The paths as [N] UTF-8 bytes; refuses names of a JSON file that no file can have."""
     names = []
     for row, path in enumerate(paths):
         try:
@@ -206,10 +209,10 @@ def _encoded(file: Path, paths: Sequence[str]) -> np.ndarray:
 
 
 def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
-    """Ascending rows whose path is not that of a regular file.
+    """The rows whose path is not a regular file, ascending.
 
-    One listing per folder, because a million stat calls are slow; one folder at a time, because a
-    million names are large.
+    It lists each folder once, because a million stat calls are slow, and one folder at a time,
+    because a million names are large.
     """
     rows_in: dict[str, array[int]] = {}
     for row, path in enumerate(paths):
@@ -223,5 +226,5 @@ def _missing(folder: Path, paths: np.ndarray) -> np.ndarray:
 
 
 def _files(folder: Path) -> set[str]:
-    with os.scandir(folder) as entries:  # the listing itself says what is a file
+    with os.scandir(folder) as entries:  # the listing says which entries are files
         return {entry.name for entry in entries if entry.is_file()}

@@ -1,4 +1,4 @@
-"""What is doubtful in a label file and its pictures: everything in one pass, before training."""
+"""Inspect a label file and its pictures for errors and doubts, in one pass before training."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pumlc.vision.data.label_table import CODE, STATES, UNKNOWN_CODE, LabelTable
 from pumlc.vision.data.picture_files import PictureFiles, locate
 from pumlc.vision.data.picture_inspection import first_names, picture_problems
 
-_RARE = 0.05  # of the labels of the nearest name: below it a name may be a typing error
+_RARE = 0.05  # share of the labels of the nearest name, below which a name may be a typing error
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Inspection:
     """What `inspect_labels` has found.
 
     Attributes:
-        table: with the paths below the root, where one was given.
-        evidence: what spoke for the format.
-        problems: all of them, those that refuse training first.
+        table: the labels, with paths below the root if one was given.
+        evidence: why the file was taken for its format.
+        problems: all problems, those that prevent training first.
     """
 
     table: LabelTable
@@ -44,7 +44,7 @@ class Inspection:
 
 
 def split_counts(table: LabelTable) -> dict[str, dict[str, int]]:
-    """Split -> its pictures, and its labels of each state."""
+    """For each split the number of its pictures, and of its labels in each state."""
     counts = {}
     for split in table.split_names():
         rows = table.rows_of(split)
@@ -62,15 +62,15 @@ def inspect_labels(
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Look for all that is wrong or doubtful.
+    """Look for errors and doubts.
 
     Args:
         table: the labels.
-        evidence: what spoke for the format.
-        root: folder of the pictures; None: they are not looked at.
-        allow_outside: a path may lead out of the root.
-        decode: also open each picture; needs as long as an epoch of reading.
-        progress: called with the number of pictures that were opened, and of all.
+        evidence: why the file was taken for its format.
+        root: folder of the pictures; None: they are not checked.
+        allow_outside: whether a path may leave the root.
+        decode: also open each picture, which takes as long as reading an epoch.
+        progress: called with the number of opened pictures and the number of all.
     """
     problems = [*table.problems, *_class_problems(table), *_label_problems(table)]
     if root is not None:
@@ -84,7 +84,7 @@ def inspect_labels(
 
 
 def _class_problems(table: LabelTable) -> Iterator[Problem]:
-    """Classes that are probably one, and classes that no picture shows."""
+    """Find classes that are probably one class, and classes that no picture shows."""
     present = dict(zip(table.classes, table.counts()["present"].tolist(), strict=True))
     pairs = [pair for pair in neighbouring_names(table.classes) if _may_be_one(pair, present)]
     for group in [*similar_names(table.classes), *pairs]:
@@ -97,7 +97,7 @@ def _class_problems(table: LabelTable) -> Iterator[Problem]:
 
 
 def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
-    """Whether neighbouring names are a plural, or one of them is rare enough for a slip."""
+    """Whether of two similar names one is the plural, or rare enough to be a typing error."""
     first, second = sorted(pair, key=len)
     if second in (f"{first}s", f"{first}es"):
         return True
@@ -106,7 +106,7 @@ def _may_be_one(pair: Sequence[str], present: Mapping[str, int]) -> bool:
 
 
 def _label_problems(table: LabelTable) -> Iterator[Problem]:
-    """Pictures of which nothing is known."""
+    """Find pictures without a known label."""
     listed: np.ndarray = table.listed.data
     known = np.zeros(len(table), np.int64)
     row_of = np.repeat(np.arange(len(table)), np.diff(table.listed.indptr))
@@ -119,7 +119,7 @@ def _label_problems(table: LabelTable) -> Iterator[Problem]:
 
 
 def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
-    """Pictures below the root that no row lists."""
+    """Find pictures below the root that no row lists."""
     listed = {os.path.normpath(path) for path in table.paths}
     extra = [path for path in files.walk() if path not in listed]
     if extra and table.stored is None:
@@ -128,7 +128,7 @@ def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
 
 
 def class_rows(table: LabelTable) -> list[list[Any]]:
-    """A row a class: its name and its labels of each state."""
+    """A row per class: its name and its labels in each state."""
     counts = table.counts()
     return [
         [name, *(int(counts[state][column]) for state in CODE)]
@@ -137,7 +137,7 @@ def class_rows(table: LabelTable) -> list[list[Any]]:
 
 
 def meaning_rows(table: LabelTable) -> list[list[Any]]:
-    """A row a value of the file: the value, its state, how often it is there."""
+    """A row per value of the file: the value, its state, and how often it occurs."""
     order = {state: place for place, state in enumerate(STATES)}
     pairs = sorted(table.meanings.items(), key=lambda pair: (order[pair[0][1]], pair[0][0]))  # pyright: ignore[reportArgumentType]
     return [[repr(value), state, count] for (value, state), count in pairs]

@@ -1,4 +1,4 @@
-"""A label file of any format as labels: for Python, and for runs."""
+"""Read a label file of any format, in Python and in runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Labels:
     """What `read_labels` returns.
 
     Attributes:
-        labels: [N, C] int8 in {1, 0, -1}; sparse: CSR in which unknown is not stored.
+        labels: [N, C] int8 in {1, 0, -1}; with ``sparse`` CSR, in which unknown is not stored.
         paths: N paths, below the root if one was given, else as the file spells them.
         classes: C names.
         split: N names of splits; a file without splits is all "train".
-        table: the same with all four states.
+        table: the table with all four states.
     """
 
     labels: Any
@@ -48,18 +48,18 @@ def read_labels(
     Args:
         path: the file or folder; or a DataFrame of pandas or a data set of Hugging Face in memory,
             with a column ``image`` and a column ``labels`` or one per class.
-        root: folder of the pictures; then each has to be there.
-        format: the format; None: found by content.
+        root: folder of the pictures; if given, every picture must exist.
+        format: the format; None: recognised by its content.
         uncertain: what uncertain labels become: a state, or class -> state, the others unknown.
         values: spelling in the file -> state, for tables with one column per class.
         sparse: labels as scipy CSR.
 
     Returns:
-        labels, paths, classes and splits, in the order of the file.
+        Labels, paths, classes and splits, in the order of the file.
 
     Raises:
-        UserError: the file can be read in two ways, or something in it is wrong: the first five
-            problems, and how many more there are.
+        UserError: the file has two possible readings, or errors (the message has the first five,
+            and how many more there are).
     """
     options = ReadOptions(values=spelled_values(values))
     if isinstance(path, (str, Path)):
@@ -77,27 +77,35 @@ def read_labels(
 
 
 def spelled_values(values: Mapping[Any, Any] | None) -> dict[str, State]:
-    """The mapping of values with texts as keys: YAML reads 1 as a number, and nan as another.
+    """The mapping of values with texts as keys, since YAML reads 1 and nan as numbers.
+
+    Args:
+        values: spelling in the file -> state.
 
     Raises:
-        UserError: a state that there is not.
+        UserError: there is no such state.
     """
     spelled: dict[str, State] = {}
     for value, state in (values or {}).items():
         if state not in ("present", "absent", "unknown", "uncertain"):
             raise UserError(
-                f"data.values: {value!r}: {state!r} is no state; valid: present, absent, unknown, "
-                "uncertain"
+                f"data.values: {value!r}: {state!r} is not a state; valid: present, absent, "
+                "unknown, uncertain"
             )
         spelled["" if value is None else str(value)] = state
     return spelled
 
 
 def refuse(source: str, problems: Sequence[Problem]) -> None:
-    """Refuse a file with problems that stand in the way of training.
+    """Refuse a file with problems that prevent training.
+
+    Args:
+        source: the file, for the message.
+        problems: all problems; only blocking ones are refused.
 
     Raises:
-        UserError: there is one; it names the first five and how many more there are.
+        UserError: there is a blocking problem; the message has the first five, and how many more
+            there are.
     """
     blocking = [problem.message for problem in problems if problem.blocking]
     if not blocking:

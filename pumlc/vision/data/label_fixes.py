@@ -1,4 +1,4 @@
-"""A label file without what cannot be used: rows left out, duplicates merged, classes joined."""
+"""Mend a label file: leave out unusable rows, merge duplicates, join classes."""
 
 from dataclasses import replace
 
@@ -15,24 +15,24 @@ from pumlc.vision.data.label_table import (
     LabelTable,
 )
 
-# which of two states of one label counts
+# the larger of two states of one label counts
 _RANK = np.zeros(5, np.int64)
 _RANK[[UNKNOWN_CODE, ABSENT_CODE, UNCERTAIN_CODE, PRESENT_CODE]] = range(4)
 
 
 def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, list[str]]:
-    """The table without the problems that can be mended alone.
+    """Mend the problems of a table that need no decision by a person.
 
-    Rows with a problem that refuses training are left out. Rows of one picture become the first of
-    them: where they disagree, the label is unknown. Classes whose names differ in case, blanks,
-    hyphens or Unicode form get the spelling with the most present labels.
+    Rows with a problem that prevents training are left out. Rows of one picture are merged into the
+    first of them; a label on which they disagree becomes unknown. Classes whose names differ only
+    in case, blanks, hyphens or Unicode form get the spelling with the most present labels.
 
     Args:
-        table: as it was read, with the paths of the file.
-        inspection: of this table.
+        table: the table as it was read, with the paths of the file.
+        inspection: the inspection of this table.
 
     Returns:
-        the table, and a line for each change.
+        The table, and a line for each change.
     """
     changes = [f"left out: {problem.message}" for problem in table.problems]
     for group in similar_names(table.classes):  # first, so that rows are compared by one name
@@ -51,14 +51,14 @@ def fixed_table(table: LabelTable, inspection: Inspection) -> tuple[LabelTable, 
         merged, disagreeing = _merged(codes.get(first, table.row_codes(first)), table, again)
         codes[first] = merged
         dropped.add(again)
-        changes.append(f"merged, {disagreeing} labels unknown now: {problem.message}")
+        changes.append(f"merged, {disagreeing} labels are unknown now: {problem.message}")
     table = _with_codes(table, codes)
     kept = np.array([row for row in range(len(table)) if row not in dropped], np.int64)
     return replace(table.subset(kept), problems=()), changes
 
 
 def _merged(codes: np.ndarray, table: LabelTable, again: int) -> tuple[np.ndarray, int]:
-    """The states of two rows of one picture, and how many labels they disagree on."""
+    """The merged states of two rows of one picture, and the number of labels that disagree."""
     others = table.row_codes(again)
     merged = np.where(codes == UNKNOWN_CODE, others, codes)
     differ = (codes != others) & (codes != UNKNOWN_CODE) & (others != UNKNOWN_CODE)
@@ -76,7 +76,7 @@ def _with_codes(table: LabelTable, codes: dict[int, np.ndarray]) -> LabelTable:
 
 
 def _joined(table: LabelTable, group: list[str]) -> tuple[LabelTable, str]:
-    """The table with several classes as one, in the place of the one that has most labels."""
+    """The table with several classes joined into the one that has most present labels."""
     columns = [table.classes.index(name) for name in group]
     present = table.counts()["present"]
     best = max(columns, key=lambda column: (present[column], -column))

@@ -1,8 +1,8 @@
-"""What a label file says, in one form for all formats: four states, stored sparse.
+"""The content of a label file, in one form for all formats: four states, stored sparse.
 
-A file lists some labels of a picture and is silent on the others. The table keeps what is listed
-(CSR) and, for each row, what silence means. So memory grows with the labels that are listed, not
-with pictures x classes.
+A file lists some labels of a picture and leaves out the others. The table has the listed labels
+(CSR) and, for each row, the state of the unlisted ones. So memory grows with the number of listed
+labels, not with pictures x classes.
 """
 
 from array import array
@@ -21,7 +21,7 @@ from pumlc.vision.data.stored_pictures import StoredPictures
 State = Literal["present", "absent", "unknown", "uncertain"]
 Policy = Literal["unknown", "present", "absent"]
 STATES: tuple[State, ...] = ("present", "absent", "unknown", "uncertain")
-# codes in the matrix; 0 is what is not listed
+# codes in the matrix; 0 is for unlisted labels
 PRESENT_CODE, ABSENT_CODE, UNKNOWN_CODE, UNCERTAIN_CODE = 1, 2, 3, 4
 CODE: dict[State, int] = {state: code for code, state in enumerate(STATES, 1)}
 _LABEL = {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}
@@ -29,13 +29,13 @@ _LABEL = {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong or doubtful in a label file or its pictures.
+    """One error or doubt in a label file or its pictures.
 
     Attributes:
-        kind: a short name, the same for all problems of a sort.
+        kind: a short name, shared by all problems of this kind.
         message: what was found, where, and what is valid.
-        blocking: training on the file is refused; otherwise it is a doubt.
-        rows: rows of the table that it is about.
+        blocking: whether training on the file is refused; otherwise it is only a doubt.
+        rows: the rows of the table that it is about.
     """
 
     kind: str
@@ -54,13 +54,13 @@ class LabelTable:
         paths: N paths, as the file spells them.
         classes: C names.
         listed: [N, C] uint8 CSR of `CODE`; 0: the file does not list the class for the picture.
-        rest: [N] uint8, the state of what is not listed in a row.
-        splits: N names of splits, or None: the file has none.
-        groups: N names (of patients, scenes), or None.
+        rest: [N] uint8, the state of the unlisted labels of each row.
+        splits: N names of splits; None: the file has none.
+        groups: N names (of patients, scenes); None: the file has none.
         places: [N] numbers, the line or entry of each row in the file; None: the row number.
         meanings: (value, state) -> how often the file has it, for people.
-        problems: what was wrong with single rows; these rows are left out.
-        root: the folder of the pictures, where it is known.
+        problems: errors in single rows; these rows are left out.
+        root: the folder of the pictures, if it is known.
         stored: where the pictures are that are inside of the label file itself, or None.
     """
 
@@ -82,7 +82,7 @@ class LabelTable:
         return len(self.paths)
 
     def split_names(self) -> tuple[str, ...]:
-        """The splits, in the order of their first rows; a file without any is all ``train``."""
+        """The splits, in the order of their first rows; a file without splits is all ``train``."""
         return tuple(dict.fromkeys(self.splits)) if self.splits is not None else ("train",)
 
     def rows_of(self, split: str) -> np.ndarray:
@@ -92,7 +92,7 @@ class LabelTable:
         return np.flatnonzero(np.array([name == split for name in self.splits], bool))
 
     def place(self, row: int) -> str:
-        """Where the file has a row, for messages."""
+        """The place of a row in the file, for messages."""
         if self.places is None:
             return f"{self.source}, row {row}"
         return f"{self.source}, {_PLACE.get(self.format, 'entry')} {self.places[row]}"
@@ -116,12 +116,12 @@ class LabelTable:
         return self.stored is not None and self.stored.has(row)
 
     def codes(self) -> np.ndarray:
-        """[N, C] uint8 of `CODE`, dense: for small tables and for one batch."""
+        """All states as dense [N, C] uint8 of `CODE`, for small tables and for one batch."""
         dense = self.listed.toarray()
         return np.where(dense == 0, self.rest[:, None], dense)
 
     def with_classes(self, classes: Sequence[str]) -> "LabelTable":
-        """The table with other columns; a class that it has not is silent in every row."""
+        """The table with other columns; a new class is unlisted in every row."""
         column_of = {name: column for column, name in enumerate(classes)}
         new_column = np.array([column_of[name] for name in self.classes], np.int64)
         indices: np.ndarray = self.listed.indices
@@ -130,14 +130,14 @@ class LabelTable:
         return replace(self, classes=tuple(classes), listed=csr_array(listed))
 
     def row_codes(self, row: int) -> np.ndarray:
-        """[C] uint8 of `CODE` of one row."""
+        """The states of one row, [C] uint8 of `CODE`."""
         codes = np.full(len(self.classes), self.rest[row], np.uint8)
         span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
         codes[self.listed.indices[span]] = self.listed.data[span]
         return codes
 
     def names_with(self, row: int, code: int) -> list[str]:
-        """Classes of one row that have a state."""
+        """The classes of one row that have this state."""
         return [self.classes[column] for column in np.flatnonzero(self.row_codes(row) == code)]
 
     def labels(self, uncertain: Policy | Mapping[str, Policy] = "unknown") -> np.ndarray:
@@ -151,7 +151,7 @@ class LabelTable:
             [N, C] int8 in {1, 0, -1}.
 
         Raises:
-            UserError: a class that there is not, or another state.
+            UserError: there is no such class or state.
         """
         of_code = np.array([0, POSITIVE, NEGATIVE, UNKNOWN, UNKNOWN], np.int8)
         dense = self.listed.toarray()
@@ -166,7 +166,13 @@ class LabelTable:
     def sparse_labels(self, uncertain: Policy | Mapping[str, Policy] = "unknown") -> csr_array:
         """The same as int8 CSR of 1 and -1; unknown is not stored.
 
-        A row whose silence means absent stores each of its absent labels.
+        A row whose unlisted labels are absent stores each of them.
+
+        Args:
+            uncertain: see `labels`.
+
+        Returns:
+            [N, C] int8 CSR.
 
         Raises:
             UserError: see `labels`.
@@ -185,7 +191,7 @@ class LabelTable:
         return csr_array(labels)
 
     def counts(self, rows: np.ndarray | None = None) -> dict[State, np.ndarray]:
-        """State -> number of labels of each class, [C], over all or the given rows."""
+        """For each state the number of labels of each class, [C], over all or the given rows."""
         listed = self.listed if rows is None else csr_array(self.listed[rows])
         rest = self.rest if rows is None else self.rest[rows]
         counts: dict[State, np.ndarray] = {}
@@ -193,7 +199,7 @@ class LabelTable:
             at = listed.data == code
             counts[state] = np.bincount(listed.indices[at], minlength=len(self.classes))
         row_of = np.repeat(np.arange(len(rest)), np.diff(listed.indptr))
-        for state, code in CODE.items():  # what is silent: all rows of that rest, less the listed
+        for state, code in CODE.items():  # unlisted: all rows with this rest, minus listed labels
             of_rest = rest == code
             silent = int(of_rest.sum()) - np.bincount(
                 listed.indices[of_rest[row_of]], minlength=len(self.classes)
@@ -202,20 +208,21 @@ class LabelTable:
         return counts
 
     def states_of(self, row: int) -> dict[str, State]:
-        """Class -> state of what a row lists."""
+        """The states of the listed classes of a row."""
         span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
         columns, codes = self.listed.indices[span].tolist(), self.listed.data[span].tolist()
         pairs = zip(columns, codes, strict=True)
         return {self.classes[column]: STATES[code - 1] for column, code in pairs}
 
     def replace_states(self, entries: Iterable[tuple[str, str, State]]) -> "LabelTable":
-        """The table with some labels changed, its rows and classes in their order.
+        """The table with some labels changed; rows and classes keep their order.
 
         Args:
-            entries: picture (a path as the file spells it), class, new state; the last one counts.
+            entries: picture (a path as the file spells it), class, new state; the last entry for a
+                label counts.
 
         Raises:
-            UserError: no such picture, class or state; or a picture that has several rows.
+            UserError: there is no such picture, class or state, or a picture has several rows.
         """
         rows: dict[str, list[int]] = {}
         for row, path in enumerate(self.paths):
@@ -224,7 +231,7 @@ class LabelTable:
         changed: dict[int, dict[int, int]] = {}
         for image, class_name, state in entries:
             if len(rows.get(image, ())) != 1:
-                found = "has several rows" if image in rows else "is no picture of it"
+                found = "has several rows" if image in rows else "is not one of its pictures"
                 raise UserError(f"{self.source}: {image!r} {found}")
             if class_name not in column_of:
                 raise UserError(
@@ -237,7 +244,7 @@ class LabelTable:
         return replace(self, listed=self._with(changed))
 
     def _with(self, changed: Mapping[int, Mapping[int, int]]) -> csr_array:
-        """The matrix with the given codes, row -> column -> code; only these rows are touched."""
+        """The matrix with the given codes, row -> column -> code; other rows are not changed."""
         indptr, indices, codes = [0], [], []
         for row in range(len(self)):
             span = slice(self.listed.indptr[row], self.listed.indptr[row + 1])
@@ -255,7 +262,7 @@ class LabelTable:
         return csr_array(arrays, shape=self.listed.shape)
 
     def _silent(self, rows: np.ndarray) -> csr_array:
-        """NEGATIVE where one of the given rows lists nothing."""
+        """A matrix that is NEGATIVE at the unlisted labels of the given rows."""
         width = len(self.classes)
         columns = [
             np.delete(np.arange(width), self.listed.indices[start:end])
@@ -275,10 +282,14 @@ _PLACE: dict[str, str] = dict.fromkeys(("csv", "wide", "chexpert", "openimages")
 
 
 def uncertain_labels(policy: Policy | Mapping[str, Policy], classes: Sequence[str]) -> np.ndarray:
-    """What an uncertain label of each class becomes, [C] int8 in {1, 0, -1}.
+    """The label that an uncertain label of each class becomes, [C] int8 in {1, 0, -1}.
+
+    Args:
+        policy: a state for all classes, or class -> state, the others unknown.
+        classes: C names.
 
     Raises:
-        UserError: a class that there is not, or another state.
+        UserError: there is no such class or state.
     """
     named = policy if isinstance(policy, Mapping) else dict.fromkeys(classes, policy)
     labels = np.full(len(classes), UNKNOWN, np.int8)
@@ -293,12 +304,12 @@ def uncertain_labels(policy: Policy | Mapping[str, Policy], classes: Sequence[st
 
 
 class TableBuilder:
-    """Collects the rows of a file one by one; a million rows are a few arrays, not objects.
+    """Collects the rows of a file one by one, in a few arrays and not in an object per row.
 
     Args:
         source: the file, for messages.
         format: name of its format.
-        classes: the names where the file declares them; otherwise those that rows mention, sorted.
+        classes: the names if the file declares them; otherwise the mentioned ones, sorted.
 
     Raises:
         UserError: a class occurs twice.
@@ -324,12 +335,12 @@ class TableBuilder:
         return len(self._paths)
 
     def _check(self, name: str) -> None:
-        """Refuse a class that a file which declares its classes has not."""
+        """Refuse an unknown class, if the file declares its classes."""
         if self._declared and name not in self._column_of:
             raise UserError(f"unknown class {name!r}; {closest(name, self._column_of)}")
 
     def problem(self, kind: str, message: str) -> None:
-        """Note what is wrong with a row, which is left out."""
+        """Note an error in a row, which is left out."""
         self._problems.append(Problem(kind, f"{self.source}: {message}"))
 
     def add(
@@ -346,8 +357,8 @@ class TableBuilder:
 
         Args:
             path: as the file spells it.
-            states: class -> code of what is listed; pairs may repeat if they agree.
-            rest: code of what is not listed.
+            states: class -> code of the listed labels; pairs may repeat if they agree.
+            rest: code of the unlisted labels.
             split, group, place: see `LabelTable`; None in all rows, or in none.
 
         Returns:
@@ -355,7 +366,7 @@ class TableBuilder:
         """
         where = f"entry {len(self._paths)}" if place is None else f"entry {place}"
         if not path or "\0" in path or not _is_text(path):
-            self.problem("name", f"{where}: {path!r} is no name of a picture")
+            self.problem("name", f"{where}: {path!r} is not the name of a picture")
             return False
         own: dict[str, int] = {}
         try:
@@ -392,7 +403,7 @@ class TableBuilder:
         if not names:
             raise UserError(f"{self.source}: no class")
         indices = np.frombuffer(self._indices, np.int32)
-        if not self._declared:  # in the order of first mention until here
+        if not self._declared:  # until here in the order of first mention
             order = sorted(range(len(names)), key=names.__getitem__)
             new_column = np.empty(len(names), np.int32)
             new_column[order] = np.arange(len(names), dtype=np.int32)
@@ -417,7 +428,7 @@ class TableBuilder:
 
 
 def _extended(names: list[str] | None, name: str | None, length: int) -> list[str] | None:
-    """A column with one more name; it begins with the first row that has one."""
+    """A column with one more name; the column begins with the first row that has a name."""
     if names is None:
         if name is None:
             return None

@@ -21,15 +21,15 @@ from pumlc.vision.data.transforms import PictureTransform
 
 
 class TrainingPictures(Dataset):
-    """Pictures by ``(epoch, row)``: the augmentation is a function of seed, epoch and row.
+    """Pictures by ``(epoch, row)``, with an augmentation that depends on seed, epoch and row.
 
-    So a run repeats itself whatever the number of workers or processes, and a resumed run continues
+    So a run is reproducible with any number of workers or processes, and a resumed run continues
     as the interrupted one would have.
 
     Args:
         images: pictures and observed labels.
-        transform: that of training.
-        seed: of the augmentation.
+        transform: the transform of training.
+        seed: seed of the augmentation.
     """
 
     def __init__(self, images: LabelledImages, transform: PictureTransform, *, seed: int) -> None:
@@ -42,10 +42,17 @@ class TrainingPictures(Dataset):
         return _or_error(*self.read(key))
 
     def read(self, key: tuple[int, int]) -> tuple[dict[str, Any] | None, dict[int, str]]:
-        """Picture, labels and row; and the rows whose pictures could not be read, with reasons.
+        """Read a picture with its labels.
 
-        Where bad pictures are skipped, the picture of the next row takes the place, so that batches
-        stay full on every process.
+        If bad pictures are skipped, the picture of the next row takes the place of a bad one, so
+        that batches stay full in every process.
+
+        Args:
+            key: epoch and row.
+
+        Returns:
+            Picture, labels and row, or None; and for each row whose picture could not be read, the
+            reason.
         """
         epoch, row = key
         mixed = np.random.SeedSequence((self.seed, epoch, row)).generate_state(1)
@@ -77,7 +84,7 @@ class Pictures(Dataset):
         return _or_error(*self.read(index))
 
     def read(self, index: int) -> tuple[torch.Tensor | None, dict[int, str]]:
-        """One picture; or why the picture of its row could not be read."""
+        """One picture, or None; and for its row the reason why it could not be read."""
         row = self.rows[index]
         try:
             return decode(self.images, row, self.transform), {}
@@ -92,28 +99,42 @@ def _or_error(item: Any, bad: dict[int, str]) -> Any:
 
 
 def decode(images: LabelledImages, row: int, transform: PictureTransform) -> torch.Tensor:
-    """[H, W, 3] uint8 of one picture, in the size of the network.
+    """Decode one picture in the size of the network.
+
+    Args:
+        images: the pictures.
+        row: which of them.
+        transform: gives the size, and the augmentation.
+
+    Returns:
+        [H, W, 3] uint8.
 
     Raises:
-        UserError: it cannot be decoded; the message names it and where the source lists it.
+        UserError: It cannot be decoded; the message names it and where the source lists it.
     """
     if images.paths[row] in images.removed:
         raise UserError(f"{images.path(row)}: its row was taken out of {images.source}")
     try:
         picture = load_row(images, row, at_least=transform.decoded_size)
-    except UserError:  # only now, since finding the place may take a pass over the source
+    except UserError:  # add the place only now: finding it may take a pass over the source
         where = f" ({images.place(row)})"
         picture = load_row(images, row, at_least=transform.decoded_size, where=where)
     return transform.pixels(picture)
 
 
 def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: int) -> DataLoader:
-    """Loader of the batches of one process; set ``batches.epoch`` before each pass."""
+    """The loader of the batches of one process; set ``batches.epoch`` before each pass.
+
+    Args:
+        pictures: the training pictures.
+        batches: the rows of each batch.
+        workers: processes that load pictures; 0: only this one.
+    """
     return DataLoader(
         _Reporting(pictures),
         batch_sampler=_BatchSampler(batches),
         collate_fn=_collate,
-        generator=torch.Generator(),  # or the global one would be drawn from, by number of workers
+        generator=torch.Generator(),  # else draws from the global one would depend on the workers
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -124,12 +145,12 @@ def training_loader(pictures: TrainingPictures, batches: EpochBatches, workers: 
 def scoring_loader(
     pictures: Pictures, batch_size: int, workers: int | None = None
 ) -> Iterator["Batch"]:
-    """Batches in row order, ragged last one included, read while the network works.
+    """Batches in row order, read while the network works; the last one may be smaller.
 
     Args:
-        pictures: those to score.
-        batch_size: pictures at a time.
-        workers: threads that read; 0: pictures are read when they are asked for; None: one a core.
+        pictures: the pictures to score.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one; None: one per core.
 
     Raises:
         UserError: ``workers`` is below 0.
@@ -137,7 +158,7 @@ def scoring_loader(
     require(workers is None or workers >= 0, "workers", workers, "at least 0")
     threads = reading_threads() if workers is None else workers
     read = _Reporting(pictures).__getitem__
-    ahead = 2 * batch_size  # as many as are scored, while these are scored
+    ahead = 2 * batch_size  # the next batch is read while one is scored
     items = read_ahead(read, range(len(pictures)), threads=threads, ahead=ahead)
     while batch := list(islice(items, batch_size)):
         collated = _collate(batch)
@@ -147,12 +168,12 @@ def scoring_loader(
 
 
 class Batch(NamedTuple):
-    """What a loader of this module gives.
+    """A batch of the loaders of this module.
 
     Attributes:
-        content: what could be read, collated; None if nothing.
-        keys: of the data set, in the order of ``content``.
-        bad: row -> why its picture could not be read.
+        content: the readable pictures, collated; None if there are none.
+        keys: their keys in the data set, in the order of ``content``.
+        bad: row -> the reason why its picture could not be read.
     """
 
     content: Any
@@ -164,11 +185,12 @@ def batches_of(loader: Iterable[Batch], bad: BadPictures) -> Iterator[Batch]:
     """The batches of a loader of this module.
 
     Args:
-        loader: of the pictures of a part.
-        bad: takes what cannot be read, in whichever process.
+        loader: loads the pictures of a part.
+        bad: collects the pictures that no process could read.
 
     Raises:
-        UserError: a picture cannot be read and may not be skipped; or a process was killed.
+        UserError: a picture cannot be read and may not be skipped, or a loading process was
+            killed.
     """
     try:
         for batch in loader:
@@ -178,12 +200,12 @@ def batches_of(loader: Iterable[Batch], bad: BadPictures) -> Iterator[Batch]:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            f"a process that loads pictures ended ({error}): out of memory? fewer workers need less"
+            f"a process that loads pictures ended ({error}). If memory ran out, use fewer workers"
         ) from error
 
 
 class _Reporting(Dataset):
-    """Items with their keys and what is bad: raised in a worker, an error would lose its type."""
+    """Items with keys and errors: an error that is raised in a worker would lose its type."""
 
     def __init__(self, pictures: TrainingPictures | Pictures) -> None:
         self.pictures = pictures
@@ -204,7 +226,7 @@ def _collate(items: list[tuple[Any, Any, dict[int, str]]]) -> Batch:
 
 
 class _BatchSampler(Sampler):
-    """`EpochBatches` under the type DataLoader asks for."""
+    """`EpochBatches` with the type that DataLoader requires."""
 
     def __init__(self, batches: EpochBatches) -> None:
         self.batches = batches
@@ -218,5 +240,5 @@ class _BatchSampler(Sampler):
 
 def _start_worker(worker: int) -> None:
     belong_to_parent()
-    # the workers are the parallelism; OpenCV's own threads would fight them for the cores
+    # the workers run in parallel already; OpenCV's own threads would compete for the cores
     cv2.setNumThreads(0)

@@ -1,6 +1,6 @@
-"""Tables that are in memory already: a DataFrame of pandas, a data set of Hugging Face.
+"""Label tables in memory: a DataFrame of pandas, or a data set of Hugging Face.
 
-Neither library is imported: what they offer is looked at.
+Neither library is imported: the type of an object is seen from its attributes.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ def table_in_memory(data: Any, options: ReadOptions) -> LabelTable:
         options: see `ReadOptions`.
 
     Raises:
-        UserError: it has no column of pictures or of labels, or can be read in two ways.
-        TypeError: it is something else.
+        UserError: it has no column of pictures or of labels, or has two possible readings.
+        TypeError: it is none of these objects.
     """
     parts = dict(data) if isinstance(data, Mapping) else {None: data}
     builder: TableBuilder | None = None
@@ -68,7 +68,7 @@ def _rows(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _classes(part: Any, columns: list[str], labels: str | None) -> list[str] | None:
-    """The names where the object declares them: ClassLabel of Hugging Face, or columns."""
+    """The class names if the object declares them: by ClassLabel of Hugging Face, or columns."""
     if labels is None:
         image = find_image_column(columns)
         return [c for c in columns if c not in (image, "split", "group")]
@@ -90,7 +90,7 @@ def _add_lists(
     split: str | None,
     options: ReadOptions,
 ) -> None:
-    """Rows with a list of names or of indices; what is not listed is absent, None unknown."""
+    """Add rows with a list of names or indices; an unlisted class is absent, None is unknown."""
     classes = _classes(part, columns, labels)
     rest = options.values.get("unlisted", "absent")
     for row in _rows(part):
@@ -101,7 +101,7 @@ def _add_lists(
             value = [classes[index] for index in value]
         names = name_list(list(value) if isinstance(value, tuple) else value)
         if names is None and value is not None and value == value:  # nan is not itself
-            raise UserError(f"column {labels!r}: {value!r:.100} is no list of names")
+            raise UserError(f"column {labels!r}: {value!r:.100} is not a list of names")
         builder.add(
             _path(row[image]),
             dict.fromkeys(names or (), PRESENT_CODE),
@@ -119,7 +119,7 @@ def _add_states(
     split: str | None,
     options: ReadOptions,
 ) -> None:
-    """Rows with a column per class."""
+    """Add rows with a column per class."""
     names = _classes(part, columns, None) or []
     rows = [{name: _cell(value) for name, value in row.items()} for row in _rows(part)]
     cells = Counter(row[name] for row in rows for name in names)
@@ -130,7 +130,7 @@ def _add_states(
         for name in names:
             state = state_of.get(row[name])
             if state is None:
-                raise UserError(f"column {name!r}: {row[name]!r} is no state")
+                raise UserError(f"column {name!r}: {row[name]!r} is not a state")
             if state != "unknown":
                 states[name] = CODE[state]
         builder.add(row[image], states, rest=CODE["unknown"], split=split or row.get("split"))

@@ -12,9 +12,9 @@ def mix_halves(
     generator: torch.Generator | None = None,
     random: np.random.RandomState | None = None,
 ) -> tuple[Tensor, Tensor, float]:
-    """Mixtures of the first half of a batch, permuted, with its second half.
+    """Mix the first half of a batch, permuted, with its second half.
 
-    The middle row of an odd batch is in no mixture.
+    The middle row of an odd batch is not mixed.
 
     Args:
         inputs: pictures [B, 3, H, W] or features [B, D].
@@ -23,8 +23,8 @@ def mix_halves(
         random: draws the coefficient; None: torch's global generator.
 
     Returns:
-        mixtures [B // 2, ...], the permutation [B // 2] of the first half, the coefficient ``lam``
-        of that half.
+        The mixtures [B // 2, ...], the permutation [B // 2] of the first half, and the coefficient
+        ``lam`` of that half.
     """
     half = len(inputs) // 2
     permutation = torch.randperm(half, generator=generator)

@@ -1,4 +1,4 @@
-"""Label noise of an image run by name: its settings, and what it makes of true labels.
+"""Label noise of an image run: its settings, and the function that applies it.
 
 The settings are importable without torch: the command line builds its help from here.
 """
@@ -42,7 +42,7 @@ _TAKES: dict[str, tuple[str, ...]] = {
     "single-positive": (),
     "hard-to-see": ("rate", "visibility"),
 }
-"""Which settings go with a kind; with all others: the rate alone."""
+"""The settings of a kind; all other kinds take only the rate."""
 
 
 @dataclass(kw_only=True)
@@ -50,24 +50,25 @@ class NoiseConfig:
     """Wrong training labels by a protocol of the literature; docs/noise.md has their laws."""
 
     kind: Kind
-    """flip: positives and negatives at two rates; uniform: every label; mislabel, symmetric,
-    pair-flip: a positive becomes another class, a frequent one more often, any, the next one;
-    subtractive, additive, mixed: positives missed, invented, both, as shares of the positives;
-    single-positive: a picture keeps one positive; hard-to-see: missed where visibility is low"""
+    """flip: positives and negatives become wrong at two rates; uniform: every label at one rate;
+    mislabel, symmetric, pair-flip: a positive becomes another class (mislabel: often a frequent
+    one, symmetric: any, pair-flip: the next); subtractive, additive, mixed: positives are missed,
+    added, or both, as shares of the positives; single-positive: a picture keeps one positive;
+    hard-to-see: positives of low visibility are missed"""
     rate: float | None = None
-    """all kinds but flip, mixed and single-positive: probability, or share, of a wrong label"""
+    """all kinds but flip, mixed and single-positive: probability, or share, of wrong labels"""
     false_negative: float | None = None
-    """flip: rate at which a positive turns negative"""
+    """flip: rate at which a positive becomes negative"""
     false_positive: float | None = None
-    """flip: rate at which a negative turns positive"""
+    """flip: rate at which a negative becomes positive"""
     subtracted: float | None = None
-    """mixed: missed positives over all positives"""
+    """mixed: missed positives divided by all positives"""
     added: float | None = None
-    """mixed: invented positives over all positives"""
+    """mixed: added positives divided by all positives"""
     visibility: str | None = None
-    """hard-to-see: file of numpy (.npy), a number for each training picture and class, higher where
-    the class is easier to see, for example a model's scores; a sweep of heads on features can do
-    without: it takes the leave-one-out scores of heads on complete labels"""
+    """hard-to-see: numpy file (.npy) with a number for each training picture and class, higher if
+    the class is easier to see, for example a model's scores. A sweep of heads on features does not
+    need it: it takes the leave-one-out scores of heads on complete labels"""
 
     def __post_init__(self) -> None:
         kind = self.kind
@@ -80,7 +81,7 @@ class NoiseConfig:
                 others = f"; {kind} takes {', '.join(taken)}" if taken else ""
                 require(value is None, f"noise.{name}", value, f"left out with {kind}{others}")
                 continue
-            of_positives = name == "added" or kind == "additive"  # may be more than they are
+            of_positives = name == "added" or kind == "additive"  # may exceed the positives
             valid = "a number of at least 0" if of_positives else "a number in [0, 1]"
             most = sys.float_info.max if of_positives else 1.0
             require(value is not None and 0 <= value <= most, f"noise.{name}", value, valid)
@@ -100,7 +101,7 @@ def add_noise(
     Args:
         labels: [N, C] in {1, 0, -1}; not changed.
         config: the kind of noise and its rates.
-        seed: of the draws.
+        seed: seed of the draws.
         visibility: [N, C], for hard-to-see without a file.
 
     Returns:
@@ -119,7 +120,7 @@ def add_noise(
 
 
 def _noise_of(config: NoiseConfig, visibility: np.ndarray | None) -> Callable[..., np.ndarray]:
-    """The library function of a kind, with all of its numbers but the seed."""
+    """The function of a kind, with all of its numbers but the seed."""
 
     def with_rate(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         return lambda labels, seed: function(labels, config.rate, seed=seed)
@@ -146,13 +147,13 @@ def _noise_of(config: NoiseConfig, visibility: np.ndarray | None) -> Callable[..
 
 
 def _read_visibility(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The numbers of noise.visibility, [N, C]."""
+    """Read the numbers of noise.visibility, [N, C]."""
     try:
         found = np.load(file, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"noise.visibility {file}: no such file") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"noise.visibility {file}: no array of numpy: {error}") from error
+        raise UserError(f"noise.visibility {file}: not a numpy array: {error}") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu" or found.shape != shape:
         got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
         pictures, classes = shape
@@ -161,5 +162,5 @@ def _read_visibility(file: Path, shape: tuple[int, ...]) -> np.ndarray:
             f"{classes} classes, got {got}"
         )
     if np.isnan(found).any():
-        raise UserError(f"noise.visibility {file}: nan is no visibility")
+        raise UserError(f"noise.visibility {file}: it has nan; every entry must be a number")
     return found

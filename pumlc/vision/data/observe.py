@@ -1,4 +1,4 @@
-"""What an annotator leaves of the true labels: some are flipped, most are hidden."""
+"""Observed labels, made from the true ones: some are flipped, most are hidden."""
 
 from typing import Any
 
@@ -40,23 +40,23 @@ def observe(
     seed: int,
     visibility: np.ndarray | None = None,
 ) -> tuple[np.ndarray, LabelManifest]:
-    """The labels that a run gets to see of the true ones, and the record of what was changed.
+    """Make the labels that a run may see, and a record of what was changed.
 
-    First some labels become wrong (``noise``, then ``false_negative`` and ``false_positive``), then
-    most go missing (``protocol``, ``known``). At most one further matrix [N, C] is made, none if
-    nothing changes. All protocols but positive-list: that one needs the pictures' names, see
-    `keep_listed`.
+    First some labels become wrong (``noise``, then ``false_negative`` and ``false_positive``). Then
+    most labels are hidden (``protocol``, ``known``). At most one further matrix [N, C] is made,
+    and none if nothing changes. The protocol positive-list is not done here: it needs the names of
+    the pictures, see `keep_listed`.
 
     Args:
         labels: [N, C] int8 in {1, 0, -1}; not changed.
         config: noise, protocol and rates.
         classes: C names, for rates that are given by class.
-        seed: of the draws.
-        visibility: [N, C], for the noise that needs it and names no file.
+        seed: seed of the draws.
+        visibility: [N, C], for noise that needs it and names no file.
 
     Returns:
-        int8 [N, C], which is ``labels`` itself if nothing changes, and the manifest, for
-        ``label_manifest.npz``.
+        The observed labels int8 [N, C], which are ``labels`` itself if nothing changes; and the
+        manifest, for ``label_manifest.npz``.
 
     Raises:
         UserError: a rate for a class that is not among ``classes``; see also `add_noise`.
@@ -151,7 +151,7 @@ def _hidden(labels: SparseLabels, config: Observation, seed: int) -> SparseLabel
 
 
 def _hide(labels: np.ndarray, config: Observation, seed: int) -> None:
-    """Hide labels by the protocol, in a matrix that is nobody else's."""
+    """Hide labels by the protocol, in place; nobody else may use the matrix."""
     if config.protocol == "single-positive":
         keep_single_positive(labels, seed=seed, out=labels)
     elif config.protocol == "csl-fpc":

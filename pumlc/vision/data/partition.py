@@ -1,4 +1,4 @@
-"""A held-out part that has its share of every label and never splits a group."""
+"""Hold out a part that has its share of every label and never divides a group."""
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,7 +15,7 @@ def group_numbers(table: LabelTable, group: str) -> np.ndarray:
         group: the column, or ``path:2`` for the second folder of the path.
 
     Raises:
-        UserError: the file has no groups, or a path has not so many folders.
+        UserError: the file has no such column, or a path has too few folders.
     """
     if group.startswith("path:"):
         digits = group.removeprefix("path:")
@@ -30,7 +30,7 @@ def group_numbers(table: LabelTable, group: str) -> np.ndarray:
 
 
 def _folder(table: LabelTable, row: int, number: int) -> str:
-    """A picture's path up to the folder of a number: p1/s1 and p2/s1 are two groups."""
+    """The path of a picture up to its folder with this number: p1/s1 and p2/s1 are two groups."""
     folders = table.paths[row].split("/")[:-1]
     if len(folders) < number:
         raise UserError(
@@ -45,18 +45,18 @@ def hold_out(
 ) -> np.ndarray:
     """Rows to hold out, stratified over labels.
 
-    Iterative stratification: the rarest class first, each of its groups goes to the part that lacks
-    most of its share of the class; ties go to the part that lacks most rows, then to chance.
+    Iterative stratification takes the rarest class first. Each of its groups goes to the part that
+    lacks most of its share of the class. Ties go to the part that lacks most rows, then to chance.
 
     Args:
         labels: [N, C] sparse; positive entries count.
-        proportion: of the rows, in (0, 1).
-        groups: [N] numbers; rows of one stay together. None: each row on its own.
-        seed: of the order.
+        proportion: share of the rows, in (0, 1).
+        groups: [N] numbers; rows of one group stay together. None: every row is its own group.
+        seed: seed of the random order.
         what: the setting, for messages.
 
     Returns:
-        ascending rows.
+        The held-out rows, ascending.
 
     Raises:
         UserError: one of the two parts would be empty.
@@ -71,14 +71,14 @@ def hold_out(
     rows = np.flatnonzero(held[unit_of])
     if not 0 < len(rows) < number:
         raise UserError(
-            f"{what} {proportion} of {number} pictures in {unit_of.max() + 1} groups leaves no "
-            "picture on one side"
+            f"{what} {proportion} of {number} pictures in {unit_of.max() + 1} groups leaves the "
+            "held-out part or the rest empty"
         )
     return rows
 
 
 def _summed(labels: csr_array, unit_of: np.ndarray) -> csr_array:
-    """[U, C] number of positive labels of each unit."""
+    """Numbers of positive labels of each unit (a group or a row), [U, C]."""
     positives = csr_array(labels > 0, dtype=np.int64)
     rows = np.arange(len(unit_of))
     ones = np.ones(len(unit_of), np.int64)
@@ -86,12 +86,12 @@ def _summed(labels: csr_array, unit_of: np.ndarray) -> csr_array:
 
 
 def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: int) -> np.ndarray:
-    """[U] whether a unit is held out."""
+    """Whether each unit is held out, bool [U]."""
     order = np.random.RandomState(seed).permutation(len(sizes))
     by_class = counts.tocsc()
     totals = np.asarray(counts.sum(axis=0)).ravel()
     shares = np.array([proportion, 1 - proportion])
-    lacking = shares[:, None] * totals[None, :]  # [2, C]: what each part still needs
+    lacking = shares[:, None] * totals[None, :]  # [2, C], labels that each part still needs
     rows_lacking = shares * sizes.sum()
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
@@ -111,7 +111,7 @@ def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: i
         for unit in units[np.argsort(place[units])].tolist():
             if part[unit] < 0:
                 assign(unit, column)
-    for unit in order.tolist():  # those without a label
+    for unit in order.tolist():  # units without a positive label
         if part[unit] < 0:
             assign(unit, None)
     return part == 0

@@ -1,4 +1,4 @@
-"""The pictures that a label file means: found below the root, or what is wrong with their names."""
+"""Find the pictures of a label file below the root, and report names that cannot be found."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import numpy as np
 from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS
 from pumlc.vision.data.label_table import LabelTable, Problem
 
-# folders in which the pictures of a split may be, where a file names pictures alone
+# folders in which the pictures of a split may be, if a file names pictures without a folder
 _FOLDERS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio writes before a name
 
@@ -22,7 +22,7 @@ class PictureFiles:
 
     Args:
         root: the folder.
-        allow_outside: a path may lead out of it.
+        allow_outside: whether a path may leave the folder.
     """
 
     def __init__(self, root: Path, *, allow_outside: bool = False) -> None:
@@ -33,7 +33,7 @@ class PictureFiles:
         self._by_name: dict[str, list[str]] | None = None
 
     def names_in(self, folder: str) -> dict[str, bool]:
-        """Names of the files of a folder below the root -> whether it is a link."""
+        """For each file of a folder below the root, whether it is a link."""
         if folder not in self._names:
             try:
                 with os.scandir(self.root / folder) as entries:
@@ -44,7 +44,7 @@ class PictureFiles:
         return self._names[folder]
 
     def find(self, path: str, split: str | None = None) -> list[str]:
-        """Paths below the root that a name may mean: one, none or several."""
+        """The paths below the root that a name may mean: one, none or several."""
         folder, name = os.path.split(path)
         if name in self.names_in(folder):
             return [path]
@@ -61,7 +61,7 @@ class PictureFiles:
         ]
 
     def find_uploaded(self, address: str) -> list[str]:
-        """The same of an address of Label Studio: by its path, then by its name alone."""
+        """The paths that an address of Label Studio may mean: by its path, else by its name."""
         parts = urlsplit(address)
         query = parse_qs(parts.query).get("d")
         path = unquote(query[0] if query else parts.path).lstrip("/")
@@ -75,7 +75,7 @@ class PictureFiles:
         return by_name.get(name) or by_name.get(_UPLOAD.sub("", name)) or []
 
     def is_outside(self, path: str) -> bool:
-        """Whether a path leads out of the root: by ``..``, as absolute one, or by a link."""
+        """Whether a path leaves the root: by ``..``, as an absolute path, or by a link."""
         if self.allow_outside:
             return False
         folder, name = os.path.split(path)
@@ -109,15 +109,15 @@ class PictureFiles:
 
 
 def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Problem]]:
-    """The table with the path of each picture below the root, and what is wrong with the others.
+    """Find the picture of each row below the root.
 
     Args:
-        table: with paths as the file spells them.
+        table: has the paths as the file spells them.
         files: the pictures.
 
     Returns:
-        the table with the same rows, a path that leads nowhere as it was; and a problem for each
-        picture that is missing, ambiguous, outside of the root, or listed twice.
+        The table with the same rows and the found paths (a path that was not found stays), and a
+        problem for each picture that is missing, ambiguous, outside the root, or listed twice.
     """
     paths: list[str] = []
     problems: list[Problem] = []
@@ -147,8 +147,8 @@ def _repeated(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterato
         if earlier != row:
             yield Problem(
                 "repeated",
-                f"{table.place(row)}: picture {table.paths[row]!r} is listed already, in "
-                f"{table.place(earlier)}; a picture has one row, in one split",
+                f"{table.place(row)}: picture {table.paths[row]!r} is already listed in "
+                f"{table.place(earlier)}; a picture must have one row, in one split",
                 rows=(earlier, row),
             )
 
@@ -156,7 +156,7 @@ def _repeated(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterato
 def _located(
     table: LabelTable, files: PictureFiles, row: int, spelled: str, split: str | None
 ) -> tuple[str, Problem | None]:
-    """Path of one picture below the root, or as it was with what is wrong."""
+    """The path of one picture below the root; or the path as spelled, and the problem."""
     where = table.place(row)
     if table.has_inside(row):
         return spelled, None
@@ -165,7 +165,7 @@ def _located(
     if not found:
         if files.is_outside(spelled):
             return spelled, _outside(files, where, spelled, row)
-        message = f"{where}: picture {spelled!r} is no file in {files.root}"
+        message = f"{where}: there is no picture {spelled!r} in {files.root}"
         return spelled, Problem("missing", message, rows=(row,))
     if len(found) > 1:
         message = (
@@ -179,7 +179,7 @@ def _located(
 
 def _outside(files: PictureFiles, where: str, spelled: str, row: int) -> Problem:
     message = (
-        f"{where}: picture {spelled!r} leads out of {files.root}; if that is meant: "
-        "data.allow_outside"
+        f"{where}: picture {spelled!r} is outside {files.root}; to allow this, set "
+        "data.allow_outside true"
     )
     return Problem("outside", message, rows=(row,))

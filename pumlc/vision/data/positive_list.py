@@ -1,4 +1,4 @@
-"""A positive-only list as the labels of a training split."""
+"""Label a training split by a positive-only list."""
 
 import os
 from collections.abc import Callable
@@ -14,11 +14,12 @@ from pumlc.vision.data.images import LabelledImages, require_file
 
 
 def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[LabelMatrix, np.ndarray]:
-    """The positives that a list has for each picture, every other label unknown.
+    """Keep the positives that a list has for each picture, and make every other label unknown.
 
-    A name of the list is a picture's path below ``root`` or, where no picture has that path, its
-    file name, if no other picture has the same. A positive of the list that is truly negative is
-    kept: it is an error of the annotator. A picture that is not listed loses all of its labels.
+    A name in the list is the path of a picture below ``root``. If no picture has that path, it is
+    the file name of a picture, which no other picture may share. A positive of the list that is
+    truly negative is kept: it is an error of the annotator. A picture that is not listed loses all
+    of its labels.
 
     Args:
         images: pictures with all of their labels.
@@ -30,13 +31,13 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[LabelMa
         pictures that are listed.
 
     Raises:
-        UserError: the list is missing or malformed, a name is that of no picture or of several, a
-            picture is listed twice, or a class is listed whose true label is unknown.
+        UserError: the list is missing or malformed, a name fits no picture or several, a picture
+            is listed twice, or a listed class has an unknown true label.
     """
     require_file(file, "data.positive_list must name a list of pictures")
     find = _finder(images, file, root)
     columns_of: dict[int, list[int]] = {}
-    lines = np.zeros(len(images), np.int64)  # where a row is listed; 0: it is not
+    lines = np.zeros(len(images), np.int64)  # the line that lists a row; 0: none
     strange: list[str] = []
     for line, name, columns in positive_list(file, len(images.classes)):
         row = find(line, name)
@@ -52,16 +53,15 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[LabelMa
             if truth[column] == UNKNOWN:
                 raise UserError(
                     f"{file}, line {line}: picture {name!r} is listed with class {column} "
-                    f"({images.classes[column]}), of which {images.source} does not say whether "
-                    "it is there; valid: classes with a known label (voc: all, with data.difficult "
-                    "negative)"
+                    f"({images.classes[column]}), whose label is unknown in {images.source}; "
+                    "valid: classes with a known label (voc: all, with data.difficult negative)"
                 )
         columns_of[row] = columns
         lines[row] = line
     if strange:
         first = images.path(0)
         raise UserError(
-            f"{file}: {len(strange)} of its names are no picture of the training split of "
+            f"{file}: {len(strange)} of its names are not pictures of the training split of "
             f"{images.source}, the first is {strange[0]}; valid: names like "
             f"{os.path.relpath(first, root)!r} or {first.name!r}"
         )
@@ -84,7 +84,7 @@ def _positives(columns_of: dict[int, list[int]], like: LabelMatrix) -> LabelMatr
 
 
 def _finder(images: LabelledImages, file: Path, root: Path) -> Callable[[int, str], int | None]:
-    """Row of the picture that a line of the list means, None without one."""
+    """A function that finds the row of the picture that a line names; None: there is none."""
     folder = os.path.relpath(images.root, root)
     paths = [os.path.normpath(os.path.join(folder, path.decode())) for path in images.paths]
     row_of = {path: row for row, path in enumerate(paths)}
@@ -98,8 +98,8 @@ def _finder(images: LabelledImages, file: Path, root: Path) -> Callable[[int, st
         row = row_of.get(os.path.normpath(name))
         if row is None and name in second:
             raise UserError(
-                f"{file}, line {line}: several pictures have the file name {name!r}, so it must be "
-                f"a path below {root}, as {paths[first[name]]!r} or {paths[second[name]]!r}"
+                f"{file}, line {line}: several pictures have the file name {name!r}; write a path "
+                f"below {root}, such as {paths[first[name]]!r} or {paths[second[name]]!r}"
             )
         return first.get(name) if row is None else row
 

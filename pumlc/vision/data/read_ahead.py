@@ -1,7 +1,7 @@
-"""Pictures are read in threads while the network works on those before them.
+"""Read pictures in threads while the network works on earlier ones.
 
-Threads are enough: Pillow and OpenCV let go of the interpreter while they decode and resize. They
-start at once, share the memory, and an error keeps its type.
+Threads are enough, since Pillow and OpenCV release the interpreter lock while they decode and
+resize. Threads start at once and share the memory, and an error keeps its type.
 """
 
 import os
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 def reading_threads() -> int:
     """One thread for each core that this process may use; processes of one machine share them."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -27,16 +27,16 @@ def reading_threads() -> int:
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """What ``read`` makes of each item, in their order.
+    """Yield the result of ``read`` for each item, in order.
 
     Args:
-        read: is called in several threads at once.
-        items: are taken in this thread, no more than ``ahead`` before their results.
-        threads: 0: each item is read here, when its result is asked for.
-        ahead: so many items are being read or wait.
+        read: called in several threads at once.
+        items: taken in this thread, at most ``ahead`` items before their results are used.
+        threads: number of threads; 0: each item is read in this thread when its result is needed.
+        ahead: largest number of items that are being read or wait.
 
     Raises:
-        Exception: what ``read`` raises, in the place of its result.
+        Exception: what ``read`` raises, when the result of that item is due.
     """
     if threads == 0:
         yield from map(read, items)
@@ -57,7 +57,7 @@ def read_ahead(
 
 @contextmanager
 def _opencv_without_threads() -> Iterator[None]:
-    """The reading threads are the parallelism; OpenCV's own would fight them for the cores."""
+    """Inside, OpenCV uses one thread: its own would compete with the reading threads for cores."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,4 +1,4 @@
-"""Which pictures and labels a run has seen, so that later commands can tell when they differ."""
+"""A record of the pictures and labels that a run has seen, so that later changes are noticed."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from pumlc.vision.data.split import TrainingData
 
 
 def fingerprint(images: LabelledImages) -> str:
-    """SHA-1 of names, their order, and labels of a part of the data."""
+    """SHA-1 of the names, their order, and the labels of a part of the data."""
     kind = repr((images.paths.dtype.str, images.classes)).encode()
     digest = hashlib.sha1(kind, usedforsecurity=False)
     digest.update(np.ascontiguousarray(images.paths).data)
@@ -28,13 +28,19 @@ def fingerprint(images: LabelledImages) -> str:
 
 
 def fingerprints(data: TrainingData) -> dict[str, str | None]:
-    """Those of the two parts that a run sees, for run.json."""
+    """The fingerprints of the two parts that a run sees, for run.json."""
     validation = None if data.validation is None else fingerprint(data.validation)
     return {"train": fingerprint(data.train), "validation": validation}
 
 
 def write_seen(file: Path, data: TrainingData, root: str) -> None:
-    """Keep a hash of each picture's name below ``root``, the folder of the data: 8 bytes each."""
+    """Write a hash of each picture's name, 8 bytes each.
+
+    Args:
+        file: the file to write.
+        data: the training and the validation part.
+        root: the folder of the data; names are relative to it.
+    """
     parts = {"train": _hashes(data.train, root)}
     if data.validation is not None:
         parts["validation"] = _hashes(data.validation, root)
@@ -43,15 +49,16 @@ def write_seen(file: Path, data: TrainingData, root: str) -> None:
 
 
 def count_seen(file: Path, images: LabelledImages, root: str) -> dict[str, int]:
-    """How many pictures were in the ``train`` and in the ``validation`` part, by their names.
+    """Count the pictures that a run has seen in each part, by their names.
 
     Args:
         file: a file of `write_seen`.
-        images: the pictures that are asked about.
-        root: the folder of the data now: it may have been moved as a whole.
+        images: the pictures to look up.
+        root: the present folder of the data, which may have been moved as a whole.
 
     Returns:
-        part -> number of pictures; nothing if there is no such file (an early version wrote none).
+        ``train`` or ``validation`` -> number of pictures; empty if there is no such file (an early
+        version wrote none).
 
     Raises:
         UserError: the file holds something else.
@@ -71,7 +78,7 @@ def count_seen(file: Path, images: LabelledImages, root: str) -> dict[str, int]:
 
 
 def _hashes(images: LabelledImages, root: str) -> np.ndarray:
-    # not below `images.root`: there, pictures of two splits may have the same names
+    # relative to `root`, since below `images.root` pictures of two splits may have one name
     folder = os.path.abspath(images.root)
     paths = (os.path.normpath(os.path.join(folder, path.decode())) for path in images.paths)
     names = (os.path.relpath(path, os.path.abspath(root)) for path in paths)

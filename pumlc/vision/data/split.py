@@ -1,4 +1,4 @@
-"""Splits of a data set, and what training may see of one: read, hide labels, hold out a part."""
+"""Read a split of a data set, hide labels from training, and hold out a part."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -44,7 +44,8 @@ def read_split(
         config: names the data set; its protocol plays no part.
         split: name of the split.
         classes: the classes of a trained model, which the data set must have.
-        skipped: the list of a run; rows of it that the split has no more are put back (`restored`).
+        skipped: the list of skipped pictures of a run; those that the split no longer has are put
+            back (`restored`).
 
     Raises:
         UserError: see the readers; or the classes differ from ``classes``.
@@ -53,7 +54,9 @@ def read_split(
     images = reader.read(Path(config.root), split, config.options, classes)
     if classes is not None and images.classes != classes:
         different = sorted(set(images.classes) ^ set(classes)) or "their order"
-        raise UserError(f"{images.source}: other classes than the model's: {different}")
+        raise UserError(
+            f"{images.source}: its classes are not those of the model; the difference: {different}"
+        )
     return dataclasses.replace(
         restored(images, [row for row in skipped if row.split == split]),
         max_pixels=config.max_pixels,
@@ -64,18 +67,19 @@ def read_split(
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What training may see of a data set; the manifests are the only record of the truth.
+    """The data that training may see; only the manifests record the true labels.
 
     Attributes:
         train: pictures with their observed labels.
         validation: held-out pictures with their observed labels; None if nothing is held out.
-        rows: rows of the training split that ``train`` holds, in their order. A protocol may leave
-            out pictures: these are in neither part, without a known label in ``manifest``.
-        validation_rows: those that ``validation`` holds; None if it is no part of that split.
-        manifest: what was hidden or flipped, over all rows of the training split; for the file
-            ``label_manifest.npz`` alone.
-        validation_manifest: the same over ``validation`` where that is no part of the training
-            split; for the file ``label_manifest_val.npz`` alone.
+        rows: rows of the training split that ``train`` holds, in its order. A protocol may leave
+            out pictures: these are in neither part and have no known label in ``manifest``.
+        validation_rows: rows of the training split that ``validation`` holds; None if it is not a
+            part of that split.
+        manifest: which labels were hidden or flipped, over all rows of the training split; only for
+            the file ``label_manifest.npz``.
+        validation_manifest: the same for ``validation``, if that is not a part of the training
+            split; only for the file ``label_manifest_val.npz``.
     """
 
     train: LabelledImages
@@ -89,15 +93,15 @@ class TrainingData:
 def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = ()) -> TrainingData:
     """Read the training split, hide labels by the protocol, hold out the validation part.
 
-    The labels are hidden before the split, over all rows in their order, so that the mask is the
-    published one. Where the files have a split to hold out (``val`` of a CSV file), that is the
-    validation part and loses labels by the same protocol. A positive-only list defines both parts:
-    what it does not name is left out.
+    The labels are hidden before a part is held out, over all rows in their order, so that the mask
+    is the published one. If the files have a split to hold out (``val`` of a CSV file), that is the
+    validation part, and its labels are hidden by the same protocol. A positive-only list defines
+    both parts: pictures that it does not name are left out.
 
     Args:
         config: data set, protocol, and the proportion to hold out.
         seed: chooses the held-out part.
-        skipped: the list of bad pictures of a run that goes on or is looked at, see `read_split`.
+        skipped: the list of skipped pictures of an existing run, see `read_split`.
 
     Raises:
         UserError: see `read_split` and `keep_listed`; or the validation part or the rest would be
@@ -128,12 +132,15 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
 def true_rows(
     data: TrainingData, config: DataConfig, part: Literal["train", "validation"]
 ) -> tuple[str, np.ndarray, LabelMatrix]:
-    """Where a part comes from: its split, its rows there, and the true labels [N, C] of the split.
+    """The split, the rows and the true labels of a part.
 
     Args:
-        data: that of the run.
+        data: the data of the run.
         config: its settings.
-        part: one that it has.
+        part: a part that it has.
+
+    Returns:
+        The split that the part comes from, its rows there, and the true labels [N, C] of the split.
     """
     if part == "validation" and data.validation_rows is None:
         assert data.validation is not None
@@ -145,7 +152,7 @@ def true_rows(
     assert rows is not None
     if isinstance(data.manifest, SparseManifest):
         return "train", rows, data.manifest.truth
-    observed = np.full(data.manifest.shape, UNKNOWN, np.int8)  # as in rows that are in neither part
+    observed = np.full(data.manifest.shape, UNKNOWN, np.int8)  # rows in neither part stay unknown
     observed[data.rows] = data.train.labels
     if data.validation is not None and data.validation_rows is not None:
         observed[data.validation_rows] = data.validation.labels
@@ -153,7 +160,7 @@ def true_rows(
 
 
 def _has_own_validation(config: DataConfig) -> bool:
-    """Whether the files have a split that is to be held out."""
+    """Whether the files have a split that serves as the validation part."""
     data_set = config.data_set
     if data_set.held_out is None:
         return False
@@ -161,7 +168,7 @@ def _has_own_validation(config: DataConfig) -> bool:
 
 
 def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, Manifest]:
-    """The pictures with the labels that a run gets to see."""
+    """The pictures with the labels that a run may see."""
     labels, classes, seed = images.matrix, images.classes, config.label_seed
     if isinstance(labels, SparseLabels):
         observed, manifest = observe_sparse(labels, config, classes, seed=seed)
@@ -179,7 +186,8 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
     count = round(proportion * len(rows))
     if not 0 < count < len(rows):
         raise UserError(
-            f"data.validation {proportion} of {len(rows)} pictures leaves no picture on one side"
+            f"data.validation {proportion} of {len(rows)} pictures leaves the held-out part or the "
+            "rest empty"
         )
     order = np.random.RandomState(seed).permutation(len(rows))
     return rows[np.sort(order[:count])], rows[np.sort(order[count:])]
@@ -188,7 +196,7 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
 def _held_out_groups(
     images: LabelledImages, rows: np.ndarray, proportion: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same, with all pictures of a group on one side, stratified over the observed labels."""
+    """The same with whole groups on one side, stratified over the observed labels."""
     chosen = images.subset(rows)
     held = hold_out(
         positives_of(chosen.matrix),
@@ -229,7 +237,7 @@ def _listed(
 def _refuse_list_of_dropped(
     images: LabelledImages, config: DataConfig, file: Path, error: UserError
 ) -> None:
-    """Say what is wrong with a list that fits all pictures, but not those with an annotation."""
+    """Explain the error if the list fits all pictures, but not those with an annotation."""
     whole = read_split(dataclasses.replace(config, unannotated="keep"), "train")
     try:
         _, listed = keep_listed(whole, file, Path(config.root))
@@ -248,6 +256,6 @@ def _warn_of_idle_options(config: DataConfig) -> None:
     """Warn of policies of other formats; a recipe may have them, so they are no error."""
     for name in config.idle_options():
         warn_user(
-            f"data.{name} {getattr(config, name)} plays no part with data.name {config.name}: it "
+            f"data.{name} {getattr(config, name)} has no effect with data.name {config.name}: it "
             f"is a setting of {', '.join(formats_with(name))}"
         )

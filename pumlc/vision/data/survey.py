@@ -1,4 +1,4 @@
-"""What a data set on the disk holds: every split read and counted, or everything that is wrong."""
+"""Read and count every split of a data set on the disk, or report every error."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class SplitCounts:
 
     Attributes:
         split: its name.
-        pictures: number of pictures; None: the split is not there, and need not be.
+        pictures: number of pictures; None: the split is missing, which is allowed.
         published: number of pictures that its owners publish; None: not stated.
         classes: C names.
         labels: "positive", "negative", "unknown" -> number of labels of each class, [C].
@@ -40,11 +40,11 @@ class Survey:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names; every split that is there has the same."""
+        """The class names, which all existing splits share."""
         return next((counts.classes for counts in self.splits if counts.pictures is not None), ())
 
     def rows(self) -> list[list[Any]]:
-        """A row a split: split, pictures, published, classes, positive, negative, unknown."""
+        """A row per split: split, pictures, published, classes, positive, negative, unknown."""
         return [
             [
                 counts.split,
@@ -63,7 +63,7 @@ class Survey:
         ]
 
     def class_rows(self) -> list[list[Any]]:
-        """A row a class and split: class, split, positive, negative, unknown."""
+        """A row per class and split: class, split, positive, negative, unknown."""
         here = [counts for counts in self.splits if counts.pictures is not None]
         return [
             [name, counts.split, *(int(each[column]) for each in counts.labels.values())]
@@ -72,7 +72,7 @@ class Survey:
         ]
 
     def partial(self) -> Iterator[str]:
-        """A line for each split of which only a part of the published pictures is there."""
+        """A line for each split that has only a part of the published pictures."""
         for counts in self.splits:
             if counts.pictures is not None and counts.pictures < (counts.published or 0):
                 yield (
@@ -81,7 +81,7 @@ class Survey:
                 )
 
     def untrained(self) -> list[str]:
-        """Classes without a positive label in the split train, where that is there."""
+        """Classes without a positive label in the split train, if there is one."""
         train = [counts for counts in self.splits if counts.split == "train" and counts.pictures]
         return [
             name
@@ -95,12 +95,12 @@ def survey(config: DataConfig) -> Survey:
     """Read and count every split of the data set that a config names.
 
     Args:
-        config: names the data set; what it hides or holds out plays no part.
+        config: names the data set; its settings for hiding and holding out play no part.
 
     Raises:
-        UserError: a part of the download is missing (with all missing parts and their addresses),
-            a split cannot be read (with all errors, a line each), or splits differ in their
-            classes.
+        UserError: a part of the download is missing (the message lists all missing parts with
+            their addresses), a split cannot be read (it lists all errors, one per line), or splits
+            differ in their classes.
     """
     root, data_set = Path(config.root), config.data_set
     if data_set.download is None:
@@ -124,7 +124,7 @@ def survey(config: DataConfig) -> Survey:
         counts.append(SplitCounts(split, len(images), expected, images.classes, labels))
     errors += _differing_classes(counts)
     if errors:
-        raise UserError("\n".join(dict.fromkeys(errors)))  # an error of the whole file comes once
+        raise UserError("\n".join(dict.fromkeys(errors)))  # splits of one file may share an error
     return Survey(counts)
 
 

@@ -1,8 +1,8 @@
-"""From the pixels of a picture to the tensor a backbone takes.
+"""Turn the pixels of a picture into the tensor that a backbone takes.
 
-Pixels are augmented and brought to size as bytes, where the picture was decoded. They become
-normalised numbers as the last thing, a batch at a time, on the device of the network: a quarter of
-the bytes to copy, and nothing of it on the processor where that is a GPU.
+Pixels are augmented and resized as bytes in the process that decodes the picture. The last step
+normalises a whole batch on the device of the network. So a quarter of the bytes is copied, and with
+a GPU the processor has no normalisation to do.
 """
 
 import random
@@ -22,10 +22,10 @@ _SEVENTHS = (8, 7, 6, 5, 4)
 
 
 class PictureTransform:
-    """Augmentation and size of a picture; a callable with the interface of albumentations.
+    """Augments and resizes a picture; a callable with the interface of albumentations.
 
-    ``transform(image=pixels)["image"]`` is what a backbone takes, [3, H, W] float32 normalised.
-    `pixels` is the same before it is normalised.
+    ``transform(image=pixels)["image"]`` is the input of a backbone, [3, H, W] float32 normalised.
+    `pixels` gives the same picture before normalisation.
 
     Args:
         data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
@@ -34,7 +34,7 @@ class PictureTransform:
     Attributes:
         size: (H, W) of the result.
         decoded_size: (H, W) that the decoded picture should at least have. It is the size before
-            the published crop, whatever the augmentation: training, evaluation and prediction
+            the published crop for every augmentation, so that training, evaluation and prediction
             decode the same pixels.
     """
 
@@ -49,7 +49,7 @@ class PictureTransform:
         self.set_random_seed(None)
 
     def set_random_seed(self, seed: int | None) -> None:
-        """Make the augmentation of the next picture a function of ``seed``; None: of chance."""
+        """Make the augmentation of the next picture depend on ``seed``; None: make it random."""
         self._choice = np.random.default_rng(seed)
         self._place = random.Random(seed)  # noqa: S311 - no secret
 
@@ -57,7 +57,7 @@ class PictureTransform:
         return {"image": normalised(self.pixels(image)[None], self.mean, self.std)[0].contiguous()}
 
     def pixels(self, image: np.ndarray) -> Tensor:
-        """The picture in its size.
+        """The picture, augmented and resized.
 
         Args:
             image: [H, W, 3] uint8, of any size.
@@ -67,8 +67,8 @@ class PictureTransform:
         """
         flipped = False
         if self.augmentation != "none":
-            # The row of a crop and the flip go by one number, as in every run so far: two draws
-            # would move all published figures.
+            # One number decides the row of a crop and the flip, as in every run so far: two draws
+            # would change all published figures.
             down, right = self._place.random(), self._place.random()
             flipped = down < 0.5
             if self.augmentation == "multi-scale-crop":
@@ -80,33 +80,44 @@ class PictureTransform:
         image = resized(image, self.size)
         if flipped:
             image = image[:, ::-1]
-        # of a copy where it is a view, or Pillow's own memory, which may not be written
+        # copies a view, and Pillow's own memory, which may not be written
         return torch.from_numpy(np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"]))
 
 
 def training_transform(data_config: dict[str, Any], augmentation: Augmentation) -> PictureTransform:
     """Augmentation, size and normalisation for training.
 
-    ``multi-scale-crop`` is the published one: squash to 8/7 of the size S (512 at 448), crop a
-    random part of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, flip half
-    of the time. Of a size that is no square, both sides are taken in these proportions.
+    ``multi-scale-crop`` is the published augmentation: squash to 8/7 of the size S (512 at 448),
+    crop a random part of 8/7, 1, 6/7, 5/7 or 4/7 S (512, 448, 384, 320 or 256), resize to S, and
+    flip half of the time. For a size that is not square, both sides have these proportions.
 
     Args:
         data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
-        augmentation: which of the three.
+        augmentation: one of the three.
     """
     return PictureTransform(data_config, augmentation)
 
 
 def evaluation_transform(data_config: dict[str, Any]) -> PictureTransform:
-    """Size (squashed, as published) and normalisation, nothing random."""
+    """Resizing (squashed, as published) and normalisation, with nothing random.
+
+    Args:
+        data_config: timm's ``input_size``, ``mean``, ``std`` of the weights.
+    """
     return PictureTransform(data_config)
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A picture squashed to (H, W): area interpolation to a smaller size, bilinear to a larger.
 
-    What is smaller in one direction is resized by area in both.
+    If the new size is smaller in one direction, area interpolation is used in both.
+
+    Args:
+        image: [h, w, 3] uint8.
+        size: (H, W) in pixels.
+
+    Returns:
+        [H, W, 3] uint8; the same array if it has this size already.
     """
     height, width = image.shape[:2]
     if (height, width) == size:
@@ -117,12 +128,12 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bytes as a backbone takes them: (pixel / 255 - mean) / std.
+    """Normalise bytes for a backbone: (pixel / 255 - mean) / std.
 
     Args:
         pixels: [B, H, W, 3] uint8.
-        mean: of each colour, of values in [0, 1].
-        std: the same.
+        mean: mean of each colour, for values in [0, 1].
+        std: standard deviation of each colour, for values in [0, 1].
 
     Returns:
         [B, 3, H, W] float32 on the device of ``pixels``, in the layout channels_last.
@@ -135,7 +146,7 @@ def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     return pixels.float().sub_(shift).mul_(scale).permute(0, 3, 1, 2)
 
 
-@cache  # a copy to the device each time would wait for the work that is queued there
+@cache  # copying to the device each time would wait for the work that is queued there
 def _shift_and_scale(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Feature files: a matrix under the name of what decided it, and of its content."""
+"""Feature files: the name of a matrix's file says what decided it, and has its checksum."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from pumlc.files import DAMAGED_ARRAY, complete_file
 def cached_matrix(
     folder: Path, name: str, num_rows: int, compute: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """A matrix [N, D] from its file, or computed now and put there.
+    """A matrix [N, D] from its file, or computed now and written there.
 
-    The file is ``FOLDER/NAME-CHECKSUM.npy``; a file whose content is not that of its name's
-    checksum any more is refused.
+    The file is ``FOLDER/NAME-CHECKSUM.npy``. A file whose content has another checksum than its
+    name is refused.
 
     Args:
         folder: the folder of the files; created if need be.
-        name: of what decides the matrix.
+        name: says what decides the matrix.
         num_rows: N.
-        compute: called where there is no file.
+        compute: called if there is no file.
 
     Raises:
         UserError: the file is damaged, was changed or has another number of rows.
@@ -31,7 +31,7 @@ def cached_matrix(
     file = next(iter(sorted(folder.glob(f"{name}-*.npy"))), None)
     if file is not None:
         return _read(file, num_rows)
-    folder.mkdir(parents=True, exist_ok=True)  # before the work, if it may not be written
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost if it fails
     matrix = compute()
     with complete_file(folder / f"{name}-{_checksum(matrix)}.npy", binary=True) as stream:
         np.save(stream, matrix)
@@ -43,7 +43,7 @@ def _read(file: Path, num_rows: int) -> np.ndarray:
     try:
         matrix = np.load(file, allow_pickle=False)
     except DAMAGED_ARRAY as error:
-        raise UserError(f"{file} is no complete file of features; {advice}: {error}") from error
+        raise UserError(f"{file} is not a complete feature file; {advice}: {error}") from error
     if matrix.ndim != 2 or len(matrix) != num_rows:
         raise UserError(
             f"{file} has the shape {matrix.shape}, not one row for each of {num_rows} pictures; "

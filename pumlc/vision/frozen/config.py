@@ -17,13 +17,13 @@ class Method:
     first_epoch: dict[str, float] = field(default_factory=dict)
     """parameters that have another value in the first epoch (SPLC: threshold 1)"""
     per_epoch: dict[str, float] = field(default_factory=dict)
-    """parameters that grow by so much with every epoch after the first (LL-R: rate)"""
+    """growth of parameters with every epoch after the first (LL-R: rate)"""
     heads: Literal["adam", "closed-form"] = "adam"
-    """closed-form: least squares of loss squared, fitted on all rows, the penalty by leave-one-out;
-    validation is that of the leave-one-out scores of all rows"""
+    """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
+    penalty, and validation measures the leave-one-out scores of all rows"""
     positives: Literal["given", "moved", "soft"] = "given"
-    """closed-form, what given positives are fitted to. moved: six tenths of the way to what heads
-    without them say; soft: as far as they are likely to be true, docs/noise.md"""
+    """closed-form: the target of given positives. moved: six tenths of the way to the score of
+    heads fitted without them; soft: by their probability to be true, docs/noise.md"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters
@@ -40,7 +40,7 @@ class Method:
             )
 
     def parameters(self, epoch: int) -> dict[str, Any]:
-        """The loss's keyword arguments in an epoch, counted from 1; "known" is left as it is."""
+        """The keyword arguments of the loss in an epoch, counted from 1; "known" stays."""
         values: dict[str, Any] = dict(self.loss.parameters)
         for name, growth in self.per_epoch.items():
             values[name] = float(values[name]) + growth * (epoch - 1)
@@ -64,12 +64,12 @@ class ProbeConfig:
     validation: float = 0.2
     """part of the training pictures held out; their known labels choose among the candidates"""
     refit: bool = False
-    """what is measured on the test split is trained again, in the same way, on all rows"""
+    """train again on all rows, in the same way, before measuring on the test split"""
     min_positives: int = 5
-    """a class is frequent with so many positives in the complete train labels and in test"""
+    """a class is frequent if it has this many positives in the complete train labels and in test"""
     trained: Literal["all", "test", "frequent"] = "all"
-    """classes that are trained and scored: all, those with a positive in test, frequent ones; the
-    last two are taken by complete labels, which a real annotator would not have"""
+    """classes that are trained and measured: all, those with a positive in test, or frequent ones.
+    The last two use complete labels, which a real annotator would not have"""
     classes: list[str] = field(default_factory=list)
     """also average over these classes"""
 

@@ -1,4 +1,4 @@
-"""Ways to run a frozen network that give the same features; the fastest one is taken."""
+"""Ways to run a frozen network that give the same features, of which the fastest is chosen."""
 
 import copy
 import io
@@ -18,17 +18,17 @@ from pumlc.vision.models.classifier import Classifier
 
 Precision = Literal["float32", "bfloat16"]
 Pooled = Callable[[Tensor], Tensor]
-_TOLERANCE = 1e-3  # of the largest feature; float32 in another order of sums differs by 1e-6
-_WORTH_AN_EXPORT = 256  # pictures; building the graph takes about as long as 50 to 100 of them
+_TOLERANCE = 1e-3  # share of the largest feature; another order of float32 sums differs by 1e-6
+_WORTH_AN_EXPORT = 256  # pictures; building the graph takes as long as about 50 to 100 pictures
 
 
 class Engine(NamedTuple):
     """A way to compute features.
 
     Attributes:
-        name: for a person.
-        pooled: pictures [B, 3, H, W] on the device of the network to float32 [B, D].
-        difference: the largest one to plain float32, of the features of a few pictures.
+        name: what messages call it.
+        pooled: maps pictures [B, 3, H, W] on the device of the network to features float32 [B, D].
+        difference: the largest difference from plain float32 features, on a few pictures.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Engine(NamedTuple):
 
 
 class _Features(nn.Module):
-    """What a backbone's own pooling gives its classification layer."""
+    """The features that a backbone's own pooling gives its classification layer."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -50,7 +50,10 @@ class _Features(nn.Module):
 def choose_engine(
     classifier: Classifier, sample: Tensor, precision: Precision, num_pictures: int
 ) -> Engine:
-    """The fastest of `working_engines`, by a run on a few pictures."""
+    """The fastest of `working_engines`, measured on a few pictures.
+
+    For the arguments see `working_engines`.
+    """
     engines = working_engines(classifier, sample, precision, num_pictures)
     return min(engines, key=lambda engine: _seconds(engine.pooled, sample))
 
@@ -58,17 +61,18 @@ def choose_engine(
 def working_engines(
     classifier: Classifier, sample: Tensor, precision: Precision, num_pictures: int
 ) -> list[Engine]:
-    """The ways that this machine and this network have.
+    """The ways that work for this machine and this network.
 
-    In float32: torch; torch with every BatchNorm folded into the convolution before it;
-    onnxruntime, where it is installed, on a CPU, for enough pictures. One that gives other features
-    than torch on the sample is left out. In bfloat16: torch's autocast, folded if that is the same.
+    In float32 they are torch; torch with every BatchNorm folded into the convolution before it; and
+    onnxruntime, if it is installed, on a CPU, for enough pictures. A way whose features differ from
+    those of torch on the sample is left out. In bfloat16 there is torch's autocast, with folded
+    BatchNorm if this gives the same features.
 
     Args:
         classifier: in eval mode on its device.
         sample: a few pictures [B, 3, H, W] on that device.
         precision: float32, or bfloat16, whose features differ in the third digit.
-        num_pictures: how many there are to compute.
+        num_pictures: the number of pictures to compute.
     """
     plain = _Features(classifier.backbone)
     expected = _in_torch(plain, "float32")(sample)
@@ -85,7 +89,7 @@ def working_engines(
             session = _onnxruntime(fastest, sample)
             if session is not None and _is_close(session(sample), expected):
                 ways["onnxruntime"] = session
-    # running each once also warms it up
+    # one run of each way also warms it up
     return [
         Engine(name, pooled, float((pooled(sample) - expected).abs().max()))
         for name, pooled in ways.items()
@@ -93,9 +97,15 @@ def working_engines(
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module | None:
-    """A copy with each BatchNorm inside of the convolution that stands before it; None without any.
+    """A copy with each BatchNorm folded into the convolution that stands before it.
 
-    Two layers that stand one after the other need not be used so: compare before use.
+    A layer that stands before another need not feed it: compare the outputs before use.
+
+    Args:
+        network: in eval mode.
+
+    Returns:
+        The copy, or None if nothing could be folded.
     """
     network, folded = copy.deepcopy(network), 0
     for module in network.modules():
@@ -122,7 +132,7 @@ def _in_torch(network: nn.Module, precision: Precision) -> Pooled:
 
 
 def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
-    """A session of onnxruntime; None where it is not installed or the network has no such form."""
+    """Features by onnxruntime; None if it is not installed or the network cannot be exported."""
     if find_spec("onnxruntime") is None or find_spec("onnx") is None:
         return None
     import onnxruntime
@@ -130,8 +140,8 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
     graph = io.BytesIO()
     try:
         with _quiet(), torch.no_grad():
-            torch.onnx.export(  # not by way of dynamo, which takes ten times as long
-                copy.deepcopy(network),  # it would be changed: the exporter fuses layers in place
+            torch.onnx.export(  # without dynamo, which takes ten times as long
+                copy.deepcopy(network),  # a copy, since the exporter fuses layers in place
                 (sample.contiguous(),),
                 graph,  # pyright: ignore[reportArgumentType]
                 dynamo=False,
@@ -144,7 +154,7 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
         session = onnxruntime.InferenceSession(
             graph.getvalue(), options, providers=["CPUExecutionProvider"]
         )
-    except Exception:  # exporter and runtime have no common type for "this network I cannot"
+    except Exception:  # exporter and runtime have no common type for a network they do not support
         return None
 
     def pooled(images: Tensor) -> Tensor:
@@ -156,7 +166,7 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself."""
+    """Hide what the exporter logs and warns about its own code."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

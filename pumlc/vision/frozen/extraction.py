@@ -1,4 +1,4 @@
-"""Pooled features of pictures by a frozen network: each computed once, the fastest safe way."""
+"""Pooled features of pictures by a frozen network, each computed once in the fastest safe way."""
 
 import hashlib
 import json
@@ -25,22 +25,22 @@ from pumlc.vision.frozen.store import DIGEST, FeatureStore, content_digest
 from pumlc.vision.models.classifier import Classifier
 from pumlc.vision.scoring import to_device
 
-_BATCHES_KEPT_AT_ONCE = 16  # a killed pass loses no more
-_DECODING = "no larger than needed"  # features of full decodes are others
-_SAMPLE = 8  # pictures that choose how the network is run
+_BATCHES_KEPT_AT_ONCE = 16  # a killed pass loses at most these
+_DECODING = "no larger than needed"  # part of the cache key: full decodes give other features
+_SAMPLE = 8  # pictures on which the ways to run the network are compared
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """What makes features of pictures, and where they are kept.
+    """Computes features of pictures and caches them.
 
     Args:
-        classifier: with a linear head, in eval mode on its device; its features are what the
-            backbone's own pooling gives that head.
-        cache: folder of the kept features, ``~`` for the home folder.
-        precision: that of the backbone.
-        batch_size: pictures at a time.
-        threads: that decode pictures, 0: one for each core.
+        classifier: with a linear head, in eval mode on its device; the features are those that the
+            backbone's own pooling gives this head.
+        cache: folder of the cached features, ``~`` for the home folder.
+        precision: precision of the backbone.
+        batch_size: pictures per batch.
+        threads: threads that decode pictures; 0: one per core.
     """
 
     classifier: Classifier
@@ -55,12 +55,12 @@ class Extractor:
 
     @property
     def width(self) -> int:
-        """D."""
+        """D, the length of a feature vector."""
         return self.classifier.head.in_features  # pyright: ignore
 
     @cached_property
     def store(self) -> FeatureStore:
-        """The features of this very network, by the content of its weights."""
+        """The cached features of this network, identified by the content of its weights."""
         digest = hashlib.blake2b(digest_size=8)
         for name, value in self.classifier.backbone.state_dict().items():
             digest.update(name.encode())
@@ -79,37 +79,34 @@ class Extractor:
         what: str = "features",
         show: Callable[[str], None] = lambda line: None,
     ) -> np.ndarray:
-        """Features of some pictures, from the cache or computed now and put there.
+        """Features of some pictures, from the cache or computed now and added to it.
 
         Args:
             images: the pictures; their labels play no part.
-            rows: which of them.
-            bad: takes the pictures that cannot be read; by default they are named by warnings
-                alone.
+            rows: rows of the wanted pictures.
+            bad: collects the pictures that cannot be read; by default only warnings name them.
             what: the beginning of the lines of progress.
-            show: what these are given to.
+            show: called with each of these lines.
 
         Returns:
             float32 [n, D], in the order of ``rows``; a row of nan for a bad picture.
 
         Raises:
-            UserError: a picture cannot be read and may not be skipped; a file of the cache is
+            UserError: a picture cannot be read and may not be skipped, or a file of the cache is
                 damaged.
         """
         bad = BadPictures(images) if bad is None else bad
         digests = self._digests(images, rows, bad)
         found, features = self.store.find(digests)
         _, first = np.unique(digests, return_index=True)
-        missing = first[
-            ~found[first] & (digests[first] != b"")
-        ]  # of equal pictures one is computed
+        missing = first[~found[first] & (digests[first] != b"")]  # equal pictures are computed once
         if len(missing):
             self._add(images, rows, digests, missing, bad, what, show)
             found, features = self.store.find(digests)
         else:
             show(f"{what}: {len(rows)} pictures, all in the cache")
         features[~found] = np.nan
-        for place in np.flatnonzero(~found & (digests != b"")).tolist():  # equal to one that is bad
+        for place in np.flatnonzero(~found & (digests != b"")).tolist():  # copies of a bad picture
             if rows[place] not in bad.reasons:
                 bad.add(rows[place], f"{images.path(rows[place])}: the picture cannot be decoded")
         return features
@@ -124,14 +121,14 @@ class Extractor:
         what: str,
         show: Callable[[str], None],
     ) -> None:
-        """Compute what is missing and keep it, block by block."""
+        """Compute the missing features and store them, block by block."""
         named = [rows[place] for place in missing.tolist()]
         digest_of = dict(zip(named, digests[missing].tolist(), strict=True))
         wanted = list(digest_of)
         engine = self._engine(images, wanted)
         show(
-            f"{what}: by {engine.name}, which differs from torch in float32 by at most "
-            f"{engine.difference:.1e} in a feature"
+            f"{what}: computed by {engine.name}, whose features differ from those of torch in "
+            f"float32 by at most {engine.difference:.1e}"
         )
         progress = Progress(what, len(missing), show)
         block = _BATCHES_KEPT_AT_ONCE * self.batch_size
@@ -144,7 +141,7 @@ class Extractor:
     def _digests(
         self, images: LabelledImages, rows: Sequence[int] | range, bad: BadPictures
     ) -> np.ndarray:
-        """[n], empty for a picture that cannot be opened."""
+        """Digests of the pictures, [n]; empty for a picture that cannot be opened."""
 
         def digest(row: int) -> bytes | UserError:
             try:
@@ -187,14 +184,14 @@ class Extractor:
         return read, np.concatenate(parts)
 
     def _engine(self, images: LabelledImages, rows: Sequence[int]) -> Engine:
-        """The fastest way by the first pictures, or by noise where none of them can be read."""
+        """The fastest way on the first pictures, or on noise if none of them can be read."""
         pictures = next(self._batches(images, rows[:_SAMPLE])).values()
         good = [one for one in pictures if isinstance(one, Tensor)]
         sample = self._images(good) if good else self._noise().to(self.device)
         return choose_engine(self.classifier, sample, self.precision, len(rows))
 
     def _images(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Decoded pictures as the network takes them, on its device."""
+        """Decoded pictures as normalised network input, on the device of the network."""
         return to_device(torch.stack(list(pictures)), self.device, self.classifier.data_config)
 
     def _noise(self) -> Tensor:
@@ -204,7 +201,7 @@ class Extractor:
     def _batches(
         self, images: LabelledImages, rows: Sequence[int]
     ) -> Iterator[dict[int, Tensor | UserError]]:
-        """Row to picture, or why it cannot be read; threads are one batch ahead of the network."""
+        """Batches of row -> picture or error, which threads read one batch ahead of the network."""
         local = threading.local()
 
         def picture(row: int) -> Tensor | UserError:
@@ -228,8 +225,12 @@ class Extractor:
 def read_content(images: LabelledImages, row: int) -> bytes:
     """The bytes of a picture's file.
 
+    Args:
+        images: the pictures.
+        row: which of them.
+
     Raises:
-        UserError: there is none; the message names it and where the source lists it.
+        UserError: There is no such file; the message names it and where the source lists it.
     """
     path = images.path(row)
     if images.paths[row] in images.removed:

@@ -1,4 +1,4 @@
-"""Frozen features: every picture through the backbone once, kept in a file."""
+"""Frozen features: every picture passes through the backbone once, and a file caches the result."""
 
 import functools
 import hashlib
@@ -26,13 +26,13 @@ from pumlc.vision.scoring import to_device
 
 @dataclass(frozen=True)
 class SplitFeatures:
-    """One split as the backbone sees it.
+    """Features and labels of one split.
 
     Attributes:
-        features: [N, D] float32, in the order of the split; without the pictures that were skipped.
+        features: [N, D] float32, in the order of the split, without the skipped pictures.
         labels: [N, C] complete labels in {1, 0, -1}; a run hides its part of them itself.
         classes: C names.
-        weights: those of the backbone, as a setting names them; of "auto" what it stood for.
+        weights: name of the backbone's weights as in the settings; for "auto" what it stood for.
     """
 
     features: np.ndarray
@@ -51,25 +51,25 @@ def frozen_features(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SplitFeatures:
-    """Pooled features of a split, from the cache or computed now and put there.
+    """Pooled features of a split, from the cache or computed now and added to it.
 
     The file's name is a hash of what decides the numbers: data set, split, the list of pictures,
-    input size, backbone and weights, of a weights file also its size and time of change. It does
-    not cover what is in the pictures, which would be a look at a million files in every run: if
-    they were replaced under the same names, delete the cache. Labels are read anew each time and
-    are in no cache.
+    input size, backbone and weights, and for a weights file its size and time of change. It does
+    not cover the content of the pictures, since that would mean opening a million files in every
+    run. If pictures were replaced under the same names, delete the cache. Labels are not cached.
 
     Args:
         data: names the data set; its protocol settings play no part.
         model: names backbone and weights; its head plays no part.
         split: "train" or "test".
         cache: folder of the feature files, ``~`` for the home folder.
-        batch_size: pictures at a time.
-        workers: threads that read pictures; 0: none but this one; None: one a core.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one; None: one per core.
         progress: called with the pictures done and their number.
 
     Raises:
-        UserError: a damaged or changed cache file; see also the readers and ``create_classifier``.
+        UserError: a cache file is damaged or was changed; see also the readers and
+            ``create_classifier``.
     """
     images = read_split(data, split)
     network = functools.cache(lambda: frozen_network(data, model))
@@ -77,7 +77,7 @@ def frozen_features(
     weights = network().starting_weights if model.weights == "auto" else model.weights
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
-        "decoding": "no larger than needed",  # features of full decodes are others
+        "decoding": "no larger than needed",  # full decodes give other features
         "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
@@ -95,24 +95,31 @@ def frozen_features(
     features = cached_matrix(cache, f"{data.name}_{split}_{digest}", len(images), compute)
     labels = images.labels
     bad = np.isnan(features).all(axis=1)
-    if bad.any():  # the cache may be of a command that skipped them
+    if bad.any():  # the command that wrote the cache may have skipped bad pictures
         skipped = BadPictures(images)
         for row in np.flatnonzero(bad).tolist():
-            reason = f"not to be read when the features were computed; to try again delete {cache}"
+            reason = f"not readable when the features were computed; to try again, delete {cache}"
             skipped.add(row, f"{images.path(row)} ({images.place(row)}): {reason}")
         features, labels = features[~bad], labels[~bad]
     return SplitFeatures(features, labels, images.classes, weights)
 
 
 def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
-    """The backbone with the weights it starts from, which have seen none of the data's labels.
+    """The backbone with its starting weights, which have seen none of the data's labels.
 
-    Warns of random weights, whose features say little of the pictures.
+    It warns of random weights, whose features say little about the pictures.
+
+    Args:
+        data: says the size of the pictures.
+        model: names backbone and weights.
+
+    Raises:
+        UserError: see ``create_classifier``.
     """
     if model.weights is None:
         warn_user(
-            f"features of {model.backbone} with random weights (model.weights is not given): they "
-            "say little of the pictures; valid: 'pip', 'pretrained' or a weights file"
+            f"features of {model.backbone} with random weights (model.weights is not given) say "
+            "little about the pictures; valid: 'pip', 'pretrained' or a weights file"
         )
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split
@@ -128,7 +135,7 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
 
 
 def _version(weights: str | None) -> list[int]:
-    """Size and time of change of a weights file; the other weights have one version."""
+    """Size and time of change of a weights file; empty for other weights."""
     if weights is None or not Path(weights).is_file():
         return []
     status = Path(weights).stat()
@@ -144,10 +151,18 @@ def pooled_features(
     progress: Callable[[int, int], None] | None = None,
     bad: BadPictures | None = None,
 ) -> np.ndarray:
-    """What the classifier's linear head would be given, [N, D] float32, without augmentation.
+    """The input of the classifier's linear head, without augmentation, on the GPU if there is one.
 
-    On the GPU if there is one. A picture that cannot be read and may be skipped has a row of nan;
-    ``bad`` takes it.
+    Args:
+        classifier: with a linear head.
+        images: the pictures; their labels play no part.
+        batch_size: pictures per batch.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        progress: called with the pictures done and their number.
+        bad: collects the pictures that cannot be read.
+
+    Returns:
+        float32 [N, D]; a row of nan for a picture that cannot be read and may be skipped.
     """
     device = choose_device(None)
     classifier = classifier.eval().to(device).to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Heads on features of a run's training part, with what leave-one-out says of them."""
+"""Heads fitted on the features of a run's training part, with their leave-one-out figures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,11 @@ class FittedHeads:
     Attributes:
         coefficients: [D, C].
         intercept: [C].
-        left_out_logits: float32 [N, C], each row's by heads that have not seen its labels.
-        thresholds: [C], probabilities of the highest F1 by these logits.
+        left_out_logits: float32 [N, C], each row by heads that have not seen its labels.
+        thresholds: [C], the probabilities that give the highest F1 of each class on these logits.
         threshold: the same, one for all classes.
-        mean_average_precision: of these logits by the known labels, in percent.
-        facts: which heads, why, and what chose them, as plain JSON.
+        mean_average_precision: mAP of these logits by the known labels, in percent.
+        facts: which heads were fitted, why, and what chose them, as plain JSON.
     """
 
     coefficients: np.ndarray
@@ -39,14 +39,14 @@ class FittedHeads:
 
 
 def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
-    """Which heads the settings ask for or the labels call for, and why.
+    """Choose the kind of heads by the settings, or else by the labels.
 
     Args:
         config: the settings of the run.
         labels: [N, C] in {1, 0, -1}.
 
     Returns:
-        ``least_squares`` or ``loss``, and a sentence for a person.
+        ``least_squares`` or ``loss``, and a sentence that says why.
     """
     named = config.loss.name not in (AUTO, LEAST_SQUARES)
     if config.heads == "loss" or (config.heads == "auto" and named):
@@ -61,17 +61,17 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
         reason = "each class is fitted on the pictures where its label is known"
     else:
         reason = (
-            f"{count} of {labels.shape[1]} classes are never known to be absent: there unknown "
+            f"{count} of {labels.shape[1]} classes are never known to be absent; for them unknown "
             "counts as absent, and a probability is that of being listed"
         )
     return LEAST_SQUARES, f"least squares in closed form: {reason}"
 
 
 def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
-    """Fit heads on all rows; penalty, probabilities and thresholds are from left-out scores.
+    """Fit heads on all rows; left-out scores give the penalty, probabilities and thresholds.
 
-    Pictures with the same features are left out together. A class without a known label has the
-    same probability for every picture, the share of present labels among all that are known.
+    Pictures with the same features are left out together. A class without a known label gets the
+    same probability for every picture: the share of present labels among all known labels.
 
     Args:
         features: float32 [N, D].
@@ -111,6 +111,6 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
 
 
 def _prior_logit(labels: np.ndarray) -> float:
-    """Log-odds of a known label being present, one of each sign added."""
+    """Log-odds that a known label is present, with one label of each sign added."""
     present, absent = ((labels == sign).sum() + 1 for sign in (POSITIVE, NEGATIVE))
     return float(np.log(present / absent))

@@ -16,21 +16,21 @@ from pumlc.vision.frozen.config import Method
 
 
 class Heads:
-    """Linear heads, one a candidate, that see the same batches; they start at zero.
+    """Linear heads, one per candidate, that see the same batches and start at zero.
 
     Args:
         width: D, the length of a feature vector.
-        labels: [N, C] in {1, 0, -1}, those of the rows that are trained on.
+        labels: [N, C] in {1, 0, -1}, of the rows to train on.
         rates: learning rates of Adam.
         method: the loss.
         seed: decides order and mixtures; the global random state is neither read nor changed.
-        decays: decoupled weight decays, each with each rate; biases have none.
+        decays: decoupled weight decays, combined with every rate; biases have none.
 
     Attributes:
         candidates: learning rate and weight decay of each head.
 
     Raises:
-        UserError: the method names a loss of one's own that cannot be imported.
+        UserError: the method names a user's own loss that cannot be imported.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Heads:
         self.candidates = list(itertools.product(rates, decays))
         self.labels, self.method = labels, method
         self.loss = find_loss(method.loss.name, imports=True)
-        # not initialised by torch, which would draw from the global random state
+        # skip_init, since torch's own initialisation would draw from the global random state
         self.heads = [
             nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in self.candidates
         ]
@@ -64,12 +64,12 @@ class Heads:
         self.random = np.random.RandomState(seed)
 
     def train_epoch(self, features: Tensor, batch_size: int, epoch: int) -> None:
-        """One pass in random order; a rest smaller than a batch joins the last batch.
+        """One pass in random order; a remainder smaller than a batch joins the last batch.
 
         Args:
             features: [N, D], the rows of the labels.
             batch_size: rows per step.
-            epoch: its number, counted from 1; the parameters of the loss may move with it.
+            epoch: its number, counted from 1; the parameters of the loss may depend on it.
         """
         order = torch.randperm(len(features), generator=self.generator)
         steps = max(1, len(order) // batch_size)
@@ -83,7 +83,7 @@ class Heads:
             self.optimizer.step()
 
     def logits(self, features: Tensor) -> list[np.ndarray]:
-        """Logits [N, C] of each head, of features [N, D]."""
+        """Logits [N, C] of each head for features [N, D]."""
         with torch.no_grad():
             return [head(features).numpy() for head in self.heads]
 
@@ -96,7 +96,7 @@ class Heads:
         }
 
     def _total_loss(self, features: Tensor, labels: Tensor, parameters: dict[str, Any]) -> Tensor:
-        """The sum over heads of loss and mixup term, of one batch."""
+        """The sum of loss and mixup term over all heads, for one batch."""
         settings, total = self.method.loss, torch.zeros(())
         mixed, permutation, lam = features, torch.empty(0), 0.0
         if settings.mixup_weight:
@@ -113,13 +113,13 @@ class Heads:
 
 
 def known_prior(labels: Tensor) -> Tensor:
-    """Each class's share of positives among the known labels, [C]; of none known, 0."""
+    """The share of positives among the known labels of each class, [C]; 0 if none is known."""
     positive = (labels == POSITIVE).sum(0).float()
     negative = (labels == NEGATIVE).sum(0).float()
     return positive / (positive + negative).clamp(min=1)
 
 
 def standardisation(features: np.ndarray) -> Callable[[np.ndarray], Tensor]:
-    """The map of features [N, D] to mean 0 and deviation 1 in each column, by those given here."""
+    """The map that standardises features [N, D] by the means and deviations of the given ones."""
     mean, deviation = features.mean(0), features.std(0) + 1e-6
     return lambda others: torch.from_numpy((others - mean) / deviation).float()

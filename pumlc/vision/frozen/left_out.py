@@ -11,20 +11,33 @@ FILE = "left_out.npy"
 
 
 def write_left_out(run: Path, logits: np.ndarray) -> None:
-    """Keep logits [N, C] of the training part, in its order; rows of nan: pictures not read."""
+    """Write the logits of the training part.
+
+    Args:
+        run: the run folder.
+        logits: [N, C] in the order of the part; a row of nan for a picture that was not read.
+    """
     with complete_file(run / FILE, binary=True) as stream:
         np.save(stream, logits.astype(np.float32))
 
 
 def read_left_out(run: Path, num_pictures: int, num_classes: int) -> np.ndarray:
-    """The logits, float32 [N, C]; a row of nan for a picture that the run has skipped.
+    """Read the logits of the training part.
+
+    Args:
+        run: the run folder.
+        num_pictures: N, pictures of the training part.
+        num_classes: C.
+
+    Returns:
+        float32 [N, C]; a row of nan for a picture that the run has skipped.
 
     Raises:
         UserError: there is no such file, or it holds something else.
     """
     file = run / FILE
     if not file.is_file():
-        raise UserError(f"{file}: no such file; going on with the run writes it again")
+        raise UserError(f"{file}: no such file; to write it again, resume the run")
     try:
         logits = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -32,7 +45,7 @@ def read_left_out(run: Path, num_pictures: int, num_classes: int) -> np.ndarray:
     expected = (num_pictures, num_classes)
     if logits.shape != expected or logits.dtype != np.float32:
         raise UserError(
-            f"{file}: {logits.dtype} {list(logits.shape)}, not float32 {list(expected)}"
+            f"{file}: expected float32 {list(expected)}, got {logits.dtype} {list(logits.shape)}"
         )
     skipped = np.isnan(logits).all(axis=1)
     if not np.isfinite(logits[~skipped]).all():

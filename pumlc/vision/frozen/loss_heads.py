@@ -1,4 +1,4 @@
-"""Linear heads by any loss: weight decay by cross-fitting, then a fit on all rows."""
+"""Linear heads fitted with any loss: cross-fitting chooses the weight decay, then all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ _MAX_STEPS = 100
 
 @dataclass(frozen=True)
 class LossHeads:
-    """Heads, and what chose them.
+    """Heads, and the figures that chose them.
 
     Attributes:
-        coefficients: [D, C], for the features as they were given.
+        coefficients: [D, C], for the given features.
         intercept: [C].
-        left_out: [N, C]; the logits of each row by heads of the chosen decay fitted without its
-            fold.
-        weight_decay: the one that was chosen.
-        agreement: mAP of the left-out logits by the known labels for each candidate, in percent.
+        left_out: [N, C] logits; each row is by heads of the chosen decay that were fitted without
+            its fold.
+        weight_decay: the chosen candidate.
+        agreement: for each candidate, mAP of the left-out logits by the known labels, in percent.
     """
 
     coefficients: np.ndarray
@@ -51,9 +51,9 @@ def fit_loss_heads(
     """Minimise loss + decay / 2 * |W|^2 over all rows at once, by L-BFGS to convergence.
 
     The features are standardised and scaled to a mean squared length of 1; intercepts are not
-    decayed. The decay is the one whose left-out logits have the largest mean average precision over
-    the known labels (in a class that is never known to be absent unknown counts as absent there).
-    A loss that couples its batch sees all rows as one batch.
+    decayed. The chosen decay is the one whose left-out logits have the largest mAP over the known
+    labels (in a class that is never known to be absent, unknown counts as absent there). A loss
+    that couples its batch sees all rows as one batch.
 
     Args:
         features: [N, D].
@@ -63,10 +63,12 @@ def fit_loss_heads(
         weight_decays: candidates, above 0.
 
     Raises:
-        UserError: fewer than five rows, or the loss is not finite.
+        UserError: there are fewer than five rows, or the heads are not finite.
     """
     if len(features) < _FOLDS:
-        raise UserError(f"heads of a loss need at least {_FOLDS} pictures, got {len(features)}")
+        raise UserError(
+            f"heads fitted with a loss need at least {_FOLDS} pictures, got {len(features)}"
+        )
     mean, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 0, spread, 1) * np.sqrt(features.shape[1])
     inputs = torch.from_numpy(((features - mean) / spread).astype(np.float32))
@@ -78,7 +80,7 @@ def fit_loss_heads(
         held_out = order[fold::_FOLDS]
         fitted = np.setdiff1d(order, held_out)
         head = _Head(inputs[fitted], targets[fitted], loss)
-        for place, decay in enumerate(decays):  # each starts where the stronger one ended
+        for place, decay in enumerate(decays):  # each fit starts at the end of the stronger decay
             head.minimise(decay)
             left_out[place, held_out] = head.logits(inputs[held_out]).numpy()
     judged = fitted_labels(labels)
@@ -99,7 +101,7 @@ def fit_loss_heads(
 
 
 class _Head:
-    """One linear layer on its rows, from zero."""
+    """One linear layer and its rows; its parameters start at zero."""
 
     def __init__(self, inputs: Tensor, labels: Tensor, loss: LossConfig) -> None:
         self.inputs, self.labels, self.name = inputs, labels, loss.name
@@ -115,7 +117,7 @@ class _Head:
         return (inputs @ self.weight + self.bias).detach()
 
     def minimise(self, decay: float) -> None:
-        """Go on from where the head is."""
+        """Minimise the loss with a weight decay, starting from the present parameters."""
         optimizer = torch.optim.LBFGS(
             [self.weight, self.bias],
             max_iter=_MAX_STEPS,
@@ -135,6 +137,6 @@ class _Head:
         optimizer.step(value)  # pyright: ignore[reportArgumentType]
         if not torch.isfinite(self.weight).all() or not torch.isfinite(self.bias).all():
             raise UserError(
-                f"heads of {self.name} with weight decay {decay:g} are not finite: the loss has no "
-                "minimum on these labels, or its parameters are out of their range"
+                f"heads fitted with {self.name} and weight decay {decay:g} are not finite: the "
+                "loss has no minimum on these labels, or its parameters are out of their range"
             )

@@ -24,14 +24,14 @@ _MATRICES = ("train", "train_labels", "test", "test_labels")
 
 @dataclass(frozen=True)
 class ProbeData:
-    """What cells train on and are measured by.
+    """The data that cells train on and are measured on.
 
     Attributes:
         train: standardised features [N, D] of the training split.
         train_labels: [N, C] complete labels; a cell hides or flips its part of them itself.
         test: features [M, D] of the test split, standardised by the training split.
         test_labels: [M, C].
-        averages: name of an average -> the columns it is over.
+        averages: name of an average -> the columns that it averages.
         classes: names of the columns.
     """
 
@@ -57,7 +57,12 @@ class ProbeData:
 
 
 def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -> ProbeData:
-    """Standardise by the training pictures and list the classes that results are averaged over.
+    """Standardise by the training pictures, and list the classes to average over.
+
+    Args:
+        train: features and complete labels of the training split.
+        test: the same of the test split.
+        config: which classes are trained and averaged.
 
     Raises:
         UserError: the held-out part or the rest would be empty, ``config.classes`` has a class that
@@ -66,8 +71,8 @@ def probe_data(train: SplitFeatures, test: SplitFeatures, config: ProbeConfig) -
     num_held_out = round(config.validation * len(train.labels))
     if not 0 < num_held_out < len(train.labels):
         raise UserError(
-            f"probe.validation {config.validation} of {len(train.labels)} pictures leaves none on "
-            "one side"
+            f"probe.validation {config.validation} of {len(train.labels)} pictures leaves the "
+            "held-out part or the rest empty"
         )
     enough = [(part.labels == POSITIVE).sum(0) >= config.min_positives for part in (train, test)]
     frequent = np.flatnonzero(enough[0] & enough[1])
@@ -121,18 +126,18 @@ def probe_cell(
     observed: np.ndarray,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Train on the labels that are left; a row for every learning rate and number of epochs.
+    """Train on the observed labels; a row for every learning rate and number of epochs.
 
     ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
-    the listed classes alone), the other columns are on the test split, in percent. Neither complete
-    labels nor those of the test split decide anything here; but with ``trained`` "test" or
-    "frequent" `probe_data` has taken the classes by them.
+    the listed classes alone). The other columns are measured on the test split. All are in percent.
+    Neither complete labels nor test labels decide anything here, but with ``trained`` "test" or
+    "frequent" `probe_data` has chosen the classes by them.
 
     Args:
         data: features and complete labels.
         method: the loss.
         config: how heads are trained.
-        observed: what is left of the training labels, [N, C].
+        observed: the training labels that the cell may see, [N, C].
         seed: decides held-out part, order and mixtures.
     """
     if method.heads == "closed-form":
@@ -163,7 +168,7 @@ def _figures(
     validation_labels: np.ndarray,
     test_scores: np.ndarray,
 ) -> dict[str, float | None]:
-    """The columns of a row that are measured."""
+    """The measured columns of a row."""
     known = average_precision(validation_scores, validation_labels)
     figures = {"validation": _mean_percent(known)}
     if "listed" in data.averages:
@@ -175,9 +180,9 @@ def _figures(
 
 
 def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
-    """The one row of heads that nothing is chosen for but the penalty, by leave-one-out."""
+    """The one row of closed-form heads, for which leave-one-out chooses only the penalty."""
     unknown = (observed == UNKNOWN) & (
-        # a class that is never known to be absent has nothing else to be told from
+        # a class that is never known to be absent has no other negatives
         ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
     )
     labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
@@ -213,9 +218,9 @@ def trained_heads(
     *,
     all_rows: bool = False,
 ) -> Iterator[tuple[int, Trained]]:
-    """Train as `probe_cell` does; each number of epochs of the config with the heads after it.
+    """Train as `probe_cell` does, and give the heads after each number of epochs of the config.
 
-    With ``all_rows`` nothing is held out.
+    For the arguments see `probe_cell`; with ``all_rows`` nothing is held out.
     """
     order = np.random.RandomState(seed).permutation(len(observed))
     num_held_out = 0 if all_rows else round(config.validation * len(observed))

@@ -1,4 +1,4 @@
-"""How far a long pass over pictures is, at what rate, and how long it will take."""
+"""Progress of a long pass over pictures: done, rate, and time left."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ class Progress:
     Args:
         what: the beginning of a line.
         total: the number of pictures.
-        show: what a line is given to.
+        show: called with each line.
     """
 
     def __init__(self, what: str, total: int, show: Callable[[str], None]) -> None:
@@ -21,7 +21,7 @@ class Progress:
         self.started = self.shown = time.perf_counter()
 
     def add(self, count: int) -> None:
-        """So many more pictures are done; a line is shown every few seconds and at the end."""
+        """Count further pictures as done; show a line every few seconds and at the end."""
         self.done += count
         now = time.perf_counter()
         if now - self.shown < _SECONDS_BETWEEN_LINES and self.done < self.total:

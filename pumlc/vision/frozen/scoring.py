@@ -27,17 +27,17 @@ def frozen_features_of(
     what: str = "features",
     show: Callable[[str], None] = lambda line: None,
 ) -> np.ndarray:
-    """Features of all pictures; each process computes its share of those not in the cache.
+    """Features of all pictures; each process computes its share of the missing ones.
 
     Args:
         classifier: with a linear head.
         images: the pictures.
         config: cache and precision.
         accelerator: devices and processes.
-        bad: takes the pictures that cannot be read, on every process.
-        batch_size: pictures at a time, per process.
+        bad: collects the pictures that cannot be read, on every process.
+        batch_size: pictures per batch of a process.
         what: the beginning of the lines of progress.
-        show: what these are given to, on the main process.
+        show: called with each of these lines, on the main process.
 
     Returns:
         float32 [N, D] in the order of ``images``, on every process; rows of nan for bad pictures.
@@ -61,7 +61,10 @@ def frozen_logits(
     bad: BadPictures,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Logits [N, C] float32 by the classifier's head; for the rest see `frozen_features_of`."""
+    """Logits [N, C] float32 of the classifier's head on cached or new features.
+
+    For arguments, and the rows of bad pictures, see `frozen_features_of`.
+    """
     features = frozen_features_of(
         classifier, images, config, accelerator, bad=bad, batch_size=batch_size
     )
@@ -69,7 +72,7 @@ def frozen_logits(
 
 
 def head_logits(classifier: Classifier, features: np.ndarray) -> np.ndarray:
-    """What the head says of features [N, D], float32 [N, C]."""
+    """Logits of the head for features [N, D], float32 [N, C]."""
     head = classifier.head
     device = next(head.parameters()).device
     with torch.inference_mode():

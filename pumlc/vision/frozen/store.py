@@ -1,4 +1,4 @@
-"""Features by the content of pictures: computed once, under whatever name a picture is listed."""
+"""Features stored by the content of pictures, so that a renamed picture is found again."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ import numpy as np
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 
-DIGEST = "S32"  # 16 bytes in hexadecimal: numpy sorts and finds them
+DIGEST = "S32"  # numpy type of a digest, 16 bytes in hexadecimal, which can be sorted and searched
 
 
 def content_digest(content: bytes) -> bytes:
-    """What a picture is found by, 32 characters."""
+    """The digest by which a picture is found, 32 characters."""
     return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
 
 
@@ -24,11 +24,11 @@ class FeatureStore:
     time write different files; a picture that two of them computed is stored twice and read once.
 
     Args:
-        folder: of one network in one precision; created when something is added.
+        folder: the folder of one network in one precision; created when something is added.
         width: D.
 
     Raises:
-        UserError: a file is damaged, was changed, or is none of features of this width.
+        UserError: a file is damaged, was changed, or does not hold features of this width.
     """
 
     def __init__(self, folder: Path, width: int) -> None:
@@ -37,13 +37,14 @@ class FeatureStore:
         self._parts = [self._read(file) for file in sorted(folder.glob("*.npy"))]
 
     def find(self, digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of the pictures that are there.
+        """Look up the features of pictures.
 
         Args:
             digests: [N].
 
         Returns:
-            bool [N], which are there, and float32 [N, D], zeros for the others.
+            bool [N], which pictures were found, and their features float32 [N, D], zeros for the
+            others.
         """
         found = np.zeros(len(digests), bool)
         features = np.zeros((len(digests), self.width), np.float32)
@@ -58,7 +59,7 @@ class FeatureStore:
         return found, features
 
     def add(self, digests: Iterable[bytes], features: np.ndarray) -> None:
-        """Keep features [n, D] of n pictures, n at least 1, in a file of their own."""
+        """Store features [n, D] of n pictures, n at least 1, in a new file."""
         rows = np.empty(len(features), self._type)
         rows["picture"], rows["features"] = list(digests), features
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,9 +72,9 @@ class FeatureStore:
         try:
             rows = np.load(file, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise UserError(f"{file} is no complete file of features; {advice}: {error}") from error
+            raise UserError(f"{file} is not a complete feature file; {advice}: {error}") from error
         if rows.dtype != self._type or rows.ndim != 1 or not len(rows):
-            raise UserError(f"{file} holds no features of length {self.width}; {advice}")
+            raise UserError(f"{file} does not hold features of length {self.width}; {advice}")
         if _checksum(rows) != file.stem:
             raise UserError(
                 f"{file} was changed since it was written: its content has another checksum than "

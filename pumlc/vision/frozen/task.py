@@ -1,4 +1,4 @@
-"""A run whose network is frozen: features once, heads on them, an ordinary run folder."""
+"""A run with a frozen network: it computes features once, fits heads, and writes a run folder."""
 
 import time
 from pathlib import Path
@@ -34,11 +34,11 @@ class FrozenTask:
 
     Args:
         config: the settings of the run, with ``heads``.
-        folder: of a run that goes on, which lists what it has skipped; None: a new run.
+        folder: folder of a resumed run, which lists the pictures it has skipped; None: a new run.
 
     Raises:
-        UserError: the network has no pretrained weights here, which is found first; see also the
-            readers.
+        UserError: the pretrained weights of the network are missing (this is checked first); see
+            also the readers.
     """
 
     def __init__(self, config: VisionConfig, folder: Path | None = None) -> None:
@@ -55,32 +55,38 @@ class FrozenTask:
         warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says about data, network and heads: plain JSON."""
+        """The facts about data, network and heads in run.json, as plain JSON."""
         kind, reason = choose_heads(self.config, self.data.train.labels)
         return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
 
     def write_files(self, folder: Path) -> None:
-        """Record which labels were hidden and which pictures seen, apart from the data."""
+        """Record in the run folder which labels were hidden and which pictures were seen."""
         self.bad_list.folder = folder
         write_run_record(folder, self.data, self.config.data.root)
 
     def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> "FrozenTrainer":
-        """What fills the run folder."""
+        """Create the object that computes features, fits heads and fills the run folder."""
         return FrozenTrainer(self, run, accelerator)
 
 
 class FrozenTrainer:
-    """Features, heads, and what is saved of them; satisfies `pumlc.engine.task.OwnTrainer`."""
+    """Computes features, fits and saves heads; satisfies `pumlc.engine.task.OwnTrainer`.
+
+    Args:
+        task: network and data.
+        run: the run folder.
+        accelerator: devices and processes.
+    """
 
     def __init__(self, task: FrozenTask, run: RunFolder, accelerator: Accelerator) -> None:
         self.task, self.run, self.accelerator = task, run, accelerator
 
     def resume(self) -> None:
-        """Nothing is left to read: features that were computed are in the cache."""
-        self._print("starting again; features that were computed are in the cache")
+        """Read nothing: the features computed so far are in the cache."""
+        self._print("starting again; features computed so far are in the cache")
 
     def train(self) -> None:
-        """Compute the features that are not in the cache, fit the heads, save the network."""
+        """Compute the missing features, fit the heads, and save the network with its heads."""
         data, started = self.task.data, time.perf_counter()
         features, labels, rows = self._features("train")
         held_out = None if data.validation is None else self._features("validation")
@@ -107,7 +113,7 @@ class FrozenTrainer:
     def _features(
         self, part: Literal["train", "validation"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Features and labels of the pictures of a part that could be read, and their rows."""
+        """Features [n, D], labels [n, C] and rows [n] of the readable pictures of a part."""
         images = getattr(self.task.data, part)
         bad = BadPictures(images)
         try:
@@ -127,7 +133,7 @@ class FrozenTrainer:
         return features[rows], images.labels[rows], rows
 
     def _save(self, heads: FittedHeads, left_out: np.ndarray, row: dict[str, Any]) -> None:
-        """The file that says which weights there are is last: a run is complete or has none."""
+        """Save the results; the index of weights is last, so that a run is complete or has none."""
         write_left_out(self.run.path, left_out)
         save_weights(self.run.weights / f"{NAME}.safetensors", self.task.model.state_dict())
         thresholds = {
@@ -156,8 +162,8 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
     weights = FOUND if model.weights == "auto" else model.weights
     if weights is None:
         warn_user(
-            f"features of {model.backbone} with random weights (model.weights none): they say "
-            "little of the pictures; valid: 'auto', 'pip', 'pretrained' or a weights file"
+            f"features of {model.backbone} with random weights (model.weights none) say little "
+            "about the pictures; valid: 'auto', 'pip', 'pretrained' or a weights file"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # random weights: the same in every run

@@ -1,4 +1,4 @@
-"""From the settings of a run to its network, for training and for loading what was trained."""
+"""Build the network of a run from its settings, to train it or to load its trained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pumlc.vision.models.trained_part import freeze, train_last_stages
 def build_for_training(
     config: VisionConfig, classes: tuple[str, ...], observed_labels: LabelMatrix
 ) -> Classifier:
-    """The network at its start: backbone weights loaded, frozen as the config says.
+    """Build the network with its starting weights, and freeze what the config says.
 
     A backbone without a convolution that takes a local-global branch is trained without one, and
     a warning says so.
@@ -43,7 +43,8 @@ def build_for_training(
     if config.model.local_global and not model.converted:
         warn_user(
             f"model.local_global: {config.model.backbone} has no 3x3 convolution that takes a "
-            "local-global branch (a transformer, or larger kernels); it is trained without"
+            "local-global branch (it is a transformer, or has larger kernels); it is trained "
+            "without branches"
         )
     if config.model.trainable is not None:
         freeze(model, config.model.trainable)
@@ -53,12 +54,12 @@ def build_for_training(
 
 
 def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) -> Classifier:
-    """The network of a run with weights it has saved; nothing is downloaded.
+    """Build the network of a run and load saved weights; nothing is downloaded.
 
     Args:
         config: the settings of the run.
         num_classes: C.
-        weights_file: safetensors.
+        weights_file: the saved weights, in safetensors format.
 
     Raises:
         UserError: the file is missing or holds weights of another network.
@@ -93,22 +94,22 @@ def _build(
 
 
 def _refuse_batches_of_one(model: Classifier, config: VisionConfig) -> None:
-    """One picture has no statistics: BatchNorm fails where a single pixel of the map is left."""
+    """Refuse a batch of one picture: BatchNorm has no statistics if the map is a single pixel."""
     if config.train.batch_size > 1 or config.model.batch_norm == "frozen":
         return
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms:
         raise UserError(
             f"train.batch_size 1: {config.model.backbone} has {len(norms)} BatchNorm layers, which "
-            "take their statistics from the batch; valid: train.batch_size 2 or more, or "
+            "need statistics of a batch; valid: train.batch_size 2 or more, or "
             "model.batch_norm frozen"
         )
 
 
 def _try_picture(model: Classifier, config: VisionConfig) -> None:
-    """Score an empty picture, so that a size that the network cannot take is refused now.
+    """Run the network on an empty picture, to refuse an unsuitable size now.
 
-    timm has no other way to tell, and no type of its own for what goes wrong.
+    timm offers no other way to find out, and has no exception type for it.
     """
     _, height, width = model.data_config["input_size"]
     picture = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What a class's name means, as a vector, and which classes appear together, as a graph."""
+"""Vectors for the names of classes, and a graph of the classes that appear together."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,8 +29,8 @@ def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
         [C,V] float32, in the order of ``class_names``.
 
     Raises:
-        UserError: words without a vector, all of them named; a line whose length or numbers are
-            wrong; a file that is missing or not UTF-8.
+        UserError: a name has words without a vector (all such names are listed), a line has a wrong
+            length or wrong numbers, or the file is missing or not UTF-8.
         ValueError: no class names.
     """
     if not class_names:
@@ -62,8 +62,8 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
         [C,V] float32, in the order of ``class_names``.
 
     Raises:
-        UserError: transformers is not installed; the directory does not exist, or what is in it is
-            no text encoder.
+        UserError: transformers is not installed, the directory does not exist, or it does not hold
+            a text encoder.
         ValueError: no class names.
     """
     if not class_names:
@@ -74,14 +74,14 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
         raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from error
-    # code that the folder brings is not run, and nobody is asked whether it may be
+    # code in the folder is not run, and transformers does not ask whether it may be
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), **options)
         encoder = AutoModel.from_pretrained(str(directory), **options)
-    except (OSError, ValueError) as error:  # what transformers raises for a folder of other files
+    except (OSError, ValueError) as error:  # transformers raises these for a folder of other files
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{directory} holds no text encoder that can be read: {reason}") from error
+        raise UserError(f"{directory} does not hold a readable text encoder: {reason}") from error
     encoder = encoder.float().eval()
     tokens = tokenizer(list(class_names), padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
@@ -91,11 +91,11 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
 
 
 def label_graph(labels: LabelMatrix) -> Tensor:
-    """How often class j is marked positive where class i is: [C,C], ``n_ij / n_i``.
+    """The share of the positives of class i that are also positive in class j: ``n_ij / n_i``.
 
-    ``n_ij`` counts the rows in which i and j are both POSITIVE, ``n_i = n_ii``. Unknown labels
-    count for nothing, so the graph can be built from what training may see. The row of a class
-    without positives is zero.
+    ``n_ij`` counts the rows in which i and j are both POSITIVE, and ``n_i = n_ii``. Unknown labels
+    do not count, so the graph can be built from the observed labels. The row of a class without
+    positives is zero.
 
     Args:
         labels: [N,C], POSITIVE, UNKNOWN or NEGATIVE: the observed labels of the training part.
@@ -136,7 +136,7 @@ def _numbers(text: str, where: str) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file that may be too large to hold, numbered from 1."""
+    """The lines of a file, numbered from 1; the file may be too large for memory."""
     if not path.is_file():
         raise UserError(f"{path}: no such file of word vectors")
     number = 0

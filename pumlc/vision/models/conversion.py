@@ -1,4 +1,4 @@
-"""Which convolutions of a network get a global branch, and the way to the inference form."""
+"""Convert the convolutions of a network to LG-conv, and fold them for inference."""
 
 import torch
 from torch import nn
@@ -27,8 +27,8 @@ def add_local_global(
     converted                 ``nn.Conv2d`` and timm's ``Conv2dSame`` with a square kernel in
                               ``kernel_sizes``, of any stride, dilation and number of groups
     left, by option           fewer than ``minimum_channels`` input channels (the stem on RGB);
-                              depthwise convolutions where ``depthwise`` is False
-    left, by nature           whatever ``LocalGlobalConv`` refuses
+                              depthwise convolutions if ``depthwise`` is False
+    left, by nature           everything that ``LocalGlobalConv`` refuses
     ========================  ==================================================================
 
     Parameters of the model keep their values and become ``<name>.conv.*``; the new ones are
@@ -37,17 +37,17 @@ def add_local_global(
 
     Args:
         model: any network, changed in place.
-        heads: most attention heads of a branch, at least 1.
+        heads: largest number of attention heads of a branch, at least 1.
         reduction: divides the channels inside a branch, at least 1.
         kernel_sizes: sides of the kernels that are converted.
         minimum_channels: fewest input channels of a converted convolution.
         depthwise: convert depthwise convolutions too.
 
     Returns:
-        names of the converted convolutions, in the order of the model.
+        The names of the converted convolutions, in the order of the model.
 
     Raises:
-        UserError: no convolution is converted, with what there is instead.
+        UserError: no convolution is converted; the message lists what the network has instead.
         ValueError: ``heads`` or ``reduction`` below 1.
 
     Source: arXiv 2306.16016, local-global convolution.
@@ -83,14 +83,15 @@ def convolutions_to_convert(
     minimum_channels: int = 16,
     depthwise: bool = True,
 ) -> tuple[dict[str, nn.Conv2d], dict[str, str]]:
-    """The convolutions that `add_local_global` would convert, and why it would leave the others.
+    """Find the convolutions that `add_local_global` would convert, and why it leaves the others.
 
     Args:
         model: any network; it stays as it is.
         kernel_sizes, minimum_channels, depthwise: see `add_local_global`.
 
     Returns:
-        name -> convolution of those to convert; reason -> the first convolution left for it.
+        The convolutions to convert, by name; and for each reason against a conversion, the name of
+        the first convolution that it applies to.
     """
     chosen: dict[str, nn.Conv2d] = {}
     left: dict[str, str] = {}
@@ -114,15 +115,15 @@ def convolutions_to_convert(
 def fold_local_global(model: nn.Module) -> nn.Module:
     """Put every ``LocalGlobalConv`` of ``model`` into its inference form, in place.
 
-    The outputs are those of eval mode. Training ends here: the statistics of the norms and the
-    separate kernels are gone.
+    The outputs are those of eval mode. The result cannot be trained further: the statistics of the
+    norms and the separate kernels are lost.
 
     Args:
-        model: a network; one without LG-conv stays as it is. A bare ``LocalGlobalConv`` is left
-            whole, and its inference form returned.
+        model: a network; without LG-conv it stays as it is. If it is itself a ``LocalGlobalConv``,
+            it is not changed, and its inference form is returned.
 
     Returns:
-        the model.
+        The model.
 
     >>> network = nn.Sequential(nn.Conv2d(16, 16, 3)).eval()
     >>> names = add_local_global(network)
@@ -141,7 +142,7 @@ def fold_local_global(model: nn.Module) -> nn.Module:
 
 
 def _convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
-    """The 2-D convolutions inside ``model`` that belong to no converted one."""
+    """The 2-D convolutions inside ``model`` that are not part of a converted one."""
     modules = dict(model.named_modules())
     converted = tuple(
         f"{name}." if name else ""

@@ -1,4 +1,4 @@
-"""Local-global convolution (LG-conv): a global branch beside every square convolution of a network.
+"""Local-global convolution (LG-conv): a convolution with a global branch beside it.
 
 With ``x`` [B,C,H,W] and a convolution that reads ``groups`` groups of channels::
 
@@ -6,18 +6,18 @@ With ``x`` [B,C,H,W] and a convolution that reads ``groups`` groups of channels:
     context  = concat(r, mean of r over the map)             [B,2M,H,W]
     a        = softmax over the map of agg_attn(context)     [B,heads,H,W]
     g        = sigmoid(broad_attn(context))                  [B,heads,H,W]
-    summary  = sum over the map of a * v(x)                  one vector [B,C/heads] a head
+    summary  = sum over the map of a * v(x)                  one vector [B,C/heads] per head
     branch   = norm(proj(x + summary * g))                   [B,C',H',W']
     LG(x)    = conv(x) + branch
 
 reduction, agg_attn, broad_attn, v and proj are 1x1 convolutions, norm is a BatchNorm whose weight
 starts near zero, so that a converted network starts as the network it was.
 
-The branch is computed without ever holding ``v(x)`` or ``summary * g``. ``v`` is linear and ``a``
-sums to one, so ``summary = v(sum a * x)``: ``v`` acts on one vector a head. ``proj`` is linear
-too, so ``proj(x + summary * g) = proj(x) + low rank term``, and the low rank term is the product
-of [C',heads] and [heads,H'W'] at the positions where the stride lands. While norm is in eval mode
-it is an affine map, so norm(proj(x)) is a 1x1 convolution and joins the centre of conv's kernel.
+The branch is computed without storing ``v(x)`` or ``summary * g``. ``v`` is linear and ``a`` sums
+to one, so ``summary = v(sum a * x)``: ``v`` acts on one vector per head. ``proj`` is linear too, so
+``proj(x + summary * g) = proj(x) + low rank term``. The low rank term is the product of [C',heads]
+and [heads,H'W'] at the positions of the stride. In eval mode norm is an affine map. Then
+norm(proj(x)) is a 1x1 convolution, and is added to the centre of conv's kernel.
 
 Source: Yuan et al., "Positive Label Is All You Need for Multi-Label Classification",
 arXiv 2306.16016 (ICME 2024), local-global convolution.
@@ -37,22 +37,22 @@ MINIMUM_MIDDLE_CHANNELS = 8
 class GlobalBranch(nn.Module):
     """The parameters of the global branch, under the released names.
 
-    What follows from the convolution beside it:
+    The convolution beside it decides:
 
     ==========================  ============================================================
-    heads                       at most ``heads``, the most that divide in_channels (one group)
-                                or the number of groups
+    heads                       at most ``heads``: the largest number that divides in_channels
+                                (one group) or the number of groups
     channels of ``reduction``   max(8, in_channels / groups / ``reduction``)
     groups of ``v``, ``proj``   those of the convolution: 1 gives the released dense branch
     stride of ``proj``          that of the convolution
     ==========================  ============================================================
 
-    The branch of a depthwise convolution is thus as cheap as the convolution: the pointwise
+    So the branch of a depthwise convolution is as cheap as the convolution; the pointwise
     convolutions around it mix the channels.
 
     Args:
         conv: the convolution beside it.
-        heads: most attention heads.
+        heads: largest number of attention heads.
         reduction: divides the channels of ``reduction``.
     """
 
@@ -72,7 +72,7 @@ class GlobalBranch(nn.Module):
         nn.init.normal_(self.norm.weight, std=NORM_WEIGHT_STD)
 
     def attention_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The weights of both attentions, aggregate above broadcast: what ``attention`` takes."""
+        """The weights of both attentions for ``attention``, aggregate first, then broadcast."""
         weight = torch.cat([self.agg_attn.weight, self.broad_attn.weight])
         local_weight, mean_weight = weight.chunk(2, dim=1)
         bias = torch.cat([_bias(self.agg_attn), _bias(self.broad_attn)])
@@ -87,12 +87,13 @@ def attention(
     Args:
         x: [B,C,H,W].
         reduction: the convolution of that name.
-        weights: of the local features [2*heads,M,1,1], of their mean [2*heads,M], and the bias
-            [2*heads]. The mean of the map is one vector an image, so its weight is applied to the
-            vector alone.
+        weights: the weight of the local features [2*heads,M,1,1], that of their mean [2*heads,M],
+            and the bias [2*heads]. The mean of the map is one vector per image, so its weight is
+            applied only to this vector.
 
     Returns:
-        aggregate attention [B,heads,HW], whose rows sum to one, and broadcast gate [B,heads,H,W].
+        The aggregate attention [B,heads,HW], whose rows sum to one, and the broadcast gate
+        [B,heads,H,W].
     """
     local_weight, mean_weight, bias = weights
     local = F.relu_(F.conv2d(x, reduction.weight, reduction.bias))
@@ -103,9 +104,9 @@ def attention(
 
 
 def head_vectors(pooled: Tensor, v: nn.Conv2d, proj: Tensor) -> Tensor:
-    """What each head adds to the output where its gate is one.
+    """The vector that each head adds to the output where its gate is one.
 
-    ``v`` is applied to one vector a head, of which the channels of the head go through ``proj``.
+    ``v`` is applied to one vector per head, and ``proj`` to the channels of the head in the result.
 
     Args:
         pooled: [B,heads,C], the map summed with the aggregate attention.
@@ -121,7 +122,7 @@ def head_vectors(pooled: Tensor, v: nn.Conv2d, proj: Tensor) -> Tensor:
         summary = torch.baddbmm(_bias(v).view(heads, 1, -1), pooled.transpose(0, 1), weight)
         onto_output = proj.view(len(proj), heads, -1).permute(1, 2, 0)
         return torch.bmm(summary, onto_output).transpose(0, 1)
-    # each group lies in one head: every channel has one summary and one head
+    # each group lies in one head, so every channel has one summary and one head
     own = pooled.view(batch, heads, heads, -1).diagonal(dim1=1, dim2=2).mT.flatten(1)
     summary = _grouped_linear(own, v.weight, v.groups) + _bias(v)
     vectors = _grouped_linear(summary, proj, v.groups).view(batch, heads, -1)
@@ -131,7 +132,7 @@ def head_vectors(pooled: Tensor, v: nn.Conv2d, proj: Tensor) -> Tensor:
 def add_gated(output: Tensor, vectors: Tensor, gate: Tensor) -> Tensor:
     """``output[b,:,i,j] + sum_h vectors[b,h,:] * gate[b,h,i,j]``, in the layout of ``output``.
 
-    Where no gradient is recorded, in place: ``output`` is fresh, and its memory is the cost.
+    Without gradients it works in place, to save memory: nobody else uses ``output``.
     """
     left, right = vectors.to(output.dtype).mT, gate.to(output.dtype).flatten(2)
     pixels = output.flatten(2)
@@ -146,10 +147,10 @@ def add_gated(output: Tensor, vectors: Tensor, gate: Tensor) -> Tensor:
 
 
 class _AddAtCentre(torch.autograd.Function):
-    """``kernel`` plus ``centre`` [C',C,1,1] at its middle: one copy of the kernel, no padding.
+    """``kernel`` plus ``centre`` [C',C,1,1] at its middle, with one copy and no padding.
 
-    With a small batch the kernel has as many numbers as the map, so that every copy of it shows in
-    the time of a training step.
+    With a small batch the kernel is as large as the map, so every copy of it costs time in a
+    training step.
     """
 
     @staticmethod
@@ -160,7 +161,7 @@ class _AddAtCentre(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        # a copy: the first becomes the kernel's .grad, to which others may be added in place
+        # a copy, since the first becomes the kernel's .grad, which may be added to in place
         return gradients[0], _middle(gradients[0]).clone()
 
 
@@ -171,18 +172,18 @@ def _middle(kernel: Tensor) -> Tensor:
 
 
 def _grouped_linear(vectors: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """A grouped 1x1 convolution of [B,C] vectors: a hundred times faster than by ``conv2d``."""
+    """A grouped 1x1 convolution of vectors [B,C], a hundred times faster than ``conv2d``."""
     inputs = vectors.unflatten(1, (groups, 1, -1))
     return (inputs * weight.view(groups, -1, weight.shape[1])).sum(-1).flatten(1)
 
 
 class ConvolutionWithBranch(nn.Module):
-    """What both forms share: the convolution, and where the centres of its kernel land."""
+    """The common part of both forms: the convolution, and the positions of its kernel's centre."""
 
     conv: nn.Conv2d
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """``self.conv`` with another kernel."""
+        """Apply ``self.conv`` with another kernel and bias to x [B,C,H,W]."""
         conv = self.conv
         if isinstance(conv, Conv2dSame):
             missing = [_same_padding(conv, axis, x.shape[axis + 2]) for axis in (1, 0)]
@@ -206,7 +207,15 @@ class ConvolutionWithBranch(nn.Module):
         v: nn.Conv2d,
         proj: Tensor,
     ) -> Tensor:
-        """``output`` plus what the summaries add through ``proj``."""
+        """``output`` [B,C',H',W'] plus the low rank term of the summaries.
+
+        Args:
+            output: the sum of the convolution and the linear branch.
+            x: [B,C,H,W].
+            attentions: see `attention`.
+            v: the convolution of that name.
+            proj: [C',C/groups,1,1].
+        """
         aggregate, gate = attentions
         pooled = torch.bmm(aggregate, x.flatten(2).mT)
         return add_gated(
@@ -215,26 +224,26 @@ class ConvolutionWithBranch(nn.Module):
 
 
 class LocalGlobalConv(ConvolutionWithBranch):
-    """``conv`` with a global branch beside it; takes its place in a network.
+    """``conv`` with a global branch beside it, which replaces ``conv`` in a network.
 
-    ``LG(x) = conv(x) + norm(proj(x + summary * gate))``, all of it in the module's docstring.
-    x [B,C,H,W] -> [B,C',H',W'], the shape of ``conv(x)``. Where a padding puts the centre of the
-    kernel on other pixels than ``proj`` with the same stride would read, the branch reads the
-    pixels under the centre.
+    ``LG(x) = conv(x) + norm(proj(x + summary * gate))``; the module's docstring has the formulas.
+    x [B,C,H,W] -> [B,C',H',W'], the shape of ``conv(x)``. The branch reads the pixels under the
+    centre of the kernel, even if padding shifts these from the pixels that ``proj`` with the same
+    stride would read.
 
-    With ``global_branch.norm`` in train mode the branch is normalised by the statistics of the
-    batch and costs a ninth of a 3x3 convolution; in eval mode (frozen, as PU-MLC trains it) its
-    linear part is part of the kernel. Gradients reach every parameter in both.
+    With ``global_branch.norm`` in train mode, statistics of the batch normalise the branch, and it
+    costs a ninth of a 3x3 convolution. In eval mode (frozen, as PU-MLC trains it) its linear part
+    is merged into the kernel. Gradients reach every parameter in both modes.
 
     Args:
         conv: the convolution; it becomes a part of the layer.
-        heads: most attention heads, at least 1.
+        heads: largest number of attention heads, at least 1.
         reduction: divides the channels inside the branch, at least 1.
 
     Raises:
-        ValueError: the branch cannot stand beside ``conv``: a subclass of ``nn.Conv2d`` that
-            changes its weights, a kernel that is not square and odd, a padding mode other than
-            zeros, a padding beyond "same"; or ``heads`` or ``reduction`` is below 1.
+        ValueError: the branch cannot stand beside ``conv``, which is a subclass of ``nn.Conv2d``
+            that changes its weights, or has a kernel that is not square and odd, a padding mode
+            other than zeros, or a padding beyond "same"; or ``heads`` or ``reduction`` is below 1.
 
     Source: arXiv 2306.16016, local-global convolution; state-dict names of the released code.
 
@@ -270,7 +279,7 @@ class LocalGlobalConv(ConvolutionWithBranch):
         return output + branch.norm(self.add_term(linear, x, attentions, branch.v, proj.weight))
 
     def merged(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Convolution and linear branch as one, where norm is the map ``scale * y + shift``.
+        """Merge convolution and linear branch, for a norm that is the map ``scale * y + shift``.
 
         Returns:
             kernel: ``conv.weight`` with ``scale * proj.weight`` added at its centre.
@@ -319,7 +328,7 @@ class FoldedLocalGlobalConv(ConvolutionWithBranch):
 
 
 def why_unsupported(conv: nn.Conv2d) -> str | None:
-    """Why ``LocalGlobalConv`` refuses ``conv``, None if it takes it."""
+    """The reason why ``LocalGlobalConv`` refuses ``conv``; None if it accepts it."""
     if type(conv) not in (nn.Conv2d, Conv2dSame):
         return f"its type is {type(conv).__name__}, not nn.Conv2d or timm's Conv2dSame"
     height, width = conv.kernel_size
@@ -333,7 +342,7 @@ def why_unsupported(conv: nn.Conv2d) -> str | None:
 
 
 def _first_centre(conv: nn.Conv2d, axis: int, size: int) -> int:
-    """The pixel under the kernel's centre at the first output along an axis of ``size`` pixels."""
+    """The pixel under the kernel's centre at the first output, on an axis of ``size`` pixels."""
     kernel, dilation = conv.kernel_size[axis], conv.dilation[axis]
     reach = dilation * (kernel // 2)
     if isinstance(conv, Conv2dSame):
@@ -344,7 +353,7 @@ def _first_centre(conv: nn.Conv2d, axis: int, size: int) -> int:
 
 
 def _same_padding(conv: nn.Conv2d, axis: int, size: int) -> int:
-    """Zeros that ``Conv2dSame`` adds on both sides together: ceil(size / stride) outputs."""
+    """Zeros that ``Conv2dSame`` adds in all on an axis, to give ceil(size / stride) outputs."""
     stride = conv.stride[axis]
     used = (
         (-(-size // stride) - 1) * stride + (conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1

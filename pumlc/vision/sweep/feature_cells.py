@@ -1,6 +1,6 @@
 """Cells of a sweep that train linear heads on frozen features.
 
-OUT/probe_data.pt    what the processes of the cells read
+OUT/probe_data.pt    the data that the processes of the cells read
 """
 
 import hashlib
@@ -30,15 +30,18 @@ from pumlc.vision.sweep.losses import check_method
 
 
 def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
-    """What decides a cell of the feature mode, and the function that runs it.
+    """Prepare the cells of the feature mode.
 
     Args:
         config: the settings; ``features`` is given.
         out: the folder of the sweep.
 
+    Returns:
+        A function that gives the settings deciding a cell, and the function that runs a cell.
+
     Raises:
-        UserError: features.probe.classes has a name that is not scored, a split has no positive or
-            no negative label, or a loss does not take its parameters; see also the readers.
+        UserError: features.probe.classes has an unknown class, a split has no positive or no
+            negative label, or a loss does not take its parameters; see also the readers.
     """
     mode = config.features
     assert mode is not None
@@ -56,7 +59,7 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     ]
     file = out / "probe_data.pt"
     probe_data(train, test, mode.probe).save(file)
-    # labels are read anew in every sweep: cells of others must not stand beside them
+    # labels are read again in every sweep; the digest refuses results for other labels
     common = {
         "data": plain(mode.data),
         "model": {**plain(mode.model), "weights": train.weights},
@@ -102,7 +105,8 @@ def _probe(
 def observed_labels(data: ProbeData, observation: Observation, seed: int) -> np.ndarray:
     """The training labels of a cell, [N, C].
 
-    What is easy to see is what heads on complete labels, of the other pictures, are sure of.
+    The visibility for noise is the score of heads fitted on the complete labels of the other
+    pictures.
     """
     visibility = None
     noise = observation.noise
@@ -115,7 +119,7 @@ def observed_labels(data: ProbeData, observation: Observation, seed: int) -> np.
 
 
 def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
-    """Refuse now what would be refused after minutes of extraction, or in every cell."""
+    """Refuse now what would otherwise fail after minutes of extraction, or in every cell."""
     train, test = [read_split(mode.data, split) for split in ("train", "test")]
     for split, images in (("train", train), ("test", test)):
         refuse_one_sided(images, images.labels, split, mode.data.name)
@@ -127,7 +131,7 @@ def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
             f"features.probe.classes: {train.source} has no {', '.join(map(repr, unknown))}; "
             f"valid: {', '.join(train.classes)}"
         )
-    # without features it only chooses the classes, by features.probe.trained
+    # without features, probe_data only checks and chooses the classes
     without = [
         SplitFeatures(np.empty((len(part), 0), np.float32), part.labels, part.classes)
         for part in (train, test)

@@ -1,7 +1,7 @@
-"""Cells of a sweep that fine-tune a network, each in a process of its own.
+"""Cells of a sweep that fine-tune a network, each in its own process.
 
 OUT/runs/METHOD-CONDITION-SEED          run folder of a finished cell, with its log.txt
-OUT/runs/METHOD-CONDITION-SEED.HEX      of one that runs now, failed or was killed; never read again
+OUT/runs/METHOD-CONDITION-SEED.HEX      folder of a running, failed or killed cell; never read again
 """
 
 import copy
@@ -37,15 +37,18 @@ from pumlc.vision.task import VisionTask
 
 
 def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
-    """What decides a cell of the fine-tuning mode, and the function that runs it.
+    """Prepare the cells of the fine-tuning mode.
 
     Args:
         config: the settings; ``fine_tune`` is given.
         out: the folder of the sweep.
 
+    Returns:
+        A function that gives the settings deciding a cell, and the function that runs a cell.
+
     Raises:
-        UserError: fine_tune.base is missing or has not the settings of an image run, the data of
-            the cells cannot be read or lack a class of fine_tune.classes, the test split has no
+        UserError: fine_tune.base is missing or lacks the settings of an image run, the data of the
+            cells cannot be read or lack a class of fine_tune.classes, the test split has no
             positive or no negative label, or a loss does not take its parameters.
     """
     mode = config.fine_tune
@@ -67,7 +70,7 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     def config_of(cell: Cell) -> VisionConfig:
         return _parsed(settings(cell)["config"], mode.options)
 
-    first, *_ = [  # all are parsed: a protocol may go with some of the proportions alone
+    first, *_ = [  # parse all: a protocol may go with only some of the proportions
         config_of(cell)
         for cell in config.grid()
         if (cell.method, cell.seed) == (next(iter(config.methods)), config.seeds[0])
@@ -77,13 +80,13 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         check_method(name, method, epochs=[1], num_classes=num_classes)
 
     def run(cell: Cell) -> list[Row]:
-        # a name of its own: a process of a sweep that was killed may still write to its folder
+        # a new name, since a process of a killed sweep may still write to its folder
         folder = out / "runs" / f"{cell.name}.{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         print(f"{cell.name}: output in {folder / 'log.txt'}", flush=True)
         row = _run_cell(cell.name, config_of(cell), mode.classes, folder, threads)
         finished = out / "runs" / cell.name
-        if finished.exists():  # of a cell whose file was deleted
+        if finished.exists():  # the result file of this cell was deleted
             shutil.rmtree(finished)
         folder.rename(finished)
         return [row]
@@ -92,7 +95,7 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
 
 
 def _base_file(base: str) -> Path:
-    """The file or the recipe that fine_tune.base names."""
+    """The file that fine_tune.base names, by path or as a recipe."""
     try:
         return recipe_file(base)
     except UserError as error:
@@ -113,30 +116,33 @@ def _read_base(file: Path) -> dict[str, Any]:
     lacking = [name for name in sections if not isinstance(found.get(name), dict)]
     if lacking:
         raise UserError(
-            f"{where} {file}: settings of an image run have the sections {', '.join(sections)}; "
-            f"without settings: {', '.join(lacking)}"
+            f"{where} {file}: settings of an image run need the sections {', '.join(sections)}; "
+            f"missing or empty: {', '.join(lacking)}"
         )
     return found
 
 
 def _parsed(content: dict[str, Any], options: Sequence[str]) -> VisionConfig:
-    """The settings of a run, with options that replace some of them."""
+    """The settings of a run; options replace some of the base."""
     sections = [f"--{name}={json.dumps(value)}" for name, value in content.items()]
     try:
         return parse(VisionConfig, [*sections, *options], program="sweep")[0]
     except UserError as error:
-        raise UserError(f"fine_tune, base with options: {error}") from error
+        raise UserError(f"fine_tune.base with fine_tune.options: {error}") from error
 
 
 def _check_data(config: VisionConfig, classes: Sequence[str]) -> int:
-    """Open the data once: minutes of training should not end with a class that is misspelled.
+    """Open the data once, so that a misspelled class fails now and not after minutes of training.
 
     Args:
-        config: settings of one of the cells; the data of all are the same.
+        config: settings of one of the cells; all have the same data.
         classes: fine_tune.classes.
 
     Returns:
-        the number of classes.
+        The number of classes.
+
+    Raises:
+        UserError: the data cannot be read, have no such class, or cannot be evaluated on.
     """
     train = training_data(config.data, seed=config.train.seed).train
     test = read_split(config.data, "test", classes=train.classes)
@@ -153,7 +159,7 @@ def _check_data(config: VisionConfig, classes: Sequence[str]) -> int:
 def _run_cell(
     name: str, config: VisionConfig, classes: Sequence[str], folder: Path, threads: int | None
 ) -> Row:
-    """Train and evaluate into a run folder, a process each; return the cell's row."""
+    """Train and evaluate in a run folder, each in its own process; return the row of the cell."""
     log = folder / "log.txt"
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -194,7 +200,7 @@ def _train(threads: int | None, config: VisionConfig, folder: Path) -> None:
 def _evaluate(
     threads: int | None, folder: Path, weights: str, classes: Sequence[str], split: str
 ) -> dict[str, Any]:
-    """The figures of one set of weights; the run folder has all of the result."""
+    """The figures of one set of weights; the whole result is written to the run folder."""
     _use(threads)
     result = evaluate_run(
         folder, create_accelerator(), split=split, weights=[weights], classes=classes or None
@@ -205,7 +211,7 @@ def _evaluate(
 
 
 def _use(threads: int | None) -> None:
-    """Compute with so many threads; None leaves it to the library."""
+    """Set the number of threads; None leaves it to torch."""
     if threads is not None:
         torch.set_num_threads(threads)
 

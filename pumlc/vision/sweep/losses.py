@@ -12,20 +12,20 @@ def check_method(name: str, method: Method, *, epochs: Sequence[int], num_classe
     """Refuse a loss that cannot be imported or does not take its parameters.
 
     Args:
-        name: the method's, for messages.
+        name: the name of the method, for messages.
         method: its loss.
-        epochs: numbers of epochs it is trained for.
-        num_classes: of the data.
+        epochs: the numbers of epochs that it is trained for.
+        num_classes: the number of classes of the data.
 
     Raises:
-        UserError: no such loss; or it does not take a parameter, or a value that it has in some
-            epoch.
+        UserError: there is no such loss, or it does not take a parameter or the value that this
+            parameter has in some epoch.
     """
     try:
         loss = find_loss(method.loss.name, imports=True)
     except UserError as error:
         raise UserError(f"methods.{name}.{error}") from error
-    # from the second epoch on parameters move in a straight line, so its ends stand for all
+    # from the second epoch on parameters change linearly, so the first and last value suffice
     for epoch in sorted({1, min(2, max(epochs)), max(epochs)}):
         parameters = method.parameters(epoch)
         loss.check(

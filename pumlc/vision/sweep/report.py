@@ -15,16 +15,16 @@ RATE = Candidate("learning_rate", "learning rate", "lowest rate", "highest rate"
 EPOCHS = Candidate("epochs", "epochs", "fewest epochs", "most epochs", floor=1)
 DECAY = Candidate("weight_decay", "weight decay", "lowest decay", "highest decay", floor=0)
 CANDIDATES = (RATE, DECAY, EPOCHS)
-"""What the rows of a cell differ in."""
+"""The settings in which the rows of a cell differ."""
 METRICS = ("all", "frequent", "listed")
-"""The columns of test mAP: over which classes it is the mean."""
+"""The columns of test mAP, named by the classes that they average."""
 
 
 def validation_column(rows: Sequence[Row], metric: str) -> str:
     """The column by which to choose for a metric.
 
-    That of the metric's own classes, where known labels tell which these are: of "listed", not of
-    "frequent".
+    It is the validation of the metric's own classes if rows have it ("listed"), else that of all
+    classes ("frequent" depends on complete labels).
     """
     own = f"validation_{metric}"
     return own if any(row.get(own) is not None for row in rows) else "validation"
@@ -34,7 +34,7 @@ def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
     """Write the tables and the plot; return the text of the tables.
 
     OUT/table.md, table.tex    methods by conditions
-    OUT/chosen.csv             what was chosen by validation: a row a method, condition and seed
+    OUT/chosen.csv             the choice of validation: a row for each method, condition and seed
     OUT/plot.svg               the metric of the config
     """
     parts = [f"Test mAP, mean +- standard deviation over {len(config.seeds)} seeds."]
@@ -60,7 +60,7 @@ def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
 
 
 def _comparison(chosen: Sequence[Row], config: SweepConfig) -> list[str]:
-    """Ranks of all methods, and the first one beside the best of the others."""
+    """Ranks of all methods, and the first method beside the best of the others."""
     first = next(iter(config.methods))
     own = [first, *(name for name, members in config.families.items() if first in members)]
     titled = {
@@ -80,7 +80,7 @@ def _write_chosen(chosen: Sequence[Row], metric: str, by: str, file: Path) -> No
 
 
 def _classes_of(config: SweepConfig) -> str:
-    """Which classes the metric averages, as the title of a plot says it."""
+    """The classes that the metric averages, in words for the title of the plot."""
     mode = config.features
     listed = config.fine_tune.classes if mode is None and config.fine_tune else []
     if mode is not None:
@@ -94,11 +94,12 @@ def _classes_of(config: SweepConfig) -> str:
 
 
 def _tables(rows: Sequence[Row], title: str, stopped: bool) -> list[str]:
-    """The test mAP of what was chosen, metric by metric, then which settings were chosen.
+    """The test mAP of the chosen rows for each metric, then the chosen settings.
 
     Args:
-        title: how it was chosen.
-        stopped: the epochs of each run by its own validation, not one number for all.
+        rows: the rows of all cells.
+        title: how the rows were chosen.
+        stopped: choose the epochs of each run by its own validation, not one number for all.
     """
 
     def compared(by: str) -> Sequence[Row]:

@@ -15,7 +15,7 @@ class SweepResult(NamedTuple):
     """What `run_sweep` returns.
 
     Attributes:
-        rows: of the finished cells, as in results.csv.
+        rows: the rows of the finished cells, as in results.csv.
         report: the tables, as in table.md; empty if no cell is finished.
         failed: says which cells failed; None if all are finished.
     """
@@ -28,9 +28,9 @@ class SweepResult(NamedTuple):
 def run_sweep(config: SweepConfig, out: Path) -> SweepResult:
     """Run the missing cells of a sweep and write its results, tables and plot.
 
-    Finished cells are not run again, so a sweep that was stopped goes on, and a longer list of
-    methods, proportions, conditions or seeds adds to it. Every cell is a process of its own. A cell
-    that fails stops no other.
+    Finished cells are not run again, so the same settings continue a stopped sweep, and a longer
+    list of methods, proportions, conditions or seeds adds to it. Every cell has its own process. A
+    cell that fails does not stop the others.
 
     Args:
         config: the settings.
@@ -42,7 +42,7 @@ def run_sweep(config: SweepConfig, out: Path) -> SweepResult:
             finished cell was run with other settings.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)  # before features are extracted for nothing
+        out.mkdir(parents=True, exist_ok=True)  # before features are extracted in vain
     except OSError as error:
         raise UserError(f"{out} must be a folder or a new one: {error}") from error
     mode = feature_cells if config.features is not None else fine_tune_cells

@@ -1,4 +1,4 @@
-"""The formats of label files, one file a format; a new one is a file here and a line below."""
+"""The formats of label files, one file per format; a new one is a file here and a line below."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def find_format(name: str) -> LabelFormat:
     """The format of a name.
 
     Raises:
-        UserError: there is none; it says the nearest valid name.
+        UserError: there is none; the message has the nearest valid name.
     """
     if name not in FORMATS:
         raise UserError(f"unknown format {name!r}; {closest(name, FORMATS)}")
@@ -56,6 +56,6 @@ def find_format(name: str) -> LabelFormat:
 
 
 def recognised(path: Path) -> dict[str, str]:
-    """Name of each format that a file or folder may have -> what speaks for it."""
+    """Name of each format that a file or folder may have -> the evidence for it."""
     found = ((name, each.recognises(path)) for name, each in FORMATS.items())
     return {name: evidence for name, evidence in found if evidence is not None}

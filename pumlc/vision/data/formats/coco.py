@@ -1,7 +1,8 @@
-"""COCO instances as JSON, and LVIS and V3Det, which say which classes were looked for.
+"""COCO instances as JSON, and LVIS and V3Det, which also list absent classes.
 
-In COCO what is not annotated is absent. In LVIS absent is what ``neg_category_ids`` lists, and all
-else is unknown. Our own files also have ``split`` and ``group`` in the entry of a picture.
+In COCO a class that is not annotated is absent. In LVIS the classes in ``neg_category_ids`` are
+absent, and all others are unknown. Our own files also have ``split`` and ``group`` in the entry of
+a picture.
 """
 
 import re
@@ -55,10 +56,10 @@ def recognises_lvis(path: Path) -> str | None:
 
 
 def _files(path: Path, name: str) -> list[tuple[str | None, str, Path]]:
-    """Split, folder of pictures and file: of a file itself, or of those in a folder.
+    """Split, folder of pictures and file, for a file or for each file in a folder.
 
-    A folder may hold the files of COCO and those of LVIS, which labels the same pictures: the
-    format ``name`` decides.
+    A folder may hold the files of COCO and those of LVIS, which label the same pictures: the format
+    ``name`` decides.
     """
     if not path.is_dir():
         return [(None, "", path)] if json_with(path, *_KEYS) else []
@@ -81,12 +82,12 @@ def _files(path: Path, name: str) -> list[tuple[str | None, str, Path]]:
 
 
 def read_coco(path: Path, options: ReadOptions) -> LabelTable:
-    """What is not annotated is absent."""
+    """Read COCO: a class that is not annotated is absent."""
     return _read(path, "coco", CODE[options.values.get("unlisted", "absent")])
 
 
 def read_lvis(path: Path, options: ReadOptions) -> LabelTable:
-    """What is neither annotated nor in neg_category_ids is unknown."""
+    """Read LVIS: a class that is neither annotated nor in neg_category_ids is unknown."""
     return _read(path, "lvis", CODE[options.values.get("unlisted", "unknown")])
 
 
@@ -249,7 +250,7 @@ def _places(spelled: Sequence[_Key | None], known: Mapping[_Key, Any]) -> np.nda
 
 
 def _file_name(entry: object) -> str | None:
-    """LVIS names pictures by their address: its last part, below the root of a split."""
+    """The name of a picture; LVIS gives its address, whose last part is the name."""
     name = text_of(entry, "file_name")
     if name is None and (address := text_of(entry, "coco_url")) is not None:
         try:

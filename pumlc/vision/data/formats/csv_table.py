@@ -1,4 +1,4 @@
-"""Tables of text as spreadsheets and other programs write them: the separator, the header, rows."""
+"""Text tables as spreadsheets and other programs write them: separator, header and rows."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +12,12 @@ from pumlc.vision.data.formats.label_format import first_bytes, split_of
 from pumlc.vision.data.label_table import TableBuilder
 
 _DELIMITERS = (",", ";", "\t")
-# what the column of pictures is called, the most telling first; compared without case, blanks, _
+# names of the column of pictures, the clearest first; compared without case, blanks and _
 _IMAGE_NAMES = (
     *("image", "filename", "imagename", "path", "imagepath", "imageindex", "imageid", "filepath"),
     *("file", "img", "imgpath", "picture", "imagefile", "id"),
 )
-# and that of labels; compared in the same way
+# names of the column of labels, compared in the same way
 TAG_COLUMNS = (
     *("labels", "tags", "findinglabels", "label", "tag", "categories", "classes", "keywords"),
     *("negatives", "uncertain", "unknown", "group"),
@@ -33,9 +33,9 @@ class Header:
     Attributes:
         file: the table.
         delimiter: what separates its cells.
-        names: of its columns.
+        names: names of its columns.
         image: position of the column of pictures.
-        split: that of the column of splits, or None.
+        split: position of the column of splits; None: there is none.
     """
 
     file: Path
@@ -45,7 +45,7 @@ class Header:
     split: int | None
 
     def position(self, name: str, what: str) -> int:
-        """Position of a column that a person has named."""
+        """The position of a column that the user has named; ``what`` is the setting."""
         if name not in self.names:
             raise UserError(f"{self.file}: {what}: no column {name!r}; {closest(name, self.names)}")
         return self.names.index(name)
@@ -57,7 +57,7 @@ def plain(name: str) -> str:
 
 
 def header_of(file: Path) -> Header | None:
-    """The header of a table that has a column of pictures; None of anything else."""
+    """The header of a table that has a column of pictures; None for any other file."""
     if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv", ".txt"):
         return None
     if b"\0" in first_bytes(file):
@@ -78,7 +78,7 @@ def require_header(file: Path) -> Header:
     """The header of a table.
 
     Raises:
-        UserError: the file is no table, or has no column of pictures.
+        UserError: the file is not a table, or has no column of pictures.
     """
     header = header_of(file)
     if header is None:
@@ -94,7 +94,7 @@ def require_header(file: Path) -> Header:
 
 
 def rows_of(header: Header, builder: TableBuilder) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that has as many as the header; the others: a problem."""
+    """Line number and cells of every row as long as the header; other rows become problems."""
     lines = read_cells(header.file, delimiter=header.delimiter)
     next(lines)
     for line, cells in lines:
@@ -109,7 +109,7 @@ def rows_of(header: Header, builder: TableBuilder) -> Iterator[tuple[int, list[s
 
 
 def sample(header: Header, count: int = 50) -> list[list[str]]:
-    """The first rows that are whole, to see what kind of cells there are."""
+    """The first complete rows, which show what kind of cells there are."""
     rows = []
     try:
         for _, cells in rows_of(header, TableBuilder(header.file, "")):
@@ -117,7 +117,7 @@ def sample(header: Header, count: int = 50) -> list[list[str]]:
             if len(rows) == count:
                 break
     except UserError:
-        pass  # the reader says it
+        pass  # the reader reports it
     return rows
 
 
@@ -130,7 +130,7 @@ def escaped(cell: str, what: str) -> str:
     """A cell that a spreadsheet shows and does not run, and that `unescaped` reads back.
 
     Raises:
-        UserError: a name that a cell cannot hold.
+        UserError: a cell cannot hold this name.
     """
     if cell != cell.strip() or any(char in cell for char in "\n\r\0"):
         raise UserError(f"{what} {cell!r}: a table cannot hold blanks around a name or line breaks")
@@ -146,15 +146,15 @@ def is_reserved(name: str, image: str) -> bool:
     """Whether a column of this name would be taken for another one than that of a class.
 
     Args:
-        name: of the class.
-        image: of the column of pictures; more telling names than this one would be taken for it.
+        name: name of the class.
+        image: name of the column of pictures; a clearer name than this would be taken for it.
     """
     telling = _IMAGE_NAMES[: _IMAGE_NAMES.index(plain(image)) + 1]
     return plain(name) in (*telling, *_SPLIT_NAMES, *TAG_COLUMNS)
 
 
 def row_split(header: Header, cells: Sequence[str]) -> str | None:
-    """The split of a row; None where the table has no such column."""
+    """The split of a row; None if the table has no column of splits."""
     if header.split is None:
         return None
     name = cells[header.split].strip()

@@ -1,6 +1,6 @@
 """CVAT for images 1.1: ``<image name="a.jpg"><tag label="cat"/></image>``, read without entities.
 
-What has neither a tag nor a shape is absent. The classes are those of the task.
+A class with neither a tag nor a shape is absent. The classes are those of the task.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         raise UserError(f"{path}: expected <annotations>, got <{root.tag}>")
     names = [label.findtext("name") or "" for label in root.iterfind("meta//labels/label")]
     if len(set(names)) < len(names) or "" in names:
-        raise UserError(f"{path}: a label of the task has no name of its own: {names}")
+        raise UserError(f"{path}: every label of the task needs a name of its own, got {names}")
     builder = TableBuilder(path, "cvat", names or None)
     rest = CODE[options.values.get("unlisted", "absent")]
     for number, image in enumerate(root.iterfind("image")):
@@ -55,7 +55,7 @@ def _parsed(path: Path) -> Any:
 
     Raises:
         UserError: the file is not XML, has entities or a document type, or defusedxml is not
-            there.
+            installed.
     """
     try:
         from defusedxml import DefusedXmlException

@@ -1,7 +1,7 @@
 """labels.json of FiftyOne: ``{"classes": [...], "labels": {"a": ["cat"], "b": null}}``.
 
-What is not listed is absent; null says that nobody has looked: all labels are unknown. Pictures are
-in the folder ``data`` beside the file, and named without their ending.
+An unlisted class is absent. null means that nobody has looked, so all labels are unknown. Pictures
+are in the folder ``data`` beside the file, and are named without their ending.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     content = read_json(file)
     classes = name_list(content.get("classes")) if isinstance(content, dict) else None
     if classes is None or not isinstance(content.get("labels"), dict):
-        raise UserError(f"{file}: needs 'classes', a list, and 'labels', an object")
+        raise UserError(f"{file}: it needs 'classes', a list, and 'labels', an object")
     if len(set(classes)) < len(classes):
         raise UserError(f"{file}: a name occurs twice in 'classes'")
     builder = TableBuilder(file, "fiftyone", classes)
@@ -69,7 +69,7 @@ def _names(value: object, classes: list[str]) -> list[str] | None:
 
 
 def write(table: LabelTable, out: Path) -> None:
-    """Write the present labels of each picture, and null for pictures of unknown labels alone.
+    """Write the present labels of each picture, and null for pictures without a known label.
 
     Raises:
         UserError: a picture has unknown labels and known ones, or the file has splits or groups.

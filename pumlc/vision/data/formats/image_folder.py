@@ -1,8 +1,7 @@
 """Hugging Face imagefolder: ``metadata.jsonl`` or ``metadata.csv``, in folders of splits or not.
 
-A line is ``{"file_name": "a.jpg", "labels": ["cat", "dog"]}``. What is not listed is absent,
-and null is unknown for all labels. Our own files also have ``group``, and ``classes`` in their
-first line.
+A line is ``{"file_name": "a.jpg", "labels": ["cat", "dog"]}``. An unlisted class is absent; null
+makes all labels unknown. Our own files also have ``group``, and ``classes`` in their first line.
 """
 
 import json

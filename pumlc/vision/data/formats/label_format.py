@@ -1,4 +1,4 @@
-"""What a format of label files is to the package: how it is known, read and written."""
+"""A format of label files: how it is recognised, read and written."""
 
 import mmap
 from collections.abc import Callable, Mapping
@@ -25,15 +25,15 @@ EVERY_STATE = frozenset(STATES)
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a person says about a label file.
+    """What the user says about a label file.
 
     Attributes:
-        values: spelling in the file -> state, for formats whose cells are states; "unlisted" is
-            what the file does not list.
-        separator: what separates the labels in a cell; "blank" for blanks. None: seen from the
-            cells.
-        said: the person named the format.
-        unlisted, unlisted_test: what the long CSV form does not list, in training and test rows.
+        values: spelling in the file -> state, for formats whose cells are states; "unlisted" stands
+            for labels that the file does not list.
+        separator: what separates the labels in a cell; "blank" for blanks. None: as the cells show.
+        said: whether the user named the format.
+        unlisted, unlisted_test: state of unlisted labels in the long CSV form, in training rows and
+            in test rows.
         group: column that names the patient, scene or video of a picture.
     """
 
@@ -50,15 +50,15 @@ class LabelFormat:
     """One format.
 
     Attributes:
-        name: as people type it.
-        recognises: what in a file or folder speaks for the format; None: it is another one. It
-            reads little and raises nothing.
-        read: the table of a file or folder. It raises `UserError` where the file as a whole cannot
-            be read; a fault of one row is a problem of the table.
-        write: writes a table to a file or folder that is not there; the table has only states that
-            the format holds.
-        holds: the states that the format can say of single labels.
-        folder: it writes a folder, not a file.
+        name: as users type it.
+        recognises: gives the evidence in a file or folder for this format; None: it has another
+            one. It reads little and raises nothing.
+        read: reads the table of a file or folder. It raises `UserError` if the file as a whole
+            cannot be read; an error in one row is a problem of the table.
+        write: writes a table to a new file or folder; the table has only states that the format
+            holds.
+        holds: the states that single labels can have in this format.
+        folder: whether it writes a folder, not a file.
     """
 
     name: str
@@ -70,7 +70,7 @@ class LabelFormat:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder's name or a cell means; None: it is none."""
+    """The split that the name of a folder or a cell means; None: it means no split."""
     return SPLIT_NAMES.get(name.strip().lower())
 
 
@@ -81,7 +81,7 @@ def split_of_path(path: str) -> str | None:
 
 
 def first_bytes(path: Path, count: int = 4096) -> bytes:
-    """The beginning of a file; nothing where it cannot be read."""
+    """The beginning of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as stream:
             return stream.read(count)
@@ -90,7 +90,7 @@ def first_bytes(path: Path, count: int = 4096) -> bytes:
 
 
 def json_with(path: Path, *keys: str) -> bool:
-    """Whether a file is called .json and has all of the keys, somewhere in its text."""
+    """Whether the name of a file ends in .json and its text has all of the keys somewhere."""
     if path.suffix.lower() != ".json" or not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -98,13 +98,13 @@ def json_with(path: Path, *keys: str) -> bool:
 
 
 def text_of(entry: object, key: str) -> str | None:
-    """A text of a JSON object; None where it has no such key or another type."""
+    """The text under a key of a JSON object; None if the key is missing or has another type."""
     value = entry.get(key) if isinstance(entry, dict) else None
     return value if isinstance(value, str) else None
 
 
 def name_list(value: object) -> list[str] | None:
-    """A list of names, or one name; None of anything else."""
+    """The names in a list of names or in a single name; None for any other value."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
@@ -116,8 +116,8 @@ def make_folder(out: Path) -> None:
     """Make the folder that a format writes.
 
     Raises:
-        UserError: there is something already.
+        UserError: it exists already.
     """
     if out.exists():
-        raise UserError(f"{out} exists; name a folder that does not")
+        raise UserError(f"{out} exists already; name a new folder")
     out.mkdir(parents=True)

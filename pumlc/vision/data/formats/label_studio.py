@@ -1,7 +1,8 @@
 """Label Studio: finished tasks as JSON, its short form JSON-MIN, and tasks to import.
 
-In a finished task what is not chosen is absent; a task without an annotation is unknown. Choices of
-a control named ``uncertain`` or ``unknown`` have that state. Predictions are no labels.
+In a finished task a class that is not chosen is absent. In a task without an annotation all labels
+are unknown. Choices of a control named ``uncertain`` or ``unknown`` have that state. Predictions
+are not labels.
 """
 
 from collections.abc import Iterator
@@ -86,13 +87,13 @@ def _states(task: dict[str, Any]) -> list[tuple[str, int]] | None:
     """Class and code of each choice; None: nobody has finished the task.
 
     Raises:
-        UserError: several people have, and they differ.
+        UserError: several people have finished it, and their choices differ.
     """
     if "data" not in task:  # JSON-MIN: the controls stand in the task itself
         return list(_short_choices(task))
     annotations = task.get("annotations", task.get("completions"))
     if annotations is not None and not isinstance(annotations, list):
-        raise UserError("annotations is no list")
+        raise UserError("annotations is not a list")
     finished = [
         each
         for each in annotations or []
@@ -132,7 +133,7 @@ def _short_choices(task: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def write(table: LabelTable, out: Path) -> None:
-    """Write tasks that are finished; a picture of unknown labels alone is one still to do."""
+    """Write finished tasks; a picture without a known label becomes a task still to be done."""
     write_json(out, [_task(table, row) for row in range(len(table))])
 
 

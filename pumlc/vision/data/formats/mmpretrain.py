@@ -1,6 +1,6 @@
 """MMPretrain: ``{"metainfo": {"classes": [...]}, "data_list": [{"img_path", "gt_label"}, ...]}``.
 
-What ``gt_label`` does not list is absent. Our own files also have ``split`` and ``group``.
+A class that ``gt_label`` does not list is absent. Our own files also have ``split`` and ``group``.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Open Images: a line a verified label, ``ImageID,Source,LabelName,Confidence``.
+"""Open Images: a line per verified label, ``ImageID,Source,LabelName,Confidence``.
 
-What is not listed is unknown. Where the verifications of a label disagree, it is present. The names
-of pictures have no extension.
+An unlisted class is unknown. If the verifications of a label disagree, it is present. The names of
+pictures have no ending.
 """
 
 from array import array
@@ -111,7 +111,7 @@ def _pictures(
 
 
 def _display_names(folder: Path) -> dict[str, str]:
-    """Identifier -> English name, where the file of them is beside the tables; unique ones."""
+    """Identifier -> English name, if that is unique and the file of names is beside the tables."""
     for name in _DESCRIPTIONS:
         if (folder / name).is_file():
             pairs = [

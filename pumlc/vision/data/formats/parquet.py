@@ -2,8 +2,8 @@
 
 A picture whose bytes are in the file is read in place. It is called by its path, or, where that is
 missing or several have the same, ``FILE.parquet/PATH`` and ``FILE.parquet/ROW``.
-Labels are names, or indices into the names in the schema. What is not listed is absent, and null is
-unknown for all labels. Our own files also have ``split`` and ``group``.
+Labels are names, or indices into the names in the schema. An unlisted class is absent; null makes
+all labels unknown. Our own files also have ``split`` and ``group``.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Tables with a column of labels: our long form, ChestX-ray14, Planet, lists of Python.
 
 The long form has the columns ``split,image,labels`` and may have ``negatives``, ``uncertain``,
-``unknown`` and ``group``; what it does not list is unknown, in rows of the split test absent. In
-the other tables what is not listed is absent.
+``unknown`` and ``group``. A class that it does not list is unknown, and absent in rows of the split
+test. In the other tables an unlisted class is absent.
 """
 
 import ast
@@ -37,7 +37,7 @@ from pumlc.vision.data.label_table import (
 
 # the other columns of the long form, which list labels of another state
 _LISTS = {"negatives": ABSENT_CODE, "uncertain": UNCERTAIN_CODE, "unknown": UNKNOWN_CODE}
-_NOTHING = {"no finding", "none", "nan", "[]"}  # cells that say that there is no label
+_NOTHING = {"no finding", "none", "nan", "[]"}  # cells that mean no label
 
 
 def recognises(path: Path) -> str | None:
@@ -122,10 +122,10 @@ def _list_columns(header: Header, builder: TableBuilder) -> dict[int, int]:
 
 
 def _splitter(header: Header, column: int, options: ReadOptions) -> Callable[[str], list[str]]:
-    """How the cells of the column become names.
+    """The function that divides a cell of the column into names.
 
     Raises:
-        UserError: they can be read in two ways, and nobody said which.
+        UserError: the cells have two possible readings, and the user has not chosen one.
     """
     name = plain(header.names[column])
     separator = options.separator
@@ -142,10 +142,11 @@ def _splitter(header: Header, column: int, options: ReadOptions) -> Callable[[st
 
 
 def _seen_separator(header: Header, column: int) -> str:
-    """What separates the labels in the cells of a column; nothing, where each has one.
+    """What separates the labels in the cells of a column; empty if each cell has one label.
 
-    A bar anywhere decides. A comma, semicolon or blank separates where the parts of one cell are
-    found in others too; otherwise, and for a blank outside of a column of tags, both are possible.
+    A bar in any cell decides. A comma, semicolon or blank separates labels if parts of one cell are
+    also found in other cells. Otherwise, and for a blank in a column ``labels``, both readings are
+    possible.
     """
     cells: set[str] = set()
     for _, row in rows_of(header, TableBuilder(header.file, "")):
@@ -162,7 +163,7 @@ def _seen_separator(header: Header, column: int) -> str:
         if shared and (separator != "blank" or plain(header.names[column]) != "labels"):
             return separator
         if not shared and separator == "blank" and plain(header.names[column]) == "labels":
-            return ""  # names of two words that have nothing in common
+            return ""  # names of two words, without a common word
         several = {part for cell in texts for part in _parts(cell, separator)}
         raise UserError(
             f"{header.file}: the cells of {header.names[column]!r} can be read in two ways, as in "
@@ -194,7 +195,7 @@ def _parts(cell: str, separator: str) -> list[str]:
 
 
 def _literal(cell: str) -> list[str] | None:
-    """The names in a list of Python or JSON, or in a choice of Label Studio; None of other text."""
+    """The names in a list of Python or JSON, or in a choice of Label Studio; else None."""
     if not cell.startswith(("[", "{")):
         return None
     try:
@@ -212,7 +213,7 @@ def _literal(cell: str) -> list[str] | None:
 
 
 def write(table: LabelTable, out: Path) -> None:
-    """Write the long form; what silence does not say is listed in a column of its own."""
+    """Write the long form, with further columns for labels that must be listed."""
     _refuse_bars(table)
     bar = "|" if any(char in name for name in table.classes for char in " ,;[{") else ""
     with complete_file(out) as stream:
@@ -230,7 +231,7 @@ def _written_rows(table: LabelTable, bar: str) -> Iterator[list[str]]:
     """Header and rows."""
     pairs = {pair for row in range(len(table)) for pair in _listed(table, row)}
     mentioned = {column for column, _ in pairs}
-    # the file has the classes that it mentions: the first row lists the others
+    # the classes of a file are those that it mentions, so the first row lists the others
     first = [
         (c, int(table.row_codes(0)[c])) for c in range(len(table.classes)) if c not in mentioned
     ]
@@ -260,7 +261,7 @@ def _written_rows(table: LabelTable, bar: str) -> Iterator[list[str]]:
 
 
 def _listed(table: LabelTable, row: int) -> Iterator[tuple[int, int]]:
-    """Column and code of all that has to be written: what the silence of the row does not say."""
+    """Column and code of the labels that must be written, since unlisted means another state."""
     is_test = table.splits is not None and table.splits[row] == "test"
     silent = ABSENT_CODE if is_test else UNKNOWN_CODE
     span = slice(table.listed.indptr[row], table.listed.indptr[row + 1])

@@ -1,7 +1,7 @@
 """A text file of tags beside each picture, as of Danbooru and kohya: ``a.jpg`` and ``a.txt``.
 
-What is not listed is unknown: taggers leave much out. Our own folders also have ``pictures.csv``
-(split, image, in their order) and ``classes.txt``.
+An unlisted class is unknown, since taggers leave out much. Our own folders also have
+``pictures.csv`` (split and image, in order) and ``classes.txt``.
 """
 
 import os
@@ -83,7 +83,7 @@ def _ordered(file: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def write(table: LabelTable, out: Path) -> None:
-    """Write a text file a picture, and the order of the pictures and classes."""
+    """Write a text file per picture, and the order of the pictures and classes."""
     files = [_text_file(path) for path in table.paths]
     if len({*files, PurePosixPath(_CLASSES)}) <= len(files):
         raise UserError("two text files would have one name: pictures differ in their ending alone")

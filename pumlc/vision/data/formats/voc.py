@@ -1,7 +1,7 @@
 """Pascal VOC: ``ImageSets/Main/CLASS_SPLIT.txt``, a line ``NAME 1``, ``NAME -1`` or ``NAME 0``.
 
-0 says that all objects of the class are difficult: uncertain here. (The public VOC sets are also
-``data.name voc2007`` and ``voc2012``, where ``data.difficult`` decides.)
+0 means that all objects of the class are difficult; here this state is uncertain. (The public VOC
+sets are also ``data.name voc2007`` and ``voc2012``, where ``data.difficult`` decides.)
 """
 
 import re

@@ -1,6 +1,6 @@
-"""WebDataset: tar files with ``000.jpg`` and ``000.json``, ``{"labels": ["cat"]}``, a picture.
+"""WebDataset: tar files with ``000.jpg`` and ``000.json`` (``{"labels": ["cat"]}``) per picture.
 
-What is not listed is absent. A picture is called ``SHARD.tar/000.jpg`` and is read in place: shards
+An unlisted class is absent. A picture is called ``SHARD.tar/000.jpg`` and is read in place: shards
 are never unpacked.
 Our own shards also have ``classes`` in their first JSON file.
 """
@@ -100,7 +100,7 @@ def _classes(shard: Path, entry: object) -> list[str] | None:
 
 
 def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
-    """Header of each picture and content of its JSON file; files of one picture are neighbours."""
+    """The header of each picture and the content of its JSON file, which is next to it."""
     key, image, entry = None, None, None
     try:
         with tarfile.open(shard, "r:") as archive:  # in a compressed one a picture has no place
@@ -139,16 +139,14 @@ def write(table: LabelTable, out: Path) -> None:
     """Write shards of at most 10,000 pictures, each with the pictures themselves.
 
     Raises:
-        UserError: a picture is not there, or its name has a second dot.
+        UserError: a picture is missing, or its name has a second dot.
     """
     if table.root is None and table.stored is None:
-        raise UserError(
-            "webdataset holds the pictures themselves: name the folder that they are in"
-        )
+        raise UserError("webdataset holds the pictures themselves: name the folder that has them")
     names = [_member(path) for path in table.paths]
     for row, path in enumerate(table.paths):
         if not table.has_inside(row) and not (table.root and (table.root / path).is_file()):
-            raise UserError(f"{table.place(row)}: {path} is no file in {table.root}")
+            raise UserError(f"{table.place(row)}: {path} is not a file in {table.root}")
     for split in table.split_names():
         if table.splits is not None and split_of(split) is None:
             raise UserError(f"split {split!r}: shards are named by train, val and test")

@@ -1,8 +1,7 @@
 """Tables with one column per class: our own form, one-hot tables, CheXpert.
 
-What a number means is not the same in all of them: 0 is unknown in ours and absent in the others,
--1 is absent in ours and uncertain in CheXpert. Where the header does not tell which form it is,
-nothing is guessed.
+A number does not mean the same in all of them: 0 is unknown in ours and absent in the others; -1 is
+absent in ours and uncertain in CheXpert. If the header leaves the form open, nothing is guessed.
 """
 
 from collections import Counter
@@ -176,7 +175,7 @@ def _add(
             if state is None:
                 builder.problem(
                     "value",
-                    f"line {line}, column {name!r}: {value!r} is no state; valid: "
+                    f"line {line}, column {name!r}: {value!r} is not a state; valid: "
                     f"{', '.join(repr(each) for each in sorted(state_of))}",
                 )
                 break
@@ -207,19 +206,19 @@ def _meanings(header: Header, columns: Mapping[str, int], options: ReadOptions) 
 def form_of(
     counts: Counter[str], options: ReadOptions, *, ours: bool, source: str
 ) -> dict[str, State]:
-    """What each cell of a table means.
+    """The state that each cell of a table means.
 
     Args:
-        counts: the cells and how often each is there.
-        options: what a person said.
-        ours: the header is that of our own form, ``split,image``.
+        counts: how often each cell occurs.
+        options: what the user says about the file.
+        ours: whether the header is that of our own form, ``split,image``.
         source: the table, for messages.
 
     Returns:
-        cell -> state; a cell that is no state is left out.
+        cell -> state; a cell that is not a state is left out.
 
     Raises:
-        UserError: the table can be read in two ways, and nobody said which.
+        UserError: the table has two possible readings, and the user has not chosen one.
     """
     known: dict[str, State] = {"": "unknown"}
     if options.values:
@@ -238,7 +237,7 @@ def form_of(
 
 
 def number(cell: str) -> str:
-    """One spelling of a number, of truth and of a blank: pandas writes 1.0 and nan."""
+    """One spelling for equal numbers, truth values and blanks: pandas writes 1.0 and nan."""
     text = cell.strip().lower()
     if text in _BLANKS or not text:
         return ""
@@ -253,7 +252,7 @@ def number(cell: str) -> str:
 def _form(
     counts: Counter[str], options: ReadOptions, ours: bool, source: str
 ) -> Mapping[str, State]:
-    """What the numbers of a table mean, if its header and its values tell."""
+    """The meaning of the numbers of a table, if its header and values decide it."""
     seen: Counter[str] = Counter()
     for cell, count in counts.items():
         seen[number(cell)] += count

@@ -1,8 +1,8 @@
-"""YOLO: ``data.yaml``, and a text file a picture with a line ``CLASS x y w h`` per object.
+"""YOLO: ``data.yaml``, and a text file per picture with a line ``CLASS x y w h`` per object.
 
-What is not listed is absent; a picture without a text file shows nothing. The text file of
-``images/a.jpg`` is ``labels/a.txt``; that of a picture outside of a folder ``images`` is below
-``labels`` too.
+An unlisted class is absent, and a picture without a text file shows nothing. The text file of
+``images/a.jpg`` is ``labels/a.txt``. A picture outside a folder ``images`` also has its text file
+below ``labels``.
 """
 
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def _settings(file: Path) -> dict[str, Any]:
 
 
 def _base(file: Path, settings: dict[str, Any]) -> Path:
-    """The folder that paths are relative to; ``path`` counts where it is below that of the file."""
+    """The folder to which paths are relative: ``path`` if it is below the folder of the file."""
     said = settings.get("path")
     if not isinstance(said, str) or PurePosixPath(said).is_absolute() or "\0" in said:
         return file.parent
@@ -100,7 +100,7 @@ def _class_names(file: Path, names: object) -> dict[int, str]:
 
 
 def _pictures(file: Path, base: Path, part: str) -> Iterator[str]:
-    """Paths of the pictures of a split, relative to the base: of a folder, or of a list of them."""
+    """Paths of the pictures of a split, relative to the base, from a folder or from a list file."""
     place = base / part
     if ".." in PurePosixPath(part).parts and not place.exists():
         place = base / PurePosixPath(part).relative_to("..")  # Roboflow: ../train/images
@@ -137,7 +137,7 @@ def _add(
     split: str,
     options: ReadOptions,
 ) -> None:
-    """Add a picture with what its text file lists."""
+    """Add a picture with the classes that its text file lists."""
     name = _label_file(image)
     file = base / name
     states: dict[str, int] = {}
@@ -168,7 +168,7 @@ def _are_numbers(cells: list[str]) -> bool:
 
 
 def write(table: LabelTable, out: Path) -> None:
-    """Write data.yaml, a list of pictures per split, and a text file a picture.
+    """Write data.yaml, a list of pictures per split, and a text file per picture.
 
     The box of each label is the whole picture.
     """

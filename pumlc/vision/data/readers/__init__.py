@@ -1,4 +1,4 @@
-"""The data sets that a run can name, one file a format.
+"""The data sets that a run can name, one file per format.
 
 A new format is one file here, with a `Reader` and a dictionary ``DATA_SETS``, and one line below.
 """
@@ -30,7 +30,7 @@ def find_data_set(name: str) -> DataSet:
     """The data set of a name.
 
     Raises:
-        UserError: there is none; it says the nearest valid name.
+        UserError: there is none; the message has the nearest valid name.
     """
     if name not in DATA_SETS:
         raise UserError(f"unknown data set {name!r}; {closest(name, list(DATA_SETS))}")

@@ -1,4 +1,4 @@
-"""Reader of COCO instances files, of COCO itself and of one's own.
+"""Reader of COCO instances files: those of COCO itself and the user's own.
 
 =========  ==============================================  =========================
 name       labels under ``root``                           pictures under ``root``
@@ -40,7 +40,7 @@ from pumlc.vision.data.readers.data_set import (
 # split of pumlc -> split of COCO; the labels of COCO's own test parts are not public
 _SPLITS = {"train": "train", "test": "val"}
 
-# what is read of a COCO file: list -> key of its entries -> type
+# the parts of a COCO file that are read: list -> key of its entries -> valid types
 _NEEDED = {
     "images": {"id": (int, float, str), "file_name": (str,)},
     "annotations": {"image_id": (int, float, str), "category_id": (int, float)},
@@ -79,7 +79,7 @@ def read_coco(
     Args:
         root: folder of the data set.
         split: "train" or "test".
-        name: "coco2014", "coco2017", or "coco" for one's own.
+        name: "coco2014", "coco2017", or "coco" for the user's own data.
         unannotated: pictures without any annotation: "keep" (82,783 + 40,504 in COCO 2014, HCP and
             PU-MLC) or "drop" (82,081 + 40,137: ASL, CSL, SPLC, DualCoOp).
 
@@ -96,9 +96,9 @@ def read_coco(
     coco = COCO()
     content = _content(file)
     for number, annotation in enumerate(content["annotations"]):
-        annotation["id"] = number  # pycocotools wants one; files made at home may have none
+        annotation["id"] = number  # pycocotools needs one, and some files have none
     coco.dataset = content  # pyright: ignore[reportAttributeAccessIssue]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco.createIndex()
     images, categories = content["images"], sorted(coco.cats)
     row_of = {image["id"]: row for row, image in enumerate(images)}
@@ -115,7 +115,7 @@ def read_coco(
 
 
 def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Images, annotations and categories, each with what is needed of it and each once."""
+    """Images, annotations and categories, checked for needed keys and duplicates."""
     content = read_json(file)
     for part, needed in _NEEDED.items():
         entries = content.get(part) if isinstance(content, dict) else None
@@ -175,8 +175,8 @@ def _warn_of_grouping(file: Path, content: dict[str, list[dict[str, Any]]]) -> N
     ]
     if grouping:
         warn_user(
-            f"{file}: {', '.join(grouping)} without an annotation: absent in every picture, yet a "
-            "class; if it only groups others, remove it from 'categories'",
+            f"{file}: {', '.join(grouping)} has no annotation, so it is a class that is absent in "
+            "every picture; if it only groups others, remove it from 'categories'",
         )
 
 

@@ -1,4 +1,4 @@
-"""Reader of a CSV file of labels, streaming: a million rows are never a million dicts."""
+"""Reader of a CSV file of labels, row by row, so that a million rows need little memory."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ _WIDE_VALUES = {"1": POSITIVE, "0": UNKNOWN, "": UNKNOWN, "-1": NEGATIVE}
 
 @dataclass(kw_only=True)
 class CsvOptions(UnlistedOptions):
-    """Of a CSV file."""
+    """Settings of a CSV file."""
 
     csv: str | None = field(default=None, metadata={"place": True})
     """the CSV file, for name csv"""
@@ -72,22 +72,24 @@ def read_csv(
 ) -> LabelledImages:
     """Read one split of a CSV file of labels.
 
-    Two forms. Long: columns ``split,image,labels`` and optionally ``negatives``, several labels
-    separated by ``|``; a class in neither column is ``unlisted``. Wide: columns ``split,image`` and
-    one column per class with 1 (present), -1 (absent), 0 or nothing (``unlisted_wide``).
+    There are two forms. The long form has the columns ``split,image,labels`` and optionally
+    ``negatives``, with several labels separated by ``|``; a class in neither column is
+    ``unlisted``. The wide form has the columns ``split,image`` and one column per class with 1
+    (present), -1 (absent), 0 or an empty cell (``unlisted_wide``).
 
     Args:
         file: the CSV file.
-        root: folder that ``image`` is relative to.
-        split: "train", "test" or "val": rows of this value of the column ``split``.
-        unlisted: what the long form's silence means.
-        unlisted_wide: what 0 or nothing means in the wide form.
-        classes: the valid class names in their order; by default all that the file mentions, in
-            any split, sorted (wide form: the columns).
+        root: folder to which ``image`` is relative.
+        split: "train", "test" or "val": rows with this value in the column ``split``.
+        unlisted: what an unlisted class means in the long form.
+        unlisted_wide: what 0 or an empty cell means in the wide form.
+        classes: the valid class names in their order; by default all that the file mentions in any
+            split, sorted (wide form: the columns).
 
     Raises:
-        UserError: a column, picture, split or class that is missing or unknown, a picture listed
-            twice in whatever spelling, a label that is none; with the line and what is valid.
+        UserError: a column, picture, split or class is missing or unknown, a picture is listed
+            twice in any spelling, or a cell is not a label; the message has the line and what is
+            valid.
     """
     columns = _columns(file)
     long_form = "labels" in columns
@@ -157,11 +159,11 @@ def _rows(file: Path, columns: dict[str, int]) -> Iterator[tuple[int, list[str]]
 def _survey(
     file: Path, columns: dict[str, int], long_form: bool
 ) -> tuple[tuple[str, ...], Counter[str], int]:
-    """All classes of the file, the rows of each split and the bytes of the longest path.
+    """All classes of the file, the number of rows of each split, and the longest path in bytes.
 
     Raises:
-        UserError: a row has another split than `SPLITS` or names no picture, or a class looks like
-            several.
+        UserError: a row has a split that is not in `SPLITS` or names no picture, or a class looks
+            like several.
     """
     mentioned: set[str] = set()
     counts: Counter[str] = Counter()
@@ -186,12 +188,12 @@ def _survey(
 
 
 def _check_separator(file: Path, classes: set[str], has_bar: bool) -> None:
-    """Look for classes that are several, joined by a comma or a semicolon.
+    """Look for class names that are probably several classes, joined by a comma or a semicolon.
 
-    A file that separates labels by a bar somewhere knows how: there it is a warning.
+    If some cell separates labels by a bar, this is only a warning.
 
     Raises:
-        UserError: there is one, and no cell of the file has a bar.
+        UserError: there is such a name, and no cell of the file has a bar.
     """
     for name in sorted(classes):
         parts = [part.strip() for part in name.replace(";", ",").split(",")]
@@ -217,10 +219,10 @@ def _require_columns(file: Path, columns: dict[str, int], names: tuple[str, ...]
 
 
 def _refuse_repeated(file: Path, root: Path, paths: np.ndarray, lines: np.ndarray) -> None:
-    """Raise UserError if a picture is listed twice, in whatever splits; names both lines.
+    """Raise UserError if a picture is listed twice, in any splits; the message names both lines.
 
-    Two spellings of a path are one picture. Paths are compared by hash, since a million of them in
-    full would be the largest thing in memory; those of equal hash are looked at.
+    Two spellings of a path are one picture. Full paths are compared by hash, since a million of
+    them would be the largest thing in memory; only paths with equal hashes are compared in full.
     """
     full = _full_path(root)
     names = (path.decode() for path in paths)
@@ -239,7 +241,7 @@ def _refuse_repeated(file: Path, root: Path, paths: np.ndarray, lines: np.ndarra
 
 
 def _full_path(root: Path) -> Callable[[str], str]:
-    """What all spellings of a picture's path have in common; asks the disk once per folder."""
+    """A function that gives all spellings of a path one form; it asks the disk once per folder."""
     folder_of = lru_cache(maxsize=10_000)(lambda folder: os.path.realpath(root / folder))
 
     def full(image: str) -> str:
@@ -250,7 +252,7 @@ def _full_path(root: Path) -> Callable[[str], str]:
 
 
 def _line_of(file: Path, image: str) -> int | None:
-    """Line of a picture's row; None if the file was changed since and has it no more."""
+    """The line of a picture; None if the file has changed and no longer lists it."""
     with contextlib.suppress(UserError, OSError):
         columns = _columns(file)
         for line, row in _rows(file, columns):

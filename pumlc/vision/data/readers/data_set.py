@@ -1,4 +1,4 @@
-"""What a data set is to the package: a reader, its options, and where it comes from."""
+"""A data set of the package: its reader, its options, and its download."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,12 +11,12 @@ from pumlc.vision.data.images import LabelledImages
 
 @dataclass(kw_only=True)
 class NoOptions:
-    """Of a format that has no setting of its own."""
+    """Settings of a format that has none."""
 
 
 @dataclass(kw_only=True)
 class AnnotationOptions:
-    """Of a format in which a picture may have no annotation at all."""
+    """Settings of a format in which a picture may have no annotation at all."""
 
     unannotated: Literal["keep", "drop"] = "keep"
     """coco, nuswide: pictures without any label (COCO 2014: keep 82,783 or drop to 82,081)"""
@@ -24,11 +24,11 @@ class AnnotationOptions:
 
 @dataclass(kw_only=True)
 class UnlistedOptions:
-    """Of a format whose silence has to be explained."""
+    """Settings of a format in which unlisted labels need a meaning."""
 
     unlisted: Literal["unknown", "negative"] = "unknown"
-    """csv and the long form of labels: what it means that a training row does not list a class; of
-    a csv file with one column per class: what 0 or nothing means, in all splits"""
+    """csv and the long form of labels: what a class means that a training row does not list; in a
+    csv file with one column per class: what 0 or an empty cell means, in all splits"""
     unlisted_test: Literal["unknown", "negative"] = "negative"
     """the same for the test rows, where labels are listed"""
 
@@ -38,8 +38,8 @@ class Reader(Protocol):
 
     Attributes:
         options: dataclass of the format's own settings, each with a default and a docstring. They
-            are settings of a run, ``data.NAME``; two formats that share a setting share the class
-            that has it. Its ``__post_init__`` refuses values that do not go together.
+            are settings of a run, ``data.NAME``; formats that share a setting share the class that
+            defines it. Its ``__post_init__`` refuses values that do not go together.
     """
 
     options: ClassVar[type]
@@ -65,11 +65,12 @@ class Reader(Protocol):
             root: folder of the data set.
             split: one of `splits`.
             options: an instance of the class `options`.
-            classes: those of a trained model, for a format whose files do not list its classes;
-                others may ignore them (`pumlc.vision.data.split.read_split` compares).
+            classes: the classes of a trained model, for a format whose files do not list its
+                classes; others may ignore them (`pumlc.vision.data.split.read_split` compares).
 
         Raises:
-            UserError: something is missing or malformed; with the file, the row and what is valid.
+            UserError: something is missing or malformed; the message has the file, the row and
+                what is valid.
         """
         ...
 
@@ -82,8 +83,8 @@ class Download:
         page: the official page, which also states the terms of use.
         parts: file or folder under the root -> where it comes from.
         pictures: split -> number of pictures of the complete data set; None: not stated.
-        separate: split -> those of ``parts`` that it alone needs, its pictures first, where splits
-            are of use without each other.
+        separate: split -> those of ``parts`` that only this split needs, its pictures first; for
+            data sets whose splits can be used without each other.
     """
 
     page: str
@@ -92,12 +93,12 @@ class Download:
     separate: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def absent_splits(self, root: Path) -> set[str]:
-        """Splits that are not there and need not be, since another one is."""
+        """Splits that are missing, which is allowed since another split exists."""
         absent = {split for split, (pictures, _) in self.separate.items() if _lacks(root, pictures)}
         return absent if len(absent) < len(self.separate) else set()
 
     def missing_parts(self, root: Path) -> dict[str, str]:
-        """Files and folders that are not there (or empty folders) -> where they come from.
+        """Missing files and missing or empty folders -> where they come from.
 
         Those of `absent_splits` are not counted.
         """
@@ -116,7 +117,7 @@ class DataSet:
     Attributes:
         reader: reads its format.
         download: the published data set; None: the user's own files.
-        held_out: name of the split that is held out for validation where the files have it.
+        held_out: name of the split that is held out for validation if the files have it.
     """
 
     reader: Reader
@@ -133,7 +134,7 @@ def require_split(split: str, valid: tuple[str, ...], name: str) -> None:
     """Refuse a split that a data set does not have.
 
     Raises:
-        UserError: it names those that there are.
+        UserError: there is no such split; the message names the valid ones.
     """
     if split not in valid:
         raise UserError(f"data set {name} has no split {split!r}; it has {sorted(valid)}")

@@ -25,29 +25,29 @@ _WITH_LINES = ("csv", "wide", "chexpert")
 
 @dataclass(kw_only=True)
 class LabelFileOptions(UnlistedOptions):
-    """Of a label file whose format is found by its content."""
+    """Settings of a label file whose format is recognised by its content."""
 
     labels: str | None = field(default=None, metadata={"place": True})
-    """a label file, or the folder of one, in any format of docs/label_formats.md; it takes the
-    place of data.name and data.csv"""
+    """a label file, or the folder of one, in any format of docs/label_formats.md; it replaces
+    data.name and data.csv"""
     format: str | None = None
-    """labels: its format, if it is not to be found by its content"""
+    """labels: format of the file; none: recognised by its content"""
     values: dict[str, str] | None = None
-    """labels: what a table means, value -> present, absent, unknown or uncertain; unlisted: what is
-    not listed"""
+    """labels: meaning of the values of a table: value -> present, absent, unknown or uncertain; the
+    value unlisted stands for labels that are not listed"""
     separator: str | None = None
-    """labels: what separates the labels in a cell; blank: blanks. none: seen from the cells"""
+    """labels: what separates the labels in a cell; blank: blanks. none: as the cells show"""
     uncertain: (
         Literal["unknown", "present", "absent"] | dict[str, Literal["unknown", "present", "absent"]]
     ) = "unknown"
-    """labels: what uncertain labels are for training; or class -> that, the others unknown.
+    """labels: what uncertain labels become for training; or class -> state, the others unknown.
     Validation and evaluation leave them out"""
     allow_outside: bool = False
-    """labels: pictures may be outside of data.root"""
+    """labels: allow pictures outside data.root"""
     test: float = 0.0
     """labels: part of the training pictures held out as the split test, stratified over labels"""
     test_seed: int = 0
-    """labels: seed of that choice"""
+    """labels: seed of the choice of the test part"""
     group: str | None = None
     """labels: column that names the patient, scene or video of a picture; path:2: the second folder
     of its path. Pictures of one group are held out together"""
@@ -114,10 +114,10 @@ def _table(options: LabelFileOptions) -> LabelTable:
 
 
 def _rows(table: LabelTable, split: str, options: LabelFileOptions) -> np.ndarray:
-    """Rows of a split, of which ``data.test`` may hold a part out.
+    """The rows of a split, after ``data.test`` has held out a part.
 
     Raises:
-        UserError: there is none, or the file has a split test and ``data.test`` asks for another.
+        UserError: there are none, or the file has a split test and ``data.test`` asks for another.
     """
     if options.test:
         require(
@@ -141,7 +141,7 @@ def _rows(table: LabelTable, split: str, options: LabelFileOptions) -> np.ndarra
             return np.delete(train, held)
     rows = table.rows_of(split)
     if not len(rows):
-        hold = "; data.test 0.2 holds a part of it out" if split == "test" else ""
+        hold = "; data.test 0.2 holds out a part of train" if split == "test" else ""
         raise UserError(
             f"{table.source}: no row of split {split!r}; the file has "
             f"{', '.join(table.split_names())}{hold}"
@@ -150,7 +150,7 @@ def _rows(table: LabelTable, split: str, options: LabelFileOptions) -> np.ndarra
 
 
 def _with_classes(table: LabelTable, classes: tuple[str, ...] | None) -> LabelTable:
-    """The table with the classes of a trained model, if it has no others."""
+    """The table with the classes of a trained model, if it has no other classes."""
     if classes is None or table.classes == classes or not set(table.classes) <= set(classes):
         return table
     return table.with_classes(classes)

@@ -64,7 +64,7 @@ def read_nus_wide(
 
     Raises:
         UserError: a file or picture is missing, a picture or concept is listed twice, a label file
-            has another number of lines than the picture list, or a label is neither 0 nor 1.
+            and the picture list differ in their number of lines, or a label is neither 0 nor 1.
     """
     require_split(split, _SPLITS, "nuswide")
     part = split.capitalize()

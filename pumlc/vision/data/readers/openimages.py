@@ -39,7 +39,7 @@ _CONFIDENCES = {"1": POSITIVE, "1.0": POSITIVE, "0": NEGATIVE, "0.0": NEGATIVE}
 
 @dataclass(frozen=True)
 class OpenImagesReader:
-    """Reads the pictures that are there, of whichever splits."""
+    """Reads the existing pictures of the existing splits."""
 
     options: ClassVar[type] = NoOptions
 
@@ -59,13 +59,13 @@ def read_open_images(
     """Read the human-verified image labels of Open Images: 1 positive, 0 negative, else unknown.
 
     The pictures are those in the folder of the split, sorted by name, so that a part of the
-    download is a data set too. Where the verifications of a label disagree, it is positive. The
-    labels take N x C bytes: name fewer classes than the 9,605 trainable ones for many pictures.
+    download is a data set too. If the verifications of a label disagree, it is positive. The labels
+    take N x C bytes: for many pictures, name fewer classes than the 9,605 trainable ones.
 
     Args:
         root: folder of the data set.
         split: "train", "val" or "test".
-        classes_file: the classes under ``root``, one identifier (``/m/...``) a line.
+        classes_file: file of the classes under ``root``, one identifier (``/m/...``) per line.
 
     Raises:
         UserError: a file is missing, the folder has no picture, a class has no description, or a
@@ -100,7 +100,7 @@ def read_open_images(
 
 
 def _display_names(file: Path, identifiers: list[str]) -> tuple[str, ...]:
-    """The English names; one that several classes share gets the identifier added."""
+    """The English names; a name that several classes share also gets the identifier."""
     name_of = dict(record for _, record in _records(file, ["LabelName", "DisplayName"]))
     for identifier in identifiers:
         if identifier not in name_of:

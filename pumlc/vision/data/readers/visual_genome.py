@@ -47,10 +47,10 @@ class VisualGenomeReader:
 
 
 def read_visual_genome(root: Path, split: str, *, num_classes: Literal[200, 500]) -> LabelledImages:
-    """Read VG-500 or VG-200 as SSGRL and HCP-MLR-PL define them: what is not listed is negative.
+    """Read VG-500 or VG-200 as SSGRL and HCP-MLR-PL define them: unlisted labels are negative.
 
-    The classes of VG-200 are the first 200 of VG-500. The files give them by number, without names:
-    they are called "0", "1", ...
+    The classes of VG-200 are the first 200 of VG-500. The files have numbers instead of names, so
+    the classes are called "0", "1", ...
 
     Args:
         root: folder of the data set.
@@ -59,7 +59,7 @@ def read_visual_genome(root: Path, split: str, *, num_classes: Literal[200, 500]
 
     Raises:
         UserError: a file or picture is missing, a picture has no labels in the index, or the index
-            is no JSON object of lists of class numbers.
+            is not a JSON object of lists of class numbers.
     """
     require_split(split, _SPLITS, f"vg{num_classes}")
     list_file = root / f"{split}_list_500.txt"
@@ -69,7 +69,7 @@ def read_visual_genome(root: Path, split: str, *, num_classes: Literal[200, 500]
     require_file(index_file, "the labels of Visual Genome are missing")
     index = read_json(index_file)
     if not isinstance(index, dict):
-        raise UserError(f"{index_file}: {str(index)[:80]} is no object of pictures")
+        raise UserError(f"{index_file}: expected an object of pictures, got {str(index)[:80]}")
     labels = np.full((len(names), num_classes), NEGATIVE, np.int8)
     for row, name in enumerate(names):
         if name not in index:

@@ -43,7 +43,7 @@ _NOT_LISTED = 127
 
 @dataclass(kw_only=True)
 class VocOptions:
-    """Of PASCAL VOC."""
+    """Settings of PASCAL VOC."""
 
     difficult: Literal["negative", "unknown"] = "negative"
     """voc: label of a class with only difficult objects (HCP: negative; official: unknown)"""
@@ -78,7 +78,7 @@ def read_voc(
         root: the VOCdevkit folder.
         split: "train" or "test".
         name: "voc2007" or "voc2012".
-        difficult: label of a class of which a picture shows only objects marked difficult:
+        difficult: label of a class if a picture shows only objects of it that are marked difficult:
             "negative" (HCP and PU-MLC) or "unknown" (the official evaluation ignores them).
 
     Raises:
@@ -106,7 +106,7 @@ def read_voc(
 
 
 def _class_file(file: Path, row_of: dict[str, int]) -> np.ndarray:
-    """[N] of one class: 1, 0 (only difficult objects) or -1."""
+    """The labels of one class, [N]: 1, 0 (only difficult objects) or -1."""
     require_file(file, "the class files of the split are incomplete")
     values = np.full(len(row_of), _NOT_LISTED, np.int8)
     for number, line in enumerate(read_text(file).splitlines(), start=1):
@@ -127,11 +127,11 @@ def _class_file(file: Path, row_of: dict[str, int]) -> np.ndarray:
 
 
 def _annotation(file: Path) -> np.ndarray:
-    """[C]: 1 for classes with an ordinary object, 0 with difficult ones alone, else -1."""
+    """The labels of one picture, [C]: 1 with an ordinary object, 0 with only difficult ones, -1."""
     require_file(file, "neither class files nor annotations for the split")
     values = np.full(len(VOC_CLASSES), NEGATIVE, np.int8)
     try:
-        # expat fetches no entity, and since 2.4 it refuses those that grow
+        # expat fetches no entity, and since 2.4 it refuses entities that expand without limit
         objects = ElementTree.parse(file).getroot().findall("object")  # noqa: S314
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: encoding
         raise UserError(f"{file}: not XML ({error})") from error
