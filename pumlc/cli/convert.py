@@ -10,10 +10,11 @@ A state that the format cannot hold is an error, unless an option says what beco
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
+from pumlc.errors import UserError
 
 _State = Literal["present", "absent", "unknown", "uncertain"]
 
@@ -22,7 +23,7 @@ _State = Literal["present", "absent", "unknown", "uncertain"]
 class ConvertOptions:
     """The command line of ``pumlc convert``."""
 
-    labels: Path = argument("a label file, or the folder of one")
+    labels: Path = argument("a label file, the folder of one, or a run folder: its split")
     out: Path = argument("the file or folder to write")
     to: str = option("the format to write: docs/label_formats.md", required=True)
     root: Path | None = option("folder of the pictures, for formats that hold them")
@@ -32,6 +33,18 @@ class ConvertOptions:
     unknown: _State | None = option("what unknown labels become")
     uncertain: _State | None = option("what uncertain labels become")
     absent: _State | None = option("what absent labels become")
+
+
+def _table(options: ConvertOptions) -> Any:
+    """The table of the label file, or that of a run with the run's split."""
+    if not (options.labels / "run.json").is_file():
+        return read_label_file(options.labels, options)[0]
+    from pumlc.vision.run_split import split_of_run
+
+    for name in ("format", "values", "separator"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name}: {options.labels} is a run, which has this setting itself")
+    return split_of_run(options.labels, root=options.root)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.vision.data.picture_files import PictureFiles, locate
 
     find_format(options.to)  # an unknown name first
-    table, _ = read_label_file(options.labels, options)
+    table = _table(options)
     problems = list(table.problems)
     if options.root is not None:
         table, missing = locate(table, PictureFiles(options.root))

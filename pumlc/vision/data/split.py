@@ -110,8 +110,10 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
     _warn_of_idle_options(config)
     if config.protocol == "positive-list":
         images, rows, manifest = _listed(config, skipped)
+        whole = images
     else:
-        images, manifest = _observed(read_split(config, "train", skipped=skipped), config)
+        whole = read_split(config, "train", skipped=skipped)
+        images, manifest = _observed(whole, config)
         rows = np.arange(len(images))
     if _has_own_validation(config):
         assert config.data_set.held_out is not None
@@ -125,7 +127,8 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
     if images.groups is None:
         held, rest = _held_out(rows, config.validation, seed)
     else:
-        held, rest = _held_out_groups(images, rows, config.validation, seed)
+        # by the labels of the file: the part is the same whatever a protocol hides
+        held, rest = _held_out_groups(whole, rows, config.validation, seed)
     return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
 
 
@@ -196,7 +199,7 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
 def _held_out_groups(
     images: LabelledImages, rows: np.ndarray, proportion: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same with whole groups on one side, stratified over the observed labels."""
+    """The same with whole groups on one side, stratified over the labels of the file."""
     chosen = images.subset(rows)
     held = hold_out(
         positives_of(chosen.matrix),

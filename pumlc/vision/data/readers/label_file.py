@@ -64,7 +64,7 @@ class LabelFileReader:
     options: ClassVar[type] = LabelFileOptions
 
     def splits(self, root: Path, options: LabelFileOptions) -> tuple[str, ...]:
-        there = set(_table(options).split_names()) | ({"test"} if options.test else set())
+        there = set(table_of(options).split_names()) | ({"test"} if options.test else set())
         return tuple(split for split in SPLITS if split in there)
 
     def read(
@@ -74,7 +74,7 @@ class LabelFileReader:
         options: LabelFileOptions,
         classes: tuple[str, ...] | None = None,
     ) -> LabelledImages:
-        table = _table(options)
+        table = table_of(options)
         rows = _rows(table, split, options)
         files = PictureFiles(root, allow_outside=options.allow_outside)
         located, problems = locate(table, files)
@@ -84,7 +84,10 @@ class LabelFileReader:
             table.source,
             [*table.problems, *(each for each in problems if own[list(each.rows)].any())],
         )
-        groups = None if options.group is None else group_numbers(table, options.group)[rows]
+        # without groups each picture is one: what is held out of them is stratified too
+        groups = np.arange(len(rows))
+        if options.group is not None:
+            groups = group_numbers(table, options.group)[rows]
         chosen = _with_classes(located.subset(rows), classes)
         paths = np.array([path.encode() for path in chosen.paths])
         places = chosen.places if table.format in _WITH_LINES else None
@@ -100,7 +103,8 @@ class LabelFileReader:
         )
 
 
-def _table(options: LabelFileOptions) -> LabelTable:
+def table_of(options: LabelFileOptions) -> LabelTable:
+    """The table of the label file that the settings of a run name."""
     states: dict[str, State] = {"unknown": "unknown", "negative": "absent"}
     by_column = options.group is not None and not options.group.startswith("path:")
     said = ReadOptions(
