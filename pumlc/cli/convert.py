@@ -33,6 +33,13 @@ class ConvertOptions:
     unknown: _State | None = option("what unknown labels become")
     uncertain: _State | None = option("what uncertain labels become")
     absent: _State | None = option("what absent labels become")
+    suggest: Path | None = option(
+        "labelstudio: suspects of an audit, or predictions, as tasks with suggested labels"
+    )
+    prefix: str = option(
+        "with suggested labels: what Label Studio needs before a path, as /data/local-files/?d=",
+        default="",
+    )
 
 
 def _table(options: ConvertOptions) -> Any:
@@ -47,6 +54,24 @@ def _table(options: ConvertOptions) -> Any:
     return split_of_run(options.labels, root=options.root)
 
 
+def _suggest(options: ConvertOptions) -> None:
+    """Write tasks with suggested labels."""
+    from pumlc.vision.data.picture_files import PictureFiles, locate
+    from pumlc.vision.data.suggestions import is_predictions, predictions_table, write_suggestions
+
+    if options.to != "labelstudio":
+        raise UserError(f"suspects and predictions become tasks of labelstudio, got {options.to!r}")
+    if is_predictions(options.labels):
+        table, file = predictions_table(options.labels), options.suggest or options.labels
+    else:
+        assert options.suggest is not None
+        table, file = _table(options), options.suggest
+        if options.root is not None:  # an audit names pictures by their paths below the root
+            table, _ = locate(table, PictureFiles(options.root))
+    number = write_suggestions(table, file, options.out, prefix=options.prefix)
+    print(f"{options.out}: {number:,} tasks with suggested labels, {len(table.classes)} classes")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Convert a label file."""
     options = parse_options(ConvertOptions, arguments, program="pumlc convert", about=__doc__ or "")
@@ -55,8 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.vision.data.inspection import split_counts
     from pumlc.vision.data.label_file import refuse
     from pumlc.vision.data.picture_files import PictureFiles, locate
+    from pumlc.vision.data.suggestions import is_predictions
 
     find_format(options.to)  # an unknown name first
+    if options.suggest is not None or is_predictions(options.labels):
+        _suggest(options)
+        return
     table = _table(options)
     problems = list(table.problems)
     if options.root is not None:
