@@ -205,3 +205,22 @@ def test_shards_are_inspected_and_converted_in_place(places, tmp_path, capsys):
     again, first = (read_table(folder)[0] for folder in (tmp_path / "again", shards))
     assert again.paths == first.paths
     np.testing.assert_array_equal(again.codes(), first.codes())
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_large_group_of_rows_has_pictures_if_its_first_row_has(tmp_path, inside):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    content = np.random.RandomState(0).bytes(3000)
+    columns = {
+        "image": [{"bytes": content if inside else None, "path": f"{row}.jpg"} for row in range(5)],
+        "labels": [["cat"]] * 5,
+        "vector": [content] * 5,
+    }
+    kind = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    images = arrow.array(columns["image"], kind)
+    parquet.write_table(arrow.table({**columns, "image": images}), tmp_path / "l.parquet")
+    table = read_table(tmp_path / "l.parquet")[0]
+    assert [table.has_inside(row) for row in range(5)] == [inside] * 5
+    assert table.paths[4] == "4.jpg"

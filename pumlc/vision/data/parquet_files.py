@@ -40,6 +40,7 @@ def image_column(schema: Any) -> str | None:
     return next((name for name in _IMAGES if name in schema.names), None)
 
 
-def is_struct(schema: Any, column: str) -> bool:
-    """Whether a column has pictures as bytes and path."""
-    return "struct" in str(schema.field(column).type)
+def has_fields(schema: Any, column: str, *names: str) -> bool:
+    """Whether a column is a struct that has some fields."""
+    kind = schema.field(column).type
+    return set(names) <= {kind.field(number).name for number in range(kind.num_fields)}

@@ -29,13 +29,14 @@ from pumlc.vision.data.label_table import (
 )
 from pumlc.vision.data.parquet_files import (
     as_user_error,
+    has_fields,
     image_column,
-    is_struct,
     require_pyarrow,
 )
 from pumlc.vision.data.stored_pictures import StoredBuilder
 
 _LABELS = ("labels", "label", "tags")
+_LEAST_PICTURE = 1024  # bytes of a row: with fewer the column of pictures is quickly read
 
 
 def recognises(path: Path) -> str | None:
@@ -125,7 +126,7 @@ def _add(
         raise UserError(f"{file}: needs columns 'image' and 'labels', got {there}")
     group = options.group or "group"
     columns = [at_labels, *(name for name in ("split", group) if name in there)]
-    with_bytes = is_struct(content.schema_arrow, at_image)
+    with_bytes = has_fields(content.schema_arrow, at_image, "bytes", "path")
     columns.append(f"{at_image}.path" if with_bytes else at_image)
     rest = CODE[options.values.get("unlisted", "absent")]
     number = 0
@@ -133,12 +134,12 @@ def _add(
         rows = content.read_row_group(row_group, columns=columns).to_pylist()
         inside = _has_bytes(content, row_group, at_image) if with_bytes else None
         for place, row in enumerate(rows):
-            image, names = row[at_image], _names(row[at_labels], classes)
+            image, names = row.get(at_image), _names(row.get(at_labels), classes)
             image = image.get("path") if isinstance(image, dict) else image
             is_stored = inside is not None and inside[place]
             if is_stored and not image:
                 image = f"{file.name}/{number}"
-            if not isinstance(image, str) or (row[at_labels] is not None and names is None):
+            if not isinstance(image, str) or (row.get(at_labels) is not None and names is None):
                 builder.problem(
                     "entry", f"{file.name}, row {number}: {row!r:.200}; expected a path and names"
                 )
@@ -155,16 +156,19 @@ def _add(
 
 
 def _has_bytes(content: Any, row_group: int, image: str) -> list[bool]:
-    """Of each row of a group, whether it holds a picture; the statistics of the file mostly say."""
-    group = content.metadata.row_group(row_group)
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema == f"{image}.bytes" and column.statistics is not None:
-            nulls = column.statistics.null_count
-            if nulls in (0, group.num_rows):
-                return [nulls == 0] * group.num_rows
-    column = content.read_row_group(row_group, columns=[f"{image}.bytes"]).column(image)
-    return column.combine_chunks().field("bytes").is_valid().to_pylist()
+    """Whether each row of a group holds a picture.
+
+    Of a group that is as large as pictures are, the first row is looked at, and all have one if it
+    has. (Statistics of columns would say it exactly, but over those of a damaged file the library
+    ends the process.)
+    """
+    group, column = content.metadata.row_group(row_group), [f"{image}.bytes"]
+    if group.total_byte_size > _LEAST_PICTURE * group.num_rows:
+        first = next(content.iter_batches(1, row_groups=[row_group], columns=column), None)
+        if first is not None and first.column(image).field("bytes").is_valid()[0].as_py():
+            return [True] * group.num_rows
+    found = content.read_row_group(row_group, columns=column).column(image)
+    return found.combine_chunks().field("bytes").is_valid().to_pylist()
 
 
 def _names(value: Any, classes: list[str] | None) -> list[str] | None:
