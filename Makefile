@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test reliability coverage wheel hooks clean
+.PHONY: help install demo demo-text lint format test oldest reliability coverage docs docs-links wheel hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,11 +45,24 @@ format: .venv/.installed-dev  ## rewrite the files in the house format
 test: .venv/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest
 
+oldest: tests/oldest_versions.py setup.cfg  ## the whole suite with the oldest versions that setup.cfg allows
+	$(PYTHON) -m venv build/oldest
+	$(PYTHON) tests/oldest_versions.py > build/oldest/constraints.txt
+	build/oldest/bin/python -m pip install -q -e '.[dev]' -c build/oldest/constraints.txt
+	build/oldest/bin/python -m pytest
+
 reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour
 	$(BIN)/python tests/reliability/run.py
 
 coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it does not reach
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+docs: .venv/.installed-dev  ## build the site into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-links: .venv/.installed-dev  ## ask every address that the site names whether it is there
+	$(BIN)/sphinx-build -q -W --keep-going -b linkcheck docs docs/_build/links
 
 wheel: .venv/bin/python  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
@@ -59,4 +72,4 @@ hooks: .venv/.installed-dev  ## run `make lint` before every commit
 
 clean:  ## remove .venv, builds, runs and caches
 	rm -rf .venv build dist runs demo_data demo_text_data *.egg-info
-	rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf docs/_build docs/reference/generated .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -10,7 +10,10 @@ setup(
     ],
     package_dir={"pumlc.configs": "configs", "pumlc.configs.sweeps": "configs/sweeps"},
     package_data={
-        "pumlc": ["py.typed"],
+        "pumlc": ["py.typed", "*.pyi"],
+        "pumlc.estimators": ["*.pyi"],
+        "pumlc.text": ["*.pyi"],
+        "pumlc.vision": ["*.pyi"],
         "pumlc.report": ["templates/*"],
         "pumlc.configs": ["*.yaml"],
         "pumlc.configs.sweeps": ["*"],

@@ -1,11 +1,11 @@
-"""From a cold command to the metrics with frozen features, and how fast they are computed.
+"""Time from the command to the metrics with frozen features, and the rate of computing them.
 
     python benchmarks/frozen.py --root VOCdevkit
     python benchmarks/frozen.py --root VOCdevkit --rates    # pictures a second on one core instead
 
 The first prints the seconds of `pumlc train --config frozen` and `pumlc evaluate`, with an empty
 cache and once more, and the share of each part. The second runs each way to compute features on the
-same pictures, decoded before, and prints its rate (by processor time) beside that of float32 torch.
+same decoded pictures and prints its rate (by processor time) beside that of float32 torch.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def command_seconds(*arguments: str) -> float:
 
 
 def processor_seconds() -> float:
-    """Of the commands so far."""
+    """Processor time of the commands so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -74,7 +74,7 @@ def time_engines(root: str, folder: Path, count: int) -> None:
     rates: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         for engine in engines.working_engines(classifier, pictures[:8], precision, 10_000):
-            start = time.process_time()  # others may be at work on the machine
+            start = time.process_time()  # not disturbed by other work on the machine
             for _ in range(3):
                 engine.pooled(pictures)
             rates[engine.name] = 3 * count / (time.process_time() - start)

@@ -2,7 +2,7 @@
 
 python benchmarks/label_files.py --pictures 10000 100000 1000000
 
-Each file has 5 labels a picture, of 9,605 classes. In a process of its own it is read into the
+Each file has 5 labels per picture, of 9,605 classes. In a process of its own it is read into the
 sparse table ("read"); then half of the labels are hidden and a tenth of the pictures is held out,
 stratified ("split"). Seconds are those of the processor; a peak is the most memory until then, the
 text of the file included; "dense MB" is what the labels would take as int8. Linear cost: the rates
@@ -49,7 +49,7 @@ def write_coco(file: Path, number: int) -> None:
 
 
 def write_open_images(file: Path, number: int) -> None:
-    """A line a label."""
+    """Open Images: a line for each label."""
     draw = random.Random(0)
     with file.open("w") as stream:
         stream.write("ImageID,Source,LabelName,Confidence\n")
@@ -98,7 +98,7 @@ def read(file: Path) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had; unlike ru_maxrss without that of its parent."""
+    """Peak memory of this process alone; ru_maxrss also counts that of its parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 

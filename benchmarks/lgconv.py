@@ -1,4 +1,4 @@
-"""Time and arithmetic of LG-conv: plain backbone, the published composition, ours.
+"""Time and operations of LG-conv: plain backbone, published composition, ours.
 
     python benchmarks/lgconv.py                                  ResNet-50 and -101 at 224 and 448
     python benchmarks/lgconv.py --models resnet50 --sizes 224 --rounds 9
@@ -54,7 +54,7 @@ def ratios(
     images: Tensor,
     rounds: int,
 ) -> tuple[float, dict[str, float]]:
-    """Median seconds of the first model, and of every other the median ratio to it."""
+    """Median seconds of the first model, and the median ratio of every other model to it."""
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for round_ in range(rounds + 1):  # the first warms up
         for name, model in models.items():

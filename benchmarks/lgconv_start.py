@@ -1,4 +1,4 @@
-"""How near a converted pretrained network is to the network it was, before any training.
+"""How near a converted pretrained network is to the original, before any training.
 
     python benchmarks/lgconv_start.py --weights tf_efficientnet_lite0.safetensors --pictures FOLDER
 

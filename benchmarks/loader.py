@@ -1,4 +1,4 @@
-"""Pictures a second of one core, from the file to what a network takes: peers and ours in one run.
+"""Pictures per second of one core, from the file to the network: peers and ours in one run.
 
     python benchmarks/loader.py --pictures VOCdevkit/VOC2007/JPEGImages
     python benchmarks/loader.py --pictures FOLDER --rounds 5 --number 64
@@ -14,7 +14,7 @@ cv2             cv2.imread and albumentations, normalised
 bare decode     cv2.imread alone
 ours, training  pumlc's, up to the bytes that leave the loader
 ours, scoring   the same without augmentation
-+ normalised    ours, training, and the numbers made of the bytes, as where the network is no GPU
++ normalised    ours, training, with the bytes made to numbers, as for a network on the CPU
 """
 
 import argparse
@@ -58,7 +58,7 @@ def enlarged(path: Path, size: tuple[int, int], noise: float, seed: int) -> Imag
 
 
 def make_pictures(given: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
-    """Files of the three sizes; of the largest a quarter of the number."""
+    """Files of the three sizes; the largest size has a quarter of the number."""
     kinds: dict[str, list[Path]] = {"as given": list(given)}
     for name, size, noise, number in (
         ("640 px", (640, 480), 4.0, len(given)),
@@ -126,7 +126,7 @@ def forms(size: int) -> dict[str, Callable[[Path], Any]]:
 def rates(
     chosen: dict[str, Callable[[Path], Any]], paths: list[Path], rounds: int
 ) -> dict[str, float]:
-    """Pictures a second of each form, the best of some rounds in turn."""
+    """Pictures per second of each form: the best of some rounds in turn."""
     best = dict.fromkeys(chosen, float("inf"))
     for _ in range(rounds):
         for name, form in chosen.items():
@@ -142,7 +142,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--pictures", type=Path, required=True, help="folder of .jpg")
-    parser.add_argument("--number", type=int, default=48, help="of pictures; of 12 MP a quarter")
+    parser.add_argument(
+        "--number", type=int, default=48, help="number of pictures; 12 MP: a quarter"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 448])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

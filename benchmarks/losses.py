@@ -3,7 +3,7 @@
     python benchmarks/losses.py [--threads 2] [--rounds 7] [--clock wall] [pu] [chunked]
 
 ``pu``: forward and backward of ``pu_loss``, whose gradient is written by hand, against its
-definition, ``pumlc.losses.variational.variational_loss``, left to automatic differentiation.
+definition with automatic differentiation, ``pumlc.losses.variational.variational_loss``.
 ``chunked``: forward and backward of ``chunked_decoupled_softmax_loss`` from embeddings (D = 64,
 B = 256, 5 positives a row) against the dense loss where its scores fit in memory.
 

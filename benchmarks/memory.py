@@ -3,7 +3,7 @@
     python benchmarks/memory.py                  1,000,000 pictures x 500 labels, some minutes
     python benchmarks/memory.py --rows 100000
 
-Writes a CSV file with about three labels a row, and an empty picture file for each row, into a
+It writes a CSV file with about three labels per row, and an empty picture file for each row, into a
 temporary folder. Two new processes open it: the first reads the split alone, the second reads it as
 a training run does (10 % of the labels known, a tenth of the pictures held out, label manifest).
 """

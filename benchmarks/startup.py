@@ -2,8 +2,8 @@
 
 python benchmarks/startup.py [--rounds 5]
 
-Every program starts in a process of its own; the rounds are interleaved, and the least of each is
-shown: what a quiet machine takes.
+Every program starts in a process of its own. The rounds are interleaved, and the least time of each
+program is shown, which is that of a quiet machine.
 """
 
 import argparse

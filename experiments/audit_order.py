@@ -1,14 +1,14 @@
-"""How well wrong labels are found: the order of `pumlc audit --folds` beside others.
+"""How well wrong labels are found: the order of `pumlc audit --folds` beside other orders.
 
     python experiments/audit_order.py FEATURES.npz ... [--split train] [--seeds 0 1 2]
 
 A file holds arrays train [N, D] and train_labels [N, C] in {1, 0, -1} (or those of another split).
-Labels are flipped; every order gets the same features and the noisy labels. AP of ranking wrong
-negatives and wrong positives first, over all classes in one list, in percent; and what the noise
-model says of the number of errors.
+Labels are flipped; every order gets the same features and the noisy labels. It prints the AP
+of ranking wrong negatives and wrong positives first, over all classes in one list, in percent, and
+the number of errors that the noise model estimates.
 
-The first order is cleanlab's self-confidence, which is the out-of-fold probability of the given
-label: by logistic regression here, 5 folds, C 1e-3 on standardised features.
+The first order is cleanlab's self-confidence, the out-of-fold probability of the given label. Here
+it is from logistic regression, 5 folds, C 1e-3, on standardised features.
 """
 
 import argparse

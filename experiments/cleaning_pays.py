@@ -1,4 +1,4 @@
-"""Does it pay to look at suspects? Train on noisy, corrected and clean labels; test on clean ones.
+"""Whether it pays to look at suspects: train on noisy, corrected and clean labels, test on clean.
 
     python experiments/cleaning_pays.py FEATURES.npz ... [--seeds 0 1 2]
 
@@ -6,7 +6,8 @@ A file holds train, train_labels, test and test_labels, as for audit_order.py. L
 flipped. Then a person, who is always right here, decides on the first labels of an order: that of
 `pumlc audit --folds` (estimated probability of being wrong), that of cleanlab's self-confidence
 (5-fold logistic regression, C 1e-3), or a random one. Heads by least squares are trained on the
-result; mAP of the test split over the classes with five positives in both splits, in percent.
+result. The mAP of the test split is printed, in percent, over the classes with five positives in
+both splits.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Shows that a change of the code moved no number.
+"""Show that a change of the code moved no number.
 
     python experiments/compare_commits.py before/results.csv now/results.csv
     python experiments/compare_commits.py before/evaluate.txt now/evaluate.txt
@@ -40,7 +40,7 @@ def exact(value: object) -> str:
 
 
 def own_condition(row: dict[str, str]) -> str:
-    """The row's condition as a part of its place; of a proportion by itself, which says it, ""."""
+    """The row's condition as a part of its place; "" if the proportion says it already."""
     if "proportion" not in row or not row.get("condition"):
         return ""
     condition = row["condition"]
@@ -94,7 +94,7 @@ def evaluation_values(file: Path) -> tuple[Values, str]:
 
 
 def differences(before: Values, now: Values) -> list[str]:
-    """A line for each value of the commit before that is missing or another one now."""
+    """A line for each value of the commit before that is missing or different now."""
     return [
         f"{place}: {value} before, {now.get(place, 'missing')} now"
         for place, value in before.items()

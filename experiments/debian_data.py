@@ -1,4 +1,4 @@
-"""Two data sets that anyone can make again, out of Debian 12, to try methods on something new.
+"""Make two data sets out of Debian 12, which anyone can repeat, to try methods on something new.
 
     python experiments/debian_data.py texts --packages Packages \\
         --descriptions Translation-en --out debtags
@@ -27,8 +27,8 @@ from PIL import Image
 from pumlc.cli import console
 
 GENERATED = {"magick", "hash"}  # 1,400 random drawings; "HASH(0x...)", a mistake of an upload
-MIN_PICTURES = 20  # a keyword of fewer is left out
-MAX_PIXELS = 20_000_000  # a drawing of more is left out
+MIN_PICTURES = 20  # a keyword with fewer is left out
+MAX_PIXELS = 20_000_000  # a drawing with more is left out
 
 
 def paragraphs(file: Path) -> Iterator[dict[str, str]]:
@@ -93,7 +93,7 @@ def pictures(clipart: Path, out: Path) -> None:
 
 
 def main() -> None:
-    Image.MAX_IMAGE_PIXELS = None  # sizes are looked at before pixels are
+    Image.MAX_IMAGE_PIXELS = None  # sizes are checked before pixels are read
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

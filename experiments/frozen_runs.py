@@ -2,8 +2,8 @@
 
     python experiments/frozen_runs.py --voc VOCdevkit --coco COCO2017 --corel5k COREL5K --out FOLDER
 
-Each figure is the mean of three masks (data.label_seed 0, 1, 2) of `pumlc train --config frozen`
-and `pumlc evaluate`, with the smallest and the largest beside it. What a picture of Corel5k does
+Each figure is the mean mAP of `pumlc train --config frozen` and `pumlc evaluate` over three masks
+(data.label_seed 0, 1, 2), with the smallest and the largest. What a picture of Corel5k does
 not list counts as absent before labels are hidden.
 """
 

@@ -7,10 +7,11 @@
         --conditions 0.1,0.3,1.0
 
 A condition is the share of known labels, a pair of rates FN+FP at which complete labels are
-flipped, or ``single`` (one positive a picture, the rest absent). mAP of the test split with its
-complete labels, over the classes with five positives in train and in test, and over all with one in
-test. Penalties are chosen by leave-one-out on the training labels that are left. Of flipped labels
-also the average precision of finding them, by leave-one-out scores.
+flipped, or ``single`` (one positive per picture, the rest absent). The table has the mAP of the
+test split with its complete labels: over the classes with five positives in train and in test, and
+over all classes with one in test. Penalties are chosen by leave-one-out on the training labels that
+are left. For flipped labels it also has the average precision of finding them by leave-one-out
+scores.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def with_neighbours(share: float) -> Callable[..., Scores]:
 
 
 def with_other_labels(share: float) -> Callable[..., Scores]:
-    """Adds heads on the leave-one-out scores of all classes: label co-occurrence."""
+    """Add heads on the leave-one-out scores of all classes: label co-occurrence."""
 
     def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
         own, others = linear(train, test, labels)
@@ -116,7 +117,7 @@ def transformed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Sco
 
 
 def spectral(power: float) -> Callable[..., Scores]:
-    """Scales the principal directions of the features: below 1 towards whitening."""
+    """Scale the principal directions of the features; a power below 1 goes towards whitening."""
 
     def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
         train, test = standardised(train, test)
@@ -193,7 +194,7 @@ def changed(labels: np.ndarray, condition: str, seed: int) -> np.ndarray:
 
 
 def figures(scores: Scores, given: np.ndarray, data: dict[str, np.ndarray]) -> list[float]:
-    """mAP of frequent and of all classes; AP of wrong negatives and positives where there are."""
+    """mAP of frequent and of all classes; AP of wrong negatives and of wrong positives, if any."""
     each = 100 * average_precision(scores[1], data["test_labels"])
     result = [float(np.nanmean(each[data["frequent"]])), float(np.nanmean(each))]
     for sign in ("negative", "positive"):

@@ -1,4 +1,4 @@
-"""How sure a gap between a method and the best of the others is, and whether known labels see it.
+"""How certain the gap between a method and the best other one is, and if known labels show it.
 
     python experiments/partial_label_gaps.py sweeps/voc --metric listed --method pnu
 
@@ -6,7 +6,7 @@ It reads a finished sweep of linear heads (``pumlc sweep``, experiments/partial_
 with one setting for all proportions. For each proportion it compares the method with the best of
 the methods whose names do not start with its own, "best" by test mAP. Both are trained again at
 their settings. Test rows are drawn with replacement ``--draws`` times; the interval holds 95 % of
-the gaps. The same test rows chose the best of many methods, which flatters it; the interval does
+the gaps. The same test rows chose the best of many methods, which favours it; the interval does
 not account for that.
 """
 

@@ -3,7 +3,7 @@
     python experiments/partial_label_spread.py --config configs/sweeps/voc_features.yaml \\
         --features.data.root VOCdevkit --methods_shown bce_ignore,partial_asl,pu_mlc,pnu
 
-In a sweep one seed decides the mask, the held-out part, order and mixtures. Here each of
+In a sweep one seed decides the mask, the held-out part, the order and the mixtures. Here each of
 ``--draws`` masks is combined with each of as many seeds of the rest. A two-way analysis of variance
 without replication splits the variance of the test mAP into that of the masks, that of the rest and
 what neither explains alone. Rate and epochs are chosen as in a sweep, over all cells.
@@ -55,7 +55,7 @@ def scores(
         {"mask": mask, "rest": seed, **row}
         for mask in range(draws)
         for seed in range(draws)
-        # seeds that no mask has: equal ones would tie the two
+        # seeds that no mask has: equal seeds would couple the two
         for row in probe_cell(data, method, config, masks[mask], 1000 + seed)
     ]
     found = np.empty((draws, draws))

@@ -1,10 +1,10 @@
-"""The partial-label methods on data they were not made on: laws as sentence embeddings.
+"""The partial-label methods on data that they were not developed on: embeddings of laws.
 
     python experiments/partial_labels_texts.py --root EURLEX57K --out sweeps/eurlex57k
 
 Masks, heads, choice by validation and report are those of ``pumlc sweep``. Documents take the
-place of pictures: mean-pooled MiniLM embeddings of their first tokens, and the labels that are most
-frequent in the training documents drawn.
+place of pictures: their features are mean-pooled MiniLM embeddings of their first tokens, their
+labels those that are most frequent in the drawn training documents.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def embedded(split: TextSplit, rows: np.ndarray, columns: np.ndarray, cache: Pat
         )
         head = read_head(source)
         assert head is not None
-        # not of length 1: heads learn faster on embeddings that are standardised anyway
+        # not scaled to length 1: the heads standardise the embeddings anyway, and learn faster so
         encoder = load_encoder(source, dataclasses.replace(head, normalize=False))
         everything = np.arange(len(rows))
         cpu = torch.device("cpu")

@@ -8,8 +8,8 @@
 the same training documents as the run with these settings.
 
 The words are those of a document's first ``data.document_length`` tokens, as the encoder sees
-them; with ``--whole-texts`` all words count. Prints the tables of ``pumlc evaluate``, the minutes
-(processor time and wall time) and the peak memory of the process.
+them; with ``--whole-texts`` all words count. It prints the tables of ``pumlc evaluate``, the
+minutes (processor time and wall time) and the peak memory of the process.
 """
 
 import argparse

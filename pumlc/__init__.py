@@ -5,19 +5,6 @@
 loads neither torch nor timm nor transformers.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-from pumlc.version import __version__
-
-_PARTS = ("estimators", "labels", "losses", "metrics", "vision", "text")
-
-__all__ = ["__version__", "load", *_PARTS]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "load":
-        return import_module("pumlc.predictor").load
-    if name in _PARTS:
-        return import_module(f"pumlc.{name}")
-    raise AttributeError(f"module 'pumlc' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

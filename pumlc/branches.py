@@ -14,11 +14,12 @@ class Branch:
 
     Attributes:
         name: the value of ``task`` in settings.
-        config: names of module and dataclass of the settings of a run.
-        task: of what makes the task of a run, `pumlc.engine.task.Task`, from its settings.
-        predictor: of the class behind `pumlc.load`.
-        evaluation: of the module with ``evaluate_run``, ``report`` and ``OPTIONS``, the names of
-            the options of ``evaluate_run`` and ``report`` that this branch alone has.
+        config: names of the module and the dataclass of the settings of a run.
+        task: names of the module and the callable that makes the task of a run
+            (`pumlc.engine.task.Task`) from its settings.
+        predictor: names of the module and the class behind `pumlc.load`.
+        evaluation: name of the module with ``evaluate_run``, ``report`` and ``OPTIONS``. The last
+            names the options of the first two that this branch alone has.
     """
 
     name: str

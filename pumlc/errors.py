@@ -20,7 +20,7 @@ class PumlcWarning(UserWarning):
 
 
 def warn_user(message: str) -> None:
-    """Warn of what is probably a mistake in settings or files, in the name of who calls pumlc.
+    """Warn of what is probably a mistake in settings or files; the warning points at the caller.
 
     Args:
         message: what was found, in which file or setting, and what to do about it.
@@ -34,10 +34,11 @@ def warn_user(message: str) -> None:
 def closest(name: str, valid: Iterable[str]) -> str:
     """``did you mean ...?`` for the nearest valid name, or the list of all when none is near.
 
-    >>> closest("gama", ["alpha", "gamma"])
-    "did you mean 'gamma'?"
-    >>> closest("x", ["alpha", "gamma"])
-    'valid: alpha, gamma'
+    Example:
+        >>> closest("gama", ["alpha", "gamma"])
+        "did you mean 'gamma'?"
+        >>> closest("x", ["alpha", "gamma"])
+        'valid: alpha, gamma'
     """
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

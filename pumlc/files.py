@@ -1,8 +1,8 @@
 """Files that are complete or absent, and text that is read in one way.
 
 A file is written under an unpredictable name in the folder of its place, flushed to the disk and
-then renamed. So a kill, a full disk or a power cut leaves the old file or the new one; and a link
-that lies in the place, or in that of the temporary file, is replaced and never followed.
+then renamed. So a kill, a full disk or a power cut leaves the old file or the new one. A link that
+lies in the place of either file is replaced and never followed.
 """
 
 import csv
@@ -28,14 +28,14 @@ DAMAGED_ARRAY = (
     OverflowError,
     RuntimeError,  # zipfile, of an entry that says it is encrypted
     EOFError,
-    OSError,  # a place before the file begins
+    OSError,  # an offset before the start of the file
     MemoryError,  # an array that claims to be larger than the memory
     SyntaxError,
-    TokenError,  # numpy's reader of a header, of brackets that are not closed
+    TokenError,  # numpy's reader of headers, over a bracket that is not closed
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What zipfile, numpy and scipy raise over a file of arrays that is damaged or no such file."""
+"""What zipfile, numpy and scipy raise over a file of arrays that is damaged or something else."""
 
 _CELL_LIMIT = threading.Lock()  # held while the limit of the csv module is raised
 
@@ -67,7 +67,7 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
         with suppress(OSError):  # it is not there, or the folder may not be written
             temporary.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            # a full disk names no file, an error of renaming two
+            # the error of a full disk names no file, that of renaming names two
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
@@ -82,7 +82,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError:
-        pass  # a file system that cannot
+        pass  # some file systems cannot
     finally:
         os.close(descriptor)
 
@@ -113,8 +113,8 @@ def write_csv(path: Path | str, header: Sequence[str], rows: Iterable[Sequence[A
 def spreadsheet_cell(value: Any) -> Any:
     """A cell that a spreadsheet shows and does not run: text that looks like a formula gets a '.
 
-    Numbers stay numbers, also as text. A half of a surrogate pair, which stands for a byte of a
-    file name that is no UTF-8, is written as an escape.
+    A number stays a number, also where it is text. Half of a surrogate pair stands for a byte of a
+    file name that is not UTF-8: it is written as an escape.
     """
     if not isinstance(value, str):
         return value
@@ -143,7 +143,7 @@ def read_text(path: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1  # the object has no byte order mark
+        line = error.object.count(b"\n", 0, error.start) + 1  # counted after the byte order mark
         raise UserError(
             f"{path}, line {line}: not UTF-8 ({error.reason}); save it in UTF-8"
         ) from error
@@ -158,7 +158,7 @@ def read_json(path: Path | str) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # of a number of thousands of digits, too
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
@@ -190,13 +190,13 @@ def read_cells(path: Path | str, *, delimiter: str = ",") -> Iterator[tuple[int,
     Blanks after a comma, or after another ``delimiter``, are dropped. A cell may be of any length.
 
     Raises:
-        UserError: see `read_lines`; or the file is not CSV; or a cell has a line break (a quote
-            that is not closed makes one of the lines below it) or a NUL.
+        UserError: see `read_lines`; or the file is not CSV; or a cell has a line break or a
+            NUL. A quote that is not closed makes one cell of the lines below it.
     """
     reader = csv.reader(
         (f"{line}\n" for _, line in read_lines(path)),
         delimiter=delimiter,
-        skipinitialspace=delimiter != "\t",  # there, a blank cell is nothing but delimiters
+        skipinitialspace=delimiter != "\t",  # a blank cell there is whitespace alone
         strict=True,
     )
     done = 0
@@ -232,10 +232,10 @@ def _next_row(reader: Iterator[list[str]]) -> list[str] | None:
 
 @contextmanager
 def long_cells() -> Iterator[None]:
-    """Inside, a cell of a CSV file may be of any length.
+    """Inside the block, a cell of a CSV file may be of any length.
 
-    The limit of Python's csv module belongs to the process: hold it for as short as possible, and
-    never across a ``yield``.
+    The limit of Python's csv module belongs to the process: keep the block short, and never hold it
+    across a ``yield``.
     """
     with _CELL_LIMIT:
         limit = csv.field_size_limit(2**31 - 1)

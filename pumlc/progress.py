@@ -1,26 +1,26 @@
-"""How far long work is, for a person at a terminal or one who reads the log."""
+"""Progress of long work, for a person at a terminal and for a reader of the log."""
 
 import sys
 import time
 from collections.abc import Callable
 
 SILENT = 5.0
-"""Seconds of work that nothing is said of."""
+"""Seconds of work before the first line."""
 INTERVAL = 10.0
 """Seconds between two lines."""
 
 ShowProgress = Callable[[str, int, int], None]
-"""Called with the name of the work, the things done and their number."""
+"""Called with the name of the work, the number of things done and the number of all things."""
 
 
 class Progress:
     """Lines on standard error with what is done, the rate and the time left.
 
-    The first comes when a work takes longer than 5 seconds, then one every 10 seconds, also where
-    the output is a file. Standard output is left to the result.
+    The first line comes when the work has taken 5 seconds, then one every 10 seconds. A file gets
+    the same lines as a terminal. Standard output is left to the result.
 
     Args:
-        clock: seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Progress:
             total: things to do in all.
         """
         now = self._clock()
-        if what != self._what:  # the rate is that after the first call: no start of anything in it
+        if what != self._what:  # the rate counts from the first call, without start-up
             self._what, self._started, self._first, self._next = what, now, done, now + SILENT
         if now < self._next or done == self._first:
             return
@@ -51,8 +51,9 @@ class Progress:
 def duration(seconds: float) -> str:
     """A time as a person says it.
 
-    >>> duration(7.2), duration(200), duration(7300)
-    ('7 s', '3 min 20 s', '2 h 1 min')
+    Example:
+        >>> duration(7.2), duration(200), duration(7300)
+        ('7 s', '3 min 20 s', '2 h 1 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:

@@ -31,8 +31,8 @@ _BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 def printable(text: str, *, keep_lines: bool = False) -> str:
     r"""Text that a terminal shows and never obeys: control characters are written ``\x1b``.
 
-    Also those that reverse the direction of writing, separators of lines, and halves of surrogate
-    pairs, which stand for bytes of file names that are no UTF-8.
+    So are characters that reverse the direction of writing, separators of lines, and halves of
+    surrogate pairs, which stand for bytes of file names that are not UTF-8.
 
     Args:
         text: from a file: a class name, a path.

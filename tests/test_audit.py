@@ -220,7 +220,7 @@ def change_a_label_mask(run):
 
 
 def test_a_run_on_a_positive_list(squares_coco, squares_csv, tool, tmp_path, capsys, monkeypatch):
-    """Six pictures are not listed, four are with a wrong class, two surely without any."""
+    """Six pictures are not listed, four have a wrong class, two certainly have none."""
     truth = read_coco(squares_coco, "train", name="coco").labels
     lines = []
     for row in range(6, 96):

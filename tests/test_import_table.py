@@ -33,7 +33,7 @@ ALLOWED = {
     "predictor": ({"branches", "engine", "errors"}, set()),
     "cli": (EVERYTHING, None),
     "__main__": ({"cli"}, set()),
-    "__init__": ({"version"}, set()),
+    "__init__": (set(), set()),
 }
 
 
@@ -59,7 +59,7 @@ def test_imports_stay_inside_the_table(path):
         head, *rest = module.split(".")
         if head == "pumlc":
             assert rest[0] == part or rest[0] in own, f"{path.name} must not import {module}"
-        elif head not in sys.stdlib_module_names and third_party is not None:
+        elif head not in sys.stdlib_module_names | {"lazy_loader"} and third_party is not None:
             assert head in third_party, f"{path.name} must not import {module}"
 
 
@@ -82,5 +82,5 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_unknown_names_are_refused():
     import pumlc
 
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        pumlc.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="attribute nothing"):
+        pumlc.nothing  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

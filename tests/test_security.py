@@ -74,7 +74,7 @@ def evil(form, trace):
 
 @pytest.fixture(scope="module")
 def hostile_data(tmp_path_factory):
-    """A COCO set with class names that are formulas, commands of a terminal, and lines."""
+    """A COCO set with class names that hold formulas, terminal commands and line breaks."""
     root = tmp_path_factory.mktemp("hostile")
     (root / "annotations").mkdir()
     random = np.random.RandomState(0)
@@ -166,7 +166,7 @@ def test_no_cache_is_unpickled(tmp_path, trace):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("group", ["data", "model", "loss", "train"])
+@pytest.mark.parametrize("group", ["data", "model", "loss", "train", "data.noise", "features"])
 @pytest.mark.parametrize("value", [{"class_path": "own_code.C", "init_args": {}}, "own_code.C"])
 def test_a_run_folder_imports_nothing_even_from_inside_of_it(run, group, value, monkeypatch):
     (run / "own_code.py").write_text("raise SystemExit('imported')\nclass C: pass\n")
@@ -211,6 +211,12 @@ pumlc.load({str(run)!r}, device="cpu")
 def test_the_network_of_a_run_is_one_of_timms_own(run, name):
     edit(run, model__backbone=name)
     with pytest.raises(UserError, match=r"model\.backbone must be a name of timm's own list"):
+        pumlc.load(run, device="cpu")
+
+
+def test_a_network_that_is_none(run):
+    edit(run, model__backbone="test_efficientjet")
+    with pytest.raises(UserError, match=r"^run\.json: backbone: timm has no model 'test_efficien"):
         pumlc.load(run, device="cpu")
 
 
@@ -323,14 +329,14 @@ def test_cells_and_names(tmp_path):
         "\0",
     ],
 )
-def test_a_run_json_that_is_none(run, content):
+def test_an_invalid_run_json(run, content):
     (run / "run.json").write_text(content)
     with pytest.raises(UserError, match=r"run\.json"):
         pumlc.load(run, device="cpu")
 
 
 @pytest.mark.parametrize("classes", [1e999, "abc", [], ["a", "a"], [1, 2], {"a": 1}, None])
-def test_classes_of_a_run_that_are_none(run, classes):
+def test_invalid_classes_of_a_run(run, classes):
     edit(run, classes=classes)
     with pytest.raises(UserError, match=r"run\.json: classes must be a list of different names"):
         pumlc.load(run, device="cpu")
@@ -361,7 +367,7 @@ def test_a_run_cannot_ask_for_all_memory(run):
         ),
     ],
 )
-def test_an_index_that_is_none(run, entry, problem):
+def test_an_invalid_index(run, entry, problem):
     file = run / "weights" / "index.json"
     index = json.loads(file.read_text())
     index["last"] = entry if entry == 3 else {**index["last"], **entry}
@@ -371,7 +377,7 @@ def test_an_index_that_is_none(run, entry, problem):
 
 
 @pytest.mark.parametrize("change", [torch.complex64, torch.int8, torch.bool, float("nan")])
-def test_weights_that_are_none(run, change):
+def test_invalid_weights(run, change):
     file = run / "weights" / "last.safetensors"
     state = load_file(file)
     bias = state["head.bias"]

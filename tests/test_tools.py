@@ -277,12 +277,17 @@ def test_one_broken_picture_costs_no_other_its_row(trained, squares_coco, tool, 
         assert float(row["score"]) == pytest.approx(whole[row["path"], row["label"]], abs=2e-6)
 
 
-def test_hidden_folders_are_left_out(squares_coco, predicted, tmp_path):
+def test_hidden_files_and_folders_are_left_out_and_named(squares_coco, predicted, tmp_path):
     folder = tmp_path / "in"
-    for place in ("a.png", ".ipynb_checkpoints/a.png", "sub/.thumbnails/b.png", "sub/b.png"):
+    hidden = ("._a.png", ".ipynb_checkpoints/a.png", "sub/.thumbnails/b.png")
+    for place in ("a.png", "sub/b.png", *hidden):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(squares_coco / "val" / "0.png", folder / place)
-    assert predicted(folder)[0] == [folder / "a.png", folder / "sub" / "b.png"]
+    paths, said = predicted(folder)
+    assert paths == [folder / "a.png", folder / "sub" / "b.png"]
+    assert "left out: 3 of a folder" in said
+    for place in ("._a.png", ".ipynb_checkpoints", "sub/.thumbnails"):
+        assert f"{folder / place}: hidden: its name begins with a dot\n" in said
 
 
 def test_links_to_folders_are_followed_once(squares_coco, predicted, tmp_path):
@@ -311,9 +316,22 @@ def test_files_of_a_folder_that_are_not_predicted_are_named(squares_coco, predic
     (folder / "gone.png").symlink_to(folder / "nowhere")
     paths, said = predicted(folder)
     assert [path.name for path in paths] == ["a.JPE", "b.jfif", "c.ppm"]
-    assert "left out: 2 files" in said
+    assert "left out: 2 of a folder" in said
     assert f"{folder / 'notes.txt'}: its name is not that of a picture (.txt)" in said
     assert f"{folder / 'gone.png'}: a link to nothing" in said
+
+
+def test_a_name_that_is_not_utf8_is_escaped_and_said_once(squares_coco, predicted, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"caf\xe9.png", b"na\xefve.png", "plain é.png".encode()):
+        shutil.copy(squares_coco / "val" / "0.png", os.fsencode(folder) + b"/" + name)
+    paths, said = predicted(folder)
+    assert {path.name for path in paths} == {r"caf\udce9.png", r"na\udcefve.png", "plain é.png"}
+    assert said.count("not UTF-8") == 1
+    assert (
+        r"note: 2 names of files are not UTF-8; each such byte is written as an escape: caf" in said
+    )
 
 
 def test_class_names_do_not_run_in_a_spreadsheet_or_a_terminal(squares_csv, tool, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What people decided about labels: a CSV file that the review page gives, read and combined."""
+"""What people decided about labels: a CSV file of the review page, read and combined."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from pumlc.files import long_cells, read_text, write_csv
 COLUMNS = ("image", "class", "given", "corrected")
 GIVEN_STATES = ("present", "absent", "unknown", "uncertain")
 DECISIONS = ("present", "absent", "unknown")
-_QUOTED = ("'", "=", "+", "-", "@", "\t", "\r")  # what a file for spreadsheets puts a ' before
+_QUOTED = ("'", "=", "+", "-", "@", "\t", "\r")  # a file for spreadsheets puts a ' before these
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Applied(NamedTuple):
     Attributes:
         changed: those that change a label.
         confirmed: those that the file agrees with already.
-        overtaken: those about a label that is neither what the person saw nor what they said: the
-            file was corrected otherwise since. The file keeps its label.
+        overtaken: those about a known label that is neither what the person saw nor what they said,
+            since the file was changed meanwhile. The file keeps its label.
         missing: those about a picture or class that the file does not have.
     """
 
@@ -74,11 +74,14 @@ class Applied(NamedTuple):
         return Applied([], [], [], [])
 
     def judge(self, correction: Correction, state: str | None) -> bool:
-        """Note a correction of a label that has a state; whether the label is to be changed.
+        """Sort a correction into one of the lists, by what the file says now.
 
         Args:
             correction: what a person said.
             state: what the file says now; None: it has no such label.
+
+        Returns:
+            True if the label is to be changed.
         """
         if state is None:
             self.missing.append(correction)
@@ -109,9 +112,9 @@ class Applied(NamedTuple):
 def read_corrections(paths: Iterable[Path | str]) -> list[Correction]:
     """All decisions of all files, in their order.
 
-    A file has the columns image, class, given and corrected in any order; others are ignored, so
-    that suspects.csv with a column ``corrected`` is one. A row whose ``corrected`` is empty is no
-    decision. A ``'`` that keeps a spreadsheet from running a name is taken off.
+    A file has the columns image, class, given and corrected in any order; others are ignored. So
+    suspects.csv with a column ``corrected`` is such a file. A row whose ``corrected`` is empty is
+    no decision. A ``'`` that keeps a spreadsheet from running a name is taken off.
 
     Args:
         paths: CSV files in UTF-8.
@@ -128,14 +131,15 @@ def read_corrections(paths: Iterable[Path | str]) -> list[Correction]:
 def combine_corrections(corrections: Iterable[Correction]) -> Combined:
     """Bring the answers of several people together.
 
-    Two answers to one label that differ are a contradiction, "cannot say" beside "present" too.
+    Two answers to one label that differ are a contradiction; so are "cannot say" and "present".
 
-    >>> said = [Correction("a.jpg", "cat", "absent", "present")]
-    >>> combine_corrections([*said, *said]).agreed == said
-    True
-    >>> other = Correction("a.jpg", "cat", "absent", "absent")
-    >>> len(combine_corrections([*said, other]).contradictions)
-    1
+    Example:
+        >>> said = [Correction("a.jpg", "cat", "absent", "present")]
+        >>> combine_corrections([*said, *said]).agreed == said
+        True
+        >>> other = Correction("a.jpg", "cat", "absent", "absent")
+        >>> len(combine_corrections([*said, other]).contradictions)
+        1
     """
     answers: dict[tuple[str, str], list[Correction]] = {}
     for correction in corrections:
@@ -162,7 +166,7 @@ def write_corrections(path: Path | str, corrections: Iterable[Correction]) -> No
 
 
 def _guarded(cell: str) -> str:
-    # what begins with a ' gets one more, since the reader takes one off
+    # a cell that begins with a ' gets one more, since the reader takes one off
     return f"'{cell}" if cell.startswith("'") else cell
 
 

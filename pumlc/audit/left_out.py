@@ -15,7 +15,7 @@ def left_out_scores(features: np.ndarray, labels: np.ndarray, *, seed: int = 0) 
     Each row is scored by the fit on all other rows; rows with identical features are left out
     together (`pumlc.estimators.fit_least_squares`). With u the standardised features at length 1
     the kernel is exp(-|u - v|^2), on at most 2,000 landmarks (Nystroem; Williams & Seeger 2001).
-    Where each class is known in other rows, so that there are as many decompositions as classes,
+    Where each class is known in rows of its own, there are as many decompositions as classes. Then
     the landmarks are fewer, and the linear part is left out if it would take minutes.
 
     Args:
@@ -50,7 +50,7 @@ def _kernel_features(features: np.ndarray, landmarks: int, seed: int) -> np.ndar
     if len(units) > landmarks:
         chosen = units[np.random.RandomState(seed).choice(len(units), landmarks, replace=False)]
     values, basis = np.linalg.eigh(_kernel(chosen, chosen).astype(np.float64))
-    kept = values > 1e-7 * values[-1]  # below that single precision says nothing
+    kept = values > 1e-7 * values[-1]  # a smaller one is rounding in single precision
     root = basis[:, kept] / np.sqrt(values[kept])
     return _kernel(units, chosen) @ root.astype(np.float32)
 

@@ -5,8 +5,8 @@ labels are called absent at a rate a, and truly absent ones present at a rate b,
 
     P(called present) = b + (1 - a - b) p
 
-so the curve of called-present over the score flattens at b below and at 1 - a above, where without
-errors it runs on to 0 and 1. That is what tells errors from labels that are merely hard.
+As a function of the score this flattens at b below and at 1 - a above; without errors it goes on to
+0 and 1. That tells errors from labels that are merely hard.
 """
 
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class NoiseModel(NamedTuple):
     Attributes:
         probabilities: [N, C], of the label being truly present, by its score and class alone.
         wrong: [N, C], of the label being wrong as it is given; of an unknown one, of being present.
-        missed: rate a at which truly present labels are called absent; 0 where none has to be.
-        invented: rate b at which truly absent labels are called present; 0 where none has to be.
+        missed: rate a at which truly present labels are called absent; 0 if errors explain nothing.
+        invented: rate b at which truly absent labels are called present; 0 likewise.
     """
 
     probabilities: np.ndarray
@@ -42,8 +42,8 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
     The log-odds of p are w0 + w1 z + w2 c + w3 z c, with z the score and c the log-odds of the
     class's known labels, both standardised; so rare classes have a slope of their own. A rate stays
     only if it gains more than log(number of positives) / 2 in log-likelihood (BIC); else it is 0:
-    labels without errors give "nothing suspicious". The rates are those of all classes together,
-    and an error is taken to be as likely for a label that is hard to see as for another.
+    labels without errors give "nothing suspicious". The rates are those of all classes together.
+    An error is taken to be as likely for a label that is hard to see as for any other.
 
     Args:
         scores: [N, C], of models that have not seen the label. Comparable between classes.
@@ -93,7 +93,7 @@ def _sample(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
 def _choice(
     design: np.ndarray, present: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """Weights and rates: each rate that the labels speak for clearly, and no other."""
+    """Weights and rates; a rate is above 0 only if the labels clearly ask for it."""
     price = np.log(max(present.sum(), 2)) / 2
     best, least = None, np.inf
     for missed, invented in ((False, False), (True, False), (False, True), (True, True)):
@@ -138,7 +138,7 @@ def _fit(
 def _wrong(
     probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float
 ) -> np.ndarray:
-    """By Bayes' rule, from what a label is called to whether it is so."""
+    """Probability that a label is wrong as it is called, by Bayes' rule."""
     present = missed * probabilities, (1 - missed) * probabilities
     absent = (1 - invented) * (1 - probabilities), invented * (1 - probabilities)
     tiny = np.finfo(np.float64).tiny

@@ -1,7 +1,7 @@
 """Suspected label errors: where a trained classifier contradicts the labels it is shown.
 
-Three questions, ranked apart because their answers differ in worth: which unknown labels are
-probably positive, which negative ones too, and which positive ones are probably not there.
+Three lists, apart because their answers differ in worth: unknown labels that are probably positive,
+negative labels that are probably positive, positive labels that are probably negative.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,8 @@ def rank_suspects(
 ) -> Suspects:
     """The entries labelled ``given``, by how much the classifier contradicts that label.
 
-    The higher the probability of an unknown or negative label, the more suspicious it is; of a
-    positive one, the lower. Ties go by row, then class. Probabilities of a model that has seen
+    An unknown or negative label is the more suspicious, the higher its probability is; a positive
+    one, the lower it is. Ties go by row, then class. Probabilities of a model that has seen
     these very labels in training say less than those of one that has not.
 
     Args:
@@ -90,7 +90,7 @@ def score_finding(
 ) -> dict[str, float]:
     """How well the ranking of `rank_suspects` finds the labels that are known to be wrong.
 
-    Counted are the entries labelled ``given`` whose true label is known. A random order has AP and
+    The entries labelled ``given`` whose true label is known are counted. A random order has AP and
     P@n of about 100 ``wrong / checked``.
 
     Args:

@@ -151,6 +151,7 @@ def _audit_texts(
         weights=options.weights,
         top=options.top or 100,
         root=options.root,
+        progress=Progress().show,
     )
     if not accelerator.is_main_process:
         return

@@ -10,12 +10,14 @@ It trains nothing and, without --fix, writes nothing. docs/label_formats.md desc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pumlc.cli import console
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
+from pumlc.progress import Progress
 from pumlc.tables import table as as_table
 
 _SHOWN = 10
@@ -32,6 +34,7 @@ class InspectOptions:
     values: str | None = option(VALUES_HELP)
     separator: str | None = option("what separates the labels in a cell; blank for blanks")
     allow_outside: bool = option("allow pictures outside the root", default=False)
+    decode: bool = option("open each picture, which is the default with --root", default=False)
     quick: bool = option("do not open each picture", default=False)
     per_class: bool = option("also print a row per class", default=False)
     json: bool = option("print the JSON object on a terminal too", default=False)
@@ -48,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.errors import UserError
     from pumlc.vision.data.inspection import inspect_labels
 
+    if options.decode and (options.quick or options.root is None):
+        wrong = "--quick leaves it out" if options.quick else "--root says where the pictures are"
+        raise UserError(f"--decode opens each picture; {wrong}")
     if options.root is not None and not options.root.is_dir():
         raise UserError(f"--root {options.root}: no such folder")
     table, evidence = read_label_file(options.labels, options)
@@ -57,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root=options.root,
         allow_outside=options.allow_outside,
         decode=not options.quick,
+        progress=partial(Progress().show, "pictures"),
     )
     _print(inspection, per_class=options.per_class)
     if options.fix is not None:

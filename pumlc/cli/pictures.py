@@ -20,7 +20,7 @@ class Found(NamedTuple):
 
     Attributes:
         pictures: files to predict.
-        left_out: other files of the folders, each with the reason.
+        left_out: what else is in the folders, each with the reason; a hidden folder as a whole.
     """
 
     pictures: list[Path]
@@ -60,6 +60,8 @@ def find_pictures(sources: Iterable[Path]) -> Found:
 
 
 def _reason_against(path: Path) -> str | None:
+    if path.name.startswith("."):
+        return "hidden: its name begins with a dot"
     if path.suffix.lower() not in SUFFIXES:
         return f"its name is not that of a picture ({path.suffix or 'no ending'})"
     if not path.is_file():
@@ -68,7 +70,10 @@ def _reason_against(path: Path) -> str | None:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    """All files below a folder but hidden ones; each folder once, if possible by its own name."""
+    """All files below a folder, each folder once, if possible by its own name.
+
+    Of a hidden folder only the name is listed.
+    """
     seen: set[tuple[int, int]] = set()
     waiting = [top]  # links to folders wait until the folders themselves are read
     while waiting:
@@ -78,10 +83,11 @@ def _files(top: Path) -> Iterator[Path]:
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            hidden = [name for name in folders if name.startswith(".")]
+            folders[:] = sorted(set(folders).difference(hidden))
             paths = [Path(here, name) for name in folders]
             waiting += [path for path in paths if path.is_symlink()]
-            yield from (Path(here, name) for name in files if not name.startswith("."))
+            yield from (Path(here, name) for name in [*files, *hidden])
 
 
 def _refuse(error: OSError) -> None:

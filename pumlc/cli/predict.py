@@ -129,7 +129,8 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     paths, left_out = find_pictures(options.sources)
     if accelerator.is_main_process:
         if left_out:
-            print(f"left out: {len(left_out)} files:\n{_listed(left_out)}", file=sys.stderr)
+            print(f"left out: {len(left_out)} of a folder:\n{_listed(left_out)}", file=sys.stderr)
+        _say_escaped(paths)
         if options.recall is None:
             thresholds = _thresholds(predictor, options.threshold)
         else:
@@ -180,6 +181,25 @@ def _scored(
         parts = gather_object([results])
         if accelerator.is_main_process:
             yield from (parts[row % len(parts)][row // len(parts)] for row in range(len(paths)))
+
+
+def _say_escaped(paths: Sequence[Path]) -> None:
+    """Say once that the CSV file has escapes for names of files that UTF-8 cannot write."""
+    escaped = [path for path in paths if not _is_utf8(path)]
+    if escaped:
+        print(
+            f"note: {len(escaped)} names of files are not UTF-8; each such byte is written as an "
+            f"escape: {printable(escaped[0].name)}",
+            file=sys.stderr,
+        )
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listed(files: Sequence[tuple[Path, str]]) -> str:
@@ -259,7 +279,10 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
         predictor.use_labels(read_labels(options.labels))
     texts = [text for source in options.sources for text in read_texts(source)]
     scores, labels = predictor.predict(
-        texts, top=options.top or 10, precision=options.search_precision or "fp32"
+        texts,
+        top=options.top or 10,
+        precision=options.search_precision or "fp32",
+        progress=Progress().show,
     )
     yield ["line", "label", "score"]
     for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):

@@ -14,12 +14,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pumlc.cli import console
 from pumlc.cli.options import argument, at_least_one, option, parse_options
 from pumlc.errors import UserError
+from pumlc.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ReportOptions:
     root: str | None = option("folder of the data, if they have moved", flag="--data.root")
     csv: str | None = option("another CSV file", flag="--data.csv")
     batch_size: int = option("pictures per batch", default=64)
-    workers: int = option("processes that load data", default=0)
+    workers: int | None = option("threads that read pictures; default: one per core")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,6 +86,7 @@ def _figures(path: Path, options: ReportOptions) -> Any:
             csv=options.csv,
             batch_size=options.batch_size,
             workers=options.workers,
+            progress=partial(Progress().show, f"{path}, {options.split}"),
         )
     history = read_history(path / "metrics.csv")
     return RunFigures(name=str(path), facts=facts, history=history, scores=scores)

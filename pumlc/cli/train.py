@@ -2,6 +2,7 @@
 
 pumlc train --config voc2007_pumlc_10 --data.root VOCdevkit --out runs/x
 pumlc train --out runs/x --resume      # with --data.root FOLDER if the data have moved
+pumlc train --out runs/x --resume --train.epochs 20     # more epochs than the run had
 torchrun --nproc-per-node 2 -m pumlc train --config ... --out runs/x
 
 --config takes a YAML file or the name of a recipe (pumlc recipes). Every setting of the file can be
@@ -12,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,8 +65,8 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         "--resume",
         {
             "action": "store_true",
-            "help": "continue the run in --out; only options that say where its data are now and "
-            "--data.bad_pictures go with it",
+            "help": "continue the run in --out; only options that say where its data are now, "
+            "--data.bad_pictures and more --train.epochs go with it",
         },
     )
     config, extra = parse(
@@ -80,18 +81,23 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
     from pumlc.engine.run import RunFolder
 
     places = dict.fromkeys(place for branch in BRANCHES.values() for place in branch.places)
-    valid = ["--resume", "--out", "--loss.name", *(f"--{place}" for place in places)]
+    valid = [
+        *("--resume", "--out", "--loss.name", "--train.epochs"),
+        *(f"--{place}" for place in places),
+    ]
     unknown = _unknown(arguments, valid)
     if unknown or not any(argument.partition("=")[0] == "--out" for argument in arguments):
         raise UserError(
             "--resume takes the settings of the run. It needs --out RUN, and only "
             f"{', '.join(f'--{place}' for place in places)} may go with it (and --loss.name, if "
-            f"the loss is your own); got {unknown or list(arguments)}"
+            "the loss is your own, and --train.epochs, for more epochs than the run had); got "
+            f"{unknown or list(arguments)}"
         )
     kinds = [
         ("out", Path, option("folder of the run")),
         ("resume", bool, option("continue the run in --out", default=False)),
         ("loss_name", str, option("the loss of the run, if it is your own", flag="--loss.name")),
+        ("epochs", int, option("more epochs than the run had", flag="--train.epochs")),
         *(
             (p.replace(".", "_"), str, option("replaces the setting of the run", flag=f"--{p}"))
             for p in places
@@ -114,7 +120,20 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
         content["model"]["weights"] = None  # the checkpoint has all weights; the file may be gone
     config = from_plain(branch.config_class, content)
     _check_loss(config.loss.name, options.loss_name, run.path)
+    if options.epochs is not None:
+        config = _extended(config, options.epochs, run.path)
     return config, branch, run.path
+
+
+def _extended(config: Any, epochs: int, run: Path) -> Any:
+    """The config of a run that goes on for more epochs than it had."""
+    if getattr(config, "is_frozen", False):
+        raise UserError(f"--train.epochs: the heads of {run} are fitted at once, not in epochs")
+    if epochs < config.train.epochs:
+        raise UserError(
+            f"--train.epochs must be at least the {config.train.epochs} of {run}, got {epochs}"
+        )
+    return replace(config, train=replace(config.train, epochs=epochs))
 
 
 def _check_loss(recorded: str, named: str | None, run: Path) -> None:

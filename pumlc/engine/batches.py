@@ -18,34 +18,56 @@ class EpochBatches:
     with batch 2B and 2 processes with batch B see the same global batches. The ragged end of an
     epoch is left out. The epoch travels with the row: a data set seeds its augmentation by both.
 
+    Where a step takes several batches, they are the next ones: A batches of B are the rows of one
+    batch of A * B.
+
+    Args:
+        rows: of the training part.
+        batch_size: of one process.
+        seed: of the order.
+        rank: of this process.
+        world_size: number of processes.
+        accumulate: batches of a step.
+
     Attributes:
         epoch: whose order the next pass takes.
         first: the step that the next pass begins with, where an interrupted epoch goes on.
+        steps: of an epoch.
 
     Raises:
-        UserError: fewer rows than one global batch.
+        UserError: fewer rows than one step takes.
     """
 
     def __init__(
-        self, rows: int, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        rows: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
-        if rows < batch_size * world_size:
+        self.steps = rows // (batch_size * world_size * accumulate)
+        if not self.steps:
+            batches = f" x train.accumulate {accumulate}" if accumulate > 1 else ""
             raise UserError(
                 f"{rows} training rows do not fill one batch of train.batch_size {batch_size} x "
-                f"{world_size} process(es); use a smaller train.batch_size"
+                f"{world_size} process(es){batches}; use a smaller train.batch_size"
             )
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.accumulate = rank, world_size, accumulate
         self.epoch = self.first = 0
 
     def __len__(self) -> int:
-        return self.rows // (self.batch_size * self.world_size)
+        """Number of batches."""
+        return self.steps * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         order = torch.randperm(self.rows, generator=generator).tolist()
-        for step in range(self.first, len(self)):
-            start = (step * self.world_size + self.rank) * self.batch_size
+        for batch in range(self.first * self.accumulate, len(self)):
+            start = (batch * self.world_size + self.rank) * self.batch_size
             yield [(self.epoch, row) for row in order[start : start + self.batch_size]]
 
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.foreign_code import as_user_error
 from pumlc.engine.run import ENTRY, entry_of
 from pumlc.errors import UserError
 from pumlc.files import complete_file, sync_folder
@@ -116,9 +117,9 @@ def load_into(model: nn.Module, path: Path) -> None:
 
 
 class Checkpoint:
-    """The folder ``checkpoint`` of a run: all that continues it from the step that it was saved at.
+    """The folder ``checkpoint`` of a run: all that resuming at the step of the save needs.
 
-    A new state is written beside the old one, flushed to the disk and takes its place by renaming,
+    A new state is written beside the old one and flushed to the disk; then a rename puts it there,
     so that a kill or a power cut at any moment leaves a complete checkpoint.
     """
 
@@ -172,7 +173,5 @@ class Checkpoint:
         folder = self.folder()
         if folder is None:
             raise UserError(f"{self.path.parent}: no checkpoint to resume from")
-        try:
+        with as_user_error(f"{folder / 'state.pt'}: cannot be read"):
             return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises several kinds for a damaged file
-            raise UserError(f"{folder / 'state.pt'}: cannot be read ({error})") from error

@@ -17,6 +17,8 @@ from pumlc.engine.settings import check_groups, field_names, setting_paths, unkn
 from pumlc.errors import UserError
 
 _OF_THE_PARSER = {"--config", "--help", "--print_config"}
+_REQUIRED = "the following arguments are required"
+_RECIPE = "--config FILE_OR_RECIPE sets most of them"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -79,16 +81,24 @@ def parse(
         try:
             with errors_as_typed(typed):
                 built = vars(parser.instantiate(parser.parse_args(given)))
+                names = [field.name for field in dataclasses.fields(config_class)]
+                config = config_class(**{name: built.pop(name) for name in names})
         except UserError as error:
-            missing = re.fullmatch(r"the following arguments are required: (.*)", str(error))
+            missing = re.fullmatch(f"{_REQUIRED}: (.*)", str(error))
             if missing is None:
                 raise
-            options = ", ".join(f"--{name}" for name in missing[1].split(", "))
-            hint = "" if "--config" in given else "; --config FILE_OR_RECIPE sets most of them"
-            raise UserError(f"required: {options}{hint}") from error
-    fields = {field.name: built.pop(field.name) for field in dataclasses.fields(config_class)}
+            raise UserError(_required(missing[1].split(", "), config_class, given)) from error
     built.pop("config")
-    return config_class(**fields), built
+    return config, built
+
+
+def _required(names: Sequence[str], config_class: type, arguments: Sequence[str]) -> str:
+    """What to say where options have no value."""
+    hint = ""
+    if set(names) & set(field_names(config_class)):
+        file = _config_file(arguments)
+        hint = f"--config {file} has none of them" if file else _RECIPE
+    return f"required: {', '.join(f'--{name}' for name in names)}{hint and '; '}{hint}"
 
 
 def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
@@ -105,19 +115,22 @@ def with_known_flags(arguments: Sequence[str], flags: Collection[str]) -> list[s
 
 @contextmanager
 def errors_as_typed(arguments: Sequence[str]) -> Iterator[None]:
-    """Turn what a parser reports into one line that names the option as it was typed."""
+    """Turn what a parser reports into one line that names the option as it was typed, or the file.
+
+    A setting that was not typed has its value, or the lack of one, from the file of ``--config``.
+    """
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(_with_file(str(error), arguments)) from error
     except jsonargparse.ArgumentError as error:
-        message = _reason(str(error.message or error))
-        raise UserError(_with_typed_option(message, arguments)) from error
+        message = _with_typed_option(_reason(str(error.message or error)), arguments)
+        raise UserError(_with_file(message, arguments)) from error
     except ValueError as error:
         if "any of the Union subtypes" not in str(error):
             raise
         # the parser's report on an optional group whose own checks refused it
-        raise UserError(_reason(str(error))) from error
+        raise UserError(_with_file(_reason(str(error)), arguments)) from error
 
 
 @contextmanager
@@ -133,8 +146,8 @@ def _attribute_docstrings() -> Iterator[None]:
 def _check_names(arguments: Sequence[str], config_class: type, options: set[str]) -> None:
     """Refuse the first unknown setting: where it was given, the nearest one and the valid ones.
 
-    The parser says it too, but of an optional group or a mapping not where it is. And no file
-    reaches the parser with a ``class_path``, which would import what it names.
+    The parser refuses them too, but does not say where they are in an optional group or a mapping.
+    And nothing with a ``class_path`` may reach the parser, which would import what it names.
     """
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = argument.partition("=")
@@ -145,7 +158,9 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
             paths = list(setting_paths(content))
         elif flag.startswith("--") and flag not in options:
             place = flag
-            paths = [flag[2:].removesuffix("+").split(".")]  # --list+ appends
+            path = flag[2:].removesuffix("+").split(".")  # --list+ appends
+            check_groups(_nested(path, value if equals else following), config_class, place)
+            paths = [path]
         else:
             continue
         for path in paths:
@@ -154,8 +169,19 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
                 raise UserError(f"{place}: {problem}")
 
 
+def _nested(path: Sequence[str], typed: str) -> Any:
+    """The mapping that a file would have for a typed setting or group of settings."""
+    try:
+        content = yaml.safe_load(typed)
+    except (yaml.YAMLError, ValueError):
+        content = typed
+    for name in reversed(path):
+        content = {name: content}
+    return content
+
+
 def _reason(message: str) -> str:
-    """Of the parser's report on an optional group, what is wrong; other messages in one line."""
+    """What is wrong, by the parser's report on an optional group; other messages in one line."""
     errors = re.search(r"Errors:\n(.*?)\n *- Expected a <class 'NoneType'>", message, re.DOTALL)
     if errors is None:
         return _one_line(message)
@@ -182,13 +208,35 @@ def _with_typed_option(message: str, arguments: Sequence[str]) -> str:
         if flag.startswith("--")
         and (flag.replace("-", "_") == name.replace("-", "_") or flag.startswith(f"{name}."))
     ]
-    if len(typed) == 1:
-        place = typed[0]
-    elif typed or "--config" not in flags:
-        place = name if name in flags else key[1]
-    else:
-        place = f"--config: {key[1]}"
+    place = typed[0] if len(typed) == 1 else name if name in flags else key[1]
     return f"{place}: {message[key.end() :]}"
+
+
+def _with_file(message: str, arguments: Sequence[str]) -> str:
+    """A message on a setting that was not typed, with the file of ``--config`` before it."""
+    typed = [a.partition("=")[0][2:].replace("-", "_") for a in arguments if a.startswith("--")]
+    file, name = _config_file(arguments), re.match(r"[\w.]+", message)
+    # a message with the option as it was typed begins with --
+    if file is None or name is None or message.startswith(_REQUIRED):
+        return message
+    if any(
+        f"{setting}.".startswith(f"{name[0]}.")
+        or f"{name[0]}.".startswith(f"{setting}.")
+        or setting.endswith(f".{name[0]}")  # a check of a group does not know where the group is
+        for setting in typed
+    ):
+        return message
+    return f"--config {file}: {message}"
+
+
+def _config_file(arguments: Sequence[str]) -> str | None:
+    """The file or recipe that ``--config`` names; the last one, which decides."""
+    file = None
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        flag, equals, value = argument.partition("=")
+        if flag == "--config":
+            file = value if equals else following
+    return file
 
 
 def _one_line(error: object) -> str:
@@ -218,7 +266,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no date, a huge number
         raise UserError(f"--config {path}: not YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path}: expected a mapping of settings, got {content!r}")

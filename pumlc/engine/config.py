@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pumlc.engine.settings import check_groups
+from pumlc.engine.settings import check_groups, setting_paths, unknown_setting
 from pumlc.errors import UserError
 
 
@@ -16,7 +16,11 @@ class TrainConfig:
     epochs: int
     """number of passes over the training part; the run stops after them"""
     batch_size: int
-    """rows per process and step; losses that couple the batch depend on it"""
+    """rows per process and batch; losses that couple the batch depend on it"""
+    accumulate: int = 1
+    """batches whose mean gradient is one step: of a loss that is a mean over rows, the step of a
+    batch so many times as large. BatchNorm and losses that couple the batch (pu) take their
+    statistics from each batch alone"""
     learning_rate: float
     """largest learning rate of the schedule"""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -56,7 +60,7 @@ class TrainConfig:
     """seed of weights, order, augmentation and dropout"""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "log_every"):
+        for name in ("epochs", "batch_size", "accumulate", "validate_every", "log_every"):
             require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
         require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
         require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "at least 0")
@@ -117,6 +121,10 @@ def from_plain(config_class: type, content: dict[str, Any]) -> Any:
     import jsonargparse  # here: the checks of this module need no parser
 
     check_groups(content, config_class, "run.json")
+    for path in setting_paths(content):
+        problem = unknown_setting(path, config_class)
+        if problem is not None:
+            raise UserError(f"run.json: a setting this version does not take: {problem}")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(config_class, None)
     try:

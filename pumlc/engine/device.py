@@ -15,6 +15,6 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # the latter of a PyTorch without CUDA
+    except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch without CUDA
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"device {name!r} cannot be used: {reason}") from error

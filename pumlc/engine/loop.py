@@ -3,15 +3,17 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import chain, islice
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
+from pumlc.engine.agreement import Agreement
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage, start_share
@@ -20,7 +22,7 @@ from pumlc.engine.optimizer import (
     clip_gradient,
     create_optimizer,
     create_schedule,
-    schedule_state,
+    resume_optimizer,
 )
 from pumlc.engine.processes import share_buffers, tracker_name, without_known_warnings
 from pumlc.engine.randomness import random_state, set_random_state
@@ -62,23 +64,26 @@ class Trainer:
             self.start_share = start_share(config.ema_decay, config.ema_warmup, steps)
         self.checkpoint = Checkpoint(run.path)
         self.stop = StopSignals(launched=accelerator.num_processes > 1)
+        self.agreement = Agreement(accelerator, config, self.stop, self.steps_per_epoch)
         self.epoch = self.position = 0  # finished epochs, and steps of the current one
         self.seconds = 0.0
         self.best: dict[str, float] = {}
         self._means = Means()  # over the steps of the current epoch
         self._random: dict[str, Any] | None = None  # where an interrupted epoch goes on
-        self._ticked = self._saved = 0.0  # when seconds were counted, when a checkpoint was written
+        self._ticked = 0.0  # when seconds were counted
+        accelerator.gradient_accumulation_steps = config.accumulate  # its backward divides by it
 
     def train(self) -> None:
         """Train from the current step (0, or where `resume` left off) to the end.
 
         Raises:
-            UserError: the loss is not finite; the weights are those before that step.
+            UserError: the loss is not finite. The weights are those before that step; of training
+                on a GPU, which goes on until the loss is read, they are of no use.
             TrainingStoppedError: a signal asked for it; on all processes, after the same step.
         """
         self._warn_of_a_long_average()
         self._start_tracker()
-        self._saved = time.monotonic()
+        self.agreement.saved = time.monotonic()
         with self.stop.caught():
             while self.epoch < self.config.epochs:
                 self._train_epoch()
@@ -92,10 +97,12 @@ class Trainer:
             means = self._run_epoch()
         self.epoch, self.position = self.epoch + 1, 0
         self._means, self._random = Means(), None
+        rows = (self.steps_per_epoch - first) * self._global_batch()
         row = {
             "epoch": self.epoch,
             "step": self.epoch * self.steps_per_epoch,
             "seconds": round(self.seconds, 1),
+            "rows_per_second": float(f"{rows / max(self.seconds - seconds, 1e-9):.4g}"),
             "learning_rate": self.schedule.get_last_lr()[0],
             **means,
             **self._validate_and_select(),
@@ -103,21 +110,21 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.run.add_metrics(row)
         self._save()
-        rows = (self.steps_per_epoch - first) * self._global_batch()
-        shown = {**row, "rows per second": rows / max(self.seconds - seconds, 1e-9)}
-        self._print(", ".join(f"{name} {_short(value)}" for name, value in shown.items()))
+        self._print(", ".join(f"{name} {_short(value)}" for name, value in row.items()))
         if self.accelerator.trackers:
-            self.accelerator.log(shown, step=self.epoch)
+            self.accelerator.log(row, step=self.epoch)
         if self.epoch < self.config.epochs:  # what has come since the last step
-            self._stop_if_asked(self._shared(True)[2])
+            self._stop_if_asked(self.agreement.reach({}, row["step"])[1])
 
     def _global_batch(self) -> int:
-        return self.config.batch_size * self.accelerator.num_processes
+        config = self.config
+        return config.batch_size * config.accumulate * self.accelerator.num_processes
 
     def resume(self) -> None:
         """Continue from the checkpoint: the run ends in the weights it would have ended in.
 
-        A run that was killed before its first one starts again, which ends in the same.
+        A run that was killed before its first one starts again, which ends in the same. With more
+        epochs than the run had, the schedule is that of the longer run from here on.
 
         Raises:
             UserError: the checkpoint is damaged.
@@ -133,14 +140,13 @@ class Trainer:
         load_into(self.task.model, folder / "model.safetensors")
         if self.ema is not None:
             self.ema.load_state_dict(load_weights(folder / "ema.safetensors"), state["ema_step"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        resume_optimizer(state["optimizer"], self.schedule, state["schedule"]["last_epoch"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
         self.run.metrics = state["metrics"]
         self.task.load_state_dict(state["task"])
-        # None at the end of an epoch; not there: of a version that saved nowhere else
+        # None at the end of an epoch; earlier versions saved only there, without this entry
         position = state.get("position")
         if position is not None:
             own = position["processes"][self.accelerator.process_index]
@@ -153,10 +159,10 @@ class Trainer:
         set_seed((1_000_003 * self.config.seed + self.epoch) % 2**31, device_specific=True)
         self.network.train()
         self._ticked = time.perf_counter()
-        for batch in self._batches():
+        for batches in self._steps():
             self.optimizer.zero_grad()
             step = self.epoch * self.steps_per_epoch + self.position
-            losses = self.task.training_step(self.network, batch, self.accelerator, step)
+            losses = self._gradient(batches, step)
             due, stop = self._agree(losses, step)
             norm = clip_gradient(self.network, self.config.clip_norm, self.accelerator)
             self.optimizer.step()
@@ -171,62 +177,53 @@ class Trainer:
                 shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
                 at = f"epoch {self.epoch + 1} step {self.position}/{self.steps_per_epoch}"
                 self._print(f"{at}: {shown}")
-            if self.accelerator.num_processes == 1:  # nobody else is to know: as late as possible
-                _, due, stop = self._shared(True)
+            if self.accelerator.num_processes == 1:  # nobody waits for it: as late as possible
+                due, stop = self.agreement.alone()
+                if due or stop:
+                    self.agreement.reach(losses, step)  # nothing broken is saved
             if due or stop:
                 self._save()
             self._stop_if_asked(stop)
         self._tick()
         return self._means.shared(self.accelerator)
 
-    def _batches(self) -> Iterator[Any]:
-        """The batches of the epoch, from `position` on."""
-        batches = tqdm(
-            self.task.batches(self.epoch, self.accelerator, self.position),
+    def _steps(self) -> Iterator[Iterator[Any]]:
+        """The batches of each step of the epoch, from `position` on."""
+        batches = iter(self.task.batches(self.epoch, self.accelerator, self.position))
+        with tqdm(
             initial=self.position,
             total=self.steps_per_epoch,
             desc=f"epoch {self.epoch + 1}/{self.config.epochs}",
             leave=False,
             disable=not (sys.stderr.isatty() and self.accelerator.is_main_process),
-        )
-        for batch in batches:
-            if self._random is not None:  # after what making the batches has drawn
-                set_random_state(self._random, self.accelerator.device)
-                self._random = None
-            yield batch
+        ) as bar:
+            for first in batches:
+                if self._random is not None:  # after the random numbers of making the batches
+                    set_random_state(self._random, self.accelerator.device)
+                    self._random = None
+                yield chain([first], islice(batches, self.config.accumulate - 1))
+                bar.update()
+
+    def _gradient(self, batches: Iterable[Any], step: int) -> dict[str, Tensor | float]:
+        """Leave the mean of the gradients of some batches behind; the means of their losses."""
+        count = self.config.accumulate
+        means: dict[str, Tensor | float] = {}
+        for number, batch in enumerate(batches, 1):
+            # gradients of several processes are exchanged once a step, with the last batch
+            last = number == count
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
+                losses = self.task.training_step(self.network, batch, self.accelerator, step)
+            for name, value in losses.items():
+                means[name] = means.get(name, 0.0) + value / count
+        return means
 
     def _agree(self, losses: Mapping[str, Tensor | float], step: int) -> tuple[bool, int]:
-        """Whether a checkpoint is due and the signal to stop, 0 for none, of any process.
-
-        Raises:
-            UserError: the loss of any process is not finite. All of them raise, or the others would
-                wait for this one for ever.
-        """
-        loss = torch.as_tensor(losses["loss"], device=self.accelerator.device)
-        finite, due, stop = self._shared(torch.isfinite(loss))
-        if not finite:
-            read = {name: float(value) for name, value in losses.items()}
-            raise UserError(
-                f"the loss is not finite at step {step} (epoch {self.epoch + 1}): {read} on "
-                f"process {self.accelerator.process_index}. No step was taken with it; the last "
-                "checkpoint is of an earlier step. Usual causes: train.learning_rate too large, "
-                "train.precision fp16, a broken picture or label"
-            )
-        return due, stop
-
-    def _shared(self, finite: Tensor | bool) -> tuple[bool, bool, int]:
-        """Finite on all processes; a checkpoint due, and the signal to stop, on any of them."""
-        due = time.monotonic() - self._saved >= 60 * self.config.checkpoint_minutes
-        stop = self.stop.received or 0
-        if self.accelerator.num_processes == 1:
-            return bool(finite), due, stop
-        device = self.accelerator.device
-        flags = torch.tensor([1.0, -float(due), -float(stop)], device=device)
-        flags[0] = finite
-        # one exchange a step for all three
-        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MIN)
-        least = flags.tolist()
-        return bool(least[0]), bool(least[1]), int(-least[2])
+        """Whether a checkpoint is due and the signal to stop, where the loss is read."""
+        self.agreement.note(losses, step)
+        position = self.position + 1
+        if position % self.agreement.every and position < self.steps_per_epoch:
+            return False, 0
+        return self.agreement.reach(losses, step)
 
     def _stop_if_asked(self, number: int) -> None:
         if number:
@@ -271,7 +268,7 @@ class Trainer:
         if validation is None:
             return {}
         name = f"best{suffix}"
-        # of equal scores the later: a small validation part is soon ranked perfectly
+        # the later of equal scores: a small validation part is soon ranked perfectly
         if validation.score >= self.best.get(name, -math.inf):
             self.best[name] = validation.score
             self._save_weights(name, entry)
@@ -288,13 +285,13 @@ class Trainer:
         if self.position:
             self._tick()
             own = {"random": random_state(self.accelerator.device), "means": self._means.state()}
-            # buffers of the main process alone: in training they decide nothing, and at the end
-            # of an epoch all processes take its own
+            # only the buffers of the main process: they decide nothing in training, and all
+            # processes take them over at the end of an epoch
             processes = gather_object([own])
             position = {"step": self.position, "processes": processes}
         if self.accelerator.is_main_process:
             self._write_checkpoint(position)
-        self._saved = time.monotonic()
+        self.agreement.saved = time.monotonic()
 
     def _write_checkpoint(self, position: dict[str, Any] | None) -> None:
         weights = {"model": self.task.model.state_dict()}
@@ -306,7 +303,7 @@ class Trainer:
             "best": self.best,
             "metrics": self.run.metrics,
             "optimizer": self.optimizer.state_dict(),
-            "schedule": schedule_state(self.schedule),
+            "schedule": {"last_epoch": self.schedule.last_epoch},  # the rest is of the config
             "scaler": None if scaler is None else scaler.state_dict(),
             "task": self.task.state_dict(),
         }

@@ -13,8 +13,8 @@ from pumlc.engine.config import TrainConfig
 def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of the trainable parameters.
 
-    Those that a module with an attribute ``rate_factor`` holds itself learn so many times faster,
-    and without weight decay.
+    The parameters that a module with an attribute ``rate_factor`` holds itself learn that many
+    times faster, without weight decay.
     """
     rate, decay = config.learning_rate, config.weight_decay
     factors = {
@@ -47,7 +47,7 @@ def create_schedule(
     if config.schedule == "one-cycle":
         # cycles the first Adam moment too, as the published run did (PyTorch's default)
         warmup = config.warmup
-        if warmup * steps == 1:  # a warm-up of exactly one step, by whose end PyTorch divides: 0
+        if warmup * steps == 1:  # PyTorch divides by the end of the warm-up, 0 for one step
             warmup *= 1 + 1e-6
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -67,10 +67,25 @@ def create_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def schedule_state(schedule: LRScheduler) -> dict[str, Any]:
-    """The schedule's numbers; its functions are rebuilt from the config."""
-    kept = (bool, int, float, str, list, type(None))
-    return {name: value for name, value in schedule.state_dict().items() if isinstance(value, kept)}
+def resume_optimizer(state: dict[str, Any], schedule: LRScheduler, steps: int) -> None:
+    """Go on with the state of an optimizer, at the place of the schedule after some steps.
+
+    Args:
+        state: of an optimizer of the same parameters.
+        schedule: new, with its optimizer, which takes over the state. It may be longer than the
+            schedule that the state comes from: the rate is then its own at this place.
+        steps: steps of the schedule that were taken.
+    """
+    optimizer = schedule.optimizer
+    own = [dict(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, before in zip(optimizer.param_groups, own, strict=True):
+        # what this schedule has noted there, and no longer that of the earlier one
+        group.update({name: value for name, value in before.items() if name != "params"})
+    if steps:  # its step computes the rate from their number alone
+        schedule.last_epoch = steps - 1
+        schedule._step_count = steps + 1  # or it would miss a step of the optimizer
+        schedule.step()
 
 
 def clip_gradient(network: nn.Module, norm: float | None, accelerator: Accelerator) -> Tensor:

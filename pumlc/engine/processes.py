@@ -81,8 +81,10 @@ def lost_processes_named() -> Iterator[None]:
 
 
 def end_processes(accelerator: Accelerator) -> None:
-    """Leave the process group, together: a rank that exits while another one still uses the group
-    may be aborted by the threads of gloo."""
+    """Leave the process group together.
+
+    A rank that exits while another one still uses the group may be aborted by the threads of gloo.
+    """
     accelerator.wait_for_everyone()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -91,9 +93,9 @@ def end_processes(accelerator: Accelerator) -> None:
 def share_buffers(
     model: nn.Module, averages: Mapping[str, Tensor], accelerator: Accelerator
 ) -> None:
-    """Let all processes score with the buffers that are saved, those of the main one.
+    """Let all processes score with the buffers of the main one, which are saved.
 
-    BatchNorm's statistics are of each process's own batches.
+    Until then, BatchNorm's statistics on each process are those of its own batches.
 
     Args:
         model: the bare model.

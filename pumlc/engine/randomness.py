@@ -10,8 +10,8 @@ import torch
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of the global generators of Python, numpy, torch and ``device``.
 
-    All of them, since a loss of one's own may draw from any. Tensors and plain numbers, so that
-    `torch.load` with ``weights_only`` reads it.
+    All of them, since a loss of one's own may draw from any. The state is tensors and
+    plain numbers, so that `torch.load` with ``weights_only`` reads it.
     """
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
     state = {

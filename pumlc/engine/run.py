@@ -3,7 +3,7 @@
 run.json              resolved config, seeds, versions, world size, git commit, facts of the task
 metrics.csv           one row per epoch
 weights/NAME.safetensors    saved weights; with them, in the header, their epoch and validation
-weights/index.json    the same of all weights, for people, and to be changed by them
+weights/index.json    the same for all weights, which people may read and change
 checkpoint/           what a resumed run continues from
 .lock                 held by the process that trains into the folder
 """
@@ -32,7 +32,7 @@ _LIBRARIES = (
 )
 # the lock of a run that was killed is free when the system has ended its loading processes
 _PATIENCE = 2.0
-# the key of a safetensors header below which an entry of the index is
+# the key of a safetensors header that holds the entry of the index
 ENTRY = "pumlc"
 # an average with a larger share of the weights it started from is never preferred
 LARGEST_START_SHARE = 0.1
@@ -73,6 +73,16 @@ class RunFolder:
         }
         write_json(self.path / "run.json", content)
 
+    def extend(self, epochs: int) -> None:
+        """Record in run.json that the run goes on for more epochs than it had."""
+        content = self.read()
+        before = content["config"]["train"]["epochs"]
+        if before != epochs:
+            content["config"]["train"]["epochs"] = epochs
+            known = content.get("epochs_before")
+            content["epochs_before"] = [*(known if isinstance(known, list) else []), before]
+            write_json(self.path / "run.json", content)
+
     def has_saved(self) -> bool:
         """Whether weights or a checkpoint are there."""
         checkpoints = (self.path / name for name in ("checkpoint", "checkpoint.previous"))
@@ -83,7 +93,7 @@ class RunFolder:
         """Create the folder if need be and let no other process train into it meanwhile.
 
         Raises:
-            UserError: one does.
+            UserError: another process trains into it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / ".lock")
@@ -133,9 +143,9 @@ class RunFolder:
     def index(self) -> dict[str, dict[str, Any]]:
         """Name of the weights -> epoch, score, metrics, extras.
 
-        An entry of ``weights/index.json`` counts where it is about the weights that are there, by
-        their checksum. Else the one in their own file does: a kill between the two writes changes
-        nothing. Weights of earlier versions are described by index.json alone.
+        An entry of ``weights/index.json`` counts if it has the checksum of the weights that are
+        there; otherwise the entry in their own file counts. So a kill between the two writes
+        changes nothing. Weights of earlier versions are described by index.json alone.
 
         Raises:
             UserError: index.json is not that of a run.
@@ -165,7 +175,7 @@ class RunFolder:
             UserError: there are none of this name; those that exist are listed.
         """
         saved = sorted(file.stem for file in self.weights.glob("*.safetensors"))
-        if name not in saved:  # also a name with a path in it: index.json is anybody's
+        if name not in saved:  # a name with a path in it, too: anyone may have written index.json
             raise UserError(
                 f"{self.path} has no weights {name!r}; saved: {', '.join(saved) or 'none'}"
             )
@@ -174,9 +184,9 @@ class RunFolder:
     def preferred_weights(self) -> str:
         """The name to use when the user names none.
 
-        The best score on validation, of equal ones the longest trained; without a validation part
-        the last weights, averaged if there is an average. An average that is still dominated by
-        the weights that the run started from is never preferred.
+        The weights with the best score on validation; of equal ones the longest trained. Without a
+        validation part, the last weights, averaged if there is an average. An average that is still
+        dominated by the weights that the run started from is never preferred.
         """
         index = {
             name: entry
@@ -208,9 +218,9 @@ def _problem_of_entry(entry: dict[str, Any]) -> str | None:
         if not (name == "score" and value is None) and not (
             type(value) in (int, float) and math.isfinite(value)
         ):
-            return f"has the {name} {value!r:.80}, no finite number"
+            return f"has the {name} {value!r:.80}, not a finite number"
     if type(entry.get("epoch")) is not int:
-        return f"has the epoch {entry.get('epoch')!r:.80}, no whole number"
+        return f"has the epoch {entry.get('epoch')!r:.80}, not a whole number"
     if not isinstance(entry.get("extras", {}), dict):
         return f"has extras that are no mapping, but {entry['extras']!r:.80}"
     return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# a launcher passes the Ctrl-C on that its processes have from the terminal already
+# a launcher passes on the Ctrl-C that its processes have already had from the terminal
 _PASSED_ON_WITHIN = 1.0  # seconds
 
 
@@ -39,7 +39,7 @@ class StopSignals:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Take note of the signals inside; in another thread than the main one, of none."""
+        """Inside the context, note the signals; outside the main thread nothing can be noted."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

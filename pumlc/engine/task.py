@@ -49,7 +49,7 @@ class Task(Protocol):
         ...
 
     def start(self, accelerator: Accelerator) -> None:
-        """Called once, with the model on its device: to set weights that need it there."""
+        """Set weights that need the model on its device; called once, when it is there."""
         ...
 
     def steps_per_epoch(self, world_size: int) -> int:
@@ -59,25 +59,27 @@ class Task(Protocol):
     def batches(self, epoch: int, accelerator: Accelerator, first: int = 0) -> Iterable[Any]:
         """The batches of this process in ``epoch``, a function of seed, epoch and rank alone.
 
-        ``first`` is the step that they begin with: an interrupted epoch goes on, and
-        `load_state_dict` has given back what was prepared at its beginning.
+        A step takes ``train.accumulate`` of them; the last step of an epoch is complete. ``first``
+        is the step that they begin with: an interrupted epoch goes on, and `load_state_dict` has
+        given back what was prepared at its beginning.
         """
         ...
 
     def training_step(
         self, network: nn.Module, batch: Any, accelerator: Accelerator, step: int
     ) -> Mapping[str, Tensor | float]:
-        """Forward and backward: leaves gradients behind and returns named losses.
+        """Forward and backward of a batch: adds to the gradients and returns named losses.
 
         ``network`` is `model`, wrapped for several processes. The returned ``loss`` is what the
         loop checks for being finite. Losses may stay on the device, as detached scalars: the loop
         reads them where it prints a line. The task owns the backward pass: mixup needs a second
-        forward pass, gradient caching two.
+        forward pass, gradient caching two. It is that of ``accelerator``, which divides by the
+        number of batches of a step.
         """
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights, the same on all processes; mostly nothing."""
+        """What resuming needs beside the weights, the same on all processes; usually nothing."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

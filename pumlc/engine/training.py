@@ -55,7 +55,9 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):
         raise UserError(f"{run.path}: its data are not those that the run started with")
     with run.held() if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process and not resume:
+        if accelerator.is_main_process and resume:
+            run.extend(config.train.epochs)
+        elif accelerator.is_main_process:
             run.start(plain(config), facts, accelerator.num_processes)
             shown = (f"{name} {value}" for name, value in facts.items() if type(value) is int)
             print(", ".join(shown))

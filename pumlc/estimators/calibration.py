@@ -16,8 +16,8 @@ def fit_sigmoid(
 
     Least weighted cross entropy with Platt's targets, (n+ + 1) / (n+ + 2) for the positives and
     1 / (n- + 2) for the negatives, which keep both numbers finite for separable scores. Where the
-    best slope is not positive the scores say nothing, or the opposite: then the slope is so small
-    that the probabilities are all but the share of positives and the order of the scores stays.
+    best slope is not positive, the scores say nothing or the opposite. Then a tiny slope keeps
+    their order, and every probability is almost the share of positives.
 
     Args:
         scores: [N], of rows that the scores were not fitted on.
@@ -32,10 +32,11 @@ def fit_sigmoid(
 
     Source: Platt 1999; Lin, Lin & Weng 2007.
 
-    >>> scores, positive = np.array([-2.0, -1, 1, 2]), np.array([False, True, False, True])
-    >>> slope, bias = fit_sigmoid(scores, positive, np.ones(4))
-    >>> round(slope, 2), round(bias, 2)
-    (0.2, 0.0)
+    Example:
+        >>> scores, positive = np.array([-2.0, -1, 1, 2]), np.array([False, True, False, True])
+        >>> slope, bias = fit_sigmoid(scores, positive, np.ones(4))
+        >>> round(slope, 2), round(bias, 2)
+        (0.2, 0.0)
     """
     if not len(scores):
         raise ValueError("no known label to fit a probability on")
@@ -63,8 +64,8 @@ def calibrate(
     """Slope and bias of each label, [C], by `fit_sigmoid` on its known rows.
 
     Args:
-        left_out_scores: [N, C], each row's by heads that have not seen it.
-        labels: [N, C] in {1, 0, -1}; every label has a known entry of a row with a weight.
+        left_out_scores: [N, C]; heads that have not seen a row score it.
+        labels: [N, C] in {1, 0, -1}; each class is known in a row with a weight above 0.
         weights: [N], not negative.
     """
     used = weights > 0
@@ -79,7 +80,7 @@ def calibrate(
 def fit_left_out_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Thresholds of the highest F1, [C], on rows that the heads have not seen.
 
-    A label that is not known to be present in one row and absent in another keeps 0.5.
+    A class without a known present and a known absent label keeps 0.5.
 
     Args:
         probabilities: [N, C].

@@ -26,11 +26,11 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
     Each label is fitted on the rows where it is known; no row is held out. The penalty and the
     probabilities come from exact leave-one-out scores (`pumlc.estimators.fit_least_squares`). A
     label that is never known to be absent is fitted against all rows where it is unknown: its
-    scores rank, its probabilities are those of being listed.
+    scores rank, and its probabilities are those of being listed as present.
 
     Args:
         loss: "least_squares", ridge regression in closed form; "auto" takes what fits the states
-            in Y, which today is the same in every case.
+            in Y, which today is always least squares.
         penalties: candidates for the ridge penalty, for features of mean squared length 1; None:
             13 from 0.01 to 10,000. A number is taken as it is.
         unlisted: what a 0 of a dense Y, or an entry that a sparse Y does not store, means: "absent"
@@ -42,9 +42,9 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         coef_: [C, D].
         intercept_: [C]. Both give logits.
         classes_: the column numbers; for a label vector its two values.
-        loo_scores_: [N, C], leave-one-out logits of the training rows: what `decision_function`
-            says of a row when the heads have not seen it, nor rows that are equal to it. [N, 1] for
-            a label vector.
+        loo_scores_: [N, C], leave-one-out logits of the training rows: the `decision_function` of
+            heads that have seen neither the row nor rows that are equal to it. [N, 1] for a label
+            vector.
         thresholds_: [C], probabilities above which predictions have the highest F1, by the
             leave-one-out scores; 0.5 for a label without known present or absent rows.
         penalty_: the penalty that leave-one-out chose.

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 Reduce = Callable[[np.ndarray], np.ndarray]
-"""Returns the sum over all ranks of an array that every rank has one of."""
+"""Takes an array of this rank; returns the sum of the arrays of all ranks."""
 
 Features = Any
 """A real array, a memory map of one, or a sparse matrix of scipy, [N, D]."""
@@ -21,8 +21,8 @@ BLOCK_ENTRIES = 2**23
 class Design:
     """The map from a row x of features to phi(x) = ((x - mean) / spread, 1), of width D + 1.
 
-    The last entry is the intercept. It is penalised as every other coefficient is, which is little:
-    the features are scaled so that the mean squared length of a row without it is 1.
+    The last entry is the intercept. It is penalised like every other coefficient, which costs
+    little: the features are scaled so that the mean squared length of a row without it is 1.
 
     Attributes:
         mean: [D], zeros where the features are not centred.
@@ -64,7 +64,7 @@ def fit_design(
         features: [N, D], dense (a memory map is read block by block) or sparse.
         row_weights: [N], not negative.
         standardize: first bring each feature to mean 0 and variance 1; a constant one becomes 0.
-        reduce: sum over the ranks that each hold a part of the rows.
+        reduce: sum over the ranks, each of which holds a part of the rows.
 
     Raises:
         ValueError: sparse features with ``standardize``, which would make them dense.
@@ -84,7 +84,7 @@ def fit_design(
         for rows in slices(features.shape):
             mean += row_weights[rows] @ np.asarray(features[rows], np.float64)
         mean = total_over_ranks(mean) / total
-    variance = np.zeros(num_features)  # in a pass of its own: a difference of squares would cancel
+    variance = np.zeros(num_features)  # in a second pass: a difference of squares loses digits
     for rows in slices(features.shape):
         centred = np.asarray(features[rows], np.float64) - mean
         variance += row_weights[rows] @ centred**2
@@ -102,7 +102,7 @@ def fit_design(
 
 
 def slices(shape: tuple[int, ...], *, width: int | None = None) -> Iterator[slice]:
-    """Slices of rows, so that ``width`` (by default the columns) times rows stay below 64 MB."""
+    """Slices of rows such that rows times ``width`` (by default the columns) stay below 64 MB."""
     rows = max(1, BLOCK_ENTRIES // max(1, shape[1] if width is None else width))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))

@@ -1,4 +1,4 @@
-"""The labels that heads are fitted on, of those that a file has."""
+"""From the labels of a file to those that heads are fitted on."""
 
 import numpy as np
 
@@ -6,10 +6,11 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 
 def fitted_labels(labels: np.ndarray) -> np.ndarray:
-    """Unknown becomes absent for the labels that are nowhere known to be absent.
+    """Unknown becomes absent for each class that is nowhere known to be absent.
 
-    >>> fitted_labels(np.array([[1, 1], [0, -1], [0, 0]], np.int8)).tolist()
-    [[1, 1], [-1, -1], [-1, 0]]
+    Example:
+        >>> fitted_labels(np.array([[1, 1], [0, -1], [0, 0]], np.int8)).tolist()
+        [[1, 1], [-1, -1], [-1, 0]]
     """
     present_alone = ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)
     return np.where(present_alone & (labels == UNKNOWN), NEGATIVE, labels).astype(np.int8)

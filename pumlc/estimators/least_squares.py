@@ -13,7 +13,7 @@ from pumlc.labels import validate
 PENALTIES = tuple(float(penalty) for penalty in np.logspace(-2, 4, 13).round(6))
 """Half decades; the features are scaled to a mean squared length of 1."""
 
-_KEPT_ENTRIES = 2**27  # decompositions that are kept from the choice to the fit: 1 GiB
+_KEPT_ENTRIES = 2**27  # of decompositions kept from the choice to the fit: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class LeastSquares:
     """Linear heads, and what chose them.
 
     Attributes:
-        coefficients: [D, C], for the features as they were given.
+        coefficients: [D, C], of the features as they were given.
         intercept: [C].
-        loo_scores: [N, C]; the score of each row by the heads fitted without it and its group.
+        loo_scores: [N, C]; heads fitted without a row and its group score the row.
         penalty: the one that was chosen.
         penalties: the candidates, [P], ascending.
         errors: leave-one-out mean squared error on known labels, [P, C], for each candidate and
@@ -60,11 +60,11 @@ def fit_least_squares(
 
         theta_c = (sum_i w_ic phi_i phi_i^T + penalty I)^-1 sum_i w_ic t_ic phi_i
 
-    One penalty serves all classes. Each class's leave-one-out squared error on its known labels is
-    divided by its least over the candidates, and the mean over the classes with both signs is
-    taken; the penalty is where the parabola through the least of these means and its two
-    neighbours, over log(penalty), is least. Every row is used; none is held out. The scaling of
-    the features, which looks at no label, is that of all rows.
+    One penalty serves all classes. For each candidate, each class's leave-one-out squared error on
+    its known labels is divided by its least over the candidates; the mean over the classes with
+    both signs is taken. A parabola over log(penalty) goes through the least of these means and its
+    two neighbours; the penalty is where it is least. Every row is used; none is held out. The
+    scaling of the features, which looks at no label, is that of all rows.
 
     Memory does not grow with N beyond the labels and the leave-one-out scores: where the known
     rows of a class are more than the features, only sums over blocks of rows are kept, and the
@@ -78,21 +78,22 @@ def fit_least_squares(
         class_weights: [C, 2], the weights of a class's absent and of its present labels.
         groups: [N], equal for rows that are left out together (one patient, one scene); by default
             rows with identical features.
-        targets: [N, C], what is fitted in the place of the labels' 1 and -1 where they are known.
+        targets: [N, C], fitted in place of 1 and -1 where a label is known.
         standardize: bring each feature to mean 0 and variance 1 first; not for sparse features.
         reduce: sum over ranks, each of which calls with its own rows; a group lies on one rank.
 
     Raises:
-        ValueError: sizes that do not fit, labels that are none, weights that are negative or all 0,
+        ValueError: sizes that do not fit, an invalid label, weights that are negative or all 0,
             a penalty of 0 or less.
 
     Source: Allen 1974 (PRESS); Rifkin, Yeo & Poggio 2003.
 
-    >>> features = [[0.0], [1.0], [2.0], [3.0]]
-    >>> heads = fit_least_squares(features, [[-1], [-1], [1], [0]], penalties=[0.1])
-    >>> heads.scores([[0.0], [3.0]]).round(2)
-    array([[-1.28],
-           [ 1.54]])
+    Example:
+        >>> features = [[0.0], [1.0], [2.0], [3.0]]
+        >>> heads = fit_least_squares(features, [[-1], [-1], [1], [0]], penalties=[0.1])
+        >>> heads.scores([[0.0], [3.0]]).round(2)
+        array([[-1.28],
+               [ 1.54]])
     """
     labels = validate(labels, "labels")
     if not hasattr(features, "shape"):
@@ -132,7 +133,7 @@ def fit_least_squares(
 
 
 def _choice(penalties: tuple[float, ...], errors: np.ndarray) -> float:
-    """The penalty that the errors, [P, C], speak for; see `fit_least_squares`."""
+    """The penalty by the errors, [P, C]; see `fit_least_squares`."""
     judged = errors[:, (errors > 0).all(axis=0)]
     if not judged.size:  # no class has both signs: nothing tells the candidates apart
         return penalties[len(penalties) // 2]

@@ -1,4 +1,4 @@
-"""Ridge regression of one weighting of the rows, and every row predicted without itself.
+"""Ridge regression with one weighting of the rows, and leave-one-out predictions of every row.
 
 For rows phi_i with weights w_i and targets t_i the coefficients are
 
@@ -27,7 +27,7 @@ class Rows:
     """Rows of one weighting as a spectrum sees them.
 
     Attributes:
-        vectors: [M, R]; H_ij = sum_k vectors_ik hat_k vectors_jk with a factor a penalty.
+        vectors: [M, R]; H_ij = sum_k vectors_ik hat_k vectors_jk; hat depends on the penalty.
         identity: 1 where I - H = I - V diag(.) V^T is computed as it stands, 0 where V is a full
             basis, so that I - H = V diag(penalty / (values + penalty)) V^T loses no digit.
         squares: the squares of ``vectors``, which every penalty needs.
@@ -160,7 +160,7 @@ def outside_shift(
     groups: np.ndarray,
     penalty: float,
 ) -> np.ndarray:
-    """How much rows that the fit did not use owe to the members of their groups, [K, C].
+    """What rows that the fit did not use owe to members of their groups, in their scores, [K, C].
 
     The fit without a group has the coefficients theta - (Psi^T Psi + penalty I)^-1 Psi_g^T times
     the group's left-out residuals.

@@ -1,4 +1,4 @@
-"""Least squares that doubt a given positive as far as the other rows do."""
+"""Least squares that doubts a given positive as far as the other rows do."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def fit_moved_positives(
 
     where :math:`f_{-i}` is the score of row i by the heads fitted without it and its group. The
     targets of negatives stay, since moving them helped nowhere. The second fit has the penalty of
-    the first one. Its left-out scores leave out the row's own target, but not what the row's label
-    did to the targets of others.
+    the first one. Its left-out scores leave out the row's own target, but not the effect of the
+    row's label on the targets of others.
 
     Args:
         features: real [N, D], dense or sparse.
@@ -31,12 +31,13 @@ def fit_moved_positives(
     Raises:
         ValueError: a share outside [0, 1]; see also `fit_least_squares`.
 
-    >>> features, labels = [[0.0], [1.0], [2.0], [3.0], [4.0]], [[-1], [1], [-1], [1], [1]]
-    >>> for share in (0.0, 1.0):
-    ...     heads = fit_moved_positives(features, labels, share=share, penalties=[1.0])
-    ...     print(heads.scores([[1.0]]).round(2))  # the row whose label is doubted
-    [[-0.17]]
-    [[-0.61]]
+    Example:
+        >>> features, labels = [[0.0], [1.0], [2.0], [3.0], [4.0]], [[-1], [1], [-1], [1], [1]]
+        >>> for share in (0.0, 1.0):
+        ...     heads = fit_moved_positives(features, labels, share=share, penalties=[1.0])
+        ...     print(heads.scores([[1.0]]).round(2))  # the row whose label is doubted
+        [[-0.17]]
+        [[-0.61]]
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}, outside [0, 1]")

@@ -26,7 +26,7 @@ from pumlc.estimators.leave_out import (
 from pumlc.estimators.weighting import Weighting
 from pumlc.labels import NEGATIVE, POSITIVE
 
-_GRAM_ENTRIES = 2**27  # matrices that are summed in one pass over the rows: 1 GiB
+_GRAM_ENTRIES = 2**27  # of matrices that are summed in one pass over the rows: 1 GiB
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Problem:
         return Problem(features, design, weighting, fitted, numbers, blocks, reduce)
 
     def fits(self, ready: dict[int, Fit] | None = None) -> Iterator[tuple[int, Fit]]:
-        """One fit a weighting, with its number; those that are ``ready`` are taken from there."""
+        """One fit for each weighting, with its number; fits in ``ready`` are not computed again."""
         ready = ready or {}
         waiting: list[tuple[int, np.ndarray]] = []
         most = max(1, _GRAM_ENTRIES // self.design.width**2)
@@ -205,8 +205,8 @@ class Problem:
     def leave_out(self, fit: Fit, penalty: float, scores: np.ndarray) -> None:
         """Write the leave-one-out scores of the fit's classes into ``scores``, zeros [N, C].
 
-        Of the rows that the fit did not use it writes only what they lose with the members of
-        their groups; `add_unused` adds their scores, for all classes at once.
+        For rows that the fit did not use it writes only what they lose with the members of their
+        groups; `add_unused` adds their scores, for all classes at once.
         """
         for block in self._blocks_of(fit):
             part = self._part(fit.classes, block)

@@ -1,4 +1,4 @@
-"""Least squares whose given positives count as far as they are likely to be true."""
+"""Least squares that trusts a given positive as far as it is likely to be true."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from pumlc.estimators.least_squares import LeastSquares, fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, validate
 
 _FEWEST = 3
-"""A class with fewer positives or negatives tells nothing of how many are false."""
+"""Positives, and negatives, that a class needs to say how many of them are false."""
 _QUANTILES = np.linspace(0.1, 1.0, 19)
 
 
 def fit_soft_positives(features: Features, labels: ArrayLike, **options: Any) -> LeastSquares:
-    r"""Fit, estimate how many given positives are false and which, fit again with soft targets.
+    r"""Fit; estimate which given positives are false, and how many; fit again with soft targets.
 
     For each class, with the scores f of rows by heads fitted without them:
 
@@ -31,9 +31,9 @@ def fit_soft_positives(features: Features, labels: ArrayLike, **options: Any) ->
     probability of being given as positive that Platt's sigmoid reads from f. If the false ones
     among the positives score as negatives do, no share above :math:`\pi` fits below any
     :math:`t_q`, and w is their posterior. So the amount is learned: where no positive scores low,
-    :math:`\pi` is 0 and nothing changes. Negatives keep -1: moving them made every condition that
-    was looked at worse or no better. The second fit has the penalty of the first one. Its left-out
-    scores leave out the row's own target, but not what its label did to the targets of others.
+    :math:`\pi` is 0 and nothing changes. Negatives keep -1: moving them helped under none of the
+    conditions that were tried. The second fit has the penalty of the first one. Its left-out
+    scores leave out the row's own target, but not the effect of its label on the targets of others.
 
     Args:
         features: real [N, D], dense or sparse.
@@ -57,7 +57,7 @@ def soft_targets(loo_scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The targets of `fit_soft_positives`, float64 [N, C].
 
     Args:
-        loo_scores: [N, C], of rows that their own label has not touched.
+        loo_scores: [N, C]; a row's own label has no part in its score.
         labels: [N, C] in {1, 0, -1}.
     """
     targets = labels.astype(np.float64)
@@ -69,7 +69,7 @@ def soft_targets(loo_scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         share = false_share(scores[positive], scores[negative])
         known = positive | negative
         slope, bias = fit_sigmoid(scores[known], positive[known], np.ones(known.sum()))
-        # (1 - p) / p of the sigmoid p is the sigmoid's odds the other way round
+        # (1 - p) / p are the inverse odds of the sigmoid p
         against = np.exp(-np.clip(slope * scores[positive] + bias, -50, 50))
         target[positive] = 1 - 2 * np.minimum(1, share * given / absent * against)
     return targets
@@ -78,11 +78,12 @@ def soft_targets(loo_scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def false_share(positive_scores: np.ndarray, negative_scores: np.ndarray) -> float:
     """The largest share of the positives that can be negatives by their scores, in [0, 1].
 
-    >>> scores = np.arange(100.0)
-    >>> round(false_share(np.concatenate([scores + 200] * 3 + [scores]), scores), 2)
-    0.25
-    >>> false_share(scores + 200, scores)
-    0.0
+    Example:
+        >>> scores = np.arange(100.0)
+        >>> round(false_share(np.concatenate([scores + 200] * 3 + [scores]), scores), 2)
+        0.25
+        >>> false_share(scores + 200, scores)
+        0.0
     """
     thresholds = np.quantile(negative_scores, _QUANTILES)
     below = (positive_scores[:, None] <= thresholds).mean(axis=0)

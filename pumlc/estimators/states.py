@@ -20,8 +20,7 @@ class States:
 
     Attributes:
         labels: int8 [N, C] in {1, 0, -1}.
-        values: of a label vector [N], what its two values are called, the absent one first; None
-            for a matrix.
+        values: for a label vector [N] its two values, the absent one first; None for a matrix.
     """
 
     labels: np.ndarray
@@ -32,8 +31,8 @@ def read_states(Y: Any, *, unlisted: Unlisted) -> States:
     """The labels of a matrix [N, C], dense or sparse, or of a vector [N] of one label.
 
     Args:
-        Y: 1 present, 0 absent, nan unknown; of a vector any two values, the greater one present,
-            and nan.
+        Y: 1 present, 0 absent, nan unknown; in a vector nan and any two values, of which the
+            greater one means present.
         unlisted: what is meant by a 0 of a dense matrix and by an entry that a sparse one does not
             store. A stored 0 of a sparse matrix is absent, a stored nan unknown.
 
@@ -131,10 +130,10 @@ def _vector_labels(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_columns(labels: np.ndarray) -> None:
-    """Refuse labels without a known entry: nothing could be fitted on them.
+    """Refuse classes without a known label: nothing could be fitted on them.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is such a class.
     """
     empty = np.flatnonzero(~labels.any(axis=0))
     if len(empty):

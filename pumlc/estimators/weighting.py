@@ -24,7 +24,7 @@ class Weighting:
     class_weights: np.ndarray | None
 
     def weights(self, column: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """[M] of one class, for all classes of its entry of `patterns`."""
+        """The weights of rows, [M], for a class and for all classes of its entry of `patterns`."""
         label = self.labels[rows, column]
         if self.class_weights is None:
             return self.row_weights[rows] * (label != UNKNOWN)

@@ -1,4 +1,4 @@
-"""Positive-only label lists in the text format of SPLC: a picture and its class indices a line."""
+"""Positive-only label lists in the text format of SPLC: a line is a picture and its classes."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -10,14 +10,15 @@ from pumlc.errors import UserError
 from pumlc.files import read_text
 from pumlc.labels.convention import POSITIVE, UNKNOWN
 
-_MOST_DIGITS = 9  # of a class index; Python refuses to read numbers of thousands
+_MOST_DIGITS = 9  # of a class index; Python refuses to read thousands of them
 
 
 def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read ``NAME,INDEX INDEX ...`` lines; what is not listed is UNKNOWN.
 
-    The lists that SPLC and Hill ship (COCO with 75 %, 40 % or one of the positives left, NUS-WIDE)
-    take every other label as negative: the ``unknown="negative"`` of a loss, not of the data.
+    SPLC and Hill ship such lists (COCO with 75 %, 40 % or one of the positives left, NUS-WIDE) and
+    take every other label as negative. Here that is ``unknown="negative"`` of a loss; the data say
+    UNKNOWN.
 
     Args:
         path: the file, UTF-8.
@@ -27,9 +28,9 @@ def read_positive_list(path: str | Path, num_classes: int) -> tuple[np.ndarray, 
         names [N] and labels int8 [N, C] in {1, 0}, in the order of the file.
 
     Raises:
-        UserError: with file and line, a line without one comma (a name has none), a missing name,
-            an index that is no integer in [0, C), a name listed twice; or a file that does not
-            exist, lists nothing or is not UTF-8.
+        UserError: the file does not exist, lists nothing or is not UTF-8. Or, with file and line:
+            a line has not exactly one comma (a name has none), a name is missing or listed twice,
+            an index is no integer in [0, C).
 
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels", arXiv 2112.07368.

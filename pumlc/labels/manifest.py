@@ -33,7 +33,7 @@ _HEADER = {"protocol": str, "seed": int, "parameters": dict}
 def _packbits(size: int, plane: Callable[[slice], np.ndarray]) -> NDArray[np.uint8]:
     """``np.packbits`` of a flat boolean array that ``plane`` gives a part at a time."""
     packed = np.empty(-(-size // 8), np.uint8)
-    for part in row_blocks((size, 1)):  # of a multiple of 8 entries, all but the last
+    for part in row_blocks((size, 1)):  # each but the last has a multiple of 8 entries
         bits = np.packbits(plane(part))
         packed[part.start // 8 :][: len(bits)] = bits
     return packed
@@ -42,7 +42,7 @@ def _packbits(size: int, plane: Callable[[slice], np.ndarray]) -> NDArray[np.uin
 def mask_hash(labels: ArrayLike) -> str:
     """The first 12 hex digits of the SHA-1 of ``np.packbits(labels != UNKNOWN)``.
 
-    It identifies which labels are known, in which order of rows and classes, whatever they say.
+    It identifies which labels are known, by row and class, and not what they say.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
@@ -183,7 +183,7 @@ def compare(
 
     Args:
         true: [N, C], packed.
-        observed: [N, C] in {1, 0, -1}; UNKNOWN where ``true`` is.
+        observed: [N, C] in {1, 0, -1}; UNKNOWN wherever ``true`` is.
         protocol: the function that hid or flipped labels.
         seed: its seed.
         parameters: its numbers, plain JSON.
@@ -253,8 +253,8 @@ def read_manifest(path: str | Path) -> LabelManifest | SparseManifest:
         path: the file.
 
     Raises:
-        UserError: there is no such file, or it is something else, damaged, or does not fit
-            together.
+        UserError: there is no such file, it is no manifest, it is damaged, or its parts do not
+            fit together.
     """
     arrays = _arrays(Path(path))
     shape = arrays["shape"]
@@ -281,7 +281,7 @@ def read_manifest(path: str | Path) -> LabelManifest | SparseManifest:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a manifest, without a look at what they hold."""
+    """The arrays of a manifest, not yet checked."""
     if not path.is_file():
         raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     if not zipfile.is_zipfile(path):

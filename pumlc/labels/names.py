@@ -46,9 +46,9 @@ def neighbouring_names(names: Iterable[str]) -> list[list[str]]:
     of_variant: dict[str, list[str]] = {}
     for name, text in plain.items():
         for variant in {f"{text[:i]}\0{text[i + 1 :]}" for i in range(len(text))}:
-            of_variant.setdefault(variant, []).append(name)  # one letter is another one
+            of_variant.setdefault(variant, []).append(name)  # names that differ in this letter
         for i in range(len(text) + 1):
-            of_variant.setdefault(f"{text[:i]}\0{text[i:]}", []).append(name)  # or too many
+            of_variant.setdefault(f"{text[:i]}\0{text[i:]}", []).append(name)  # or by an added one
     pairs = {
         (first, second)
         for group in of_variant.values()

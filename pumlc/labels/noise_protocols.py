@@ -28,7 +28,7 @@ def mislabel(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     .. math:: P(i \to j) = \tau \, \frac{N_j}{N - N_i}, \qquad j \ne i
 
     where N_j is the number of positives of class j and N their sum. Class i becomes NEGATIVE in the
-    row and class j POSITIVE; a class that two labels change to is positive once, and one that is
+    row and class j POSITIVE. A class that two labels change to is positive once. A class that is
     UNKNOWN stays so.
 
     Args:
@@ -46,10 +46,11 @@ def mislabel(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     Source: Song et al., "Toward Robustness in Multi-label Classification: A Data Augmentation
     Strategy against Imbalance and Noise" (BalanceMix, AAAI 2024, arXiv 2312.07087), "Mis".
 
-    >>> mislabel([[1, -1, -1], [-1, 1, -1], [-1, 1, -1]], 1.0, seed=0)
-    array([[-1,  1, -1],
-           [ 1, -1, -1],
-           [ 1, -1, -1]], dtype=int8)
+    Example:
+        >>> mislabel([[1, -1, -1], [-1, 1, -1], [-1, 1, -1]], 1.0, seed=0)
+        array([[-1,  1, -1],
+               [ 1, -1, -1],
+               [ 1, -1, -1]], dtype=int8)
     """
     _check_rate(rate)
     noisy = writable(labels, None)
@@ -65,7 +66,7 @@ def mislabel(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
 def symmetric_noise(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     """Let each positive become any other class with the same probability ``rate / (C - 1)``.
 
-    As `mislabel`, with all classes alike.
+    Like `mislabel`, with all other classes equally likely.
 
     Args:
         labels: [N, C] in {1, 0, -1}, C at least 2.
@@ -81,9 +82,10 @@ def symmetric_noise(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     Source: Xia et al., "Holistic Label Correction for Noisy Multi-Label Classification" (HLC, ICCV
     2023), symmetric noise.
 
-    >>> symmetric_noise([[1, -1], [-1, 1]], 1.0, seed=0)
-    array([[-1,  1],
-           [ 1, -1]], dtype=int8)
+    Example:
+        >>> symmetric_noise([[1, -1], [-1, 1]], 1.0, seed=0)
+        array([[-1,  1],
+               [ 1, -1]], dtype=int8)
     """
     _check_rate(rate)
     noisy = writable(labels, None)
@@ -92,9 +94,9 @@ def symmetric_noise(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
 
 
 def pair_flip(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
-    """Let each positive of class i become class i + 1 (the last: the first) with one probability.
+    """Let each positive of class i become class i + 1, the last the first, with one probability.
 
-    As `mislabel`, with one target for each class.
+    Like `mislabel`, with one target for each class.
 
     Args:
         labels: [N, C] in {1, 0, -1}, C at least 2.
@@ -107,11 +109,12 @@ def pair_flip(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
     Raises:
         ValueError: an invalid label, fewer than two classes, or a rate outside [0, 1].
 
-    Source: as `symmetric_noise`, pair-flip noise.
+    Source: that of `symmetric_noise`, pair-flip noise.
 
-    >>> pair_flip([[1, -1, -1], [-1, -1, 1]], 1.0, seed=0)
-    array([[-1,  1, -1],
-           [ 1, -1, -1]], dtype=int8)
+    Example:
+        >>> pair_flip([[1, -1, -1], [-1, -1, 1]], 1.0, seed=0)
+        array([[-1,  1, -1],
+               [ 1, -1, -1]], dtype=int8)
     """
     _check_rate(rate)
     noisy = writable(labels, None)
@@ -121,7 +124,10 @@ def pair_flip(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
 
 def _two_classes(labels: np.ndarray) -> int:
     if labels.shape[1] < 2:
-        raise ValueError(f"a label changes its class: two classes are needed, got {labels.shape}")
+        raise ValueError(
+            f"labels have shape {labels.shape}; two classes are needed, since a label changes its "
+            "class"
+        )
     return labels.shape[1]
 
 
@@ -137,7 +143,7 @@ def _change_classes(noisy: np.ndarray, rate: float, weights: np.ndarray, seed: i
     random = _generator(seed)
     rows, columns = np.nonzero(noisy == POSITIVE)
     moves = random.random_sample(len(rows)) < rate
-    places = random.random_sample(len(rows))  # drawn for all: a higher rate moves the others alike
+    places = random.random_sample(len(rows))  # for all: a higher rate keeps these moves
     rows, columns, places = rows[moves], columns[moves], places[moves]
     np.fill_diagonal(weights, 0.0)
     cumulative = weights.cumsum(axis=1)
@@ -155,7 +161,7 @@ def _change_classes(noisy: np.ndarray, rate: float, weights: np.ndarray, seed: i
 def subtract_and_add(
     labels: ArrayLike, *, subtracted: float = 0.0, added: float = 0.0, seed: int
 ) -> np.ndarray:
-    """Turn shares of the positives into false negatives, and add as large shares of false ones.
+    """Turn a share of the positives into false negatives, and add another share of false positives.
 
     Of P positives ``round(subtracted P)`` become NEGATIVE, and ``round(added P)`` negatives become
     POSITIVE, all drawn uniformly without replacement: subtractive noise (``added`` 0), additive
@@ -177,9 +183,10 @@ def subtract_and_add(
     Source: Burgert, Ravanbakhsh & Demir, "On the Effects of Different Types of Label Noise in
     Multi-Label Remote Sensing Image Classification" (IEEE TGRS 2022).
 
-    >>> noisy = subtract_and_add([[1, 1, -1, -1], [1, 1, -1, -1]], subtracted=0.5, seed=0)
-    >>> int((noisy == 1).sum())
-    2
+    Example:
+        >>> noisy = subtract_and_add([[1, 1, -1, -1], [1, 1, -1, -1]], subtracted=0.5, seed=0)
+        >>> int((noisy == 1).sum())
+        2
     """
     _check_rate(subtracted, "subtracted")
     if not 0 <= added < np.inf:
@@ -202,8 +209,8 @@ def subtract_and_add(
 def miss_all_but_one(labels: ArrayLike, *, seed: int) -> np.ndarray:
     """Keep one positive per row, drawn uniformly; the other positives become NEGATIVE.
 
-    What a single-positive annotation is to a method that takes the rest for negative. The positive
-    is drawn from another stream than that of `keep_single_positive`, which hides the rest.
+    A method that takes the rest for negative sees a single-positive annotation so. The positive is
+    drawn from another stream than that of `keep_single_positive`, which hides the rest.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
@@ -217,9 +224,10 @@ def miss_all_but_one(labels: ArrayLike, *, seed: int) -> np.ndarray:
 
     Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (CVPR 2021).
 
-    >>> miss_all_but_one([[1, 1, -1, 0], [-1, -1, 1, 0]], seed=0)
-    array([[-1,  1, -1,  0],
-           [-1, -1,  1,  0]], dtype=int8)
+    Example:
+        >>> miss_all_but_one([[1, 1, -1, 0], [-1, -1, 1, 0]], seed=0)
+        array([[-1,  1, -1,  0],
+               [-1, -1,  1,  0]], dtype=int8)
     """
     noisy = writable(labels, None)
     random = _generator(seed)
@@ -241,9 +249,9 @@ def miss_by_visibility(
         P(\text{missing}) = \begin{cases} 2 \rho (1 - r) & \rho \le 1/2 \\
         1 - 2 (1 - \rho)\, r & \rho > 1/2 \end{cases}
 
-    where r in (0, 1) is the rank of the positive's visibility among the positives of its class (the
-    mean of equal ones; the least visible near 0). The mean over a class is :math:`\rho`, for each
-    class alike: only who is missing depends on visibility. A missing positive becomes NEGATIVE.
+    where r in (0, 1) is the rank of the positive's visibility among the positives of its class:
+    near 0 for the least visible, the mean rank for equal ones. The mean of P over each class is
+    :math:`\rho`: visibility decides only which positives are missing. They become NEGATIVE.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
@@ -257,9 +265,10 @@ def miss_by_visibility(
     Raises:
         ValueError: an invalid label, another shape or nan in ``visibility``, a rate outside [0, 1].
 
-    >>> labels, scores = [[1], [1], [1], [1]], [[0.9], [0.1], [0.8], [0.2]]
-    >>> miss_by_visibility(labels, scores, 0.5, seed=9).ravel()
-    array([ 1, -1,  1, -1], dtype=int8)
+    Example:
+        >>> labels, scores = [[1], [1], [1], [1]], [[0.9], [0.1], [0.8], [0.2]]
+        >>> miss_by_visibility(labels, scores, 0.5, seed=9).ravel()
+        array([ 1, -1,  1, -1], dtype=int8)
     """
     from scipy.stats import rankdata
 

@@ -98,8 +98,8 @@ def keep_proportion_torch(
     """Keep every label with the same probability, drawn as torch on a CPU draws: DualCoOp's way.
 
     An entry stays where ``torch.manual_seed(seed); torch.rand(N, C) < proportion`` on float32. The
-    published masks were drawn without a seed and saved; this law and this N (82,081 annotated COCO
-    pictures), not those masks, can be had again.
+    published masks were drawn without a seed and saved. Their law and their N (82,081 annotated
+    COCO pictures) can be reproduced; those masks cannot.
 
     Args:
         labels: [N, C] in {1, 0, -1}.

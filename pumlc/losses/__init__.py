@@ -1,22 +1,23 @@
-"""The loss core: pure functions of scores and labels, shared by the image and the text branch.
+"""The loss core: pure functions of logits or scores and labels, for images and for texts.
 
-Conventions
+Conventions::
+
     Labels      POSITIVE = 1, UNKNOWN = 0, NEGATIVE = -1, in a signed integer tensor ``targets``
                 [B, C]. The contrastive losses take ``positives`` [B, L] instead: bool, 0/1 integers
                 or torch sparse CSR.
-    Names       ``logits`` are raw scores per class, ``scores`` whatever is ranked,
+    Names       ``logits`` are raw outputs per class, ``scores`` whatever is ranked,
                 ``probabilities`` are in [0, 1]. A function takes what its parameter is called and
                 never guesses.
     Reduction   Sum over labels, mean over rows, so that losses add up with plain weights. The PU
                 losses are class-wise statistics of the batch, summed over classes, as published.
     Precision   Computed in float32 at least (float64 stays float64), whatever autocast says.
-    Purity      Nothing of the caller changes: no tensor, no random state, no grad mode.
+    Purity      A loss changes nothing of its caller: no tensor, no random state, no grad mode.
     Numbers     Keyword-only; none that a paper tunes per data set has a default.
     Excluded    ``excluded``: bool, True where a pair of row and label takes no part, as if the row
                 did not have the label. Which losses take it: ``Loss.supports_excluded``.
     Errors      ``ValueError`` with what was got and what is valid. Label values are checked for
-                tensors in main memory; on an accelerator the loader's check stands, because a look
-                at the values would make the host wait.
+                tensors in main memory; on an accelerator the loader's check has to do, because a
+                look at the values would make the host wait.
     Coupling    Each docstring says what a loss couples: nothing (rows and labels may be divided
                 freely), the rows of the batch, or the labels of a row.
     Ranks       With ``process_group`` the value on every rank is that of the undivided computation
@@ -32,6 +33,7 @@ from pumlc.losses.baselines import (
     hill_loss,
     squared_loss,
 )
+from pumlc.losses.class_weights import weigh_classes
 from pumlc.losses.correction import large_loss_entries, large_loss_loss, splc_loss
 from pumlc.losses.find import find_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
@@ -78,4 +80,5 @@ __all__ = [
     "softmax_loss",
     "splc_loss",
     "squared_loss",
+    "weigh_classes",
 ]

@@ -39,7 +39,7 @@ def asymmetric_loss(
     When to use: all labels are known, positives are rare and some negatives mislabelled.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         gamma_positive: exponent for positives, >= 0. Published: 0 or 1.
         gamma_negative: exponent for negatives, >= 0. Published: 4.
@@ -56,12 +56,13 @@ def asymmetric_loss(
 
     Source: Ben-Baruch et al., "Asymmetric Loss for Multi-Label Classification" (ICCV 2021).
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [-1, 1]])
-    >>> asymmetric_loss(
-    ...     logits, targets, gamma_positive=0, gamma_negative=4, margin=0.05, unknown="negative"
-    ... )
-    tensor(0.3011)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [-1, 1]])
+        >>> asymmetric_loss(
+        ...     logits, targets, gamma_positive=0, gamma_negative=4, margin=0.05, unknown="negative"
+        ... )
+        tensor(0.3011)
     """
     check_targets(logits, targets)
     logits = at_least_float32(logits)
@@ -89,7 +90,7 @@ def partial_asymmetric_loss(
     detach_weight: bool = False,
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    r"""Asymmetric loss with an exponent of its own for unknown labels, some or all left out.
+    r"""Asymmetric loss with an exponent of its own for unknown labels; some or all are left out.
 
     .. math::
 
@@ -100,13 +101,13 @@ def partial_asymmetric_loss(
 
     with p and p_m as in ``asymmetric_loss`` and omega = 1 ("negative"), 0 ("ignore") or, for
     "selective", 0 where the label is likely to be positive: one of the ``likelihood_top_k`` highest
-    scores among the unknown labels of the row (ties included), or a class whose prior is above the
+    logits among the unknown labels of the row (ties included), or a class whose prior is above the
     threshold. omega is a constant to the gradient. Couples the labels of a row in "selective" mode.
 
     When to use: some labels of each kind are known, most are not.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         mode: what becomes of unknown labels.
         gamma_positive: exponent for positives, >= 0.
@@ -128,13 +129,14 @@ def partial_asymmetric_loss(
     Source: Ben-Baruch et al., "Multi-label Classification with Partial Annotations using
     Class-aware Selective Loss" (CVPR 2022).
 
-    >>> logits = torch.tensor([[2.0, -1.0, 1.0]])
-    >>> targets = torch.tensor([[1, 0, 0]])
-    >>> gammas = {"gamma_positive": 0, "gamma_negative": 1, "gamma_unknown": 2, "margin": 0.0}
-    >>> partial_asymmetric_loss(logits, targets, mode="negative", **gammas)
-    tensor(0.8515)
-    >>> partial_asymmetric_loss(logits, targets, mode="selective", likelihood_top_k=1, **gammas)
-    tensor(0.1496)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0, 1.0]])
+        >>> targets = torch.tensor([[1, 0, 0]])
+        >>> gammas = {"gamma_positive": 0, "gamma_negative": 1, "gamma_unknown": 2, "margin": 0.0}
+        >>> partial_asymmetric_loss(logits, targets, mode="negative", **gammas)
+        tensor(0.8515)
+        >>> partial_asymmetric_loss(logits, targets, mode="selective", likelihood_top_k=1, **gammas)
+        tensor(0.1496)
     """
     check_targets(logits, targets)
     check_choice("mode", mode, ("negative", "ignore", "selective"))

@@ -45,7 +45,7 @@ def binary_cross_entropy_loss(
     to beat.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         unknown: what an UNKNOWN label is.
         smoothing: label smoothing, in [0, 0.5]; epsilon / 2 of Cole et al.
@@ -61,13 +61,14 @@ def binary_cross_entropy_loss(
     Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (CVPR 2021): "negative"
     is L_AN, with smoothing L_AN-LS.
 
-    >>> import torch
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [-1, 1]])
-    >>> binary_cross_entropy_loss(logits, targets, unknown="ignore")
-    tensor(0.4571)
-    >>> binary_cross_entropy_loss(logits, targets, unknown="negative")
-    tensor(0.6138)
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [-1, 1]])
+        >>> binary_cross_entropy_loss(logits, targets, unknown="ignore")
+        tensor(0.4571)
+        >>> binary_cross_entropy_loss(logits, targets, unknown="negative")
+        tensor(0.6138)
     """
     check_targets(logits, targets)
     check_number("smoothing", smoothing, 0, 0.5)
@@ -95,13 +96,13 @@ def squared_loss(
 
     An UNKNOWN label is left out ("ignore") or a negative ("negative"). Couples nothing.
 
-    When to use: wrong labels. The best score is linear in the labels: where a positive is missing
+    When to use: wrong labels. The best logit is linear in the labels: where a positive is missing
     with probability a and a negative wrong with probability b, whatever the picture, it is
     :math:`(1 - a - b)` times the clean one plus a constant, so the order within a class stays. The
-    scores are no log-odds: their sigmoid is no probability.
+    logits are no log-odds: their sigmoid is no probability.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         unknown: what an UNKNOWN label is.
         process_group: ranks that hold different rows.
@@ -115,12 +116,13 @@ def squared_loss(
     Source: Manwani & Sastry, "Noise Tolerance under Risk Minimization" (IEEE Trans. Cybernetics
     2013).
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [-1, 1]])
-    >>> squared_loss(logits, targets, unknown="ignore")
-    tensor(0.6250)
-    >>> squared_loss(logits * 2, targets, unknown="negative")
-    tensor(5.5000)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [-1, 1]])
+        >>> squared_loss(logits, targets, unknown="ignore")
+        tensor(0.6250)
+        >>> squared_loss(logits * 2, targets, unknown="negative")
+        tensor(5.5000)
     """
     check_targets(logits, targets)
     logits = at_least_float32(logits)
@@ -152,7 +154,7 @@ def focal_loss(
     When to use: many easy negatives.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         gamma: focusing exponent, >= 0. Published: 2.
         alpha: weight of the positives in [0, 1], or None for weight 1 everywhere. Published: 0.25.
@@ -167,10 +169,11 @@ def focal_loss(
 
     Source: Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017).
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [-1, 1]])
-    >>> focal_loss(logits, targets, gamma=2.0, alpha=None, unknown="ignore")
-    tensor(0.0460)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [-1, 1]])
+        >>> focal_loss(logits, targets, gamma=2.0, alpha=None, unknown="ignore")
+        tensor(0.0460)
     """
     check_targets(logits, targets)
     check_number("gamma", gamma, 0, math.inf)
@@ -206,7 +209,7 @@ def hill_loss(
     zero again at p = 2 lambda / 3. Couples nothing.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         gamma: focusing exponent of the positives, >= 0. Published: 2.
         margin: m, subtracted from the logits of positives. Published: 1.
@@ -223,10 +226,11 @@ def hill_loss(
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels" (arXiv 2112.07368): Hill loss, with its focal margin loss for the positives.
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [-1, 1]])
-    >>> hill_loss(logits, targets, gamma=2.0, margin=1.0, turning=1.5, unknown="negative")
-    tensor(0.2891)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [-1, 1]])
+        >>> hill_loss(logits, targets, gamma=2.0, margin=1.0, turning=1.5, unknown="negative")
+        tensor(0.2891)
     """
     check_targets(logits, targets)
     check_number("turning", turning, 1, math.inf)

@@ -1,4 +1,4 @@
-"""Losses that stop believing an assumed negative the model contradicts: SPLC and large-loss."""
+"""Losses that drop an assumed negative where the model contradicts it: SPLC and large-loss."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ def splc_loss(
     When to use: positives alone are known, and the model is good enough to recognise others.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers. NEGATIVE labels are not corrected.
         threshold: tau, in [0, 1]. Published: 0.6, and 1 (no correction) in the first epoch.
         gamma: focusing exponent, >= 0. Published: 2.
@@ -60,12 +60,13 @@ def splc_loss(
     Source: Zhang et al., "Simple and Robust Loss Design for Multi-Label Learning with Missing
     Labels" (arXiv 2112.07368): SPLC with the focal margin loss.
 
-    >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
-    >>> targets = torch.tensor([[1, 0, 0]])
-    >>> splc_loss(logits, targets, threshold=1.0, gamma=2.0, margin=1.0)
-    tensor(2.8116)
-    >>> splc_loss(logits, targets, threshold=0.6, gamma=2.0, margin=1.0)
-    tensor(0.0471)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
+        >>> targets = torch.tensor([[1, 0, 0]])
+        >>> splc_loss(logits, targets, threshold=1.0, gamma=2.0, margin=1.0)
+        tensor(2.8116)
+        >>> splc_loss(logits, targets, threshold=0.6, gamma=2.0, margin=1.0)
+        tensor(0.0471)
     """
     check_targets(logits, targets)
     check_number("threshold", threshold, 0, 1)
@@ -86,7 +87,7 @@ def large_loss_loss(
     mode: Literal["reject", "correct"],
     process_group: ProcessGroup | None = None,
 ) -> Tensor:
-    r"""Binary cross entropy with unknown labels as negatives, save for those of the largest losses.
+    r"""Binary cross entropy with unknown labels as negatives, save those with the largest losses.
 
     .. math::
 
@@ -95,7 +96,7 @@ def large_loss_loss(
             0 \text{ ("reject") or } -\log\sigma(s) \text{ ("correct")} & \text{selected} \\
             -\log\sigma(-s) & \text{otherwise} \end{cases}
 
-    Selected are the share ``rate`` of the batch's unknown labels that have the largest losses; see
+    The share ``rate`` of the batch's unknown labels that has the largest losses is selected; see
     ``large_loss_entries``. Couples the rows and classes of the batch through that selection.
 
     When to use: as ``splc_loss``, where a share of missing positives is easier to guess than a
@@ -106,7 +107,7 @@ def large_loss_loss(
     in its labels for good.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers. Only UNKNOWN can be selected.
         rate: share of the unknown labels, in [0, 1); 0 is plain binary cross entropy.
         mode: what becomes of the selected ones.
@@ -121,14 +122,15 @@ def large_loss_loss(
     Source: Kim et al., "Large Loss Matters in Weakly Supervised Multi-Label Classification"
     (CVPR 2022).
 
-    >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
-    >>> targets = torch.tensor([[1, 0, 0]])
-    >>> large_loss_loss(logits, targets, rate=0.0, mode="reject")
-    tensor(3.4888)
-    >>> large_loss_loss(logits, targets, rate=0.5, mode="reject")
-    tensor(0.4402)
-    >>> large_loss_loss(logits, targets, rate=0.5, mode="correct")
-    tensor(0.4888)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
+        >>> targets = torch.tensor([[1, 0, 0]])
+        >>> large_loss_loss(logits, targets, rate=0.0, mode="reject")
+        tensor(3.4888)
+        >>> large_loss_loss(logits, targets, rate=0.5, mode="reject")
+        tensor(0.4402)
+        >>> large_loss_loss(logits, targets, rate=0.5, mode="correct")
+        tensor(0.4888)
     """
     check_choice("mode", mode, ("reject", "correct"))
     selected = large_loss_entries(logits, targets, rate=rate, process_group=process_group)
@@ -155,7 +157,7 @@ def large_loss_entries(
     so that the choice depends on values alone.
 
     Args:
-        logits: scores, [B, C], any floating dtype.
+        logits: [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         rate: in [0, 1).
         process_group: ranks that hold different rows of one batch.
@@ -166,9 +168,10 @@ def large_loss_entries(
     Raises:
         ValueError: shapes differ, dtypes or labels are not as above, a number is out of its range.
 
-    >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
-    >>> large_loss_entries(logits, torch.tensor([[1, 0, 0]]), rate=0.5)
-    tensor([[False, False,  True]])
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0, 3.0]])
+        >>> large_loss_entries(logits, torch.tensor([[1, 0, 0]]), rate=0.5)
+        tensor([[False, False,  True]])
     """
     check_targets(logits, targets)
     if not 0 <= rate < 1:

@@ -61,13 +61,13 @@ def without_excluded(
     excluded_rows: Tensor | None,
     excluded_columns: Tensor | None,
 ) -> Tensor:
-    """Columns of entries, with -1 in place of those that are excluded; no look at the values.
+    """Columns of entries, -1 where an entry is excluded; no value is looked at.
 
     Args:
         rows: of the entries, [N].
         columns: of the entries, [N], -1 for one that does not count.
         num_labels: L.
-        mask: `excluded_pairs`, as are the next two.
+        mask: of `excluded_pairs`, as are the next two.
         excluded_rows: [M].
         excluded_columns: [M].
 

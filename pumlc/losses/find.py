@@ -20,8 +20,8 @@ def find_loss(name: str, *, imports: bool = False) -> Loss:
         name: of `LOSSES`, or ``package.module:function``. What the module holds under that name is
             a function of logits, targets and keywords, or a `Loss` that states its facts.
         imports: True imports the module of a loss of one's own; the current folder is appended to
-            ``sys.path`` for it and stays there. Code that a file names is not imported for reading
-            the file.
+            ``sys.path`` for it and stays there. A reader of files leaves it False: what a file
+            names is never run because the file is read.
 
     Returns:
         The entry of `LOSSES`; or what is known of a function: it takes targets, couples the rows,
@@ -31,8 +31,9 @@ def find_loss(name: str, *, imports: bool = False) -> Loss:
         UserError: no such loss, module or function; or ``imports`` is False and the loss is not one
             of the package. An exception inside the module keeps its type and traceback.
 
-    >>> find_loss("bce").couples
-    'nothing'
+    Example:
+        >>> find_loss("bce").couples
+        'nothing'
     """
     if name in LOSSES:
         return LOSSES[name]

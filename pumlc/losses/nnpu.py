@@ -39,7 +39,7 @@ def non_negative_pu_loss(
     batch, class by class. Unlike ``pu_loss`` it must be told the prior.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         prior: pi, share of the positives in all data, in [0, 1]; one number or [C].
         surrogate: l. The paper's experiments use "sigmoid".
@@ -58,10 +58,11 @@ def non_negative_pu_loss(
     Source: Kiryo et al., "Positive-Unlabeled Learning with Non-Negative Risk Estimator"
     (NeurIPS 2017), eq. 6 and algorithm 1.
 
-    >>> logits = torch.tensor([[2.0], [-1.0], [0.5]])
-    >>> targets = torch.tensor([[1], [0], [0]])
-    >>> non_negative_pu_loss(logits, targets, prior=0.4, surrogate="sigmoid", unlabeled="all")
-    tensor(0.2861)
+    Example:
+        >>> logits = torch.tensor([[2.0], [-1.0], [0.5]])
+        >>> targets = torch.tensor([[1], [0], [0]])
+        >>> non_negative_pu_loss(logits, targets, prior=0.4, surrogate="sigmoid", unlabeled="all")
+        tensor(0.2861)
     """
     check_targets(logits, targets)
     check_choice("surrogate", surrogate, ("sigmoid", "logistic"))

@@ -87,7 +87,7 @@ def group_gather(values: Tensor, process_group: ProcessGroup | None) -> Tensor:
 
 
 def floor_of_share(share: float, counts: Tensor) -> Tensor:
-    """floor(share * counts), where 0.29 of 100 are 29 although their product is a bit less."""
+    """floor(share * counts), exact: 0.29 of 100 is 29, although the float product is below it."""
     return (share * counts.double() + 1e-6).long()
 
 

@@ -18,7 +18,7 @@ from pumlc.losses.numerics import (
     log_sum_exp,
 )
 
-# a batch holds few known labels of a rare class: so many more have the prior of all classes
+# pseudo-labels with the prior of all classes: a batch holds few known labels of a rare class
 _OVERALL_LABELS = 20
 
 
@@ -48,8 +48,8 @@ def pnu_loss(
             \qquad t_c = (n^+_c + n^-_c + |U_c|) / B
 
     with w = ``supervised``, gamma = ``gamma_negative`` and m = ``margin``. U_c is the class's
-    unlabeled rows without the round(``rejection`` pi_c n_u) highest scores of the n_u there are
-    (or more, if equal scores straddle the border), and pi_c the share of positives among the known
+    unlabeled rows without the round(``rejection`` pi_c n_u) highest logits of the n_u there are
+    (or more, if equal logits straddle the border), and pi_c the share of positives among the known
     labels: (n+ + 20 pi) / (n+ + n- + 20), with that of all classes together, pi, as 20 more labels.
 
     The first two brackets are each the variational PU loss, the second with the two sides
@@ -77,11 +77,11 @@ def pnu_loss(
     ``rejection = None``.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels y in {1, 0, -1}, [B, C], signed integers.
         supervised: weight w of the third bracket, >= 0.
         gamma_negative: exponent gamma of its negatives, >= 0; ASL's published number.
-        margin: m in [0, 1], which is taken from the probability of its negatives; likewise.
+        margin: m, subtracted from the probability of its negatives, in [0, 1]; likewise ASL's.
         rejection: unlabeled rows that are not taken for negatives, as a multiple of the number of
             positives expected among them, >= 1; None: none is taken.
         process_group: ranks that hold different rows, the same classes.
@@ -96,11 +96,12 @@ def pnu_loss(
     Variational Approach for Learning from Positive and Unlabeled Data" (NeurIPS 2020), the third
     is Ben-Baruch et al., "Asymmetric Loss for Multi-Label Classification" (ICCV 2021).
 
-    >>> import torch
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [0.0, -2.0]])
-    >>> targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
-    >>> pnu_loss(logits, targets)
-    tensor(-0.2208)
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [0.0, -2.0]])
+        >>> targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
+        >>> pnu_loss(logits, targets)
+        tensor(-0.2208)
     """
     check_targets(logits, targets)
     check_number("supervised", supervised, 0, math.inf)

@@ -52,15 +52,16 @@ def pu_loss(
     labels add up, and L / n times the loss of n sampled ones of L labels is an unbiased estimate.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels y in {1, 0, -1}, [B, C], signed integers.
         gamma: exponent of the re-balance factor, >= 0. Published for 10 % known labels: 0.55
             (COCO), 0.85 (VOC 2007).
         alpha: temperature over the class's standard deviation, >= 0. Published: 1 (COCO), 2 (VOC).
-        absent: "keep" (published) leaves a class without a positive its first term, "skip" none.
-        temperature_floor: lower bound of t_c, in [0, 1]; multiplied by 1 + m where the mean m of
-            the class's logits is positive, lest a class that looks positive in every row saturate
-            and never come down. 0 is the published loss. One row has no spread: there t_c = 1.
+        absent: a class without a positive has its first term ("keep", published) or none ("skip").
+        temperature_floor: lower bound of t_c, in [0, 1]; 0 is the published loss. Where the mean m
+            of the class's logits is positive, the bound is multiplied by 1 + m: otherwise a class
+            that looks positive in every row would saturate and never come down. One row has no
+            spread: there t_c = 1.
         epsilon: added to q inside both logarithms; 2e-10 is what the released code adds. It fades
             the gradient of confidently wrong positives.
         excluded: bool [B, C] or None, pairs that take no part, positive or not: B, n_c, t_c and
@@ -76,10 +77,11 @@ def pu_loss(
     Source: PU-MLC (arXiv 2306.16016), L_var; Chen et al., "A Variational Approach for Learning from
     Positive and Unlabeled Data" (NeurIPS 2020).
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [0.0, -2.0]])
-    >>> targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
-    >>> pu_loss(logits, targets, gamma=0.55, alpha=1.0)
-    tensor(-0.4275)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5], [0.0, -2.0]])
+        >>> targets = torch.tensor([[1, 0], [0, 1], [0, -1]])
+        >>> pu_loss(logits, targets, gamma=0.55, alpha=1.0)
+        tensor(-0.4275)
     """
     check_targets(logits, targets)
     check_number("gamma", gamma, 0, math.inf)
@@ -128,9 +130,9 @@ def pu_mixup_loss(
     Couples the two rows of a pair.
 
     Args:
-        logits: scores s of the whole batch, [B, C], B >= 2.
+        logits: s, of the whole batch, [B, C], B >= 2.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
-        mixed_logits: scores of the mixed images, [B // 2, C].
+        mixed_logits: logits of the mixed images, [B // 2, C].
         permutation: order of the first half, integers [B // 2].
         lam: weight of the first half, in [0, 1]. Published: drawn from Beta(0.3, 0.3) each step.
         detach_target: True stops the gradient through the soft targets (published: it flows).
@@ -144,11 +146,12 @@ def pu_mixup_loss(
 
     Source: PU-MLC (arXiv 2306.16016), L_reg.
 
-    >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
-    >>> targets = torch.tensor([[1, 0], [0, 1]])
-    >>> mixed_logits = torch.tensor([[0.5, 0.0]])
-    >>> pu_mixup_loss(logits, targets, mixed_logits, permutation=torch.tensor([0]), lam=0.3)
-    tensor(0.2575)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.5]])
+        >>> targets = torch.tensor([[1, 0], [0, 1]])
+        >>> mixed_logits = torch.tensor([[0.5, 0.0]])
+        >>> pu_mixup_loss(logits, targets, mixed_logits, permutation=torch.tensor([0]), lam=0.3)
+        tensor(0.2575)
     """
     check_targets(logits, targets)
     check_logits(mixed_logits, "mixed_logits")

@@ -42,13 +42,13 @@ def entropy_maximization_loss(
     When to use: one or a few known positives to a row and nothing else.
 
     Args:
-        logits: scores s, [B, C], any floating dtype.
+        logits: s, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers; NEGATIVE are the pseudo-negatives
             of ``asymmetric_pseudo_labels``, or known ones.
         alpha: weight of the entropy of unknown labels, >= 0.
         beta: weight of negatives, >= 0.
         pseudo_probabilities: y-hat, [B, C] in [0, 1], the probability a pseudo-negative had when it
-            was chosen; None is 0 everywhere.
+            was chosen; None: 0 everywhere.
         process_group: ranks that hold different rows.
 
     Returns:
@@ -60,10 +60,11 @@ def entropy_maximization_loss(
     Source: Zhou et al., "Acknowledging the Unknown for Multi-label Learning with Single Positive
     Labels" (ECCV 2022).
 
-    >>> logits = torch.tensor([[2.0, -1.0, 0.0]])
-    >>> targets = torch.tensor([[1, -1, 0]])
-    >>> entropy_maximization_loss(logits, targets, alpha=0.2, beta=0.02)
-    tensor(-0.0054)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0, 0.0]])
+        >>> targets = torch.tensor([[1, -1, 0]])
+        >>> entropy_maximization_loss(logits, targets, alpha=0.2, beta=0.02)
+        tensor(-0.0054)
     """
     check_targets(logits, targets)
     check_number("alpha", alpha, 0, math.inf)
@@ -102,11 +103,12 @@ def asymmetric_pseudo_labels(
 
     Source: Zhou et al. (ECCV 2022), asymmetric pseudo-labeling.
 
-    >>> probabilities = torch.tensor([[0.9], [0.1], [0.3]])
-    >>> asymmetric_pseudo_labels(probabilities, torch.tensor([[1], [0], [0]]), proportion=0.5)
-    tensor([[ 1],
-            [-1],
-            [ 0]])
+    Example:
+        >>> probabilities = torch.tensor([[0.9], [0.1], [0.3]])
+        >>> asymmetric_pseudo_labels(probabilities, torch.tensor([[1], [0], [0]]), proportion=0.5)
+        tensor([[ 1],
+                [-1],
+                [ 0]])
     """
     check_targets(probabilities, targets, "probabilities")
     if not 0 <= proportion < 1:
@@ -142,7 +144,7 @@ def role_loss(
     When to use: one known positive to a row, and the mean number of positives is known.
 
     Args:
-        logits: scores s of the classifier, [B, C], any floating dtype.
+        logits: s, of the classifier, [B, C], any floating dtype.
         targets: labels in {1, 0, -1}, [B, C], signed integers.
         estimate_logits: e, [B, C], the rows of a learned matrix [N, C] that belong to this batch.
         expected_positives: k, mean number of positives of a row, known or guessed.
@@ -156,15 +158,16 @@ def role_loss(
 
     Source: Cole et al., "Multi-Label Learning from Single Positive Labels" (CVPR 2021), ROLE.
 
-    >>> logits = torch.tensor([[2.0, -1.0]])
-    >>> estimate_logits = torch.tensor([[1.0, 0.0]])
-    >>> role_loss(
-    ...     logits,
-    ...     torch.tensor([[1, 0]]),
-    ...     estimate_logits=estimate_logits,
-    ...     expected_positives=1.0,
-    ... )
-    tensor(1.5409)
+    Example:
+        >>> logits = torch.tensor([[2.0, -1.0]])
+        >>> estimate_logits = torch.tensor([[1.0, 0.0]])
+        >>> role_loss(
+        ...     logits,
+        ...     torch.tensor([[1, 0]]),
+        ...     estimate_logits=estimate_logits,
+        ...     expected_positives=1.0,
+        ... )
+        tensor(1.5409)
     """
     check_targets(logits, targets)
     check_logits(estimate_logits, "estimate_logits")

@@ -54,16 +54,17 @@ def softmax_loss(
     Raises:
         ValueError: shapes differ, dtypes or values are not as above.
 
-    Source: DEXML (arXiv 2310.10636). As published the sum over positives is not divided.
+    Source: DEXML (arXiv 2310.10636). As published: a sum over positives, not a mean.
 
-    >>> scores = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
-    >>> softmax_loss(scores, torch.tensor([[1, 0, 1], [0, 1, 0]]))
-    tensor(0.9551)
+    Example:
+        >>> scores = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+        >>> softmax_loss(scores, torch.tensor([[1, 0, 1], [0, 1, 0]]))
+        tensor(0.9551)
     """
     check_logits(scores, "scores")
     check_positives(positives, *scores.shape)
     scores, mask = _without_excluded_scores(scores, positives, excluded)
-    # Relative to the row's largest score, lest two large numbers be subtracted below.
+    # relative to the row's largest score, so that no two large numbers are subtracted below
     scores = scores - group_max(scores.amax(1), process_group).unsqueeze(1)
     log_total = log_sum_exp(scores, 1, process_group)
     num_positives = group_sum(mask.sum(1), process_group)
@@ -106,9 +107,10 @@ def decoupled_softmax_loss(
 
     Source: DEXML (arXiv 2310.10636).
 
-    >>> scores = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
-    >>> decoupled_softmax_loss(scores, torch.tensor([[1, 0, 1], [0, 1, 0]]))
-    tensor(0.1575)
+    Example:
+        >>> scores = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+        >>> decoupled_softmax_loss(scores, torch.tensor([[1, 0, 1], [0, 1, 0]]))
+        tensor(0.1575)
     """
     check_logits(scores, "scores")
     check_positives(positives, *scores.shape)
@@ -167,13 +169,14 @@ def chunked_decoupled_softmax_loss(
     Source: the loss, DEXML (arXiv 2310.10636); the gradient,
     dL/ds = (softmax over negatives) * (sum of the positives' pull) - (the positives' pull).
 
-    >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    >>> positives = torch.tensor([[1, 0, 0], [0, 1, 1]])
-    >>> chunked_decoupled_softmax_loss(
-    ...     queries, labels, positives, temperature=0.1, chunk_size=2
-    ... )
-    tensor(0.0092)
+    Example:
+        >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        >>> positives = torch.tensor([[1, 0, 0], [0, 1, 1]])
+        >>> chunked_decoupled_softmax_loss(
+        ...     queries, labels, positives, temperature=0.1, chunk_size=2
+        ... )
+        tensor(0.0092)
     """
     check_logits(queries, "queries")
     check_logits(labels, "labels")

@@ -35,8 +35,8 @@ class Parameter:
     """A keyword argument of a loss and the values that it takes.
 
     Attributes:
-        kind: "number", "integer", "choice" (a string), "flag" (a bool) or "tensor", which training
-            loops of one's own pass and no config can give.
+        kind: "number", "integer", "choice" (a string), "flag" (a bool) or "tensor", which a
+            training loop of one's own passes and no config can give.
         default: `REQUIRED` if there is none.
         low: smallest number.
         high: largest number.
@@ -88,10 +88,11 @@ class Parameter:
     def describe(self, num_classes: int | None = None) -> str:
         """The valid values, as a message says them.
 
-        >>> Parameter(kind="number", low=0, high=1, open_high=True).describe()
-        'a number in [0, 1)'
-        >>> Parameter(kind="integer", low=1).describe()
-        'a whole number of at least 1'
+        Example:
+            >>> Parameter(kind="number", low=0, high=1, open_high=True).describe()
+            'a number in [0, 1)'
+            >>> Parameter(kind="integer", low=1).describe()
+            'a whole number of at least 1'
         """
         if self.kind == "choice":
             valid = " or ".join(map(repr, self.choices))

@@ -55,8 +55,9 @@ def soft_topk(
 
     Source: DEXML (arXiv 2310.10636), soft top-k operator.
 
-    >>> soft_topk(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), k=2, alpha=4.0)
-    tensor([[0.9975, 0.8808, 0.1192, 0.0025]])
+    Example:
+        >>> soft_topk(torch.tensor([[2.0, 1.0, 0.0, -1.0]]), k=2, alpha=4.0)
+        tensor([[0.9975, 0.8808, 0.1192, 0.0025]])
     """
     scores = _checked_scores(scores, k, alpha, process_group)
     return torch.sigmoid(alpha * (scores + _threshold(scores, k, alpha, process_group)))
@@ -100,9 +101,10 @@ def soft_topk_loss(
 
     Source: DEXML (arXiv 2310.10636), soft top-k loss.
 
-    >>> scores = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    >>> soft_topk_loss(scores, torch.tensor([[1, 0, 1, 0]]), k=2, alpha=4.0)
-    tensor(1.0647)
+    Example:
+        >>> scores = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+        >>> soft_topk_loss(scores, torch.tensor([[1, 0, 1, 0]]), k=2, alpha=4.0)
+        tensor(1.0647)
     """
     scores = _checked_scores(scores, k, alpha, process_group)
     check_positives(positives, *scores.shape)
@@ -158,8 +160,8 @@ class _Threshold(torch.autograd.Function):
         num_labels = group_count(scores.shape[1], scores, process_group)
         if excluded is not None:
             num_kept = group_sum((~excluded).sum(1), process_group).to(scores.dtype)
-            # a row with no label left has no positive: any threshold will do, that of all labels,
-            # which the search finds
+            # a row with no label left has no positive, so that any threshold will do: the search
+            # finds that of all labels
             excluded = excluded & (num_kept > 0).unsqueeze(1)
             num_labels = torch.where(num_kept > 0, num_kept, num_labels)
         solvable = k.clamp(min=0.5).minimum(k.new_zeros(()) + num_labels - 0.5)
@@ -219,7 +221,7 @@ def _solve(scores, k, num_labels, bounds, alpha, process_group) -> Tensor:
         error = (selected - k).abs()
         best = torch.where(error < smallest_error, threshold, best)
         smallest_error = torch.minimum(error, smallest_error)
-        # Where a look costs nothing; and ranks must not differ in the number of messages.
+        # a look must cost nothing, and ranks must not differ in the number of messages
         if process_group is None and values_can_be_checked(error) and _small(error, k):
             break
         left = torch.where(selected < k, threshold, left)
@@ -235,10 +237,10 @@ def _solve(scores, k, num_labels, bounds, alpha, process_group) -> Tensor:
 def _centre(scores, k, threshold, alpha, process_group) -> Tensor:
     """Move along the plateau where k labels are near 1, the rest near 0 and any t seems to do.
 
-    There the sum differs from k by less than it is rounded. But with n labels above 1/2, the sum is
-    n + excess - deficit, where the excess is the sum over the labels below 1/2 and the deficit what
-    the others lack; and log(excess / deficit) has a slope of 2 alpha there (elsewhere of less, so
-    that a step never goes too far; at the root the step is 0).
+    There the sum differs from k by less than its rounding error. With n labels above 1/2 the sum is
+    n + excess - deficit: the excess is the sum over the labels below 1/2, the deficit what the
+    others lack to 1. log(excess / deficit) has the slope 2 alpha on the plateau and a smaller one
+    elsewhere, so that a step never goes too far. At the root the step is 0.
     """
     for _ in range(CENTRE_STEPS):
         scaled = (scores + threshold.unsqueeze(1)).mul_(alpha)

@@ -147,9 +147,9 @@ def _temperature(logits, buffer, num_rows, process_group, *, alpha, temperature_
 def _q_and_log_q(
     logits, temperature, gradient, scratch, process_group
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities q of the lifted scores in ``gradient``, log q in ``scratch[1]``, the lift [C].
+    """Probabilities q of the lifted logits in ``gradient``, log q in ``scratch[1]``, the lift [C].
 
-    Where every q of a class would underflow, the scores are lifted until the largest is -40: there
+    Where every q of a class would underflow, the logits are lifted until the largest is -40: there
     sigmoid is exp to 1e-17 and the logarithm of the mean only shifts.
     """
     scaled = torch.div(logits, temperature, out=scratch[0])

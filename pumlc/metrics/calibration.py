@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say: the reliability curve and its mean distance."""
+"""Whether probabilities are calibrated: the reliability curve, and how far it is off."""
 
 from typing import NamedTuple
 
@@ -29,8 +29,8 @@ def reliability_curve(
     """Bins of equal mass over all known labels, by their probability.
 
     With labels sorted by probability, bin b holds those from floor(b n / B) to
-    floor((b + 1) n / B). Equal probabilities are never torn apart: a bin takes them all, and a bin
-    that nothing is left for is left out.
+    floor((b + 1) n / B). Equal probabilities are never divided: a bin takes them all. A bin that
+    nothing is left for is left out.
 
     Args:
         probabilities: [N, C] in [0, 1].
@@ -40,9 +40,10 @@ def reliability_curve(
     Raises:
         ValueError: unequal shapes, a value outside of its range, no known label.
 
-    >>> curve = reliability_curve([[0.1], [0.2], [0.8], [0.9]], [[-1], [-1], [-1], [1]], bins=2)
-    >>> curve.probabilities.round(2), curve.shares, curve.counts
-    (array([0.15, 0.85]), array([0. , 0.5]), array([2, 2]))
+    Example:
+        >>> curve = reliability_curve([[0.1], [0.2], [0.8], [0.9]], [[-1], [-1], [-1], [1]], bins=2)
+        >>> curve.probabilities.round(2), curve.shares, curve.counts
+        (array([0.15, 0.85]), array([0. , 0.5]), array([2, 2]))
     """
     if bins < 1:
         raise ValueError(f"bins is {bins}, below 1")
@@ -69,7 +70,9 @@ def reliability_curve(
 def expected_calibration_error(
     probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
 ) -> float:
-    """Mean over known labels of |share of positives - mean probability| of their bin, in percent.
+    """ECE = mean over known labels of abs(share of positives - mean probability), in percent.
+
+    Share and mean are those of the label's bin.
 
     Args:
         probabilities: [N, C] in [0, 1].
@@ -81,8 +84,9 @@ def expected_calibration_error(
 
     Source: Naeini, Cooper & Hauskrecht 2015; bins of equal mass: Nguyen & O'Connor 2015.
 
-    >>> expected_calibration_error([[0.5], [0.5]], [[1], [-1]])
-    0.0
+    Example:
+        >>> expected_calibration_error([[0.5], [0.5]], [[1], [-1]])
+        0.0
     """
     curve = reliability_curve(probabilities, targets, bins=bins)
     distances = np.abs(curve.shares - curve.probabilities)

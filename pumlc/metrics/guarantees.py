@@ -1,4 +1,4 @@
-"""Thresholds that keep a promise: at least such a share of the true tags, with such confidence."""
+"""Thresholds that keep a promise: they find a share of the true tags, with a given confidence."""
 
 import math
 
@@ -22,8 +22,9 @@ def positives_needed(*, recall: float, confidence: float) -> int:
     Raises:
         ValueError: a number outside of its range.
 
-    >>> positives_needed(recall=0.9, confidence=0.95)
-    29
+    Example:
+        >>> positives_needed(recall=0.9, confidence=0.95)
+        29
     """
     for name, value in (("recall", recall), ("confidence", confidence)):
         if not 0 < value < 1:
@@ -34,16 +35,17 @@ def positives_needed(*, recall: float, confidence: float) -> int:
 def recall_thresholds(
     scores: ArrayLike, targets: ArrayLike, *, recall: float, confidence: float
 ) -> np.ndarray:
-    """For each class the highest threshold with which ``score >= t`` finds enough of the true tags.
+    """The highest threshold of each class with which ``score >= t`` keeps the promised recall.
 
     Of n scores of known positives let t be the k-th lowest. The share of all positives below t is
     at most Beta(k, n - k + 1) distributed, so that
 
         P(recall(t) >= r) >= P(Binomial(n, 1 - r) >= k)
 
-    and k is the largest number with which this reaches the confidence. It holds whatever the
-    distribution of the scores, if the known positives are drawn at random from all positives, and
-    by models that have not seen them. It does not if tags are missing because they are hard to see.
+    and k is the largest number with which this reaches the confidence. The promise holds for any
+    distribution of the scores if the known positives are drawn at random from all positives and
+    are scored by models that have not seen them. It does not hold if tags are missing because they
+    are hard to see.
 
     Args:
         scores: [N, C], by models that have not seen the labels of the row.
@@ -59,13 +61,14 @@ def recall_thresholds(
 
     Source: order statistics as tolerance bounds, Wilks 1941.
 
-    >>> scores = np.arange(60.0)[:, None]
-    >>> recall_thresholds(scores, np.ones((60, 1)), recall=0.9, confidence=0.95)
-    array([1.])
+    Example:
+        >>> scores = np.arange(60.0)[:, None]
+        >>> recall_thresholds(scores, np.ones((60, 1)), recall=0.9, confidence=0.95)
+        array([1.])
     """
     needed = positives_needed(recall=recall, confidence=confidence)
     scores, targets = np.asarray(scores), np.asarray(targets)
-    # every target may be positive or unknown here: the others play no part
+    # only the positives count: a matrix without a negative is valid here
     scores, _ = check_scores(scores, np.where(targets == POSITIVE, targets, -1), "scores")
     thresholds = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):

@@ -1,4 +1,4 @@
-"""What the multi-label metrics share: the checks of their input and the way through its columns."""
+"""What the multi-label metrics share: the checks of their input, and its columns one by one."""
 
 from collections.abc import Iterator
 

@@ -19,7 +19,7 @@ _BLOCK_ENTRIES = 2**22
 
 
 def num_averaged_classes(targets: ArrayLike) -> int:
-    """Count the classes with a known positive: those which every mean over classes is taken over.
+    """Count the classes with a known positive, over which every mean over classes is taken.
 
     Args:
         targets: [N, C] in {1, 0, -1}.
@@ -85,8 +85,8 @@ def average_precision(
 
     - ``"sklearn"``: (1 / P) sum_i precision(i), the area under the precision-recall steps.
     - ``"asl"``: (1 / P) sum_i of the precision at the rank of positive i, as in the code of ASL and
-      its descendants. There the order of tied entries decides; here it is the mean over all orders.
-      Without ties the same as ``"sklearn"``.
+      its descendants. There the order of tied entries decides; here the mean over all orders is
+      taken. Without ties it equals ``"sklearn"``.
     - ``"voc2012"``: (1 / P) sum_i max {precision(j): s_j <= s_i}, the area under the envelope.
     - ``"voc2007"``: the mean of the envelope at recall 0, 0.1, ..., 1.
 

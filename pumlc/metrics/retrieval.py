@@ -1,6 +1,6 @@
 """Retrieval metrics at k: precision, nDCG, recall and propensity-scored precision.
 
-All take ``top_ids``, integers [N, >= k]: the label indices of each row, best first; -1 is padding,
+All take ``top_ids``, integers [N, >= k]: the label indices of each row, best first; -1 is padding:
 a place without a prediction, which is a miss. A label named twice among the first k is an error.
 ``positives`` is a scipy sparse matrix [N, L] whose nonzero entries are the positives. Every row
 counts: one without positives adds 0 to a mean. Figures are in percent.
@@ -29,7 +29,7 @@ def _positives(matrix: Any, name: str = "positives") -> sparse.csr_array:
     matrix = matrix.tocoo()
     if (matrix.data < 0).any():
         raise ValueError(f"{name} hold negative entries; a nonzero entry is a positive")
-    # bool before duplicates are added up: small integers would wrap around, 256 ones to 0
+    # bool before duplicates are added up: 256 ones of a small integer type would give 0
     canonical = sparse.csr_array(matrix.astype(bool), copy=True)
     canonical.sum_duplicates()
     canonical.eliminate_zeros()
@@ -79,7 +79,7 @@ def _hits(top_ids: ArrayLike, positives: Any, k: int) -> tuple[np.ndarray, spars
 
 
 def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
-    """P@k = mean over rows of |top k, positive| / k, in percent.
+    """P@k = mean over rows of (positives among the top k) / k, in percent.
 
     Args:
         top_ids: integers [N, >= k], best first.
@@ -103,7 +103,9 @@ def precision_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
 
 
 def recall_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
-    """R@k = mean over rows of |top k, positive| / |positive|, in percent; 0 without a positive.
+    """R@k = mean over rows of (positives among the top k) / (positives), in percent.
+
+    A row without a positive counts as 0.
 
     Args:
         top_ids: integers [N, >= k], best first.
@@ -129,7 +131,7 @@ def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
     """nDCG@k = mean over rows of DCG / best DCG, in percent; 0 without a positive.
 
     DCG = sum of 1 / log2(rank + 1) over the ranks 1..k of positives; the best has them all at the
-    ranks 1..min(k, |positive|).
+    ranks 1..min(k, number of positives).
 
     Args:
         top_ids: integers [N, >= k], best first.

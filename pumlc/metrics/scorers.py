@@ -15,9 +15,10 @@ def make_scorers(*, definition: Definition = "sklearn") -> dict[str, Callable[..
     """Scorers ``scorer(estimator, X, Y) -> float`` in percent, higher is better.
 
     Y has 1 for present, 0 for absent and nan for unknown, which counts neither for nor against an
-    estimator. They are given to ``GridSearchCV(scoring=make_scorers(), refit="mAP")`` or, one of
-    them, to ``cross_val_score(scoring=make_scorers()["mAP"])``. Where Y has nan, scikit-learn needs
-    the splitter itself (``cv=KFold(5)``): it makes one of a number only for complete labels.
+    estimator. The scorers are given to ``GridSearchCV(scoring=make_scorers(), refit="mAP")`` or,
+    one of them, to ``cross_val_score(scoring=make_scorers()["mAP"])``. Where Y has nan,
+    scikit-learn needs the splitter itself (``cv=KFold(5)``): from a number it makes one only for
+    complete labels.
 
     - ``mAP``: `mean_average_precision` of ``decision_function``, or else of ``predict_proba``;
     - ``CF1``, ``OF1``, ``CF1_macro``: `precision_recall_f1` of what ``predict`` decides.
@@ -25,11 +26,13 @@ def make_scorers(*, definition: Definition = "sklearn") -> dict[str, Callable[..
     Args:
         definition: that of the average precision.
 
-    >>> from sklearn.dummy import DummyClassifier
-    >>> X, Y = np.zeros((4, 1)), np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
-    >>> scorers = make_scorers()
-    >>> scorers["mAP"](DummyClassifier().fit(X, Y), X, [[1, 0], [1, np.nan], [0, np.nan], [0, 1]])
-    50.0
+    Example:
+        >>> from sklearn.dummy import DummyClassifier
+        >>> X, Y = np.zeros((4, 1)), np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
+        >>> scorers = make_scorers()
+        >>> truth = [[1, 0], [1, np.nan], [0, np.nan], [0, 1]]
+        >>> scorers["mAP"](DummyClassifier().fit(X, Y), X, truth)
+        50.0
     """
     figures = ("CF1", "OF1", "CF1_macro")
     return {

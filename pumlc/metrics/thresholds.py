@@ -18,8 +18,8 @@ def fit_thresholds(
 ) -> float | np.ndarray:
     """Thresholds t with the highest F1 of ``probability >= t``, from a validation part.
 
-    F1(t) = 2 tp(t) / (predicted(t) + positive), over the known entries: of all classes together
-    for the one global threshold, of each class for ``per_class``, where a class without a known
+    F1(t) = 2 tp(t) / (predicted(t) + positive) over the known entries: of all classes together for
+    the one global threshold, of each class for ``per_class``. There a class without a known
     positive takes the global threshold. t lies half-way between the lowest probability that is
     predicted and the next lower one; of equally good thresholds the lowest is taken. It is a number
     of the type of ``probabilities``, so that no later comparison rounds it.
@@ -67,7 +67,7 @@ def _best_threshold(parts: Callable[[], Iterator[Part]]) -> float:
     """The threshold of highest F1 over all ``parts`` together; nan without a positive.
 
     To predict one more negative only lowers F1: the positives' own values are all the candidates.
-    ``parts`` is gone through anew for each need, so that one part at a time is in memory.
+    ``parts`` is read again for each pass, so that one part at a time is in memory.
     """
     hits = np.sort(np.concatenate([part[positive] for part, positive in parts()]))
     if not len(hits):
@@ -87,7 +87,8 @@ def oracle_thresholds(
 ) -> float | np.ndarray:
     """``fit_thresholds`` on the very targets that the figures are about.
 
-    What comes of it is an upper bound of what thresholds can do there, not a result: name it so.
+    The figures with them are an upper bound of what thresholds can do there, not a result: say so
+    beside them.
 
     Args:
         probabilities: in [0, 1], [N, C].

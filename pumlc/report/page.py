@@ -36,8 +36,9 @@ def asset(name: str) -> str:
 def safe_json(content: Any) -> str:
     """JSON for a data element of a page: no ``<``, ``>`` or ``&`` in it, no nan.
 
-    >>> safe_json({"name": "</script>"})
-    '{"name":"\\\\u003c/script\\\\u003e"}'
+    Example:
+        >>> safe_json({"name": "</script>"})
+        '{"name":"\\\\u003c/script\\\\u003e"}'
     """
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return text.translate(_UNSAFE)

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: lines over two axes. Coloured by classes of the page's style sheet."""
+"""Plots as inline SVG: lines over two axes, coloured by classes of the page's style sheet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def line_plot(
 
     Args:
         lines: what it shows.
-        title: read aloud in the place of the picture.
+        title: read aloud in place of the picture.
         x_label: below the axis.
         y_label: beside the axis.
         x_range: None: that of the points.
@@ -81,8 +81,9 @@ def line_plot(
 def ticks(low: float, high: float) -> list[float]:
     """About five round numbers inside of a range.
 
-    >>> ticks(0, 1)
-    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    Example:
+        >>> ticks(0, 1)
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     rough = (high - low) / 5
     power = 10 ** np.floor(np.log10(rough))

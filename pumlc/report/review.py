@@ -63,7 +63,7 @@ class Review:
         title: a line.
         command: what made the page, as it was typed.
         classes: C names.
-        items: pictures or documents; those that are only shown beside others too.
+        items: pictures or documents, also those that are only shown beside others.
         suspects: in any order; each list of the page sorts its own.
         typical: column -> places of items that show the class best.
     """

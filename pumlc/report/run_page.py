@@ -52,8 +52,8 @@ class RunFigures:
     Attributes:
         name: what it is called, its folder.
         facts: name -> value, of its settings.
-        history: a row an epoch: name of a number -> number.
-        scores: what it says of a split; None where it was not scored.
+        history: one row per epoch: name of a number -> number.
+        scores: its probabilities on a split; None where it was not scored.
     """
 
     name: str
@@ -106,8 +106,8 @@ Named = tuple[str, SplitScores]
 def summary_rows(runs: Sequence[Named]) -> list[dict[str, Any]]:
     """mAP and calibration of each run, and the paired difference to the first one.
 
-    The interval of a difference, 95 %, is that of at most 1,000 bootstrap draws of pictures. It is
-    None where the pictures or classes are others than those of the first run.
+    The 95 % interval of a difference is from at most 1,000 bootstrap draws of pictures. Both are
+    None where pictures or classes differ from those of the first run.
     """
     rows = []
     for place, (name, scores) in enumerate(runs):
@@ -166,7 +166,7 @@ def read_suspects(file: Path, *, most: int = _SUSPECTS) -> list[dict[str, str]]:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """The numbers of a run's metrics.csv, a row an epoch; nothing where there is no such file."""
+    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file."""
     if not file.is_file():
         return []
     with file.open(newline="", encoding="utf-8") as stream:
@@ -190,8 +190,8 @@ def _paired(first: SplitScores, second: SplitScores) -> dict[str, float] | None:
         return None
     labels, ours, theirs = first.labels, second.probabilities, first.probabilities
     random = np.random.RandomState(0)
-    # the draws are of pictures, for all classes at once; AP of each by its own sort is what takes
-    # time, so that large splits get fewer draws
+    # a draw takes pictures, for all classes at once; the sort for each class's AP takes the time,
+    # so that large splits get fewer draws
     draws = int(np.clip(4e7 // labels.size, 50, _DRAWS))
     differences = []
     for _ in range(draws):
@@ -240,7 +240,7 @@ def _precision_recall(runs: Sequence[Named]) -> tuple[str, Markup]:
         if not len(hits) or not hits[-1]:
             continue
         places = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
-        # most of the curve lies where few are found
+        # few predictions make most of the curve: places at equal steps of recall, too
         places = np.union1d(places, np.searchsorted(hits, np.linspace(1, hits[-1], _POINTS)))
         recall, precision = hits / hits[-1], hits / np.arange(1, len(hits) + 1)
         lines.append(Line(name, recall[places], precision[places], number))
@@ -252,7 +252,7 @@ def _precision_recall(runs: Sequence[Named]) -> tuple[str, Markup]:
 
 
 def _reliability(runs: Sequence[Named]) -> tuple[str, Markup]:
-    lines = [Line("as probable as it says", [0, 1], [0, 1], 7, "dashes")]
+    lines = [Line("perfectly calibrated", [0, 1], [0, 1], 7, "dashes")]
     for number, (name, scores) in enumerate(runs):
         labels, probabilities = scores.labels, scores.probabilities
         curve = reliability_curve(probabilities, labels)
@@ -270,7 +270,7 @@ def _reliability(runs: Sequence[Named]) -> tuple[str, Markup]:
 
 
 def _histogram(run: str, scores: SplitScores) -> tuple[str, Markup]:
-    """Share of labels of each state over the probability; a line a state."""
+    """Share of labels of each state over the probability; one line per state."""
     lines = []
     for colour, (name, value) in enumerate(
         {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}.items()

@@ -20,9 +20,10 @@ def thumbnail(picture: np.ndarray, *, side: int = SIDE, quality: int = QUALITY) 
     Returns:
         the bytes of the file.
 
-    >>> small = thumbnail(np.zeros((600, 300, 3), np.uint8))
-    >>> Image.open(io.BytesIO(small)).size
-    (160, 320)
+    Example:
+        >>> small = thumbnail(np.zeros((600, 300, 3), np.uint8))
+        >>> Image.open(io.BytesIO(small)).size
+        (160, 320)
     """
     image = Image.fromarray(picture)
     image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)

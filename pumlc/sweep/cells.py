@@ -1,10 +1,10 @@
 """The cells of a sweep, a grid of methods, conditions and seeds: the missing ones are run.
 
-OUT/cells/METHOD-CONDITION-SEED.json    one per finished cell; deleted, it is run again
+OUT/cells/METHOD-CONDITION-SEED.json    one per finished cell; delete it to run the cell again
 OUT/results.csv                         every row of every finished cell, rewritten after each
 
-A condition is what the labels have gone through: a proportion of them is known, or more than that,
-under a name.
+A condition is what was done to the labels. It is a proportion of them that is known, or it has a
+name and does more than hide labels.
 """
 
 import dataclasses
@@ -55,8 +55,9 @@ class Cell:
 def proportion_title(proportion: float) -> str:
     """What tables call a proportion of known labels that is a condition by itself.
 
-    >>> proportion_title(0.1)
-    '10 %'
+    Example:
+        >>> proportion_title(0.1)
+        '10 %'
     """
     return f"{100 * proportion:g} %"
 
@@ -149,7 +150,7 @@ def run_cells(
             rows_of[cell] = rows
         except (UserError, OSError) as error:
             reasons[cell.name] = str(error)
-        except Exception as error:  # a border: one fault must not end hours of other cells
+        except Exception as error:  # noqa: BLE001 (a border: one fault must not end the other cells)
             traceback.print_exception(error)
             reasons[cell.name] = f"{_fault(error)} (its traceback is shown above)"
         with lock:

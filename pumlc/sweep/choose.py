@@ -31,9 +31,9 @@ class Candidate:
 def choose(
     rows: Sequence[Row], within: Sequence[str], by: str, candidates: Sequence[Candidate]
 ) -> list[Row]:
-    """Of each group, the rows of the candidate with the highest mean validation over its cells.
+    """For each group, the rows of the candidate with the highest mean validation over its cells.
 
-    Of `family_rows` the methods of the family compete as well.
+    In rows of `family_rows` the methods of a family compete as well.
 
     Args:
         rows: those of `pumlc.sweep.cells.run_cells`.
@@ -48,7 +48,7 @@ def choose(
         group.setdefault(candidate_of(row, candidates), []).append(row)
     chosen = []
     for group in groups.values():
-        # means over other cells do not compare: a candidate that lacks a cell stands back
+        # means over different cells do not compare: a candidate that lacks a cell is left out
         num_cells = max(len(rows) for rows in group.values())
         complete = [rows for rows in group.values() if len(rows) == num_cells]
         chosen += max(complete, key=lambda rows: mean(rows, by))
@@ -58,10 +58,10 @@ def choose(
 def stopped_early(
     rows: Sequence[Row], by: str, candidates: Sequence[Candidate], duration: Candidate
 ) -> list[Row]:
-    """Of each run (a cell with one candidate) the row with the highest validation.
+    """For each run (a cell with one candidate) the row with the highest validation.
 
-    That is what a person who trains can do: keep the weights that the run's own held-out part
-    prefers. Of equal ones the shortest training.
+    A person who trains can do the same: keep the weights that the run's own held-out part prefers.
+    Of equal rows the one after the shortest training is taken.
 
     Args:
         rows: as of `choose`.

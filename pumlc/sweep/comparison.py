@@ -49,7 +49,7 @@ def against_the_best(rows: Sequence[Row], metric: str, own: Sequence[str]) -> st
     Args:
         rows: one candidate of each method.
         metric: the column, larger is better.
-        own: the method, and families that it belongs to, which are no others.
+        own: the method, then the families that it belongs to; none of these counts as another.
     """
     values: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:
@@ -89,11 +89,12 @@ def _compared(best: str, pairs: list[tuple[float, float]]) -> list:
 def paired_interval(gaps: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The interval of Student's t of the mean of paired differences, [n].
 
-    Of one difference it is nan, and of equal ones, which come of seeds that changed nothing.
+    It is nan for one difference, and for equal ones, which come from seeds that changed nothing.
 
-    >>> low, high = paired_interval(np.array([1.0, 2.0, 3.0]))
-    >>> round(low, 2), round(high, 2)
-    (-0.48, 4.48)
+    Example:
+        >>> low, high = paired_interval(np.array([1.0, 2.0, 3.0]))
+        >>> round(low, 2), round(high, 2)
+        (-0.48, 4.48)
     """
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return math.nan, math.nan

@@ -44,7 +44,7 @@ def plot(rows: Sequence[Row], metric: str, path: Path, *, title: str, metric_tit
             markersize=3,
             capsize=2,
             color=f"C{index % 10}",
-            # nothing lies between two conditions by name: a thin line leads the eye, no more
+            # nothing lies between two conditions with names: a thin line only leads the eye
             linewidth=1.5 if numeric else 0.5,
             linestyle=("-", "--", ":")[index // 10 % 3],
         )

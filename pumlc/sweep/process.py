@@ -32,9 +32,9 @@ def in_a_process(
     Args:
         function: what is called.
         arguments: what it is given; they are pickled, as is the result.
-        preload: name of the module whose imports every such process is to start with; that of the
-            first call counts.
-        log: a file to whose end the process writes its output, instead of to that of this one.
+        preload: name of a module that every such process has imported when it starts; the name of
+            the first call counts.
+        log: a file to which the output of the process is appended; None: it has that of this one.
 
     Raises:
         UserError: as the function, or the process was killed.
@@ -91,7 +91,7 @@ def _send_result(
         outcome = ("user", str(error))
     except OSError as error:
         outcome = ("system", str(error))
-    except Exception as error:  # a border: the caller raises it again, with this traceback
+    except Exception as error:  # noqa: BLE001 (it is raised again in the other process)
         outcome = ("fault", f"{type(error).__name__}: {error}", traceback.format_exc())
     if log is not None and outcome[0] != "result":
         print(f"error: {outcome[-1]}", file=sys.stderr)

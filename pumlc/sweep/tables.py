@@ -120,10 +120,10 @@ def _shown(spread: Spread | None) -> str | None:
 def chosen_settings(
     rows: Sequence[Row], by: str, candidates: Sequence[Candidate], *, title: str
 ) -> str:
-    """What `choose` takes for each method or family, and the validation it takes it for.
+    """What `choose` takes for each method or family, and the validation that decided it.
 
     The column "edge" names the candidates of which the lowest or the highest value was taken: the
-    best one may lie beyond. Of `stopped_early` rows the duration is the median of the runs.
+    best one may lie beyond. In rows of `stopped_early` the duration is the median of the runs.
 
     Args:
         rows: as of `choose`.

@@ -1,4 +1,4 @@
-"""Suspected labels of documents: which are probably missing, and which probably wrong."""
+"""Suspected labels of documents: those that are probably missing or probably wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from pumlc.engine.config import require
 from pumlc.files import write_csv
+from pumlc.progress import ShowProgress
 from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.matrix import canonical
@@ -21,7 +22,7 @@ from pumlc.text.retrieval.search import search
 
 COLUMNS = ("part", "given", "rank", "image", "class", "suspicion", "score")
 PER_DOCUMENT = 3
-"""Labels of one document that are suspected to be missing, at most."""
+"""Most labels of one document that are suspected to be missing."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SuspectedLabel:
         row: the document, a row of the split.
         column: the label.
         given: "unknown": it is probably missing; "present": it is probably wrong.
-        score: by which it was ranked, a cosine where the encoder normalises.
+        score: what ranked it; a cosine if the encoder normalises.
     """
 
     row: int
@@ -117,12 +118,13 @@ def audit_texts(
     top: int = 100,
     root: str | None = None,
     batch_size: int | None = None,
+    progress: ShowProgress | None = None,
 ) -> TextAudit:
     """Rank the labels of documents that a run's encoders contradict.
 
-    Suspected to be missing are the best labels of a document that it does not have, to be wrong
-    those that it has with the lowest score. The encoders may have been trained on these very
-    labels; ``split`` "validation" or "test" has those that they have not seen.
+    The best labels that a document does not have are suspected to be missing; the labels that it
+    has with the lowest scores are suspected to be wrong. The encoders may have been trained on the
+    labels of "train"; those of "validation" and "test" they have not seen.
 
     Args:
         run_dir: the run folder.
@@ -132,6 +134,7 @@ def audit_texts(
         top: labels of each list.
         root: another place of the data.
         batch_size: documents encoded at a time; by default as in the run.
+        progress: called with what is embedded, the texts done and their number.
 
     Raises:
         UserError: see `pumlc.text.evaluation.evaluate_run`.
@@ -141,7 +144,7 @@ def audit_texts(
     config = predictor.config
     data = config.data if root is None else replace(config.data, root=root)
     documents = documents_of(load_corpus(data, seed=config.train.seed), split)
-    queries, labels = embeddings(predictor, documents, accelerator, batch_size)
+    queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
     missing = _missing(documents, queries, labels, accelerator)
     wrong = _given(documents, queries, labels)
     suspects = [

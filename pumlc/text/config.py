@@ -11,7 +11,7 @@ from pumlc.errors import UserError, closest
 from pumlc.text.data.layouts import Layout
 from pumlc.text.models.head import Pooling
 
-PLACES = ("root",)  # settings of `data` that may change when a run goes on: where the data are
+PLACES = ("root",)  # settings of `data` that say where the data are: a resumed run may change them
 
 
 @dataclass(kw_only=True)
@@ -60,7 +60,7 @@ class EncoderConfig:
     projection: int | None = None
     """width of a linear layer after pooling; none: as the directory says"""
     dropout: float | None = None
-    """of all layers in training; none: as the model's configuration says"""
+    """dropout probability of all layers in training; none: as the model's configuration says"""
     gradient_cache: bool = True
     """encode in chunks, twice: less memory, more time, the same gradients; false: one graph"""
     document_chunk: int = 64
@@ -179,6 +179,13 @@ class TextConfig:
             "train.workers",
             self.train.workers,
             "0 for texts: batches come from the token cache, which needs no other process",
+        )
+        require(
+            self.train.accumulate == 1,
+            "train.accumulate",
+            self.train.accumulate,
+            "1 for texts: with encoder.gradient_cache a batch of any size goes through the encoder "
+            "in chunks, and a larger train.batch_size takes no more memory",
         )
 
 

@@ -1,4 +1,4 @@
-"""Metrics of a text run: of every saved set of weights, for all labels and for unseen ones."""
+"""Metrics of a text run: for every saved set of weights, all labels and unseen labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from pumlc.text.retrieval.ranking import (
 )
 from pumlc.text.retrieval.search import Index
 
-# keyword options of `evaluate_run` and `report` that runs of texts alone have
+# keyword options of `evaluate_run` and `report` that only text runs have
 OPTIONS: frozenset[str] = frozenset({"index", "search_precision"})
 
 
@@ -54,22 +54,23 @@ def evaluate_run(
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
         batch_size: documents encoded at a time; by default as in the run.
-        workers: ignored, an argument of every branch: nothing has to be read ahead.
-        progress: ignored, another one.
+        workers: ignored; every branch has this argument, but texts need not be read ahead.
+        progress: called with what is embedded, the texts done and their number.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
 
     Returns:
         Counts, and the metrics (percent) of each set of weights: ``all`` over all rows and labels.
-        ``zero_shot`` and ``zero_shot_among_unseen`` are about the labels that no training document
-        of the run has: they are over the rows with such a label, of the others' labels none
-        counts; the first ranks them among all labels, the second among the unseen ones.
+        ``zero_shot`` and ``zero_shot_among_unseen`` are about the unseen labels, those that no
+        training document of the run has: they are over the rows with such a label, and no other
+        label counts as true. The first ranks them among all labels, the second among the unseen.
         Propensities are those of the whole training split, also for a run on a part. ``preferred``
         names the weights that `RunFolder.preferred_weights` takes, if they are among those.
 
     Raises:
         UserError: no such run, weights or split; the split has no label to find; or it is the
-            split validation of data that are not those of the run. Other splits of such data warn.
+            split validation and the data are not those of the run. Other splits of such data only
+            give a warning.
     """
     _check_search(index, search_precision)
     run = RunFolder(run_dir)
@@ -100,7 +101,7 @@ def evaluate_run(
     for name in names:
         if name != predictor.weights:
             predictor = TextPredictor(run.path, name, str(accelerator.device))
-        queries, labels = embeddings(predictor, documents, accelerator, batch_size)
+        queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
         metrics = measure_embeddings(
             queries,
             labels,
@@ -146,7 +147,7 @@ def report(result: dict[str, Any]) -> str:
     )
     ranked = table(["weights", "epoch", "true labels", *columns], rows)
     if "preferred" in result:
-        value = result["weights"][result["preferred"]]["all"]["nDCG@5"]  # what validation goes by
+        value = result["weights"][result["preferred"]]["all"]["nDCG@5"]  # the score of validation
         ranked += "\n" + preferred_line(result, "nDCG@5", value)
     return f"{title}\n\n{ranked}"
 
@@ -167,7 +168,7 @@ def documents_of(corpus: Corpus, split: str) -> TextSplit:
 
 
 def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None:
-    """Warn if the data are not those that the run saw, or refuse where rows were drawn from."""
+    """Warn if the data are not those that the run saw; refuse if rows were drawn from them."""
     recorded = run.read().get("data")
     if not isinstance(recorded, dict):  # a run of an earlier version
         return
@@ -188,6 +189,7 @@ def embeddings(
     documents: TextSplit,
     accelerator: Accelerator,
     batch_size: int | None,
+    progress: ShowProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D] of the documents and [L, D] of the labels, on every process."""
     data, encoder = predictor.config.data, predictor.config.encoder
@@ -201,6 +203,7 @@ def embeddings(
         document_chunk=batch_size or encoder.document_chunk,
         label_chunk=encoder.label_chunk,
         accelerator=accelerator,
+        progress=progress,
     )
     label_texts = documents.label_texts
     queries = embedder.documents(tokens(documents.texts, data.document_length))
@@ -259,7 +262,7 @@ def measure_embeddings(
         corpus: tells which labels are unseen, and the propensities.
         propensity: name of the constants of the propensities.
         index: exact, or faiss.
-        accelerator: its processes rank a shard of the documents each.
+        accelerator: each of its processes ranks a shard of the documents.
         precision: bf16 rounds the embeddings to bfloat16 before the search.
     """
     excluded = documents.excluded

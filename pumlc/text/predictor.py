@@ -13,6 +13,7 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.files import read_json
+from pumlc.progress import ShowProgress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
 from pumlc.text.data.tokens import TokenizedTexts, tokenize
@@ -40,7 +41,7 @@ class TextPredictor:
     Args:
         run_dir: the run folder.
         weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation score, without validation the last ones.
+            with the best validation score, or the last ones without validation.
         device: where it runs; by default a GPU if there is one.
 
     Attributes:
@@ -88,7 +89,7 @@ class TextPredictor:
         return tuple(labels)
 
     def use_labels(self, texts: Iterable[str]) -> None:
-        """Choose among these labels from now on; labels are texts, so nothing is trained.
+        """Choose among these labels from now on; since labels are texts, nothing is trained.
 
         A label for which the run has learned a vector (``encoder.label_vectors``) keeps it, if its
         text is the same. The length of such a vector is learned too. So the scores of the other
@@ -103,7 +104,12 @@ class TextPredictor:
         self._label_embeddings: np.ndarray | None = None  # computed when first needed
 
     def predict(
-        self, texts: Iterable[str], *, top: int = 10, precision: Precision = "fp32"
+        self,
+        texts: Iterable[str],
+        *,
+        top: int = 10,
+        precision: Precision = "fp32",
+        progress: ShowProgress | None = None,
     ) -> TextPrediction:
         """Name the best labels of each text.
 
@@ -111,6 +117,7 @@ class TextPredictor:
             texts: N texts.
             top: labels wanted; with fewer labels, all of them.
             precision: bf16 rounds the embeddings to bfloat16 before the search.
+            progress: called with what is embedded, the texts done and their number.
 
         Raises:
             ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
@@ -123,7 +130,10 @@ class TextPredictor:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         data, encoder = self.config.data, self.config.encoder
         embedder = Embedder(
-            self.model, document_chunk=encoder.document_chunk, label_chunk=encoder.label_chunk
+            self.model,
+            document_chunk=encoder.document_chunk,
+            label_chunk=encoder.label_chunk,
+            progress=progress,
         )
         if self._label_embeddings is None:
             tokens = self._tokens(self.labels, data.label_length)

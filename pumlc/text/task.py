@@ -16,6 +16,7 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
 from pumlc.files import write_json
 from pumlc.labels.names import similar_names
+from pumlc.progress import Progress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
@@ -28,7 +29,7 @@ from pumlc.text.training.objective import Objective
 from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
 from pumlc.text.training.sides import TextSide, backward_through
 
-GROUPS_SHOWN = 5  # of labels with similar texts
+GROUPS_SHOWN = 5  # groups of labels with similar texts
 
 
 class TextTask:
@@ -39,7 +40,7 @@ class TextTask:
 
     Args:
         config: the settings of the run.
-        folder: of a run that goes on; nothing of it is needed before its weights are.
+        folder: of a run that goes on; it is not needed here.
 
     Raises:
         UserError: data, encoder or loss do not fit the settings.
@@ -58,7 +59,7 @@ class TextTask:
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
         # [N, shortlist], see `_mine`
         self.shortlists: np.ndarray | None = None
-        # embedded texts [.., D] of the labels without a vector, where others have one
+        # embedded texts [.., D] of the labels without a vector, if other labels have one
         self.unseen_texts: Tensor | None = None
         if config.loss.selected >= len(self.labels):
             raise UserError(
@@ -149,7 +150,7 @@ class TextTask:
     def batches(self, epoch: int, accelerator: Accelerator, first: int = 0) -> Iterable[np.ndarray]:
         """Rows of ``corpus.train``, the same global batches on every process."""
         negatives = self.config.negatives
-        due = epoch % negatives.refresh == 0 and first == 0  # else done before the interruption
+        due = epoch % negatives.refresh == 0 and first == 0  # else done before the run stopped
         if self.model.label_vectors is not None and (due or self.unseen_texts is None):
             self.unseen_texts = self._embed_unseen(accelerator)
         if negatives.kind == "mined" and (due or self.shortlists is None):
@@ -160,7 +161,7 @@ class TextTask:
             yield np.array([row for _, row in pairs])
 
     def _mine(self, accelerator: Accelerator) -> np.ndarray:
-        """[N, shortlist] the best labels that each training document does not have; -1 pads."""
+        """The best labels that each training document does not have, [N, shortlist]; -1 pads."""
         rows = self.corpus.train
         known = self.corpus.source.positives
         if self.corpus.source.excluded is not None:
@@ -196,11 +197,12 @@ class TextTask:
             document_chunk=encoder.document_chunk,
             label_chunk=encoder.label_chunk,
             accelerator=accelerator,
+            progress=Progress().show,
         )
 
     def training_step(
         self, network: nn.Module, batch: np.ndarray, accelerator: Accelerator, step: int
-    ) -> dict[str, float]:
+    ) -> dict[str, Tensor]:
         """Forward and backward over the documents of ``batch`` and the labels of the step.
 
         ``network`` is not used: gradients are summed over the processes here, which DDP would
@@ -233,7 +235,7 @@ class TextTask:
             sides.append(TextSide(self.model.labels, self.labels, own_labels, encoder.label_chunk))
         value = backward_through(sides, loss, accelerator, gradient_cache=encoder.gradient_cache)
         sum_gradients(self.model.parameters(), group)
-        return {"loss": value.item()}
+        return {"loss": value}
 
     def _label_vectors(self, labels: np.ndarray) -> Tensor:
         assert self.model.label_vectors is not None
@@ -285,5 +287,5 @@ def _warn_of_similar_labels(label_texts: Sequence[str], root: str) -> None:
         shown += f" and {len(groups) - GROUPS_SHOWN} more such groups"
     warn_user(
         f"{root}: {shown} differ only in case, blanks, '_', '-' or Unicode form and are separate "
-        "labels, which an encoder may not tell apart; if one is meant, spell it one way"
+        "labels; an encoder may not tell them apart. If one label is meant, spell it one way"
     )

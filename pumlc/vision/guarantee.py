@@ -11,9 +11,9 @@ from pumlc.metrics import positives_needed, recall_thresholds
 from pumlc.vision.audit.parts import training_parts
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.evaluation import split_of_run
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import split_of_run
 from pumlc.vision.scoring import probabilities_of, score_images
 
 

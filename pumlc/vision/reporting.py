@@ -1,5 +1,6 @@
 """The figures of an image run that a report shows: a scored split, and thresholds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from accelerate import Accelerator
 from pumlc.errors import UserError
 from pumlc.report import SplitScores
 from pumlc.vision.data.bad_pictures import BadPictures
-from pumlc.vision.evaluation import logits_of, measured_labels, other_place, split_of_run
+from pumlc.vision.evaluation import logits_of
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import measured_labels, other_place, split_of_run
 from pumlc.vision.scoring import probabilities_of, refuse_one_sided
 
 
@@ -21,7 +23,8 @@ def split_scores(
     root: str | None = None,
     csv: str | None = None,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SplitScores:
     """Labels of a split, probabilities and thresholds of the preferred weights.
 
@@ -32,7 +35,8 @@ def split_scores(
         root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file.
         batch_size: pictures per batch.
-        workers: threads that read pictures; 0: only this one.
+        workers: threads that read pictures; 0: only this one; None: one per core.
+        progress: called with the pictures done and their number.
 
     Raises:
         UserError: see `pumlc.vision.evaluation.evaluate_run`.
@@ -41,7 +45,7 @@ def split_scores(
     data = other_place(predictor.config.data, root, csv)
     images = split_of_run(data, split, predictor)
     bad = BadPictures(images)
-    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad)
+    logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, progress)
     rest = bad.rest()
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():

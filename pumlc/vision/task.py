@@ -1,6 +1,7 @@
 """The vision task: model, data and loss that the training loop uses for images."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
-from pumlc.errors import UserError, warn_user
-from pumlc.losses import Loss, find_loss, pu_mixup_loss
+from pumlc.errors import UserError, closest, warn_user
+from pumlc.losses import Loss, find_loss, pu_mixup_loss, weigh_classes
+from pumlc.progress import Progress
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
@@ -21,8 +23,8 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
-from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
     refuse_empty_training,
@@ -60,6 +62,7 @@ class VisionTask:
         self._bad = BadPictures(self.data.train)
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
+        self._class_weights = _class_weights(config.loss.class_weights, self.classes)
         file = config.data.csv or config.data.labels
         if file is not None:
             warn_of_similar_classes(Path(file), self.classes)
@@ -84,14 +87,22 @@ class VisionTask:
         write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
-        """Do nothing: the weights were already loaded as the settings say."""
+        """Put the weights of the classes where the logits are."""
+        if self._class_weights is not None:
+            self._class_weights = self._class_weights.to(accelerator.device)
 
     def steps_per_epoch(self, world_size: int) -> int:
+        return self._epoch_batches(world_size).steps
+
+    def _epoch_batches(self, world_size: int, rank: int = 0) -> EpochBatches:
         train = self.config.train
-        return len(
-            EpochBatches(
-                len(self.data.train), train.batch_size, seed=train.seed, world_size=world_size
-            )
+        return EpochBatches(
+            len(self.data.train),
+            train.batch_size,
+            seed=train.seed,
+            rank=rank,
+            world_size=world_size,
+            accumulate=train.accumulate,
         )
 
     def batches(
@@ -101,12 +112,8 @@ class VisionTask:
             train = self.config.train
             transform = training_transform(self.model.data_config, self.config.data.augmentation)
             pictures = TrainingPictures(self.data.train, transform, seed=train.seed)
-            self._batches = EpochBatches(
-                len(pictures),
-                train.batch_size,
-                seed=train.seed,
-                rank=accelerator.process_index,
-                world_size=accelerator.num_processes,
+            self._batches = self._epoch_batches(
+                accelerator.num_processes, accelerator.process_index
             )
             self._loader = training_loader(pictures, self._batches, train.workers)
         self._batches.epoch, self._batches.first = epoch, first
@@ -140,10 +147,10 @@ class VisionTask:
         if mix:
             # one pass over pictures and mixtures: with two passes DDP would reduce twice
             mixed, permutation, lam = mix_halves(images, settings.mixup_beta)
-            logits = network(torch.cat([images, mixed]))
+            logits = self._logits(network, torch.cat([images, mixed]))
             logits, mixed_logits = logits[: len(images)], logits[len(images) :]
         else:
-            logits = network(images)
+            logits = self._logits(network, images)
         extra: dict[str, Any] = {}
         if settings.statistics == "global" and accelerator.num_processes > 1:
             extra["process_group"] = torch.distributed.group.WORLD
@@ -163,6 +170,10 @@ class VisionTask:
         shown = loss if not mix else loss + settings.mixup_weight * regulariser
         return {"loss": shown.detach(), **parts}
 
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        logits = network(images)
+        return logits if self._class_weights is None else weigh_classes(logits, self._class_weights)
+
     def state_dict(self) -> dict[str, Tensor]:
         return {}  # every random choice follows from seed, epoch and row
 
@@ -174,6 +185,7 @@ class VisionTask:
         if images is None:
             return None
         bad = BadPictures(images)
+        show = partial(Progress().show, "validation")
         try:
             logits = score_images(
                 self.model,
@@ -181,11 +193,20 @@ class VisionTask:
                 accelerator,
                 batch_size=self.config.train.batch_size,
                 bad=bad,
+                progress=show if accelerator.is_main_process else None,
             )
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
         return validate_logits(logits[rest], images.labels[rest])
+
+
+def _class_weights(given: dict[str, float], classes: tuple[str, ...]) -> Tensor | None:
+    """The weight of each class [C]; None where all are 1."""
+    for name in given:
+        if name not in classes:
+            raise UserError(f"loss.class_weights: no class {name!r}; {closest(name, classes)}")
+    return torch.tensor([given.get(name, 1.0) for name in classes]) if given else None
 
 
 def _check_value(loss: Any, name: str) -> None:

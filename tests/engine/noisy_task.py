@@ -16,6 +16,7 @@ from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Validation
 
 STEPS = 4
+TIMES = ("seconds", "rows_per_second")
 
 
 class Noisy:
@@ -92,8 +93,8 @@ def trainer_of(folder, task, accelerator, *, resume=False, **changes) -> Trainer
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that a finished run says, apart from seconds."""
+    """All that a finished run says, apart from its times."""
     weights = {file.name: file.read_bytes() for file in (folder / "weights").iterdir()}
     with (folder / "metrics.csv").open() as file:
-        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
     return {"metrics": rows, **weights}

@@ -83,7 +83,7 @@ def test_command_line_overrides_file():
         (["--train.epochs", "two"], "^--train.epochs: expected int. Got value: two$"),
         (["--train.batch-size", "two"], "^--train.batch-size: expected int. Got value: two$"),
         (["--train.batch-size", "0"], "train.batch_size must be at least 1, got 0"),
-        (["--data.class_path", "evil.C"], "^--data.class_path: no setting 'data.class_path'"),
+        (["--data.class_path", "evil.C"], "^--data.class_path: data.class_path is no setting"),
     ],
 )
 def test_mistakes_on_the_command_line_name_what_is_valid(arguments, expected):
@@ -98,16 +98,44 @@ def test_mistakes_on_the_command_line_name_what_is_valid(arguments, expected):
         ({"dat": {"known": 0.1}}, "did you mean 'data.known'"),
         ({"train": {"epochs": "many"}}, "epochs"),
         ({"loss": {"name": "pu", "parameters": {"gamma": 1.0}}}, "needs alpha"),
+        ({"loss": {"name": "puu"}}, "loss.name: unknown loss 'puu'; did you mean 'pu'"),
+        ({"loss": {"parameters": None}}, "loss.parameters must have a value, got null; leave it"),
+        ({"train": {"weight_decay": None}}, "train.weight_decay must have a value, got null; le"),
+        ({"train": {"epochs": None}}, "train.epochs must have a value, got null$"),
+        ({"train": {"epochs": 0}}, "train.epochs must be at least 1, got 0"),
+        ({"train": {"epochs": "two"}}, "train.epochs: expected int. Got value: two"),
+        ({"data": {"csv": "x.csv"}}, "data.csv must be left out with data.name coco"),
+        ({"data.known": 2.0}, r"data.known must be in \(0, 1\], got 2.0"),
     ],
 )
-def test_mistakes_in_the_file_name_what_is_valid(tmp_path, change, expected):
+def test_mistakes_in_the_file_name_the_file_and_what_is_valid(tmp_path, change, expected):
     content = yaml.safe_load(Path(DEMO).read_text())
     for group, values in change.items():
-        content[group] = {**content.get(group, {}), **values}
+        content[group] = {**content.get(group, {}), **values} if "." not in group else values
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(content))
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises(UserError, match=expected) as info:
         parse_vision("--config", str(file))
+    assert str(info.value).startswith(f"--config {file}: ")
+
+
+def test_settings_that_a_file_lacks(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("train: {epochs: 1}\n")
+    with pytest.raises(UserError, match=f"^required: --data.root, .*; --config {file} has none"):
+        parse_vision("--config", str(file))
+
+
+def test_a_typed_setting_is_not_blamed_on_the_file():
+    for typed, message in (
+        ("--train.epochs=0", "train.epochs must be at least 1, got 0"),
+        ("--loss.parameters.gamma=-1", "loss.parameters.gamma must be"),
+        ("--loss.parameters={gamma: -1, alpha: 1}", "loss.parameters.gamma must be"),
+    ):
+        with pytest.raises(UserError, match=f"^{message}"):
+            parse_vision("--config", DEMO, typed)
+    with pytest.raises(UserError, match=f"^--config {DEMO}: loss.parameters: "):
+        parse_vision("--config", DEMO, "--loss.name=asl")
 
 
 @pytest.fixture
@@ -138,6 +166,47 @@ def test_settings_import_no_module(module_on_the_path, value, message):
     assert not module_on_the_path.exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.noise", "own_code.C", "data.noise must be a mapping of settings, got 'own_code.C'"),
+        ("data.noise", {"class_path": "own_code.C"}, "data.noise.class_path is no setting"),
+        ("data.noise.class_path", "own_code.C", "data.noise.class_path is no setting"),
+        ("features.class_path", "own_code.C", "features.class_path is no setting"),
+        ("features.init_args.cache", "x", "features.init_args is no setting"),
+        ("features", "own_code.C", "features must be a mapping of settings, got 'own_code.C'"),
+    ],
+)
+def test_dotted_names_import_no_module(module_on_the_path, key, value, message):
+    """A parser reads "data.noise" as noise in data; on the command line it is spelled so."""
+    content = {**yaml.safe_load(Path(DEMO).read_text()), key: value}
+    with pytest.raises(UserError, match=f"^run.json: {message}"):
+        from_plain(VisionConfig, content)
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=f"^--config c.yaml: {message}"):
+        parse_vision("--config", "c.yaml")
+    with pytest.raises(UserError, match=f"^--{key}: {message}"):
+        parse_vision("--config", DEMO, f"--{key}={value}")
+    assert not module_on_the_path.exists()
+
+
+def test_no_file_is_read_for_a_group_of_settings(module_on_the_path):
+    Path("group.yaml").write_text("class_path: own_code.C\n")
+    message = "^--features: features must be a mapping of settings, got 'group.yaml'$"
+    with pytest.raises(UserError, match=message):
+        parse_vision("--config", DEMO, "--features", "group.yaml")
+    config, _ = parse_vision("--config", DEMO, "--features", "{cache: here}")
+    assert config.features.cache == "here"
+    assert not module_on_the_path.exists()
+
+
+def test_a_run_of_unknown_settings_names_the_nearest():
+    content = yaml.safe_load(Path(DEMO).read_text())
+    content["train"]["epoch"] = 3
+    with pytest.raises(UserError, match=r"^run.json: a setting this .*did you mean 'train.epochs'"):
+        from_plain(VisionConfig, content)
+
+
 def test_methods_of_a_sweep_import_no_module(module_on_the_path):
     content = yaml.safe_load(FEATURES.read_text())
     content["methods"]["own"] = {"loss": {"class_path": "own_code.C"}}
@@ -161,7 +230,11 @@ def test_every_shipped_sweep_parses(file):
             "features.data.root",
             "in features: cache, data, model, probe, workers",
         ),
-        ("methods.pnu.loss.nme", "methods.pnu.loss.name", "in methods.pnu.loss: mixup_beta, "),
+        (
+            "methods.pnu.loss.nme",
+            "methods.pnu.loss.name",
+            "in methods.pnu.loss: class_weights, mixup_beta, ",
+        ),
         ("methods.pnu.lss", "methods.pnu.loss", "in methods.pnu: first_epoch, "),
         ("metrik", "metric", ": conditions, families, features, fine_tune, "),
     ],
@@ -267,7 +340,7 @@ def test_a_sweep_that_would_not_do_what_it_says(tmp_path, mode, change, message)
         place[last] = value
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(content))
-    with pytest.raises(ValueError, match=f"^{message}"):
+    with pytest.raises(ValueError, match=f"^--config {file}: {message}"):
         parse(SweepConfig, ["--config", str(file)], program="sweep")
 
 
@@ -307,7 +380,9 @@ def test_every_setting_has_a_docstring(capsys):
         assert text in words
 
 
-@pytest.mark.parametrize("content", [b"train: [", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"train: [", b"\xff\xfe", b"a: " + b"9" * 5000, b"a: 2001-99-99"]
+)
 def test_a_file_that_is_not_yaml_is_one_line(tmp_path, content):
     file = tmp_path / "c.yaml"
     file.write_bytes(content)

@@ -142,7 +142,7 @@ with stop.caught():
     [(False, 130, ["goes on True"]), (True, 0, ["goes on True", "goes on"])],
 )
 def test_a_second_ctrl_c_ends_at_once(launched, status, said):
-    """A launcher passes the first one on: of its processes that is no second one."""
+    """A launcher passes the first one on; for its processes that is not a second one."""
     command = [sys.executable, "-c", TWICE.format(launched=launched)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout.splitlines()) == (status, said)
@@ -260,7 +260,7 @@ def test_damaged_weights_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", '{"best": 3}'])
-def test_an_index_that_is_none(tmp_path, content):
+def test_an_invalid_index(tmp_path, content):
     run = saved(tmp_path, 1)
     (run.weights / "index.json").write_text(content)
     with pytest.raises(UserError, match=r"index.json is not that of a run"):
@@ -299,7 +299,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends, within a time that says nothing of its speed."""
+    """Whether a process ends, with ample time to do so."""
     end = time.monotonic() + 20
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.02)

@@ -20,7 +20,7 @@ from pumlc.metrics import average_precision, fit_thresholds, make_scorers
 
 @pytest.fixture(scope="module")
 def data():
-    """Features, complete Y and one of which 40 % is hidden."""
+    """Features, complete Y, and Y with 40 % hidden."""
     random = np.random.default_rng(0)
     X = random.normal(size=(160, 12))
     Y = (X @ random.normal(size=(12, 4)) + random.normal(size=(160, 4)) > 1).astype(float)
@@ -87,7 +87,7 @@ def test_what_y_may_not_be(data, change, message):
         PartialLabelClassifier().fit(X, change(Y))
 
 
-def test_settings_that_are_none_are_named(data):
+def test_invalid_settings_are_named(data):
     X, Y, _ = data
     with pytest.raises(ValueError, match="valid: auto, least_squares"):
         PartialLabelClassifier("squares").fit(X, Y)

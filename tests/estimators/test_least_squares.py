@@ -21,7 +21,7 @@ def ridge(phi, targets, weights, penalty):
 
 
 def refitted(features, labels, penalty, *, weights, groups, standardize=True):
-    """Scores and leave-one-out scores [N, C]: one fit a class and group."""
+    """Scores and leave-one-out scores [N, C]: one fit for each class and group."""
     design = fit_design(features, weights[:, 0], standardize=standardize)
     phi = design.rows(features, slice(None))
     scores, left_out = np.empty(labels.shape), np.empty(labels.shape)

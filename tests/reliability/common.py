@@ -16,6 +16,8 @@ from pathlib import Path
 PROJECT = Path(os.environ.get("PROJECT", Path(__file__).resolve().parents[2])).resolve()
 PY = os.environ.get("PY", sys.executable)
 HERE = Path(__file__).resolve().parent
+# columns of metrics.csv that two runs of the same need not share
+TIMES = ("seconds", "rows_per_second")
 ENV = {
     **os.environ,
     "PYTHONPATH": str(PROJECT),
@@ -201,7 +203,7 @@ def sha(path):
 
 
 def outcome(run):
-    """Everything a finished run says, apart from seconds: file -> hash or content."""
+    """Everything a finished run says, apart from its times: file -> hash or content."""
     import csv
 
     run = Path(run)
@@ -214,7 +216,7 @@ def outcome(run):
     if (run / "metrics.csv").is_file():
         with (run / "metrics.csv").open() as file:
             found["metrics"] = [
-                {k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)
+                {k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)
             ]
     return found
 

@@ -81,7 +81,7 @@ def ranks(n, tool, arguments, timeout=150, hook=None):
 
 def metrics(run):
     return [
-        {k: float(v) for k, v in row.items() if k != "seconds" and v}
+        {k: float(v) for k, v in row.items() if k not in c.TIMES and v}
         for row in csv.DictReader((run / "metrics.csv").open())
     ]
 

@@ -278,6 +278,19 @@ for field in ("data", "model", "loss", "train"):
     executed(
         f"pumlc.load('.') inside a run folder with evil.py and class_path in run.json: {field} ({last(p.stderr)})"
     )
+for key, value in (
+    ("data.noise", "evil.C"),
+    ("data.noise", {"class_path": "evil.C"}),
+    ("features.class_path", "evil.C"),
+    ("train.class_path", "evil.C"),
+):
+    run = copy()
+    content = json.loads((run / "run.json").read_text())
+    content["config"][key] = value
+    (run / "run.json").write_text(json.dumps(content))
+    shutil.copy(base / "evil.py", run / "evil.py")
+    p = load(".", cwd=run)
+    executed(f"a dotted name in run.json, a module beside it: {key}={value} ({last(p.stderr)})")
 # 4 names of networks and of places
 asked = base / "asked.txt"
 spy = f"""

@@ -21,7 +21,8 @@ from pumlc.errors import UserError
 from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats import FORMATS
-from pumlc.vision.data.label_table import CODE, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _ENDINGS = {
     **dict.fromkeys(("csv", "wide"), ".csv"),

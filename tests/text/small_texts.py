@@ -26,7 +26,7 @@ UNSEEN = [4, 13, 22]
 
 
 def write_sentence_transformers(folder: Path, modules: dict[str, dict]) -> None:
-    """Make a directory of transformers one of sentence-transformers: module kind -> config."""
+    """Turn a directory of transformers into one of sentence-transformers: module kind -> config."""
     listed = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
     ]
@@ -39,7 +39,7 @@ def write_sentence_transformers(folder: Path, modules: dict[str, dict]) -> None:
 
 
 def fresh_accelerator() -> Accelerator:
-    """One that no earlier test has left its mark on: accelerators of a process share a state."""
+    """An accelerator without the state of earlier tests, which those of a process share."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=True)
 
@@ -70,7 +70,7 @@ def write_filter(folder: Path) -> None:
 
 
 def text_config(corpus: Path, model: Path, cache: Path, **changes: str) -> TextConfig:
-    """A small run; ``changes`` are settings with two underscores for the point."""
+    """A small run; ``changes`` are settings with two underscores in place of the dot."""
     settings = {
         "data.root": str(corpus),
         "data.token_cache": str(cache),
@@ -112,7 +112,7 @@ def train_killed_and_resumed(
     accelerator: Accelerator,
     after: tuple[int, int] = (1, 0),
 ) -> RunFolder:
-    """A run that is killed when so many epochs and steps are saved, and goes on in a fresh task."""
+    """A run that is killed after some saved epochs and steps, and goes on in a fresh task."""
 
     class TrainerKilled(Trainer):
         def _save(self) -> None:
@@ -142,4 +142,4 @@ def gradients(
     for name, parameter in task.model.named_parameters():
         assert parameter.grad is not None, name
         gradients[name] = parameter.grad.clone()
-    return losses, gradients
+    return {name: float(value) for name, value in losses.items()}, gradients

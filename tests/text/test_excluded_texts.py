@@ -123,7 +123,7 @@ def test_a_step_leaves_excluded_pairs_out(
     changes = {"negatives__kind": kind, "loss__score_chunk": chunk}
     task = TextTask(text_config(filtered, steady_bert_folder, tmp_path, **changes))
     batch = next(iter(task.batches(0, accelerator)))
-    value = task.training_step(task.model, batch, accelerator, 0)["loss"]
+    value = float(task.training_step(task.model, batch, accelerator, 0)["loss"])
     source = task.corpus.source
     rows = task.corpus.train[batch]
     assert source.excluded is not None

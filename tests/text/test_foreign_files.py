@@ -203,12 +203,16 @@ def test_loading_never_asks_the_network(run, damage, message):
     [
         ("run.json", {"head": None}, "run.json: head must have activation, .*got None"),
         ("run.json", {"head": {"pooling": "mean"}}, "run.json: head must have"),
-        ("run.json", {"labels_seen_in_training": "9"}, "labels_seen_in_training must be a number"),
-        ("run.json", {"labels_seen_in_training": 28}, r"of 0 to labels \(27\), got 28"),
+        (
+            "run.json",
+            {"labels_seen_in_training": "9"},
+            "labels_seen_in_training must be a whole number",
+        ),
+        ("run.json", {"labels_seen_in_training": 28}, r"from 0 to labels \(27\), got 28"),
         ("run.json", {"labels": None}, "labels_seen_in_training must be .*None"),
     ],
 )
-def test_facts_of_a_run_that_are_none(run, file, changes, message):
+def test_invalid_facts_of_a_run(run, file, changes, message):
     edit(run / file, **changes)
     with pytest.raises(UserError, match=message):
         pumlc.load(run)
@@ -223,7 +227,7 @@ def test_a_head_of_wrong_values(run):
 
 
 @pytest.mark.parametrize("labels", [["red car", 3], ["red car", " "], ["\ud800"]])
-def test_labels_of_a_run_that_are_none(run, labels):
+def test_invalid_labels_of_a_run(run, labels):
     (run / "labels.json").write_text(json.dumps(labels))
     with pytest.raises(UserError, match=r"labels\.json: label"):
         pumlc.load(run)

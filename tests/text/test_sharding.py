@@ -65,7 +65,7 @@ def one_step(folders, accelerator, size, name) -> dict[str, torch.Tensor]:
         next(iter(task.batches(0, accelerator)))
     losses = task.training_step(task.model, BATCH, accelerator, 0)
     found = {n: p.grad for n, p in task.model.named_parameters() if p.grad is not None}
-    return {"loss": torch.tensor(losses["loss"]), **found}
+    return {"loss": losses["loss"], **found}
 
 
 def whole_run(folders, accelerator, size, folder: Path, changes: dict[str, str]) -> None:

@@ -317,7 +317,7 @@ def test_a_long_text_in_a_csv_file(tmp_path):
         ),
         ("csv", "train.csv", 'text,labels\na,"b\nc"\n', "csv, line 3: a label with a line break"),
         ("csv", "train.csv", 'text,labels\n"a"b,c\n', "csv, line 2: the row that begins here"),
-        ("csv", "train.csv", "text,labels,labels\na,b,c\n", "a column is there twice"),
+        ("csv", "train.csv", "text,labels,labels\na,b,c\n", "a column occurs twice"),
         (
             "jsonl",
             "train.jsonl",

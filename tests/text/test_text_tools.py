@@ -112,9 +112,9 @@ def test_documents_are_encoded_in_chunks_of_the_run_by_default(trained, tool, mo
     sizes = []
     encode = embedding.embed
 
-    def watch(*arguments, chunk_size, device):
+    def watch(*arguments, chunk_size, **options):
         sizes.append(chunk_size)
-        return encode(*arguments, chunk_size=chunk_size, device=device)
+        return encode(*arguments, chunk_size=chunk_size, **options)
 
     monkeypatch.setattr(embedding, "embed", watch)
     for options in ([], ["--batch-size", "5"]):
@@ -212,3 +212,16 @@ def test_an_audit_of_documents(trained, tool, tmp_path, capsys):
     assert documents.texts[int(rows[0]["image"]) - 1] in (out / "review.html").read_text()
     with pytest.raises(ValueError, match="--folds is for image runs"):
         tool("audit").main([str(trained), "--folds", "5"])
+
+
+def test_long_work_says_how_far_it_is(trained, texts, tool, capsys, monkeypatch):
+    monkeypatch.setattr("pumlc.progress.SILENT", 0.0)
+    monkeypatch.setattr("pumlc.progress.INTERVAL", 0.0)
+    tool("evaluate").main([str(trained)])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("documents: 40/40, ")]
+    assert [line for line in lines if line.startswith("labels: ")]
+    tool("predict").main([str(trained), str(texts), "--top", "2"])
+    assert "labels: " in capsys.readouterr().err
+    tool("audit").main([str(trained), "--split", "test"])
+    assert "documents: 40/40, " in capsys.readouterr().err

@@ -10,14 +10,16 @@ import yaml
 from accelerate import Accelerator
 
 import pumlc
-from pumlc.engine.config import from_plain
+from pumlc.engine.config import from_plain, plain
 from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run
+from pumlc.errors import UserError
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.evaluation import OPTIONS, evaluate_run, report
 from pumlc.vision.export import export_onnx, largest_difference
 from pumlc.vision.models import weights as weights_module
 from pumlc.vision.task import VisionTask
+from pumlc.vision.tasks import create_task
 
 RECIPE = Path(__file__).parents[2] / "configs" / "csv_lite0_cpu.yaml"
 BACKBONES = {"resnet18": 64, "vit_tiny_patch16_224": 64, "convnext_atto": 64}
@@ -68,6 +70,21 @@ def test_a_recipe_with_another_backbone(squares_csv, tmp_path, no_hub, backbone)
     export_onnx(predictor.model, tmp_path / "m.onnx", class_names=predictor.labels)
     images = torch.randn(3, 3, size, size)
     assert largest_difference(tmp_path / "m.onnx", predictor.model, images) < 1e-4
+
+
+@pytest.mark.parametrize("heads", ["none", "least_squares"])
+def test_a_size_that_a_network_cannot_take_is_refused_before_training(
+    squares_csv, tmp_path, no_hub, heads
+):
+    content = plain(config_of(squares_csv, "levit_128s", 64))
+    content["model"].update(weights=None, local_global=False)
+    if heads != "none":
+        loss = {"name": "auto", "parameters": {}, "mixup_weight": 0.0}
+        content.update(heads=heads, loss=loss, features={"cache": str(tmp_path / "cache")})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(UserError, match=r"take pictures of 64 x 64 pixels \(data.image_size\)"):
+            train_run(from_plain(VisionConfig, content), create_task, RunFolder(tmp_path / "run"))
 
 
 def test_loading_a_run_asks_no_network(squares_csv, tmp_path, no_hub, monkeypatch):

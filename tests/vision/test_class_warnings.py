@@ -12,7 +12,7 @@ from pumlc.vision.config import DataConfig
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.split import TrainingData
-from pumlc.vision.evaluation import refuse_unfit_test
+from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.scoring import validate_logits
 
 

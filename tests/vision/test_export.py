@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ NAMES = ["bus", "car", "cat", "person", "train"]
 def classifier(head: str, backbone: str = "test_resnet", local_global: bool = True):
     """Trained enough to need every part: norms of the branches far from their start."""
     torch.manual_seed(0)
-    graph = {"label_vectors": torch.randn(5, 6), "label_graph": torch.rand(5, 5)}
+    graph: Any = {"label_vectors": torch.randn(5, 6), "label_graph": torch.rand(5, 5)}
     model = create_classifier(
         backbone,
         5,

@@ -331,6 +331,6 @@ def test_methods_that_have_no_closed_form(settings, message):
         Method(**settings)
 
 
-def test_decays_that_are_none():
+def test_invalid_decays():
     with pytest.raises(UserError, match="probe.weight_decays must be at least one, from 0"):
         dataclasses.replace(CONFIG, weight_decays=[-1.0])

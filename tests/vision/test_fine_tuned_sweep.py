@@ -25,7 +25,7 @@ from pumlc.vision.task import VisionTask
 
 
 def stand_in(function, threads, *arguments, preload, log):
-    """In the place of the processes of a cell: a run folder and figures, without a network."""
+    """Stands for the processes of a cell: a run folder and figures, without a network."""
     with log.open("a") as stream:
         stream.write(f"{function.__name__}\n")
     if function.__name__ == "_train":

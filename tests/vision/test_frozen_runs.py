@@ -281,3 +281,14 @@ def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     for parameter in (weight, bias):
         assert parameter.grad is not None
         assert float(parameter.grad.abs().max()) < 1e-3
+
+
+def test_each_batch_is_told(squares_coco, tmp_path):
+    images = read_split(DataConfig(name="coco", root=str(squares_coco)), "test")
+    classifier = create_classifier(
+        "test_resnet", 3, local_global=False, head="linear", weights=None, image_size=32
+    ).eval()
+    told = []
+    extractor = Extractor(classifier, tmp_path, "float32", batch_size=16)
+    extractor.features(images, range(33), each=lambda *numbers: told.append(numbers))
+    assert told == [(16, 33), (32, 33), (33, 33)]

@@ -75,6 +75,19 @@ def test_inspect_strict_is_an_exit_status(tmp_path, capsys):
     main.main(["inspect", str(tmp_path / "l.csv")])
 
 
+def test_inspect_decode_is_what_root_does(tmp_path, capsys):
+    (tmp_path / "l.csv").write_text("split,image,labels\ntrain,a.jpg,cat\n")
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    said = pumlc(capsys, "inspect", tmp_path / "l.csv", "--root", tmp_path, "--json")
+    assert "broken picture" in said
+    decoded = pumlc(capsys, "inspect", tmp_path / "l.csv", "--root", tmp_path, "--json", "--decode")
+    assert decoded == said
+    for options, message in (([], "--root says"), (["--root", ".", "--quick"], "--quick leaves")):
+        with pytest.raises(SystemExit):
+            main.main(["inspect", str(tmp_path / "l.csv"), "--decode", *options])
+        assert message in capsys.readouterr().err
+
+
 def test_convert_refuses_what_is_lost_unless_it_is_said(tmp_path, capsys):
     file = tmp_path / "l.csv"
     file.write_text("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,dog\n")

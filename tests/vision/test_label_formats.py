@@ -4,6 +4,7 @@ import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats import FORMATS
 from pumlc.vision.data.formats.label_format import ReadOptions
-from pumlc.vision.data.label_table import CODE, STATES, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, STATES, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 P, A, U, Q = (CODE[state] for state in STATES)
 
@@ -311,7 +313,7 @@ def test_a_table_that_reads_in_two_ways_is_refused_with_both(text, first, second
 
 def test_what_was_said_decides(tmp_path):
     put(tmp_path, {"l.csv": "split,image,A,B\ntrain,a.jpg,1.0,-1.0\ntrain,b.jpg,0.0,\n"})
-    values = {1: "present", 0: "absent", -1: "uncertain", "": "unknown"}
+    values: Any = {1: "present", 0: "absent", -1: "uncertain", "": "unknown"}
     labels = read_labels(tmp_path / "l.csv", values=values, uncertain={"B": "present"})
     np.testing.assert_array_equal(labels.labels, [[1, 1], [-1, 0]])
     ours = read_labels(tmp_path / "l.csv", format="wide").labels
@@ -449,7 +451,8 @@ def test_sparse_labels_are_the_dense_ones(tmp_path):
         tmp_path,
         {"l.csv": "split,image,labels,negatives,uncertain\ntrain,a.jpg,x|,y,z\ntest,b.jpg,z,,x\n"},
     )
-    for uncertain in ("unknown", "present", "absent", {"z": "absent"}):
+    policies: Any = ("unknown", "present", "absent", {"z": "absent"})
+    for uncertain in policies:
         dense = read_labels(tmp_path / "l.csv", uncertain=uncertain).labels
         sparse = read_labels(tmp_path / "l.csv", uncertain=uncertain, sparse=True).labels
         np.testing.assert_array_equal(sparse.toarray(), dense)
@@ -461,7 +464,7 @@ def test_sparse_labels_are_the_dense_ones(tmp_path):
 
 
 class Frame:
-    """As much of a DataFrame as is looked at."""
+    """The part of a DataFrame that the reader uses."""
 
     def __init__(self, columns, rows):
         self.columns, self.rows = columns, rows
@@ -534,7 +537,7 @@ def test_a_class_that_a_file_declares_twice_is_refused(classes, tmp_path):
 
 
 def test_a_folder_with_the_files_of_coco_and_of_lvis_is_both(tmp_path):
-    """LVIS labels the pictures of COCO: which of the two is meant, the person says."""
+    """LVIS labels the pictures of COCO: the person says which of the two is meant."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / "train2017").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "train2017" / "a.jpg")

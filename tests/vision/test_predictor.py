@@ -125,7 +125,7 @@ def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, to
     )
 
 
-def test_a_threshold_that_is_none(run_with, paths, tool):
+def test_an_invalid_threshold(run_with, paths, tool):
     predict, run = tool("predict").main, str(run_with(None))
     with pytest.raises(ValueError, match="--threshold fitted: last has no fitted thresholds.*held"):
         predict([run, str(paths[0]), "--threshold", "fitted"])

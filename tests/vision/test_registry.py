@@ -108,7 +108,7 @@ def test_the_settings_of_an_older_run_load():
 
 @dataclasses.dataclass(kw_only=True)
 class LetterOptions:
-    """Of the format below."""
+    """Options of the format below."""
 
     letters: str = "ab"
     """letters: one class each"""
@@ -116,7 +116,7 @@ class LetterOptions:
 
 @dataclasses.dataclass(frozen=True)
 class LetterReader:
-    """Two pictures for every letter; whoever writes a reader has this much to write."""
+    """Two pictures for every letter: all that the author of a reader has to write."""
 
     options: ClassVar[type] = LetterOptions
 

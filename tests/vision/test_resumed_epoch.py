@@ -27,7 +27,7 @@ class KilledTask(VisionTask):
 
 
 def settings(root: Path, workers: int) -> VisionConfig:
-    """With all that draws random numbers: crops, mixup, dropout."""
+    """Settings with all that draws random numbers: crops, mixup, dropout."""
     return VisionConfig(
         data=DataConfig(
             name="coco",

@@ -480,3 +480,42 @@ def test_none_is_a_way_to_say_random_weights():
     assert ModelConfig(backbone="test_resnet", weights="none").weights is None
     with pytest.raises(UserError, match=r"model\.train_stages must be at least 0"):
         ModelConfig(backbone="test_resnet", train_stages=-1)
+
+
+def head_gradient(squares_coco, class_weights) -> torch.Tensor:
+    loss = LossConfig(
+        name="pu",
+        parameters={"gamma": 0.5, "alpha": 1.0},
+        mixup_weight=1.0,
+        class_weights=class_weights,
+    )
+    torch.manual_seed(0)
+    task, accelerator = VisionTask(vision_config(squares_coco, loss=loss)), Accelerator(cpu=True)
+    task.start(accelerator)
+    task.model.eval()
+    batch = next(iter(task.batches(0, accelerator)))
+    torch.manual_seed(1)
+    task.training_step(task.model, batch, accelerator, 0)
+    gradient = task.model.get_parameter("head.weight").grad
+    assert gradient is not None
+    return gradient
+
+
+def test_class_weights_multiply_the_gradients_of_the_head(squares_coco):
+    plain = head_gradient(squares_coco, {})
+    weighed = head_gradient(squares_coco, {"green": 3.0, "blue": 0.0})
+    assert plain.abs().max(1).values.min() > 0
+    torch.testing.assert_close(weighed, plain * torch.tensor([[1.0], [3.0], [0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"gren": 2.0}, "loss.class_weights: no class 'gren'; did you mean 'green'"),
+        ({"green": -1.0}, "loss.class_weights.green must be a finite number of at least 0, got -1"),
+        ({"green": np.inf}, "loss.class_weights.green must be a finite number"),
+    ],
+)
+def test_class_weights_that_are_none(squares_coco, weights, message):
+    with pytest.raises(UserError, match=message):
+        head_gradient(squares_coco, weights)

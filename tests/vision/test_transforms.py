@@ -199,6 +199,17 @@ def test_what_is_no_file_is_named_at_once(tmp_path):
             load_image(tmp_path / name)
 
 
+@pytest.mark.skipif("JPEG2000" not in PICTURES, reason="Pillow without JPEG 2000")
+def test_a_damaged_length_is_not_believed(tmp_path):
+    content, length = PICTURES["JPEG2000"], (2**62).to_bytes(8, "big")
+    box = content.index(b"jp2h")
+    (tmp_path / "a.jp2").write_bytes(
+        content[: box - 4] + b"\0\0\0\1jp2h" + length + content[box + 4 :]
+    )
+    with pytest.raises(UserError, match=r"a\.jp2: the picture cannot be decoded \(MemoryError\)"):
+        load_image(tmp_path / "a.jp2")
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_picture_is_one_line_that_names_it(data):

@@ -115,9 +115,11 @@ def test_code_in_a_pickle_does_not_run(tmp_path, monkeypatch, wrapped):
         return pickle.loads(path.read_bytes())
 
     monkeypatch.setattr(timm.models, "load_state_dict", careless)
-    with pytest.raises(UserError, match="holds no readable weights"):
+    with pytest.raises(UserError, match="holds no readable weights") as info:
         small_classifier(weights=str(path))
     assert not trace.exists()
+    assert "weights_only" not in str(info.value)  # no advice to run it after all
+    assert "\n" not in str(info.value)
 
 
 def test_timm_is_made_to_load_weights_alone(tmp_path, monkeypatch):
@@ -229,7 +231,7 @@ def test_auto_without_a_connection_says_that_the_weights_are_random(no_hub, monk
 
 
 def test_auto_asks_the_hub_once_and_at_once(monkeypatch):
-    """Without a connection the hub's cache is looked into, without minutes of retries."""
+    """Without a connection the hub's cache is read, without minutes of retries."""
     from huggingface_hub import constants
 
     seen, create_model = [], timm.create_model

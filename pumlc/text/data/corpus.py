@@ -1,4 +1,4 @@
-"""The documents of a run: which are trained on, held out and tested."""
+"""The documents of a run: those that are trained on, held out and tested."""
 
 import hashlib
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Corpus:
         return counts > 0
 
     def fingerprints(self) -> dict[str, str]:
-        """What run.json records of the content of both splits, to tell when it was changed."""
+        """Hashes of both splits for run.json, which tell whether the content was changed."""
         return {"train": fingerprint(self.source), "test": fingerprint(self.test)}
 
 

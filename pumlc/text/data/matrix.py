@@ -42,14 +42,14 @@ def stored_shape(path: Path) -> tuple[int, int]:
 
 
 def read_matrix(path: Path) -> SparseMatrix:
-    """Bool CSR [N, L] of a file that scipy wrote: where the relevance is above 0.
+    """Bool CSR [N, L] of a file that scipy wrote: True where the relevance is above 0.
 
     Compare `stored_shape` with what is expected first: a file of few bytes can claim a shape that
     no memory holds.
 
     Raises:
         UserError: the file is missing or damaged, holds another kind of array, or a relevance
-            that is negative or no number; it names the file.
+            is negative or not a number; the message names the file.
     """
     stored_shape(path)
     try:
@@ -67,14 +67,14 @@ def read_matrix(path: Path) -> SparseMatrix:
 
 
 def pairs_to_matrix(pairs: list[tuple[int, int]], shape: tuple[int, int]) -> SparseMatrix:
-    """Bool CSR of a shape, true at the pairs (row, column)."""
+    """Bool CSR of a shape, True at the pairs (row, column)."""
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return canonical(sp.csr_array((np.ones(len(pairs), bool), (rows, columns)), shape))
 
 
 def canonical(matrix: SparseMatrix) -> SparseMatrix:
     """Bool CSR with sorted columns, no duplicates and no stored zeros."""
-    # bool before duplicates are added up: small integers would wrap around, 256 ones to 0
+    # bool before duplicates are added up: 256 ones of a small integer type would give 0
     matrix = sp.csr_array(matrix.astype(bool))
     matrix.sum_duplicates()
     matrix.eliminate_zeros()

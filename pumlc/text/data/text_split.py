@@ -55,7 +55,7 @@ class TextSplit:
 
     @cached_property
     def truth(self) -> SparseMatrix:
-        """Bool CSR [N, L]: the positives that are not excluded: trained on and scored by."""
+        """Bool CSR [N, L]: the positives that are not excluded, for training and for scoring."""
         if self.excluded is None:
             return self.positives
         return canonical(self.positives > self.excluded)

@@ -50,7 +50,7 @@ class TokenizedTexts:
     def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, int64 [len(rows), longest of these texts].
 
-        At least one column, so that a text without any token can still go through a model.
+        There is at least one column, so that a text without any token can go through a model.
         """
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         position = np.arange(max(1, lengths.max(initial=0)))
@@ -84,8 +84,8 @@ def cached_tokens(
 
     The name of an entry is a hash of the tokenizer's content, ``max_length`` and every text: a
     changed text, vocabulary or length is another entry. An entry is written under a temporary name
-    and renamed when complete, so that a killed build leaves no half entry and two builds at once do
-    no harm. Fast tokenizers use all cores.
+    and renamed when complete, so that a killed build leaves no partial entry and two builds at once
+    do no harm. Fast tokenizers use all cores.
 
     Args:
         texts: the texts in order.
@@ -160,7 +160,7 @@ def _read_offsets(path: Path, count: int) -> np.ndarray | None:
 def _token_chunks(
     texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield ``(flat ids, length of each text)`` of one piece of the texts after the other."""
+    """Yield ``(flat ids, length of each text)`` of one chunk of the texts after another."""
     special = tokenizer.num_special_tokens_to_add()
     if max_length <= special:
         raise UserError(

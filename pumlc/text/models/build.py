@@ -1,4 +1,4 @@
-"""The model of a text run, for training and as it was trained."""
+"""The model of a text run: new for training, and as it was trained."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def new_model(config: EncoderConfig, *, labels_with_vector: int) -> TextModel:
 
     Args:
         config: names the source, its head and whether labels have vectors.
-        labels_with_vector: how many would.
+        labels_with_vector: number of labels that get a vector if vectors are asked for.
 
     Raises:
         UserError: the source cannot be read, or encoder and tokenizer do not belong together.
@@ -73,7 +73,7 @@ def new_model(config: EncoderConfig, *, labels_with_vector: int) -> TextModel:
 
 
 def trained_model(run: Path, facts: dict[str, Any], config: EncoderConfig) -> TextModel:
-    """The model of a run folder in its shape; the weights are still to be loaded.
+    """The model of a run folder, without its weights, which are still to be loaded.
 
     Args:
         run: the folder.
@@ -92,8 +92,8 @@ def trained_model(run: Path, facts: dict[str, Any], config: EncoderConfig) -> Te
     count, labels = facts.get("labels_seen_in_training"), facts.get("labels")
     if type(count) is not int or type(labels) is not int or not 0 <= count <= labels:
         raise UserError(
-            f"{where}: labels_seen_in_training must be a number of 0 to labels ({labels!r:.80}), "
-            f"got {count!r:.80}"
+            f"{where}: labels_seen_in_training must be a whole number from 0 to labels "
+            f"({labels!r:.80}), got {count!r:.80}"
         )
     return TextModel(_dual_encoder(encoder, config, count), tokenizer)
 

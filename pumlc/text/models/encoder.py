@@ -17,7 +17,7 @@ class TextEncoder(nn.Module):
     """A backbone and its `Head`: token ids [B, T] to float32 vectors [B, D].
 
     Args:
-        backbone: a model of transformers; its pooler, which nothing here uses, is taken off.
+        backbone: a model of transformers; its pooler, which nothing here uses, is removed.
         head: what happens to its last hidden states.
     """
 

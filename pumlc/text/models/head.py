@@ -1,4 +1,4 @@
-"""What turns the hidden states of a backbone into one vector: its settings, without the layers."""
+"""The settings of what turns the hidden states of a backbone into one vector; no layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ class Head:
     Args:
         pooling: ``mean`` over the tokens of the text, or the first token (``cls``).
         projection: width of a linear layer after pooling; None for no such layer.
-        activation: after the projection.
+        activation: function after the projection.
         normalize: scale the result to length 1.
 
     Raises:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class LabelVectors(nn.Module):
     r"""Learned vectors :math:`v_l`, which take the place of :math:`f(t_l)`, the embedded text.
 
-    They start there, :math:`v_l = f(t_l)`, and their length is learned too: it comes to say how
-    common the label is. A label without a vector keeps its text.
+    They start at the embedded texts, :math:`v_l = f(t_l)`. Their length is learned too and comes to
+    say how common the label is. A label without a vector keeps its text.
 
     Args:
         count: number of labels that have a vector.
@@ -67,7 +67,7 @@ class LabelVectors(nn.Module):
 
         Args:
             texts: the labels asked for.
-            trained: the labels of the run, which ``ids`` are numbers of. Where several of them
+            trained: the labels of the run, which ``ids`` number. Where several of them
                 have the same text, each keeps its own row if ``texts`` equals ``trained``;
                 otherwise the text means the first of them. Space around a label does not count.
         """

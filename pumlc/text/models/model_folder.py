@@ -75,7 +75,7 @@ def run_encoder_folder(run: Path) -> Path:
 
 
 def drop_code_names(folder: Path) -> None:
-    """Take `auto_map` out of the files of a saved model: its own code was not run, nor will be."""
+    """Remove `auto_map` from the files of a saved model: its code was not run, nor will it be."""
     for name in WITH_CODE:
         path = folder / name
         if path.exists() and "auto_map" in (content := _object(path)):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from pumlc.engine.foreign_code import as_user_error
 from pumlc.errors import UserError
 from pumlc.text.models.encoder import TextEncoder
 from pumlc.text.models.head import Head
 from pumlc.text.models.model_folder import model_json
-from pumlc.text.models.sentence_transformers import backbone_folder, load_projection, one_line
+from pumlc.text.models.sentence_transformers import backbone_folder, load_projection
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,13 +31,11 @@ def load_tokenizer(source: str, *, local: bool = False) -> "PreTrainedTokenizerB
     from transformers import AutoTokenizer
 
     folder = backbone_folder(source)
-    try:
+    with as_user_error(f"no tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=local
         )
-    except Exception as error:  # transformers passes on what its parsers raise
-        raise UserError(f"no tokenizer in {folder}: {one_line(error)}") from error
-    # without its files transformers makes one to which every text is unknown
+    # without the files, transformers makes a tokenizer to which every text is unknown
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise UserError(
             f"no tokenizer in {folder}: its vocabulary holds special tokens only; "
@@ -67,23 +66,14 @@ def load_encoder(
         UserError: the source cannot be read, its weights do not fit its configuration, it needs
             code of its own, or it is an encoder-decoder model.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
     folder = backbone_folder(source)
     _refuse_code(folder)
     safely: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
-    try:
+    with as_user_error(f"no encoder in {folder}"):
         config = AutoConfig.from_pretrained(folder, **safely)
-        if config.is_encoder_decoder:
-            raise UserError("an encoder-decoder model has no single sequence of hidden states")
-        if dropout is not None:
-            _set_dropout(config, dropout)
-        if pretrained:
-            backbone = _pretrained_backbone(folder, config, safely)
-        else:
-            backbone = AutoModel.from_config(config, trust_remote_code=False)
-    except Exception as error:  # transformers, safetensors and torch have no common type
-        raise UserError(f"no encoder in {folder}: {one_line(error)}") from error
+        backbone = _backbone(folder, config, safely, pretrained=pretrained, dropout=dropout)
     # some checkpoints are stored in half precision; training starts from float32
     encoder = TextEncoder(backbone.float(), head)
     if pretrained and encoder.projection is not None:
@@ -131,7 +121,7 @@ def _refuse_code(folder: str) -> None:
 
 
 def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
-    """Change all that the families call dropout: hidden_dropout_prob, attn_pdrop and so on."""
+    """Change every dropout by its name in the family: hidden_dropout_prob, attn_pdrop and so on."""
     names = [
         name
         for name, value in config.to_dict().items()
@@ -145,10 +135,34 @@ def _set_dropout(config: "PretrainedConfig", probability: float) -> None:
         setattr(config, name, probability)
 
 
+def _backbone(
+    folder: str,
+    config: "PretrainedConfig",
+    safely: dict[str, Any],
+    *,
+    pretrained: bool,
+    dropout: float | None,
+) -> "PreTrainedModel":
+    """The transformer, with its weights or random ones; see `load_encoder`."""
+    from transformers import AutoModel
+
+    if config.is_encoder_decoder:
+        raise UserError("an encoder-decoder model has no single sequence of hidden states")
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    if pretrained:
+        return _pretrained_backbone(folder, config, safely)
+    return AutoModel.from_config(config, trust_remote_code=False)
+
+
 def _pretrained_backbone(
     folder: str, config: "PretrainedConfig", safely: dict[str, Any]
 ) -> "PreTrainedModel":
-    """UserError if a weight is missing or has another shape: it would be drawn at random."""
+    """The transformer with its weights.
+
+    Raises:
+        UserError: a weight is missing or has another shape; it would be drawn at random.
+    """
     from transformers import AutoModel
 
     backbone, report = AutoModel.from_pretrained(
@@ -158,7 +172,7 @@ def _pretrained_backbone(
         raise UserError(
             f"its weights do not fit config.json: {name} is {list(stored)}, not {list(wanted)}"
         )
-    # the pooler is taken off, and many checkpoints have none
+    # the pooler is removed, and many checkpoints have none
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise UserError(f"its weights do not fit config.json: there is no {missing[0]}")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.foreign_code import as_user_error
 from pumlc.errors import UserError
 from pumlc.text.models.head import Head, Pooling
 from pumlc.text.models.model_folder import check_source, model_file, model_json
@@ -143,15 +144,8 @@ def _dense_weights(source: str, module: Module) -> dict[str, Tensor]:
     where = f"{source}: no weights in {module.folder}"
     if path is None:
         raise UserError(f"{where}: there is neither model.safetensors nor pytorch_model.bin")
-    try:
+    with as_user_error(f"{where}: {path.name}"):
         state = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
-    except Exception as error:  # safetensors, zip and pickle have no common type
-        raise UserError(f"{where}: {one_line(error)}") from error
     if "linear.weight" not in state:
         raise UserError(f"{where}: no linear.weight in {path.name}")
     return state
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error of another library without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

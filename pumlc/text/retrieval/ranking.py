@@ -33,7 +33,7 @@ def rank_labels(
     index: Index = "exact",
     precision: Precision = "fp32",
 ) -> np.ndarray:
-    """The k best labels of each document, each process ranking a shard of the documents.
+    """The k best labels of each document; each process ranks a shard of the documents.
 
     Args:
         queries: float32 [N, D], the same on every process.
@@ -78,7 +78,7 @@ def retrieval_metrics(
 
 
 def only_labels(truth: SparseMatrix, kept: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Rows with a true label among ``kept``, and their truth with the other labels taken out.
+    """Rows with a true label among ``kept``, and their truth without the other labels.
 
     Args:
         truth: bool CSR [N, L].

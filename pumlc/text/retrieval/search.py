@@ -116,7 +116,7 @@ def _leave_out(products: Tensor, pairs: SparseMatrix) -> None:
 def _merge(best: Tensor, products: Tensor, first: int, k: int) -> Tensor:
     """Keys (see `_pack`) of the k best labels of a block of queries, [B, at most k], best first.
 
-    ``best``: those of the labels before; ``first``: id of the label of the first column.
+    ``best`` are the keys of the earlier labels; ``first`` is the label id of the first column.
     """
     worst = _score_of(best[:, -1:]) if best.shape[1] == k else None
     keys = torch.cat([best, _largest_keys(products, first, k, worst)], dim=1)
@@ -124,7 +124,7 @@ def _merge(best: Tensor, products: Tensor, first: int, k: int) -> Tensor:
 
 
 def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) -> Tensor:
-    """Keys of the k largest products of each row, in any order and among some others.
+    """Keys of the k largest products of each row and of some others, in any order.
 
     Sorting whole rows costs more than the products themselves. The k-th largest maximum of groups
     of labels is a lower bound of the k-th largest product, and few products reach it.
@@ -133,8 +133,8 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
         products: [B, labels of the block, in whole tiles of GROUP * LANES].
         first: id of the first label of the block.
         k: number wanted.
-        worst: [B, 1] the k-th largest product of the earlier blocks, a lower bound too; None while
-            there are fewer.
+        worst: [B, 1], the k-th largest product of the earlier blocks, also a lower bound; None
+            while there are fewer.
 
     Returns:
         [B, n]; missing keys are those of -inf.
@@ -148,7 +148,7 @@ def _largest_keys(products: Tensor, first: int, k: int, worst: Tensor | None) ->
     maxima = grouped.amax(dim=2)
     reached, least = _reached(maxima, k, worst)
     if 2 * int(torch.count_nonzero(reached)) > reached.numel():
-        # labels that score alike: their list would be longer than the products themselves
+        # many labels score alike: their list would be longer than the products themselves
         ids = torch.arange(first, first + width, device=products.device)
         parts = products.split(64)
         return torch.cat([_pack(part, ids).topk(min(k, width), dim=1).values for part in parts])
@@ -172,7 +172,7 @@ def _reached(maxima: Tensor, k: int, worst: Tensor | None) -> tuple[Tensor, Tens
         worst = maxima.new_full((len(maxima), 1), -torch.inf)
     else:
         reached = maxima >= worst[:, :, None]
-        # mostly few groups reach the worst of the earlier blocks: sorting the maxima is saved
+        # usually few groups reach the worst of the earlier blocks: the maxima need no sorting
         if torch.count_nonzero(reached) <= 2 * k * len(maxima):
             return reached, worst
     flat = maxima.flatten(1)
@@ -193,7 +193,7 @@ def _kth_largest(values: Tensor, k: int) -> Tensor:
 def _pack(scores: Tensor, ids: Tensor) -> Tensor:
     """One int64 for a float32 score and an id: larger score first, then lower id."""
     bits = (scores + 0.0).view(torch.int32)  # + 0.0: -0.0 equals 0.0
-    # as integers, floats are ordered by magnitude: turn the negative ones round
+    # as integers, floats are ordered by magnitude: reverse the order of the negative ones
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return (ordered.long() << 32) | (_LOW - ids)
 
@@ -220,7 +220,7 @@ def _check(queries: Tensor, labels: Tensor, k: int, excluded: SparseMatrix | Non
             f"excluded must be [{len(queries)}, {len(labels)}], got {list(excluded.shape)}"
         )
     for name, embeddings in (("queries", queries), ("labels", labels)):
-        # a row of finite values has a finite sum, or overflows: only such rows are looked at whole
+        # a finite sum means finite values: only rows without one are looked at whole
         sums = embeddings.detach().sum(dim=1, dtype=torch.float32)
         for row in (~sums.isfinite()).nonzero()[:, 0].tolist():
             if not embeddings[row].isfinite().all():

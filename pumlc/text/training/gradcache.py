@@ -42,7 +42,7 @@ def cached_backward(
 
     Args:
         sides: documents and labels, say; they may share an encoder.
-        loss: takes one tensor [n, D] a side, its chunks in order, and returns a scalar.
+        loss: takes one tensor [n, D] per side, its chunks in order, and returns a scalar.
         device: where the encoders run; the random state of its kind's current device and the
             CPU's are replayed.
         backward: runs the backward pass of the loss; replace it to scale the loss (fp16).
@@ -101,7 +101,7 @@ class _RandomState:
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
-        """Inside, random numbers are those that followed this moment; outside nothing changes."""
+        """Inside the context, random numbers are those that followed this moment."""
         after = torch.get_rng_state()
         module = None if self.device is None else torch.get_device_module(self.device)
         own_after = None if module is None else module.get_rng_state()

@@ -10,8 +10,8 @@ def draw_negatives(shortlists: np.ndarray, per_row: int, random: np.random.Gener
     """Draw labels from each row of ``shortlists`` without replacement.
 
     Args:
-        shortlists: [B, K] label ids; -1 where a document has fewer, which is never drawn.
-        per_row: labels to draw; all of a row that holds fewer.
+        shortlists: [B, K] label ids; -1, which is never drawn, where a document has fewer.
+        per_row: labels to draw; from a row that holds fewer, all are drawn.
 
     Returns:
         the drawn ids of all rows, one after another.
@@ -37,7 +37,7 @@ def candidate_labels(positives: SparseMatrix, negatives: np.ndarray, at_least: i
         positives: CSR [B, L], the rows of the documents.
         negatives: label ids.
         at_least: number of labels that are needed (every process needs one, soft top-k more than
-            it selects); the lowest other ids fill up.
+            it selects); the lowest other ids fill up the rest.
 
     Example:
         >>> candidate_labels(sp.csr_array([[0, 0, 1, 0], [0, 0, 1, 1]]), np.array([2]), 3).tolist()

@@ -40,8 +40,8 @@ class Objective:
             world_size: number of processes, which divide the labels.
 
         Raises:
-            UserError: a loss of the user's own takes no ``excluded``, or is no sum over labels as
-                far as its `pumlc.losses.Loss` says.
+            UserError: a loss of the user's own takes no ``excluded``, or its `pumlc.losses.Loss`
+                does not say that its labels may be divided.
         """
         if excluded and not self.loss.supports_excluded:
             raise UserError(
@@ -75,7 +75,7 @@ class Objective:
                 that take no part, as if the row did not have this label at all.
 
         Returns:
-            Scalar: on every rank that of all labels; backward gives each rank its slice.
+            Scalar: the loss over all labels, on every rank; backward gives each rank its slice.
         """
         config = self.config
         if config.score_chunk is not None:
@@ -98,7 +98,7 @@ class Objective:
             options["excluded"] = _dense(excluded, scores)
         if self.loss.couples == "labels":
             return self.loss(scores, dense, **options, process_group=process_group)
-        # a sum over labels, whose terms the ranks divide
+        # the loss is a sum over labels: each rank has the terms of its own
         return group_sum(self.loss(scores, dense, **options), process_group)
 
 

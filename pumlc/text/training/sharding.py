@@ -28,8 +28,8 @@ def gather_embeddings(
 ) -> Tensor:
     """The embeddings of all ranks, with gradient.
 
-    Each rank goes on to use all of them with labels of its own, so in the backward pass the ranks'
-    gradients are added up and each receives the part of its own rows.
+    Each rank uses all of them with labels of its own. So the backward pass adds up the gradients of
+    the ranks, and each rank receives the part of its own rows.
 
     Args:
         own: [n, D], the rows ``shard`` of the whole.
@@ -49,8 +49,8 @@ def gather_embeddings(
 def sum_gradients(parameters: Iterable[nn.Parameter], process_group: ProcessGroup | None) -> None:
     """Add up the gradients of all ranks, in place.
 
-    A weight without a gradient counts as zero where another rank has one, and stays without where
-    none has (a layer that is not used).
+    A weight without a gradient counts as zero if another rank has one. It stays without if no rank
+    has one (a layer that is not used).
     """
     if process_group is None:
         return

@@ -21,7 +21,7 @@ class TextSide:
 
     Attributes:
         encoder: of these texts.
-        tokens: of all texts that there are.
+        tokens: of all texts, in and out of the step.
         rows: those of the step.
         chunk_size: texts encoded at a time.
     """
@@ -43,7 +43,7 @@ def backward_through(
 
     Args:
         sides: the texts.
-        loss: takes one tensor [len(rows), D] a side, in the order of its rows.
+        loss: takes one tensor [len(rows), D] per side, in the order of its rows.
         accelerator: precision and device.
         gradient_cache: encode chunk by chunk, twice; False: once, in one graph.
 
@@ -57,7 +57,7 @@ def backward_through(
 
     chunked, inverses = [], []
     for side in sides:
-        # chunks also in one graph: of texts of similar lengths little is padding
+        # chunks in one graph, too: texts of similar lengths need little padding
         chunks = length_sorted_chunks(side.tokens, side.rows, side.chunk_size)
         chunked.append(Side(partial(encode, side), chunks))
         inverse = torch.from_numpy(np.argsort(np.concatenate(chunks)))

@@ -22,11 +22,11 @@ from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part,
 from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
-from pumlc.vision.evaluation import other_place
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
+from pumlc.vision.run_data import other_place
 from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
 
 

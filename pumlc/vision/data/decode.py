@@ -27,6 +27,7 @@ _DAMAGE = (
     IndexError,
     OverflowError,
     EOFError,
+    MemoryError,  # a damaged length is asked for before it is checked
     struct.error,
     Image.DecompressionBombError,
 )
@@ -83,10 +84,8 @@ def load_image(
         )
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     shown = f"{name if isinstance(source, bytes) else source}{where}"
-    is_file = not isinstance(source, bytes)
-    if (
-        is_file and os.path.exists(source) and not os.path.isfile(source)
-    ):  # opening a pipe would wait for ever
+    # opening a pipe would wait for ever
+    if not isinstance(source, bytes) and os.path.exists(source) and not os.path.isfile(source):
         raise UserError(f"{shown}: not a file")
     needed = _height_and_width(at_least)
     try:
@@ -105,7 +104,8 @@ def load_image(
             f"{shown}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
     except _DAMAGE as error:
-        raise UserError(f"{shown}: the picture cannot be decoded ({error})") from error
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{shown}: the picture cannot be decoded ({reason})") from error
 
 
 def load_row(

@@ -17,8 +17,8 @@ from pumlc.vision.data.label_table import (
     PRESENT_CODE,
     UNKNOWN_CODE,
     LabelTable,
-    TableBuilder,
 )
+from pumlc.vision.data.table_builder import TableBuilder
 
 _SUSPECTS = ("image", "class", "given", "suspicion")
 _PREDICTIONS = ("path", "label", "score", "present")

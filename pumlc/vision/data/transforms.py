@@ -138,9 +138,10 @@ def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
     Returns:
         [B, 3, H, W] float32 on the device of ``pixels``, in the layout channels_last.
 
-    >>> white = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
-    >>> normalised(white, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).unique()
-    tensor([1.])
+    Example:
+        >>> white = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+        >>> normalised(white, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).unique()
+        tensor([1.])
     """
     shift, scale = _shift_and_scale(tuple(mean), tuple(std), pixels.device)
     return pixels.float().sub_(shift).mul_(scale).permute(0, 3, 1, 2)

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pumlc.engine.foreign_code import as_user_error
+from pumlc.errors import UserError
 from pumlc.vision.models.classifier import Classifier
 
+_LOGGER = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
 Pooled = Callable[[Tensor], Tensor]
 _TOLERANCE = 1e-3  # share of the largest feature; another order of float32 sums differs by 1e-6
@@ -137,24 +140,17 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
         return None
     import onnxruntime
 
-    graph = io.BytesIO()
     try:
-        with _quiet(), torch.no_grad():
-            torch.onnx.export(  # without dynamo, which takes ten times as long
-                copy.deepcopy(network),  # a copy, since the exporter fuses layers in place
-                (sample.contiguous(),),
-                graph,  # pyright: ignore[reportArgumentType]
-                dynamo=False,
-                input_names=["images"],
-                output_names=["features"],
-                dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+        # exporter and runtime have no common type for a network that they do not support
+        with as_user_error("onnxruntime cannot run this network"), _quiet(), torch.no_grad():
+            graph = _onnx_graph(network, sample)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(
-            graph.getvalue(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception:  # exporter and runtime have no common type for a network they do not support
+    except UserError as error:  # it is one way of several
+        _LOGGER.info("onnxruntime is not used: %r", error.__cause__)
         return None
 
     def pooled(images: Tensor) -> Tensor:
@@ -162,6 +158,21 @@ def _onnxruntime(network: nn.Module, sample: Tensor) -> Pooled | None:
         return torch.from_numpy(features)  # pyright: ignore[reportArgumentType]
 
     return pooled
+
+
+def _onnx_graph(network: nn.Module, sample: Tensor) -> bytes:
+    """The network as ONNX, for any number of pictures."""
+    graph = io.BytesIO()
+    torch.onnx.export(  # without dynamo, which takes ten times as long
+        copy.deepcopy(network),  # a copy, since the exporter fuses layers in place
+        (sample.contiguous(),),
+        graph,  # pyright: ignore[reportArgumentType]
+        dynamo=False,
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_axes={"images": {0: "batch"}, "features": {0: "batch"}},
+    )
+    return graph.getvalue()
 
 
 @contextmanager

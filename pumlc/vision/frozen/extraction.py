@@ -78,6 +78,7 @@ class Extractor:
         bad: BadPictures | None = None,
         what: str = "features",
         show: Callable[[str], None] = lambda line: None,
+        each: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Features of some pictures, from the cache or computed now and added to it.
 
@@ -87,6 +88,7 @@ class Extractor:
             bad: collects the pictures that cannot be read; by default only warnings name them.
             what: the beginning of the lines of progress.
             show: called with each of these lines.
+            each: called with the pictures done and their number, after each batch.
 
         Returns:
             float32 [n, D], in the order of ``rows``; a row of nan for a bad picture.
@@ -101,7 +103,8 @@ class Extractor:
         _, first = np.unique(digests, return_index=True)
         missing = first[~found[first] & (digests[first] != b"")]  # equal pictures are computed once
         if len(missing):
-            self._add(images, rows, digests, missing, bad, what, show)
+            progress = Progress(what, len(missing), show, each)
+            self._add(images, rows, digests, missing, bad, progress)
             found, features = self.store.find(digests)
         else:
             show(f"{what}: {len(rows)} pictures, all in the cache")
@@ -118,19 +121,17 @@ class Extractor:
         digests: np.ndarray,
         missing: np.ndarray,
         bad: BadPictures,
-        what: str,
-        show: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         """Compute the missing features and store them, block by block."""
         named = [rows[place] for place in missing.tolist()]
         digest_of = dict(zip(named, digests[missing].tolist(), strict=True))
         wanted = list(digest_of)
         engine = self._engine(images, wanted)
-        show(
-            f"{what}: computed by {engine.name}, whose features differ from those of torch in "
-            f"float32 by at most {engine.difference:.1e}"
+        progress.show(
+            f"{progress.what}: computed by {engine.name}, whose features differ from those of "
+            f"torch in float32 by at most {engine.difference:.1e}"
         )
-        progress = Progress(what, len(missing), show)
         block = _BATCHES_KEPT_AT_ONCE * self.batch_size
         for start in range(0, len(wanted), block):
             part = wanted[start : start + block]

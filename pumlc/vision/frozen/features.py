@@ -20,7 +20,9 @@ from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
+from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.scoring import to_device
 
 
@@ -75,6 +77,8 @@ def frozen_features(
     network = functools.cache(lambda: frozen_network(data, model))
     # only the network says what "auto" stands for
     weights = network().starting_weights if model.weights == "auto" else model.weights
+    of_run = run_weights_file(weights)
+    weights = weights if of_run is None else str(of_run)
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
         "decoding": "no larger than needed",  # full decodes give other features
@@ -124,7 +128,7 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         # without weights: the same random network for every split
         torch.default_generator.manual_seed(0)
-        return create_classifier(
+        classifier = create_classifier(
             model.backbone,
             1,
             local_global=False,
@@ -132,6 +136,8 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
             weights=model.weights,
             image_size=data.input_size,
         )
+    try_picture(classifier, model)
+    return classifier
 
 
 def _version(weights: str | None) -> list[int]:

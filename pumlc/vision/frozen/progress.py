@@ -13,16 +13,25 @@ class Progress:
         what: the beginning of a line.
         total: the number of pictures.
         show: called with each line.
+        each: also called, with the pictures done and their number, after each batch.
     """
 
-    def __init__(self, what: str, total: int, show: Callable[[str], None]) -> None:
-        self.what, self.total, self.show = what, total, show
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        show: Callable[[str], None],
+        each: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.what, self.total, self.show, self.each = what, total, show, each
         self.done = 0
         self.started = self.shown = time.perf_counter()
 
     def add(self, count: int) -> None:
         """Count further pictures as done; show a line every few seconds and at the end."""
         self.done += count
+        if self.each is not None:
+            self.each(self.done, self.total)
         now = time.perf_counter()
         if now - self.shown < _SECONDS_BETWEEN_LINES and self.done < self.total:
             return

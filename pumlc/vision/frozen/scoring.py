@@ -26,6 +26,7 @@ def frozen_features_of(
     batch_size: int = 64,
     what: str = "features",
     show: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Features of all pictures; each process computes its share of the missing ones.
 
@@ -38,6 +39,7 @@ def frozen_features_of(
         batch_size: pictures per batch of a process.
         what: the beginning of the lines of progress.
         show: called with each of these lines, on the main process.
+        progress: called with the pictures done and their number, those of this process.
 
     Returns:
         float32 [N, D] in the order of ``images``, on every process; rows of nan for bad pictures.
@@ -46,7 +48,7 @@ def frozen_features_of(
     extractor = Extractor(classifier, Path(config.cache), config.precision, batch_size)
     shown = show if accelerator.is_main_process else lambda line: None
     rows = own_rows(len(images), accelerator)
-    own = extractor.features(images, rows, bad=bad, what=what, show=shown)
+    own = extractor.features(images, rows, bad=bad, what=what, show=shown, each=progress)
     if accelerator.num_processes > 1:
         bad.merge(gather_object([bad.reasons]))
     return gather_rows(own, len(images), accelerator)
@@ -60,13 +62,20 @@ def frozen_logits(
     *,
     bad: BadPictures,
     batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Logits [N, C] float32 of the classifier's head on cached or new features.
 
     For arguments, and the rows of bad pictures, see `frozen_features_of`.
     """
     features = frozen_features_of(
-        classifier, images, config, accelerator, bad=bad, batch_size=batch_size
+        classifier,
+        images,
+        config,
+        accelerator,
+        bad=bad,
+        batch_size=batch_size,
+        progress=progress,
     )
     return head_logits(classifier, features)
 

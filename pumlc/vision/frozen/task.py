@@ -16,12 +16,14 @@ from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.split import training_data
-from pumlc.vision.evaluation import refuse_unfit_test
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
 from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.weights import FOUND
+from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
 from pumlc.vision.scoring import validate_logits
 
@@ -165,6 +167,11 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
             f"features of {model.backbone} with random weights (model.weights none) say little "
             "about the pictures; valid: 'auto', 'pip', 'pretrained' or a weights file"
         )
+    if run_weights_file(weights) is not None:
+        warn_user(
+            f"features of the run {weights}: where it was trained on these pictures, its network "
+            "knows their labels, and leave-one-out scores are too good"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # random weights: the same in every run
         try:
@@ -183,6 +190,7 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
             raise UserError(
                 f"heads on frozen features need the weights of {model.backbone}: {error}"
             ) from error
+    try_picture(classifier, model)
     for parameter in classifier.backbone.parameters():
         parameter.requires_grad = False
     return classifier.eval().to(memory_format=torch.channels_last)  # pyright: ignore

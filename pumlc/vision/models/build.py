@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from pumlc.engine.checkpoint import load_into, load_weights
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelMatrix
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.trained_part import freeze, train_last_stages
 
 
@@ -19,6 +20,8 @@ def build_for_training(
     config: VisionConfig, classes: tuple[str, ...], observed_labels: LabelMatrix
 ) -> Classifier:
     """Build the network with its starting weights, and freeze what the config says.
+
+    If it starts from another run with the same classes, it has the head of that run too.
 
     A backbone without a convolution that takes a local-global branch is trained without one, and
     a warning says so.
@@ -38,8 +41,14 @@ def build_for_training(
         if config.model.label_graph:
             inputs["label_graph"] = label_graph(observed_labels)
     model = _build(config, len(classes), config.model.weights, inputs)
+    of_run = run_weights(config.model.weights)
+    if of_run is not None and not of_run.load_into_head(model.head, classes):
+        warn_user(
+            f"model.weights {config.model.weights}: its classes or its head are others, so that "
+            "the head starts anew"
+        )
     _refuse_batches_of_one(model, config)
-    _try_picture(model, config)
+    try_picture(model, config.model)
     if config.model.local_global and not model.converted:
         warn_user(
             f"model.local_global: {config.model.backbone} has no 3x3 convolution that takes a "
@@ -62,7 +71,7 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
         weights_file: the saved weights, in safetensors format.
 
     Raises:
-        UserError: the file is missing or holds weights of another network.
+        UserError: no network is like that; the file is missing or holds weights of another one.
     """
     inputs: dict[str, Tensor] = {}
     if config.model.head == "ssgrl":  # its vectors and graph are saved with the weights
@@ -71,7 +80,10 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
             buffer = key.rpartition(".")[2]
             if key.startswith("head.") and buffer in names:
                 inputs[names[buffer]] = value
-    model = _build(config, num_classes, None, inputs)
+    try:
+        model = _build(config, num_classes, None, inputs)
+    except UserError as error:
+        raise UserError(f"run.json: {error}") from error
     load_into(model, weights_file)
     return model
 
@@ -106,20 +118,23 @@ def _refuse_batches_of_one(model: Classifier, config: VisionConfig) -> None:
         )
 
 
-def _try_picture(model: Classifier, config: VisionConfig) -> None:
+def try_picture(model: Classifier, settings: ModelConfig) -> None:
     """Run the network on an empty picture, to refuse an unsuitable size now.
 
     timm offers no other way to find out, and has no exception type for it.
+
+    Raises:
+        UserError: the network cannot take pictures of this size.
     """
     _, height, width = model.data_config["input_size"]
-    picture = torch.zeros(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+    picture = torch.zeros(1, 3, height, width)
     try:
         with torch.inference_mode():
             model.eval()(picture)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"model.backbone {config.model.backbone} with model.head {config.model.head} cannot "
+            f"model.backbone {settings.backbone} with model.head {settings.head} cannot "
             f"take pictures of {height} x {width} pixels (data.image_size): {reason}"
         ) from error
     finally:

@@ -108,10 +108,11 @@ def label_graph(labels: LabelMatrix) -> Tensor:
 
     Source: arXiv 1908.07325, section 3.4; the released PU-MLC code divides by zero there.
 
-    >>> label_graph(np.array([[1, 1, 0], [1, -1, 0]]))
-    tensor([[1.0000, 0.5000, 0.0000],
-            [1.0000, 1.0000, 0.0000],
-            [0.0000, 0.0000, 0.0000]])
+    Example:
+        >>> label_graph(np.array([[1, 1, 0], [1, -1, 0]]))
+        tensor([[1.0000, 0.5000, 0.0000],
+                [1.0000, 1.0000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
     """
     if len(labels.shape) != 2:
         raise ValueError(f"labels must be [N,C], got {list(labels.shape)}")

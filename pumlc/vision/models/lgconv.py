@@ -247,10 +247,11 @@ class LocalGlobalConv(ConvolutionWithBranch):
 
     Source: arXiv 2306.16016, local-global convolution; state-dict names of the released code.
 
-    >>> conv = nn.Conv2d(32, 48, 3, stride=2, padding=1)
-    >>> layer = LocalGlobalConv(conv)
-    >>> layer(torch.zeros(2, 32, 9, 7)).shape == conv(torch.zeros(2, 32, 9, 7)).shape
-    True
+    Example:
+        >>> conv = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        >>> layer = LocalGlobalConv(conv)
+        >>> layer(torch.zeros(2, 32, 9, 7)).shape == conv(torch.zeros(2, 32, 9, 7)).shape
+        True
     """
 
     def __init__(self, conv: nn.Conv2d, *, heads: int = 8, reduction: int = 4):

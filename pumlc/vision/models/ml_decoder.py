@@ -34,9 +34,10 @@ class MLDecoder(nn.Module):
     Source: Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head",
     arXiv 2111.12933, sections 2.3 and 2.4.
 
-    >>> head = MLDecoder(512, 1000, queries=20)
-    >>> head(torch.zeros(2, 512, 7, 5)).shape
-    torch.Size([2, 1000])
+    Example:
+        >>> head = MLDecoder(512, 1000, queries=20)
+        >>> head(torch.zeros(2, 512, 7, 5)).shape
+        torch.Size([2, 1000])
     """
 
     def __init__(

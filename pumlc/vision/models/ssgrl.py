@@ -36,9 +36,10 @@ class SSGRL(nn.Module):
     Source: Chen et al., "Learning Semantic-Specific Graph Representation for Multi-Label Image
     Recognition", ICCV 2019, arXiv 1908.07325; sizes as in PU-MLC, arXiv 2306.16016.
 
-    >>> head = SSGRL(512, torch.randn(5, 300), label_graph=torch.eye(5))
-    >>> head(torch.zeros(2, 512, 7, 6)).shape
-    torch.Size([2, 5])
+    Example:
+        >>> head = SSGRL(512, torch.randn(5, 300), label_graph=torch.eye(5))
+        >>> head(torch.zeros(2, 512, 7, 6)).shape
+        torch.Size([2, 5])
     """
 
     def __init__(

@@ -25,9 +25,10 @@ def stages(backbone: nn.Module) -> list[list[str]]:
     Raises:
         UserError: timm does not divide the network into stages.
 
-    >>> import timm
-    >>> [len(names) for names in stages(timm.create_model("resnet18", num_classes=0))]
-    [3, 12, 15, 15, 15]
+    Example:
+        >>> import timm
+        >>> [len(names) for names in stages(timm.create_model("resnet18", num_classes=0))]
+        [3, 12, 15, 15, 15]
     """
     network: Any = backbone
     try:
@@ -96,9 +97,10 @@ def freeze(model: nn.Module, trainable: Sequence[str]) -> list[str]:
     Raises:
         UserError: a pattern matches no parameter; then the model is not changed.
 
-    >>> network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    >>> freeze(network, ["1.*"])
-    ['1.weight', '1.bias']
+    Example:
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> freeze(network, ["1.*"])
+        ['1.weight', '1.bias']
     """
     names = dict(model.named_parameters())
     matched = {

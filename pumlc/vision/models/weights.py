@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.foreign_code import as_user_error
 from pumlc.errors import UserError, warn_user
 
 RANDOM = "random"
@@ -132,13 +133,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights: {path} is not an existing file; valid: a .safetensors or .pth file, 'auto', "
             "'pretrained' or 'pip'"
         )
-    try:
+    with as_user_error(f"weights: {path} holds no readable weights"):
         if path.suffix == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file
-        raise UserError(f"weights: {path} holds no readable weights: {error}") from error
     if isinstance(content, dict):
         for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
             if isinstance(content.get(key), dict):

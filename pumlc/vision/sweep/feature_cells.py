@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pumlc.engine.config import plain
+from pumlc.engine.config import plain, require
 from pumlc.errors import UserError
 from pumlc.estimators import fit_least_squares
 from pumlc.progress import Progress
@@ -125,6 +125,12 @@ def _check(mode: FeatureMode, methods: dict[str, Method]) -> None:
         refuse_one_sided(images, images.labels, split, mode.data.name)
     for name, method in methods.items():
         check_method(name, method, epochs=mode.probe.epochs, num_classes=len(train.classes))
+        require(
+            not method.loss.class_weights,
+            f"methods.{name}.loss.class_weights",
+            method.loss.class_weights,
+            "left out with features: each class has a head of its own",
+        )
     unknown = sorted(set(mode.probe.classes) - set(train.classes))
     if unknown:
         raise UserError(

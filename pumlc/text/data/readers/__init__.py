@@ -1,4 +1,4 @@
-"""Readers of data sets of texts: one file a layout, one entry in `READERS`."""
+"""Readers of data sets of texts: one file and one entry in `READERS` for each layout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[Path], tuple[TextSplit, TextSplit]]] = {
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a file to predict: of records (.jsonl, .csv) their texts, else every line.
+    """The texts of a file to predict: those of its records (.jsonl, .csv), or else its lines.
 
     Raises:
         UserError: see the readers.
@@ -53,7 +53,7 @@ def read_corpus(root: Path, layout: Layout) -> tuple[TextSplit, TextSplit]:
             document or label i), ``Y.trn.npz``, ``Y.tst.npz`` (scipy sparse, [N, L]).
             ``xc``: ``trn.json.gz``, ``tst.json.gz``, ``lbl.json.gz`` as the Extreme Classification
             Repository has them. Both: ``filter_labels_train.txt``, ``filter_labels_test.txt``, if
-            there (a line "row column" for each excluded pair).
+            they exist (a line "row column" for each excluded pair).
             ``jsonl``: ``train.jsonl``, ``test.jsonl``, a line ``{"text": "...", "labels": [...]}``
             for each text. ``csv``: ``train.csv``, ``test.csv`` with the columns text and labels,
             labels separated by a bar. Both take the label texts from ``labels.txt`` (a line for

@@ -16,7 +16,7 @@ def read_csv(path: Path) -> list[Record]:
 
     Raises:
         UserError: the file is missing, not UTF-8 or not CSV (a quote that is not closed), a column
-            is missing or there twice, or a label is empty or has a line break.
+            is missing or occurs twice, or a label is empty or has a line break.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     records: list[Record] = []
@@ -44,4 +44,4 @@ def _check_columns(path: Path, names: list[str]) -> None:
     if missing:
         raise UserError(f"{path}: no column {sorted(missing)}, got {names}")
     if len(set(names)) < len(names):
-        raise UserError(f"{path}: a column is there twice: {names}")
+        raise UserError(f"{path}: a column occurs twice: {names}")

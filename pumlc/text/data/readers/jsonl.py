@@ -25,7 +25,7 @@ def read_jsonl(path: Path, *, labelled: bool = True) -> list[Record]:
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError) as error:  # ValueError also of a number too long
+        except (ValueError, RecursionError) as error:  # of a number that is too long, too
             raise UserError(f"{where}: not JSON ({error})") from error
         text = record.get("text") if isinstance(record, dict) else None
         labels = None

@@ -1,4 +1,4 @@
-"""Files that mean one thing by each line: texts, labels, pairs."""
+"""Files in which each line is one thing: a text, a label or a pair."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Label texts of a UTF-8 file, one a line, without the space around them.
+    """Label texts of a UTF-8 file, one per line, without the space around them.
 
     Raises:
         UserError: the file is missing, empty or not UTF-8, or a line is blank.
@@ -43,7 +43,7 @@ def read_excluded(root: Path, split: str, shape: tuple[int, int]) -> SparseMatri
         shape: numbers of texts and labels.
 
     Raises:
-        UserError: a line is no pair "row column" of numbers below ``shape``.
+        UserError: a line is not a pair "row column" of numbers below ``shape``.
     """
     path = root / f"filter_labels_{split}.txt"
     if not path.exists():
@@ -53,7 +53,7 @@ def read_excluded(root: Path, split: str, shape: tuple[int, int]) -> SparseMatri
         fields = line.split()
         if not fields:
             continue
-        # int() takes also underscores, signs and, in quadratic time, thousands of digits
+        # int() also takes underscores, signs and, in quadratic time, thousands of digits
         if len(fields) != 2 or not all(
             f.isascii() and f.isdecimal() and len(f) < 20 for f in fields
         ):

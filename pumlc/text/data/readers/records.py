@@ -1,4 +1,4 @@
-"""Data sets of two files of records, a text with the names of its labels each."""
+"""Data sets of two files of records: a record is a text with the names of its labels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ class Record(NamedTuple):
 def read_records(
     root: Path, suffix: str, read: Callable[[Path], list[Record]]
 ) -> tuple[TextSplit, TextSplit]:
-    """The splits ``train.SUFFIX`` and ``test.SUFFIX``, with the labels of ``labels.txt`` if there.
+    """The splits ``train.SUFFIX`` and ``test.SUFFIX``, with the labels of ``labels.txt``, if any.
 
     Args:
         root: the folder.
@@ -29,7 +29,8 @@ def read_records(
         read: the records of a file.
 
     Raises:
-        UserError: see `read`; a file has no record; or a label is not in ``labels.txt``, or twice.
+        UserError: see `read`; a file has no record; a label is not in ``labels.txt``, or is listed
+            there twice.
     """
     paths = [root / f"{split}.{suffix}" for split in ("train", "test")]
     records = [read(path) for path in paths]
@@ -69,7 +70,7 @@ def stripped_labels(labels: Sequence[object], where: str) -> list[str]:
     """The labels of a record without the space around them.
 
     Raises:
-        UserError: a label is no string, blank, of several lines or no Unicode.
+        UserError: a label is not a string, is blank, has several lines or is not Unicode.
     """
     stripped = []
     for label in labels:

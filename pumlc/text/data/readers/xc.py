@@ -20,7 +20,7 @@ def read_xc(root: Path) -> tuple[TextSplit, TextSplit]:
 
     A line is an object. The text of a document or label is its ``title`` and, if that is not empty,
     its ``content`` after a space. A document has the labels ``target_ind``, numbers from 0 in the
-    order of ``lbl.json.gz``, but for those whose relevance in ``target_rel`` is 0.
+    order of ``lbl.json.gz``, except those whose relevance in ``target_rel`` is 0.
 
     Raises:
         UserError: a file is missing or damaged, a label has no text, or a number is out of range.

@@ -24,14 +24,9 @@ from pumlc.vision.data.formats.label_format import (
     text_of,
 )
 from pumlc.vision.data.json_entries import json_entries
-from pumlc.vision.data.label_table import (
-    ABSENT_CODE,
-    CODE,
-    PRESENT_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
 from pumlc.vision.data.scattered import ScatteredLabels
+from pumlc.vision.data.table_builder import TableBuilder
 
 _KEYS = ("images", "annotations", "categories")
 _ABSENT = "neg_category_ids"

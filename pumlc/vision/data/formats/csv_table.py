@@ -9,7 +9,7 @@ from typing import IO
 from pumlc.errors import UserError, closest
 from pumlc.files import read_cells
 from pumlc.vision.data.formats.label_format import first_bytes, split_of
-from pumlc.vision.data.label_table import TableBuilder
+from pumlc.vision.data.table_builder import TableBuilder
 
 _DELIMITERS = (",", ";", "\t")
 # names of the column of pictures, the clearest first; compared without case, blanks and _

@@ -10,7 +10,8 @@ from xml.sax.saxutils import quoteattr
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.vision.data.formats.label_format import LabelFormat, ReadOptions, first_bytes
-from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 
 def recognises(path: Path) -> str | None:

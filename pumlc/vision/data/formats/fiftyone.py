@@ -10,13 +10,8 @@ from pumlc.errors import UserError
 from pumlc.files import read_json, write_json
 from pumlc.vision.data.formats.label_format import LabelFormat, ReadOptions, json_with, name_list
 from pumlc.vision.data.formats.openimages import without_ending
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 
 def recognises(path: Path) -> str | None:

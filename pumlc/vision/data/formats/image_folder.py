@@ -20,13 +20,8 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
     text_of,
 )
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _NAMES = ("metadata.jsonl", "metadata.csv")
 _LABELS = ("labels", "label", "tags", "objects")

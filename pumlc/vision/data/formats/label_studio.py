@@ -25,8 +25,8 @@ from pumlc.vision.data.label_table import (
     UNCERTAIN_CODE,
     UNKNOWN_CODE,
     LabelTable,
-    TableBuilder,
 )
+from pumlc.vision.data.table_builder import TableBuilder
 
 _CONTROLS = {"uncertain": UNCERTAIN_CODE, "unknown": UNKNOWN_CODE}
 _IMAGE_KEYS = ("image", "img", "picture", "photo")

@@ -15,7 +15,8 @@ from pumlc.vision.data.formats.label_format import (
     name_list,
     text_of,
 )
-from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 
 def recognises(path: Path) -> str | None:

@@ -18,14 +18,9 @@ from pumlc.vision.data.formats.label_format import (
     make_folder,
     split_of,
 )
-from pumlc.vision.data.label_table import (
-    ABSENT_CODE,
-    CODE,
-    PRESENT_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
 from pumlc.vision.data.scattered import ScatteredLabels
+from pumlc.vision.data.table_builder import TableBuilder
 
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
 _CODES = {"1": PRESENT_CODE, "1.0": PRESENT_CODE, "0": ABSENT_CODE, "0.0": ABSENT_CODE}

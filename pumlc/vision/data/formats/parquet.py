@@ -20,13 +20,7 @@ from pumlc.vision.data.formats.label_format import (
     name_list,
     split_of,
 )
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
 from pumlc.vision.data.parquet_files import (
     as_user_error,
     has_fields,
@@ -34,6 +28,7 @@ from pumlc.vision.data.parquet_files import (
     require_pyarrow,
 )
 from pumlc.vision.data.stored_pictures import StoredBuilder
+from pumlc.vision.data.table_builder import TableBuilder
 
 _LABELS = ("labels", "label", "tags")
 _LEAST_PICTURE = 1024  # bytes of a row: with fewer the column of pictures is quickly read

@@ -32,8 +32,8 @@ from pumlc.vision.data.label_table import (
     UNCERTAIN_CODE,
     UNKNOWN_CODE,
     LabelTable,
-    TableBuilder,
 )
+from pumlc.vision.data.table_builder import TableBuilder
 
 # the other columns of the long form, which list labels of another state
 _LISTS = {"negatives": ABSENT_CODE, "uncertain": UNCERTAIN_CODE, "unknown": UNKNOWN_CODE}

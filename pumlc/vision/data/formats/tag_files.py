@@ -18,7 +18,8 @@ from pumlc.vision.data.formats.label_format import (
     make_folder,
     split_of_path,
 )
-from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _ORDER, _CLASSES = "pictures.csv", "classes.txt"
 

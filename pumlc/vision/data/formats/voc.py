@@ -23,8 +23,8 @@ from pumlc.vision.data.label_table import (
     PRESENT_CODE,
     UNCERTAIN_CODE,
     LabelTable,
-    TableBuilder,
 )
+from pumlc.vision.data.table_builder import TableBuilder
 
 _CODES = {"1": PRESENT_CODE, "-1": ABSENT_CODE, "0": UNCERTAIN_CODE}
 _SETS = Path("ImageSets") / "Main"

@@ -24,14 +24,9 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
     text_of,
 )
-from pumlc.vision.data.label_table import (
-    CODE,
-    PRESENT_CODE,
-    UNKNOWN_CODE,
-    LabelTable,
-    TableBuilder,
-)
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
 from pumlc.vision.data.stored_pictures import StoredBuilder
+from pumlc.vision.data.table_builder import TableBuilder
 
 _LABELS = ("labels", "label", "tags")
 _SHARD_PICTURES = 10_000

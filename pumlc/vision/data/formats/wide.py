@@ -30,7 +30,8 @@ from pumlc.vision.data.formats.label_format import (
 )
 from pumlc.vision.data.formats.openimages import is_image_labels
 from pumlc.vision.data.formats.tag_column import tag_column
-from pumlc.vision.data.label_table import CODE, STATES, LabelTable, State, TableBuilder
+from pumlc.vision.data.label_table import CODE, STATES, LabelTable, State
+from pumlc.vision.data.table_builder import TableBuilder
 
 _WORDS: dict[str, State] = {state: state for state in STATES}
 _ONE_HOT: dict[str, State] = {"1": "present", "0": "absent", "": "unknown"}

@@ -19,7 +19,8 @@ from pumlc.vision.data.formats.label_format import (
     ReadOptions,
     make_folder,
 )
-from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable, TableBuilder
+from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.table_builder import TableBuilder
 
 _SPLITS = ("train", "val", "test")
 _BOX = "0.5 0.5 1 1"  # the whole picture

@@ -1,0 +1,141 @@
+"""A run that starts from the network of another one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pumlc.cli.train import main
+from pumlc.engine.config import TrainConfig
+from pumlc.errors import UserError
+from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.frozen.task import FrozenTask
+from pumlc.vision.models.build import build_for_training
+from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.models.run_weights import run_weights, run_weights_file
+
+CLASSES = ("red", "green", "blue")
+FIRST = "backbone.conv1.0.weight"
+
+
+def run_of(squares_coco, out: Path, *more: str) -> Path:
+    main(
+        [
+            *("--data.name", "coco", "--data.root", str(squares_coco), "--data.image_size", "32"),
+            *("--data.validation", "0.25", "--data.augmentation", "flip", "--train.epochs", "1"),
+            *("--train.batch_size", "16", "--train.learning_rate", "0.01", "--loss.name", "bce"),
+            *("--loss.parameters", "{unknown: negative}", "--out", str(out)),
+            *("--model.backbone", "test_resnet", *more),
+        ]
+    )
+    return out
+
+
+def saved_by(run: Path) -> dict[str, torch.Tensor]:
+    """The weights that are taken of a run."""
+    file = run_weights_file(str(run))
+    assert file is not None
+    return load_file(file)
+
+
+@pytest.fixture(scope="module")
+def plain(squares_coco, tmp_path_factory) -> Path:
+    return run_of(squares_coco, tmp_path_factory.mktemp("runs") / "plain")
+
+
+@pytest.fixture(scope="module")
+def converted(squares_coco, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "converted"
+    return run_of(squares_coco, out, "--model.local_global", "true")
+
+
+def started(weights: Path, classes=CLASSES, **model: Any):
+    config = VisionConfig(
+        data=DataConfig(name="coco", root="x", image_size=32),
+        model=ModelConfig(backbone="test_resnet", weights=str(weights), **model),
+        loss=LossConfig(name="bce", parameters={"unknown": "negative"}),
+        train=TrainConfig(epochs=1, batch_size=4, learning_rate=0.1),
+    )
+    return build_for_training(config, classes, torch.zeros(4, len(classes)).numpy())
+
+
+@pytest.mark.parametrize("local_global", [False, True])
+def test_network_and_head_are_those_of_the_run(plain, converted, local_global):
+    run = converted if local_global else plain
+    model = started(run, local_global=local_global)
+    saved = saved_by(run)
+    assert model.state_dict().keys() == saved.keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+    assert model.starting_weights == str(run_weights_file(str(run)))
+
+
+def test_a_file_of_the_run_may_be_named(plain):
+    file = plain / "weights" / "last.safetensors"
+    assert run_weights_file(str(file)) == file
+    torch.testing.assert_close(started(file).state_dict(), load_file(file), rtol=0, atol=0)
+
+
+def test_branches_are_added_to_the_network_of_a_plain_run(plain):
+    torch.manual_seed(0)
+    model = started(plain, local_global=True)
+    images = torch.randn(2, 3, 32, 32)
+    expected = started(plain).eval()(images)
+    assert model.converted
+    torch.testing.assert_close(model.eval()(images), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_run_with_branches_is_no_plain_network(converted):
+    with pytest.raises(UserError, match="local-global branches.*valid: model.local_global true"):
+        started(converted)
+
+
+def test_other_classes_have_a_new_head(plain):
+    with pytest.warns(UserWarning, match="its classes or its head are others"):
+        model = started(plain, ("red", "blue", "green"))
+    saved = saved_by(plain)
+    assert torch.equal(model.state_dict()[FIRST], saved[FIRST])
+    assert not torch.equal(model.state_dict()["head.weight"], saved["head.weight"])
+
+
+def test_another_backbone_is_refused(plain):
+    with pytest.raises(UserError, match=r"\w+.safetensors does not hold the weights of this back"):
+        create_classifier("resnet18", 3, local_global=False, head="linear", weights=str(plain))
+
+
+def test_a_transformer_keeps_the_positions_of_its_size(squares_coco, tmp_path):
+    run = run_of(squares_coco, tmp_path / "vit", "--model.backbone", "test_vit")
+    model = create_classifier(
+        "test_vit", 3, local_global=False, head="linear", weights=str(run), image_size=32
+    )
+    saved = saved_by(run)
+    assert torch.equal(model.backbone.pos_embed, saved["backbone.pos_embed"])
+
+
+def test_a_run_goes_on_from_a_run_by_the_command(squares_coco, plain, tmp_path):
+    out = run_of(squares_coco, tmp_path / "next", "--model.weights", str(plain))
+    content = json.loads((out / "run.json").read_text())
+    assert content["starting_weights"] == str(run_weights_file(str(plain)))
+
+
+def test_heads_on_the_features_of_a_run(squares_coco, plain, tmp_path):
+    config = VisionConfig(
+        data=DataConfig(name="coco", root=str(squares_coco), image_size=32),
+        model=ModelConfig(backbone="test_resnet", weights=str(plain)),
+        loss=LossConfig(name="auto"),
+        train=TrainConfig(epochs=1, batch_size=4, learning_rate=0.1),
+        heads="least_squares",
+        features=FeaturesConfig(cache=str(tmp_path)),
+    )
+    with pytest.warns(UserWarning, match="its network knows their labels"):
+        task = FrozenTask(config)
+    saved = saved_by(plain)
+    assert torch.equal(task.model.state_dict()[FIRST], saved[FIRST])
+
+
+@pytest.mark.parametrize("weights", [None, "auto", "pip", "x.safetensors", "a/b/c.pth"])
+def test_other_weights_are_of_no_run(weights):
+    assert run_weights(weights) is None
