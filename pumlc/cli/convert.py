@@ -46,12 +46,12 @@ def _table(options: ConvertOptions) -> Any:
     """The table of the label file, or that of a run with the run's split."""
     if not (options.labels / "run.json").is_file():
         return read_label_file(options.labels, options)[0]
-    from pumlc.vision.run_split import split_of_run
+    from pumlc.vision.run_split import split_table
 
     for name in ("format", "values", "separator"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name}: {options.labels} is a run, which has this setting itself")
-    return split_of_run(options.labels, root=options.root)
+    return split_table(options.labels, root=options.root)
 
 
 def _suggest(options: ConvertOptions) -> None:

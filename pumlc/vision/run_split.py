@@ -18,7 +18,7 @@ from pumlc.vision.data.seen import fingerprints
 from pumlc.vision.data.split import read_split, training_data
 
 
-def split_of_run(
+def split_table(
     run_dir: Path, *, labels: Path | None = None, root: Path | None = None
 ) -> LabelTable:
     """The label file of a run with the parts of the run as its splits.
