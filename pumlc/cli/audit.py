@@ -16,8 +16,9 @@ estimates the share of errors, and ends a list where looking no longer pays.
 
 If the run hid or flipped labels on purpose (label_manifest.npz), the table says how many of them
 the audit has found. The lists of a text run have the labels that documents probably lack, and
-those that they probably have by mistake. If the output is not a terminal, or with --json, the last
-line is one JSON object.
+those that they probably have by mistake. With --folds, and in a run with least squares, the scores
+of a document are by fits that leave it out. If the output is not a terminal, or with --json, the
+last line is one JSON object.
 """
 
 import shlex
@@ -41,6 +42,8 @@ from pumlc.progress import Progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from pumlc.vision.audit.suspects import AuditedPart
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,26 @@ def _audit_pictures(
     write_suspects(table, result.rows)
     print(report(result, table), flush=True)
     if page is not None:
+        if options.folds is not None:  # by the network alone pictures have no features
+            _write_duplicates(page.parent / "duplicates.csv", result.parts)
         write_review(page, review_of(result.parts, title=_title(options), command=typed))
         _name_page(page)
     console.print_result(result.summary(), always=options.json)
 
 
+def _write_duplicates(table: Path, parts: "Sequence[AuditedPart]") -> None:
+    from pumlc.vision.audit.duplicates import duplicate_rows, write_duplicates
+
+    rows = duplicate_rows(parts)
+    write_duplicates(table, rows)
+    pairs = len({row[0] for row in rows})
+    print(f"{pairs} pairs of near-duplicate pictures have different tags -> {table}", flush=True)
+
+
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
+    for name in ("csv", "positive_list", "decisions", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for image runs; {options.run} is a text run")
@@ -150,7 +164,9 @@ def _audit_texts(
         split=options.split,
         weights=options.weights,
         top=options.top or 100,
+        left_out=options.folds is not None,
         root=options.root,
+        labels=options.labels,
         progress=Progress().show,
     )
     if not accelerator.is_main_process:
@@ -172,6 +188,9 @@ def _title(options: AuditOptions) -> str:
 
 def _name_page(page: Path) -> None:
     print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
+    if sys.stdout.isatty():  # for a person
+        folder = shlex.quote(str(page.parent))
+        print(f"the first of them in a report: pumlc report {folder} --out report.html", flush=True)
 
 
 def _places(options: AuditOptions) -> tuple[Path, Path | None]:

@@ -5,8 +5,9 @@ pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 The columns for pictures are path, label, score and present. score is a probability; present is 1 if
-it reaches the threshold (--threshold), else 0. The columns for texts are line, label and score.
-Lines are counted from 1 over all files; in a .jsonl or .csv file they are the records
+it reaches the threshold (--threshold), else 0. The columns for texts are line, label and score, and
+probability and present if the run has fitted them. Lines are counted from 1 over all files; in a
+table (.csv, .tsv, .jsonl) they are the rows, and --id-column puts their names in the place of line
 (docs/text.md). Without --out the CSV goes to standard output. The command names pictures that
 cannot be read at the end; all others have their rows, and the exit status is 1. A cell that a
 spreadsheet would take for a formula begins with '.
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.branches import branch_of
 from pumlc.cli import console
-from pumlc.cli.options import argument, at_least_one, option, parse_options
+from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.cli.pictures import find_pictures
+from pumlc.cli.predicted_texts import text_rows
 from pumlc.errors import UserError
 from pumlc.files import complete_file, spreadsheet_cell
 from pumlc.progress import Progress
@@ -50,16 +52,29 @@ class PredictOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     top: int | None = option("labels per picture or text, best first; default: all; texts: 10")
     threshold: str | None = option(
-        "pictures: probability from which a label is present; fitted: one per class, stored with "
-        "the weights; default: fitted, or 0.5 if the run held out no validation part",
+        "probability from which a label is present; fitted: stored with the weights, for pictures "
+        "one per class; default: fitted, or for pictures 0.5 if the run held out no validation "
+        "part",
         metavar="fitted|VALUE",
     )
     recall: float | None = option(
         "pictures: use thresholds that find this share of the true tags of each class, judged by "
         "the known present labels of the held-out part; for example 0.9"
     )
-    confidence: float = option("probability that --recall holds for a class", default=0.95)
+    precision: float | None = option(
+        "pictures: use thresholds by which this share of what is called present is so, of each "
+        "class, judged by the known labels of the held-out part; for example 0.9"
+    )
+    confidence: float = option(
+        "probability that --recall or --precision holds for a class", default=0.95
+    )
     labels: Path | None = option("texts: choose among the lines of this file")
+    text_column: str | None = option("texts: column of a table; default: that of the run, or text")
+    id_column: str | None = option("texts: column of a table that names its rows in the output")
+    index: Literal["exact", "ivf"] | None = option(
+        "texts: what finds the labels; ivf: an approximate index, kept in the run folder; its "
+        "recall is printed; default: exact"
+    )
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: precision of the compared embeddings; default: fp32"
     )
@@ -74,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
-    rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
+    rows = text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows, None)  # this raises every error that is known before anything is written
     if first is None:  # another process writes
         return
@@ -100,10 +115,13 @@ def _check(options: PredictOptions) -> None:
             raise UserError(
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
-    if options.recall is not None:
+    promises = [name for name in ("recall", "precision") if getattr(options, name) is not None]
+    if len(promises) == 2:
+        raise UserError("--recall and --precision choose different thresholds; give one of them")
+    for promise in promises:
         if options.threshold is not None:
-            raise UserError("--recall chooses the thresholds itself; leave out --threshold")
-        for name in ("recall", "confidence"):
+            raise UserError(f"--{promise} chooses the thresholds itself; leave out --threshold")
+        for name in (promise, "confidence"):
             value = getattr(options, name)
             if not 0 < value < 1:
                 raise UserError(f"--{name} must be between 0 and 1, got {value:g}")
@@ -124,6 +142,10 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         )
     if options.search_precision is not None:
         raise UserError(f"--search-precision is for text runs; {options.run} is an image run")
+    for name in ("text_column", "id_column", "index"):
+        if getattr(options, name) is not None:
+            flag = flag_of(PredictOptions, name)
+            raise UserError(f"{flag} is for text runs; {options.run} is an image run")
     accelerator = create_accelerator()
     predictor = load(options.run, options.weights, str(accelerator.device))
     paths, left_out = find_pictures(options.sources)
@@ -131,10 +153,10 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         if left_out:
             print(f"left out: {len(left_out)} of a folder:\n{_listed(left_out)}", file=sys.stderr)
         _say_escaped(paths)
-        if options.recall is None:
+        if options.recall is None and options.precision is None:
             thresholds = _thresholds(predictor, options.threshold)
         else:
-            thresholds = _promised(predictor, options.recall, options.confidence)
+            thresholds = _promised(predictor, options)
     header: list[str] | None = ["path", "label", "score", "present"]
     for path, row in zip(paths, _scored(options, predictor, paths, accelerator), strict=False):
         if isinstance(row, UserError):
@@ -235,44 +257,58 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
     return thresholds
 
 
-def _promised(predictor: "VisionPredictor", recall: float, confidence: float) -> "np.ndarray":
-    """Thresholds [C] that find a share of the true tags; prints the classes without a promise."""
+def _promised(predictor: "VisionPredictor", options: PredictOptions) -> "np.ndarray":
+    """Thresholds [C] with a promised recall or precision; prints the classes without a promise."""
     from pumlc.engine.processes import create_accelerator
     from pumlc.vision.guarantee import guaranteed_thresholds
 
     promise = guaranteed_thresholds(
-        predictor, create_accelerator(), recall=recall, confidence=confidence
+        predictor,
+        create_accelerator(),
+        recall=options.recall,
+        precision=options.precision,
+        confidence=options.confidence,
     )
+    if options.recall is not None:
+        what, kind = f"finds {options.recall:g} of the true tags", "present "
+        condition = "tags are missing at random"
+    else:
+        what, kind = f"{options.precision:g} of what is called present is so", ""
+        condition = "present and absent labels are known equally often"
     served = promise.thresholds < float("inf")
     print(
-        f"threshold of present: finds {recall:g} of the true tags with confidence {confidence:g}, "
-        f"for {served.sum()} of {len(served)} classes, if tags are missing at random",
+        f"threshold of present: {what} with confidence {options.confidence:g}, "
+        f"for {served.sum()} of {len(served)} classes, if {condition}",
         file=sys.stderr,
     )
     if not served.all():
         few = [
-            f"  {printable(name)}: {count}"
-            for name, count, kept in zip(predictor.labels, promise.positives, served, strict=True)
+            f"  {printable(name)}: {known} known {kind}labels, {needed} or more needed"
+            for name, known, needed, kept in zip(
+                predictor.labels, promise.known, promise.needed, served, strict=True
+            )
             if not kept
         ]
         more = [f"  and {len(few) - NAMED} more"] if len(few) > NAMED else []
         print(
-            f"never present, since they have fewer than the {promise.needed} known present labels "
-            "that this needs:\n" + "\n".join([*few[:NAMED], *more]),
+            "never called present, since their known labels do not suffice for this:\n"
+            + "\n".join([*few[:NAMED], *more]),
             file=sys.stderr,
         )
     return promise.thresholds
 
 
+<<<<<<< HEAD
+=======
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
     from pumlc.predictor import load
     from pumlc.text.data.readers import read_labels, read_texts
 
-    if options.threshold is not None or options.recall is not None:
+    if any(each is not None for each in (options.threshold, options.recall, options.precision)):
         raise UserError(
-            f"--threshold and --recall are for image runs; {options.run} is a text run, which "
-            "ranks labels: see --top"
+            f"--threshold, --recall and --precision are for image runs; {options.run} is a text "
+            "run, which ranks labels: see --top"
         )
     predictor = load(options.run, options.weights)
     if options.labels is not None:
@@ -289,6 +325,7 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
         yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
 
 
+>>>>>>> review
 @contextmanager
 def _csv_writer(path: Path | None) -> Iterator[Any]:
     """Give a function that writes rows: to a file, which then appears complete, or to stdout."""

@@ -236,11 +236,11 @@ def test_what_the_settings_and_the_labels_call_for():
         settings(local_global=True)
 
 
-def linear_labels(seed=0, rows=120):
+def linear_labels(seed=0, rows=120, unknown=0.3):
     random = np.random.RandomState(seed)
     features = random.randn(rows, 6).astype(np.float32)
     labels = np.where(features[:, :3] + random.randn(rows, 3) > 0.3, 1, -1).astype(np.int8)
-    labels[random.rand(rows, 3) < 0.3] = 0
+    labels[random.rand(rows, 3) < unknown] = 0
     return features, labels
 
 
@@ -265,6 +265,26 @@ def test_a_class_without_a_known_label_has_one_probability():
     assert 1 / (1 + np.exp(-fitted.intercept[1])) == pytest.approx(share)
 
 
+def test_positives_alone_give_the_probability_of_being_present():
+    random = np.random.RandomState(0)
+    features = random.randn(3000, 3).astype(np.float32)
+    chances = 1 / (1 + np.exp(-(4 * features - 2)))
+    present = random.rand(3000, 3) < chances
+    labels = np.where(present & (random.rand(3000, 3) < 0.4), 1, 0).astype(np.int8)
+    fitted = fit_heads(features, labels, settings())
+    assert fitted.facts["calibration"]["listed"] == pytest.approx(0.4, abs=0.08)
+    logits = features @ fitted.coefficients + fitted.intercept
+    probabilities = 1 / (1 + np.exp(-logits))
+    assert np.abs(probabilities - chances).mean() < 0.05
+    found = probabilities >= fitted.thresholds  # of the highest F1 among the present, not listed
+    f1 = 2 * (found & present).sum() / (found.sum() + present.sum())
+    best = max(
+        2 * (present & (chances >= t)).sum() / (present.sum() + (chances >= t).sum())
+        for t in np.linspace(0.05, 0.95, 19)
+    )
+    assert f1 > best - 0.02
+
+
 def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     features, labels = linear_labels()
     heads = fit_loss_heads(features, labels, BCE, seed=0, weight_decays=[1e-2])
@@ -281,6 +301,28 @@ def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     for parameter in (weight, bias):
         assert parameter.grad is not None
         assert float(parameter.grad.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("pu", {"gamma": 0.5, "alpha": 1.0}),
+        ("pnu", {}),
+        ("nnpu", {"prior": 0.4, "surrogate": "logistic", "unlabeled": "rest"}),
+        ("large_loss", {"rate": 0.1, "mode": "reject"}),
+    ],
+)
+def test_a_loss_that_couples_rows_leaves_its_start(name, parameters):
+    """At equal logits the order of the rows, which such a loss may go by, says nothing."""
+    features, labels = linear_labels(rows=600, unknown=0.9)
+    loss = LossConfig(name=name, parameters=parameters)
+    heads = fit_loss_heads(features, labels, loss, seed=0, weight_decays=[1e-2])
+    reference = fit_loss_heads(features, labels, BCE, seed=0, weight_decays=[1e-2])
+    found, expected = (
+        mean_average_precision(one.left_out, labels, definition="sklearn")
+        for one in (heads, reference)
+    )
+    assert found > expected - 10
 
 
 def test_each_batch_is_told(squares_coco, tmp_path):
