@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 
 from pumlc.cli import main
 from pumlc.errors import UserError
@@ -158,6 +159,16 @@ def test_a_file_without_a_test_split_says_what_to_do(tmp_path):
     config = DataConfig(labels=str(file), root=str(tmp_path / "pictures"))
     with pytest.raises(UserError, match=r"no row of split 'test'; .* train; data\.test 0\.2"):
         read_split(config, "test")
+
+
+def test_many_rare_classes_have_their_share_together():
+    random = np.random.RandomState(0)
+    rows, columns = np.repeat(np.arange(4000), 2), random.randint(0, 800, 8000)
+    labels = csr_array((np.ones(8000, np.int8), (rows, columns)), shape=(5000, 800))
+    held = hold_out(labels, 0.02, groups=None, seed=0, what="data.test")
+    assert len(held) == 100
+    positives = csr_array(labels)[held].nnz / labels.nnz
+    assert abs(positives - 0.02) < 0.006
 
 
 def test_hold_out_refuses_an_empty_side(tmp_path):
