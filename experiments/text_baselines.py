@@ -32,7 +32,8 @@ from pumlc.engine.processes import create_accelerator
 from pumlc.text.config import TextConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.tokens import cached_tokens
-from pumlc.text.evaluation import measure_embeddings, measure_ranking, report, set_facts
+from pumlc.text.evaluation import report
+from pumlc.text.measures import measure_ranked, measure_ranking, rank_embeddings, set_facts
 from pumlc.text.models.build import model_source
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.models.pretrained import load_tokenizer
@@ -134,10 +135,8 @@ def untrained(config: TextConfig) -> tuple[Corpus, dict[str, Any]]:
         accelerator=accelerator,
     )
     queries, labels = embedder.documents(tokens), embedder.label_texts(task.labels)
-    entry = measure_embeddings(
-        queries, labels, documents, task.corpus, config.data.propensity, "exact", accelerator
-    )
-    return task.corpus, entry
+    ranked = rank_embeddings(queries, labels, documents, task.corpus, accelerator)
+    return task.corpus, measure_ranked(ranked, documents, task.corpus, config.data.propensity)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -161,10 +160,12 @@ def main(arguments: list[str] | None = None) -> None:
         ids = rank(corpus, train, test)
         entry = measure_ranking(ids, corpus.test, corpus, config.data.propensity)
     result = {
-        "source": config.data.root,
+        "source": config.data.source,
         "split": "test",
         **set_facts(corpus.test, corpus),
-        "weights": {options.method: {"epoch": 0, "zero_shot_among_unseen": None, **entry}},
+        "weights": {
+            options.method: {"epoch": 0, "zero_shot_among_unseen": None, "decisions": None, **entry}
+        },
         "cpu_minutes": (time.process_time() - processor) / 60,
         "wall_minutes": (time.perf_counter() - wall) / 60,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

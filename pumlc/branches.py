@@ -63,8 +63,8 @@ BRANCHES = {
         Branch(
             "text",
             config=("pumlc.text.config", "TextConfig"),
-            task=("pumlc.text.task", "TextTask"),
-            predictor=("pumlc.text.predictor", "TextPredictor"),
+            task=("pumlc.text.tasks", "create_task"),
+            predictor=("pumlc.text.tasks", "create_predictor"),
             evaluation="pumlc.text.evaluation",
         ),
     )

@@ -27,7 +27,7 @@ ALLOWED = {
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
     "sweep": ({"errors", "files", "metrics", "tables"}, None),
     "vision": (GROUND | {"engine", "estimators", "losses", "recipes", "report", "sweep"}, None),
-    "text": (GROUND | {"engine", "losses", "report"}, None),
+    "text": (GROUND | {"engine", "estimators", "losses", "report"}, None),
     "recipes": ({"errors"}, set()),
     "branches": ({"errors"}, set()),
     "predictor": ({"branches", "engine", "errors"}, set()),

@@ -16,8 +16,9 @@ estimates the share of errors, and ends a list where looking no longer pays.
 
 If the run hid or flipped labels on purpose (label_manifest.npz), the table says how many of them
 the audit has found. The lists of a text run have the labels that documents probably lack, and
-those that they probably have by mistake. If the output is not a terminal, or with --json, the last
-line is one JSON object.
+those that they probably have by mistake. With --folds, and in a run with least squares, the scores
+of a document are by fits that leave it out. If the output is not a terminal, or with --json, the
+last line is one JSON object.
 """
 
 import shlex
@@ -150,7 +151,7 @@ def _write_duplicates(table: Path, parts: "Sequence[AuditedPart]") -> None:
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("folds", "csv", "labels", "positive_list", "decisions", "bad_pictures"):
+    for name in ("csv", "positive_list", "decisions", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for image runs; {options.run} is a text run")
@@ -163,7 +164,9 @@ def _audit_texts(
         split=options.split,
         weights=options.weights,
         top=options.top or 100,
+        left_out=options.folds is not None,
         root=options.root,
+        labels=options.labels,
         progress=Progress().show,
     )
     if not accelerator.is_main_process:

@@ -29,7 +29,7 @@ from pumlc.progress import Progress
 _OF_EVALUATION = (
     *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures", "oracle"),
 )
-_OF_SEARCH = ("index", "search_precision")
+_OF_TEXTS = ("index", "search_precision", "per_label")
 _OF_REPORT = ("per_class",)
 
 
@@ -77,6 +77,10 @@ class EvaluateOptions:
     index: Literal["exact", "faiss"] | None = option("texts: the search that finds the labels")
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: precision of the compared embeddings; default: fp32"
+    )
+    per_label: bool = option(
+        "texts: also precision, recall and F1 of each label, at the threshold of the run",
+        default=False,
     )
     json: bool = option("print the JSON object on a terminal too", default=False)
 
@@ -128,7 +132,7 @@ def _given(options: EvaluateOptions, valid: Collection[str]) -> dict[str, Any]:
     Raises:
         UserError: This kind of run does not have a given option.
     """
-    names = (*_OF_EVALUATION, *_OF_SEARCH, *_OF_REPORT)
+    names = (*_OF_EVALUATION, *_OF_TEXTS, *_OF_REPORT)
     given = {name: value for name in names if (value := getattr(options, name))}
     for name in given:
         if name not in valid:

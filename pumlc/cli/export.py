@@ -1,13 +1,17 @@
 """Write the classifier of a run as an ONNX file and check it in onnxruntime.
 
 pumlc export runs/x --out model.onnx --check picture.jpg other.jpg
+pumlc export runs/t --out model.onnx          a text run: encoder, labels and tokenizer in one file
+pumlc export runs/t --out FOLDER              the encoder, for sentence-transformers
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pumlc.cli import console
+from pumlc.cli.exported_texts import export_texts
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.errors import UserError
 
@@ -19,27 +23,32 @@ class ExportOptions:
     """The command line of ``pumlc export``."""
 
     run: Path = argument("run folder written by pumlc train")
-    out: Path = option("ONNX file to write", required=True)
+    out: Path = option("ONNX file to write; for texts also a new folder", required=True)
     weights: str | None = option("saved weights; default: best on validation, else last")
     check: list[str] | None = option(
         "pictures to compare the logits on; default: random noise", nargs="+", metavar="PICTURE"
+    )
+    side: Literal["documents", "labels"] = option(
+        "texts, a folder: which of two encoders", default="documents"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Export a run."""
     options = parse_options(ExportOptions, arguments, program="pumlc export", about=__doc__ or "")
+    from pumlc.engine.run import RunFolder
+
+    if RunFolder(options.run).read()["config"].get("task") == "text":
+        export_texts(options, TOLERANCE)
+        return
     console.check_out(options.out)
     import numpy as np
     import torch
 
     from pumlc.predictor import load
     from pumlc.vision.export import export_onnx, largest_difference
-    from pumlc.vision.predictor import VisionPredictor
 
     predictor = load(options.run, options.weights, "cpu")
-    if not isinstance(predictor, VisionPredictor):
-        raise UserError(f"{options.run} is a text run; only an image run can be exported")
     if options.check:
         pictures = [predictor.read(path) for path in options.check]
     else:

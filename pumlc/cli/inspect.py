@@ -3,6 +3,7 @@
 pumlc inspect labels.csv --root PICTURES
 pumlc inspect CheXpert-v1.0-small --root .. --json
 pumlc inspect labels.csv --root PICTURES --fix clean.csv
+pumlc inspect docs.csv --text-column TEXT --label-column TAGS      a table of documents
 
 It trains nothing and, without --fix, writes nothing. docs/label_formats.md describes the formats.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pumlc.cli import console
+from pumlc.cli.inspected_texts import inspect_documents
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.progress import Progress
@@ -43,12 +45,23 @@ class InspectOptions:
         "file to write: the same format without the unusable rows, with merged duplicates and one "
         "name per class"
     )
+    text_column: str | None = option("the file is a table of documents: its column of texts")
+    label_column: str | None = option("documents: the column of labels; default: labels")
+    id_column: str | None = option("documents: the column of their names")
+    group_column: str | None = option("documents: the column of groups that stay together")
+    encoder: str = option("documents: whose tokens are counted", default="pip")
+    document_length: int = option("documents: tokens that would be kept of one", default=128)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Inspect a label file."""
     options = parse_options(InspectOptions, arguments, program="pumlc inspect", about=__doc__ or "")
     from pumlc.errors import UserError
+
+    if options.text_column is not None:
+        found = inspect_documents(options)
+        _end(options, found)
+        return
     from pumlc.vision.data.inspection import inspect_labels
 
     if options.decode and (options.quick or options.root is None):
@@ -68,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _print(inspection, per_class=options.per_class)
     if options.fix is not None:
         _fix(table, inspection, options.fix)
+    _end(options, inspection)
+
+
+def _end(options: InspectOptions, inspection: Any) -> None:
     console.print_result(inspection.result(), always=options.json)
     if options.strict and inspection.problems:
         raise console.SomeFailedError(f"{options.labels}: {len(inspection.problems)} problems")

@@ -5,8 +5,9 @@ pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 The columns for pictures are path, label, score and present. score is a probability; present is 1 if
-it reaches the threshold (--threshold), else 0. The columns for texts are line, label and score.
-Lines are counted from 1 over all files; in a .jsonl or .csv file they are the records
+it reaches the threshold (--threshold), else 0. The columns for texts are line, label and score, and
+probability and present if the run has fitted them. Lines are counted from 1 over all files; in a
+table (.csv, .tsv, .jsonl) they are the rows, and --id-column puts their names in the place of line
 (docs/text.md). Without --out the CSV goes to standard output. The command names pictures that
 cannot be read at the end; all others have their rows, and the exit status is 1. A cell that a
 spreadsheet would take for a formula begins with '.
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.branches import branch_of
 from pumlc.cli import console
-from pumlc.cli.options import argument, at_least_one, option, parse_options
+from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.cli.pictures import find_pictures
+from pumlc.cli.predicted_texts import text_rows
 from pumlc.errors import UserError
 from pumlc.files import complete_file, spreadsheet_cell
 from pumlc.progress import Progress
@@ -50,8 +52,9 @@ class PredictOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     top: int | None = option("labels per picture or text, best first; default: all; texts: 10")
     threshold: str | None = option(
-        "pictures: probability from which a label is present; fitted: one per class, stored with "
-        "the weights; default: fitted, or 0.5 if the run held out no validation part",
+        "probability from which a label is present; fitted: stored with the weights, for pictures "
+        "one per class; default: fitted, or for pictures 0.5 if the run held out no validation "
+        "part",
         metavar="fitted|VALUE",
     )
     recall: float | None = option(
@@ -66,6 +69,12 @@ class PredictOptions:
         "probability that --recall or --precision holds for a class", default=0.95
     )
     labels: Path | None = option("texts: choose among the lines of this file")
+    text_column: str | None = option("texts: column of a table; default: that of the run, or text")
+    id_column: str | None = option("texts: column of a table that names its rows in the output")
+    index: Literal["exact", "ivf"] | None = option(
+        "texts: what finds the labels; ivf: an approximate index, kept in the run folder; its "
+        "recall is printed; default: exact"
+    )
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: precision of the compared embeddings; default: fp32"
     )
@@ -80,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     branch = branch_of(RunFolder(options.run).read()["config"].get("task"), options.run)
     failures: list[tuple[Path, str]] = []
-    rows = _text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
+    rows = text_rows(options) if branch.name == "text" else _picture_rows(options, failures)
     first = next(rows, None)  # this raises every error that is known before anything is written
     if first is None:  # another process writes
         return
@@ -133,6 +142,10 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         )
     if options.search_precision is not None:
         raise UserError(f"--search-precision is for text runs; {options.run} is an image run")
+    for name in ("text_column", "id_column", "index"):
+        if getattr(options, name) is not None:
+            flag = flag_of(PredictOptions, name)
+            raise UserError(f"{flag} is for text runs; {options.run} is an image run")
     accelerator = create_accelerator()
     predictor = load(options.run, options.weights, str(accelerator.device))
     paths, left_out = find_pictures(options.sources)
@@ -285,6 +298,8 @@ def _promised(predictor: "VisionPredictor", options: PredictOptions) -> "np.ndar
     return promise.thresholds
 
 
+<<<<<<< HEAD
+=======
 def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
     """A header, then for each text its labels, best first."""
     from pumlc.predictor import load
@@ -310,6 +325,7 @@ def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
         yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
 
 
+>>>>>>> review
 @contextmanager
 def _csv_writer(path: Path | None) -> Iterator[Any]:
     """Give a function that writes rows: to a file, which then appears complete, or to stdout."""

@@ -16,35 +16,17 @@ from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.matrix import canonical
 from pumlc.text.data.text_split import TextSplit
-from pumlc.text.evaluation import documents_of, embeddings
+from pumlc.text.evaluation import documents_of, moved_data, rows_of
+from pumlc.text.frozen.fit import LEFT_OUT
+from pumlc.text.frozen.left_out import read_left_out
+from pumlc.text.frozen.scores import left_out_scores
+from pumlc.text.measures import embeddings
 from pumlc.text.predictor import TextPredictor
 from pumlc.text.retrieval.search import search
+from pumlc.text.suspects import PER_DOCUMENT, SuspectedLabel, suspects_of
+from pumlc.text.tasks import create_predictor
 
 COLUMNS = ("part", "given", "rank", "image", "class", "suspicion", "score")
-PER_DOCUMENT = 3
-"""Most labels of one document that are suspected to be missing."""
-
-
-@dataclass(frozen=True)
-class SuspectedLabel:
-    """A pair of a document and a label.
-
-    Attributes:
-        row: the document, a row of the split.
-        column: the label.
-        given: "unknown": it is probably missing; "present": it is probably wrong.
-        score: what ranked it; a cosine if the encoder normalises.
-    """
-
-    row: int
-    column: int
-    given: str
-    score: float
-
-    @property
-    def suspicion(self) -> float:
-        """Higher for what is more suspicious, within a list."""
-        return -self.score if self.given == "present" else self.score
 
 
 @dataclass(frozen=True)
@@ -55,6 +37,7 @@ class TextAudit:
         split: name of the split.
         weights: name of the weights that scored.
         documents: the split.
+        names: what each of them is called.
         suspects: the labels that are probably missing, then those that are probably wrong; each
             list with the most suspicious first.
     """
@@ -62,15 +45,16 @@ class TextAudit:
     split: str
     weights: str
     documents: TextSplit
+    names: Sequence[str]
     suspects: list[SuspectedLabel]
 
     def rows(self) -> list[list[Any]]:
-        """Rows of `COLUMNS`; a document is called by its line in the split, from 1."""
+        """Rows of `COLUMNS`; a document without a name is called by its line in the split."""
         ranks = {"unknown": 0, "present": 0}
         rows = []
         for suspect in self.suspects:
             ranks[suspect.given] += 1
-            names = [str(suspect.row + 1), self.documents.label_texts[suspect.column]]
+            names = [self.names[suspect.row], self.documents.label_texts[suspect.column]]
             numbers = [f"{suspect.suspicion:.6f}", f"{suspect.score:.6f}"]
             rows.append([self.split, suspect.given, ranks[suspect.given], *names, *numbers])
         return rows
@@ -90,7 +74,7 @@ class TextAudit:
             classes=[documents.label_texts[column] for column in columns],
             items=[
                 Item(
-                    name=str(row + 1),
+                    name=self.names[row],
                     part=self.split,
                     text=documents.texts[row],
                     present=[place_of[column] for column in present[row]],
@@ -116,15 +100,19 @@ def audit_texts(
     split: str = "train",
     weights: str | None = None,
     top: int = 100,
+    left_out: bool = False,
     root: str | None = None,
+    labels: str | None = None,
     batch_size: int | None = None,
     progress: ShowProgress | None = None,
 ) -> TextAudit:
-    """Rank the labels of documents that a run's encoders contradict.
+    """Rank the labels of documents that a run contradicts.
 
     The best labels that a document does not have are suspected to be missing; the labels that it
     has with the lowest scores are suspected to be wrong. The encoders may have been trained on the
-    labels of "train"; those of "validation" and "test" they have not seen.
+    labels of "train"; those of "validation" and "test" they have not seen. Least squares score each
+    training document by the fit without it: those of a frozen run always, those of another run with
+    ``left_out``, on embeddings of the encoder that it started from.
 
     Args:
         run_dir: the run folder.
@@ -132,27 +120,45 @@ def audit_texts(
         split: "train", "validation" or "test".
         weights: name of saved weights; by default the preferred ones.
         top: labels of each list.
+        left_out: score training documents by least squares that never saw them.
         root: another place of the data.
+        labels: another place of the table, of a run on a table of one's own.
         batch_size: documents encoded at a time; by default as in the run.
         progress: called with what is embedded, the texts done and their number.
 
     Raises:
-        UserError: see `pumlc.text.evaluation.evaluate_run`.
+        UserError: see `pumlc.text.evaluation.evaluate_run`; or ``left_out`` of another split.
     """
     require(top >= 1, "top", top, "at least 1")
-    predictor = TextPredictor(run_dir, weights, str(accelerator.device))
-    config = predictor.config
-    data = config.data if root is None else replace(config.data, root=root)
-    documents = documents_of(load_corpus(data, seed=config.train.seed), split)
-    queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
-    missing = _missing(documents, queries, labels, accelerator)
-    wrong = _given(documents, queries, labels)
-    suspects = [
+    require(not left_out or split == "train", "split", split, "train with folds")
+    predictor = create_predictor(run_dir, weights, str(accelerator.device))
+    data = moved_data(predictor.config.data, root=root, labels=labels)
+    config = replace(predictor.config, data=data)
+    corpus = load_corpus(data, seed=config.train.seed)
+    documents = documents_of(corpus, split)
+    name = predictor.weights
+    if isinstance(predictor, TextPredictor) and not left_out:
+        queries, vectors = embeddings(predictor, documents, accelerator, batch_size, progress)
+        suspects = _missing(documents, queries, vectors, accelerator)
+        suspects += _given(documents, queries, vectors)
+    else:
+        if isinstance(predictor, TextPredictor):
+            name = LEFT_OUT
+            scores = left_out_scores(config, accelerator, progress)
+        elif split == "train":
+            scores = read_left_out(predictor.run.path, documents.truth.shape)
+        else:
+            scores = predictor.score_split(documents, accelerator, progress=progress).stored
+        suspects = suspects_of(scores, documents)
+    listed = [
         suspect
-        for each in (missing, wrong)
-        for suspect in sorted(each, key=lambda suspect: -suspect.suspicion)[:top]
+        for given in ("unknown", "present")
+        for suspect in sorted(
+            (each for each in suspects if each.given == given), key=lambda each: -each.suspicion
+        )[:top]
     ]
-    return TextAudit(split, predictor.weights, documents, suspects)
+    names = documents.names or [str(row + 1) for row in rows_of(corpus, split)]
+    return TextAudit(split, name, documents, names, listed)
 
 
 def write_text_suspects(path: Path, rows: Sequence[Sequence[Any]]) -> None:
@@ -174,8 +180,9 @@ def _missing(
     )
     rows, places = np.nonzero(ids >= 0)
     return [
-        SuspectedLabel(int(row), int(ids[row, k]), "unknown", float(scores[row, k]))
+        SuspectedLabel(int(row), int(ids[row, k]), "unknown", score, score)
         for row, k in zip(rows, places, strict=True)
+        for score in (float(scores[row, k]),)
     ]
 
 
@@ -183,6 +190,6 @@ def _given(documents: TextSplit, queries: np.ndarray, labels: np.ndarray) -> lis
     pairs = documents.truth.tocoo()
     scores = np.einsum("nd,nd->n", queries[pairs.row], labels[pairs.col])
     return [
-        SuspectedLabel(int(row), int(column), "present", float(score))
+        SuspectedLabel(int(row), int(column), "present", float(score), -float(score))
         for row, column, score in zip(pairs.row, pairs.col, scores, strict=True)
     ]

@@ -9,19 +9,32 @@ from typing import Literal
 from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError, closest
 from pumlc.text.data.layouts import Layout
+from pumlc.text.frozen.config import LEAST_SQUARES, KernelConfig
 from pumlc.text.models.head import Pooling
-
-PLACES = ("root",)  # settings of `data` that say where the data are: a resumed run may change them
 
 
 @dataclass(kw_only=True)
 class DataConfig:
     """Which texts and labels, and how much of a text is read."""
 
-    root: str
+    root: str | None = None
     """folder of the data set"""
     layout: Layout = "xmc"
     """files of the folder: xmc, jsonl, csv, or xc (Extreme Classification Repository)"""
+    labels: str | None = None
+    """in the place of root: one table of your own, CSV, TSV or JSONL, a document a row"""
+    text_column: str | None = None
+    """its column of texts; none: the one called text"""
+    label_column: str | None = None
+    """its column of labels; none: the one called labels"""
+    id_column: str | None = None
+    """its column of names of documents, which predictions and suspects keep"""
+    group_column: str | None = None
+    """its column of groups: documents of one group are never on both sides of a split"""
+    separator: str | None = None
+    """what separates the labels in a cell; none: as the cells say, or an error that names both"""
+    test: float = 0.2
+    """part of the table held out as the test split, where it has no column split"""
     train_rows: int | None = None
     """number of documents to train on, drawn with train.seed; none: all"""
     validation: float = 0.0
@@ -36,11 +49,27 @@ class DataConfig:
     """folder of token ids, made once for each text, tokenizer and length"""
 
     def __post_init__(self) -> None:
+        require(
+            self.root is not None or self.labels is not None,
+            "data.root",
+            self.root,
+            "the folder of a data set; or data.labels a table of your own",
+        )
+        for name in ("text_column", "label_column", "id_column", "group_column", "separator"):
+            value = getattr(self, name)
+            alone = value is None or self.labels is not None
+            require(alone, f"data.{name}", value, "null without data.labels")
         require(0 <= self.validation < 1, "data.validation", self.validation, "in [0, 1)")
+        require(0 < self.test < 1, "data.test", self.test, "in (0, 1)")
         if self.train_rows is not None:
             require(self.train_rows >= 1, "data.train_rows", self.train_rows, "at least 1, or null")
         for name in ("document_length", "label_length"):
             require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "at least 1")
+
+    @property
+    def source(self) -> str:
+        """The folder or the table, for messages."""
+        return str(self.root if self.labels is None else self.labels)
 
 
 @dataclass(kw_only=True)
@@ -95,9 +124,10 @@ class LossConfig:
 
     name: str
     """softmax, decoupled_softmax, soft_topk, bce or pu (the last two take every label that a text
-    does not have as unknown), or package.module:function, a loss of your own"""
+    does not have as unknown), or package.module:function, a loss of your own; least_squares with
+    heads least_squares"""
     temperature: float
-    """divides the inner products"""
+    """divides the inner products; least_squares has none"""
     bias: float = 0.0
     """added to the scores; bce and pu, sigmoids centred at 0, need a negative one (SigLIP: -10)"""
     parameters: dict[str, int | float | str | bool] = field(default_factory=dict)
@@ -115,7 +145,9 @@ class LossConfig:
                 self.score_chunk,
                 f"null for {self.name}; only decoupled_softmax is computed in chunks",
             )
-        if not self.own:  # a loss of the user's own is imported by the training task alone
+        if self.name == LEAST_SQUARES:
+            require(not self.parameters, "loss.parameters", self.parameters, "empty")
+        elif not self.own:  # a loss of the user's own is imported by the training task alone
             _check_loss(self.name, self.parameters)
 
     @property
@@ -157,7 +189,7 @@ class NegativesConfig:
         )
 
 
-PLACES = ("data.root",)
+PLACES = ("data.root", "data.labels")
 """Settings that say where the data are: a run may go on after they were moved."""
 
 
@@ -172,8 +204,21 @@ class TextConfig:
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     task: Literal["text"] = "text"
     """which branch of the package"""
+    heads: Literal["none", "least_squares"] = "none"
+    """none: the encoder is trained. least_squares: it is frozen, and labels are fitted in closed
+    form on embeddings and words, see kernel; only labels of training documents are found"""
+    kernel: KernelConfig = field(default_factory=KernelConfig)
 
     def __post_init__(self) -> None:
+        fitted = self.heads == LEAST_SQUARES
+        require(
+            (self.loss.name == LEAST_SQUARES) == fitted,
+            "loss.name",
+            self.loss.name,
+            f"{LEAST_SQUARES} where heads is that, and only there (heads is {self.heads})",
+        )
+        if fitted:
+            self._check_frozen()
         require(
             self.train.workers == 0,
             "train.workers",
@@ -186,6 +231,20 @@ class TextConfig:
             self.train.accumulate,
             "1 for texts: with encoder.gradient_cache a batch of any size goes through the encoder "
             "in chunks, and a larger train.batch_size takes no more memory",
+        )
+
+    def _check_frozen(self) -> None:
+        """Refuse what only an encoder that is trained has."""
+        encoder = self.encoder
+        require(
+            not encoder.label_vectors, "encoder.label_vectors", True, "false with least_squares"
+        )
+        require(encoder.shared, "encoder.shared", encoder.shared, "true with least_squares")
+        require(
+            encoder.projection is None,
+            "encoder.projection",
+            encoder.projection,
+            "null with least_squares: a new layer would stay untrained",
         )
 
 

@@ -10,26 +10,18 @@ from accelerate import Accelerator
 
 from pumlc.engine.run import RunFolder, preferred_line
 from pumlc.errors import UserError, warn_user
-from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.progress import ShowProgress
 from pumlc.tables import table
+from pumlc.text.config import DataConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.data.text_split import TextSplit
-from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
-from pumlc.text.models.embedding import Embedder
-from pumlc.text.predictor import TextPredictor
-from pumlc.text.retrieval.ranking import (
-    DEPTH,
-    PRECISIONS,
-    Precision,
-    only_labels,
-    rank_labels,
-    retrieval_metrics,
-)
+from pumlc.text.measures import measure, set_facts
+from pumlc.text.retrieval.ranking import PRECISIONS, Precision
 from pumlc.text.retrieval.search import Index
+from pumlc.text.tasks import create_predictor
 
 # keyword options of `evaluate_run` and `report` that only text runs have
-OPTIONS: frozenset[str] = frozenset({"index", "search_precision"})
+OPTIONS: frozenset[str] = frozenset({"index", "search_precision", "labels", "per_label"})
 
 
 def evaluate_run(
@@ -39,11 +31,13 @@ def evaluate_run(
     split: str = "test",
     weights: Sequence[str] | None = None,
     root: str | None = None,
+    labels: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     progress: ShowProgress | None = None,
     index: Index = "exact",
     search_precision: Precision = "fp32",
+    per_label: bool = False,
 ) -> dict[str, Any]:
     """Rank all labels for each document of a split, with each set of saved weights of a run.
 
@@ -53,17 +47,21 @@ def evaluate_run(
         split: test, validation (the documents that the run held out) or train.
         weights: names of saved weights; by default all of them, each a row of its own.
         root: another place of the data; by default that of the run.
+        labels: another place of the table, of a run on a table of one's own.
         batch_size: documents encoded at a time; by default as in the run.
         workers: ignored; every branch has this argument, but texts need not be read ahead.
         progress: called with what is embedded, the texts done and their number.
         index: exact, or faiss (IndexFlatIP).
         search_precision: bf16 rounds the embeddings to bfloat16 before the search.
+        per_label: also the figures of each label, where the weights have a threshold.
 
     Returns:
         Counts, and the metrics (percent) of each set of weights: ``all`` over all rows and labels.
         ``zero_shot`` and ``zero_shot_among_unseen`` are about the unseen labels, those that no
         training document of the run has: they are over the rows with such a label, and no other
         label counts as true. The first ranks them among all labels, the second among the unseen.
+        ``decisions``: precision, recall and F1 of the labels whose probability reaches the
+        threshold that is stored with the weights, among the first 100; None if there is none.
         Propensities are those of the whole training split, also for a run on a part. ``preferred``
         names the weights that `RunFolder.preferred_weights` takes, if they are among those.
 
@@ -77,20 +75,20 @@ def evaluate_run(
     names = list(weights) if weights else list(run.index())
     if not names:
         raise UserError(f"{run.path} has no saved weights yet: its training has not ended")
-    predictor = TextPredictor(run.path, names[0], str(accelerator.device))
+    predictor = create_predictor(run.path, names[0], str(accelerator.device))
     config = predictor.config
-    data = config.data if root is None else dataclasses.replace(config.data, root=root)
+    data = moved_data(config.data, root=root, labels=labels)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = documents_of(corpus, split)
     if documents.truth.nnz == 0:
         raise UserError(
-            f"{data.root}, split {split}: none of its {len(documents)} documents has a label, so "
+            f"{data.source}, split {split}: none of its {len(documents)} documents has a label, so "
             "that there is nothing to measure"
         )
-    _compare_data(run, corpus, data.root, split)
+    _compare_data(run, corpus, data.source, split)
     results: dict[str, Any] = {
         "run": str(run.path),
-        "source": data.root,
+        "source": data.source,
         "split": split,
         "index": index,
         "search_precision": search_precision,
@@ -100,21 +98,40 @@ def evaluate_run(
     }
     for name in names:
         if name != predictor.weights:
-            predictor = TextPredictor(run.path, name, str(accelerator.device))
-        queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
-        metrics = measure_embeddings(
-            queries,
-            labels,
+            predictor = create_predictor(run.path, name, str(accelerator.device))
+        metrics = measure(
+            predictor,
             documents,
             corpus,
-            data.propensity,
-            index,
             accelerator,
-            search_precision,
+            index=index,
+            precision=search_precision,
+            batch_size=batch_size,
+            propensity=data.propensity,
+            per_label=per_label,
+            progress=progress,
         )
         epoch = run.index().get(name, {}).get("epoch")  # weights put there by hand have none
         results["weights"][name] = {"epoch": epoch, **metrics}
     return results
+
+
+def moved_data(data: DataConfig, *, root: str | None, labels: str | None) -> DataConfig:
+    """The settings of a run's data, with another place of them.
+
+    Args:
+        data: the settings.
+        root: another folder; None: as they are.
+        labels: another table; None: as it is.
+
+    Raises:
+        UserError: the run has the other kind of data.
+    """
+    for name, value, other in (("root", root, "labels"), ("labels", labels, "root")):
+        if value is not None and (data.labels is None) != (name == "root"):
+            raise UserError(f"data.{name} {value}: the run reads data.{other}, {data.source}")
+    changes = {"root": root, "labels": labels}
+    return dataclasses.replace(data, **{k: v for k, v in changes.items() if v is not None})
 
 
 def _check_search(index: str, precision: str) -> None:
@@ -149,7 +166,22 @@ def report(result: dict[str, Any]) -> str:
     if "preferred" in result:
         value = result["weights"][result["preferred"]]["all"]["nDCG@5"]  # the score of validation
         ranked += "\n" + preferred_line(result, "nDCG@5", value)
-    return f"{title}\n\n{ranked}"
+    return "\n\n".join([title, ranked, *_decided(result)])
+
+
+def _decided(result: dict[str, Any]) -> list[str]:
+    """Tables of what counts as present, of the weights that have a threshold."""
+    entries = result["weights"].items()
+    rows = [[name, *found.values()] for name, entry in entries if (found := entry["decisions"])]
+    if not rows:
+        return []
+    columns = ["threshold", "precision", "recall", "F1", "F1_macro"]
+    tables = [table(["present labels, weights", *columns], rows)]
+    for name, entry in entries:
+        if labels := entry.get("per_label"):
+            title = f"labels, the worst F1 first, weights {name}"
+            tables.append(table([title, *list(labels[0])[1:]], [[*row.values()] for row in labels]))
+    return tables
 
 
 def documents_of(corpus: Corpus, split: str) -> TextSplit:
@@ -160,11 +192,22 @@ def documents_of(corpus: Corpus, split: str) -> TextSplit:
     """
     if split == "test":
         return corpus.test
+    return corpus.source.rows(rows_of(corpus, split))
+
+
+def rows_of(corpus: Corpus, split: str) -> np.ndarray:
+    """The rows of the split's own data that a run sees.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    if split == "test":
+        return np.arange(len(corpus.test))
     rows = {"validation": corpus.validation, "train": corpus.train}.get(split)
     if rows is None or not len(rows):
         available = "test, train" + (", validation" if len(corpus.validation) else "")
         raise UserError(f"no split {split!r}; this run has: {available}")
-    return corpus.source.rows(rows)
+    return rows
 
 
 def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None:
@@ -182,106 +225,3 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     if split == "validation" and "train" in changed:
         raise UserError(f"{message}; which documents it held out cannot be told")
     warn_user(message)
-
-
-def embeddings(
-    predictor: TextPredictor,
-    documents: TextSplit,
-    accelerator: Accelerator,
-    batch_size: int | None,
-    progress: ShowProgress | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [N, D] of the documents and [L, D] of the labels, on every process."""
-    data, encoder = predictor.config.data, predictor.config.encoder
-    folder = Path(data.token_cache).expanduser()
-
-    def tokens(texts: Sequence[str], length: int) -> TokenizedTexts:
-        return cached_tokens(texts, predictor.tokenizer, max_length=length, folder=folder)
-
-    embedder = Embedder(
-        predictor.model,
-        document_chunk=batch_size or encoder.document_chunk,
-        label_chunk=encoder.label_chunk,
-        accelerator=accelerator,
-        progress=progress,
-    )
-    label_texts = documents.label_texts
-    queries = embedder.documents(tokens(documents.texts, data.document_length))
-    label_tokens = tokens(label_texts, data.label_length)
-    return queries, embedder.labels(label_tokens, label_texts, predictor.trained_labels)
-
-
-def set_facts(documents: TextSplit, corpus: Corpus) -> dict[str, int]:
-    """Numbers of documents and labels that a table of results needs beside it."""
-    unseen = ~corpus.labels_seen()
-    return {
-        "N": len(documents),
-        "rows_without_label": int((np.diff(documents.truth.indptr) == 0).sum()),
-        "labels": len(documents.label_texts),
-        "labels_unseen_in_training": int(unseen.sum()),
-        "zero_shot_rows": len(only_labels(documents.truth, unseen)[0]),
-    }
-
-
-def measure_ranking(
-    ids: np.ndarray, documents: TextSplit, corpus: Corpus, propensity: str
-) -> dict[str, Any]:
-    """Metrics of ranked labels, over all rows and over the rows with an unseen label.
-
-    Args:
-        ids: [N, 100], best first; -1 where there is none.
-        documents: the ranked documents.
-        corpus: tells which labels are unseen, and the propensities.
-        propensity: name of the constants of the propensities.
-    """
-    inverse = inverse_propensities(corpus.source.positives, **PROPENSITY_PRESETS[propensity])
-    truth = documents.truth
-    rows, zero_shot = only_labels(truth, ~corpus.labels_seen())
-    return {
-        "all": retrieval_metrics(ids, truth, inverse),
-        "zero_shot": retrieval_metrics(ids[rows], zero_shot) if len(rows) else None,
-    }
-
-
-def measure_embeddings(
-    queries: np.ndarray,
-    labels: np.ndarray,
-    documents: TextSplit,
-    corpus: Corpus,
-    propensity: str,
-    index: Index,
-    accelerator: Accelerator,
-    precision: Precision = "fp32",
-) -> dict[str, Any]:
-    """`measure_ranking` of the nearest labels, and the unseen labels ranked among themselves.
-
-    Args:
-        queries: float32 [N, D], embeddings of the documents.
-        labels: float32 [L, D], embeddings of the labels.
-        documents: the split that is measured.
-        corpus: tells which labels are unseen, and the propensities.
-        propensity: name of the constants of the propensities.
-        index: exact, or faiss.
-        accelerator: each of its processes ranks a shard of the documents.
-        precision: bf16 rounds the embeddings to bfloat16 before the search.
-    """
-    excluded = documents.excluded
-    ids = rank_labels(
-        queries, labels, DEPTH, accelerator, excluded=excluded, index=index, precision=precision
-    )
-    result = measure_ranking(ids, documents, corpus, propensity)
-    columns = np.flatnonzero(~corpus.labels_seen())
-    rows, zero_shot = only_labels(documents.truth, ~corpus.labels_seen())
-    if not len(rows):
-        return result | {"zero_shot_among_unseen": None}
-    places = rank_labels(
-        queries[rows],
-        labels[columns],
-        DEPTH,
-        accelerator,
-        excluded=None if excluded is None else excluded[rows][:, columns],
-        index=index,
-        precision=precision,
-    )
-    among_unseen = np.where(places < 0, -1, columns[places])
-    return result | {"zero_shot_among_unseen": retrieval_metrics(among_unseen, zero_shot)}

@@ -13,23 +13,22 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
 from pumlc.engine.task import Validation
-from pumlc.errors import UserError, warn_user
+from pumlc.errors import UserError
 from pumlc.files import write_json
-from pumlc.labels.names import similar_names
 from pumlc.progress import Progress
 from pumlc.text.config import TextConfig
-from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
+from pumlc.text.data.checks import check_truth, warn_of_similar_labels
+from pumlc.text.data.corpus import fingerprint, load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
+from pumlc.text.decisions import fit_decisions
 from pumlc.text.models.build import new_model
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.models.pretrained import check_length
-from pumlc.text.retrieval.ranking import DEPTH, rank_labels, retrieval_metrics
+from pumlc.text.retrieval.ranking import DEPTH, hits_of, rank_labels, retrieval_metrics
 from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.training.objective import Objective
 from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
 from pumlc.text.training.sides import TextSide, backward_through
-
-GROUPS_SHOWN = 5  # groups of labels with similar texts
 
 
 class TextTask:
@@ -49,8 +48,8 @@ class TextTask:
     def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
         self.corpus = load_corpus(config.data, seed=config.train.seed)
-        _check_truth(self.corpus, config.data.root)
-        _warn_of_similar_labels(self.corpus.source.label_texts, config.data.root)
+        check_truth(self.corpus, config.data.source)
+        warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         self.objective = Objective(config.loss)
         seen = int(self.corpus.labels_seen().sum())
         self.text_model = new_model(config.encoder, labels_with_vector=seen)
@@ -64,7 +63,7 @@ class TextTask:
         if config.loss.selected >= len(self.labels):
             raise UserError(
                 f"loss.parameters: k must be below the {len(self.labels)} labels of "
-                f"{config.data.root}, got {config.loss.selected}"
+                f"{config.data.source}, got {config.loss.selected}"
             )
 
     def _tokens(self, texts: Sequence[str], option: str) -> TokenizedTexts:
@@ -120,7 +119,7 @@ class TextTask:
         # a checkpoint of an earlier version has no fingerprint
         if "data" in state and not torch.equal(state["data"], self.state_dict()["data"]):
             raise UserError(
-                f"{self.config.data.root}: texts, labels or their pairs are not those that the "
+                f"{self.config.data.source}: texts, labels or their pairs are not those that the "
                 "run was trained on; resume with the same data"
             )
         shortlists = state.get("shortlists")
@@ -168,7 +167,7 @@ class TextTask:
             known = known + self.corpus.source.excluded
         queries, labels = self._embeddings(rows, accelerator)
         k = self.config.negatives.shortlist
-        ids = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
+        ids, _ = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
         return ids.astype(np.int32)
 
     def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
@@ -261,31 +260,8 @@ class TextTask:
             return None
         split = self.corpus.source.rows(rows)
         queries, labels = self._embeddings(rows, accelerator)
-        ids = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
+        ids, scores = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
         metrics = retrieval_metrics(ids, split.truth)
-        return Validation(metrics["nDCG@5"], metrics)
-
-
-def _check_truth(corpus: Corpus, root: str) -> None:
-    """Raise UserError if there is nothing to learn, or nothing to find in the held-out part."""
-    truth = corpus.source.truth
-    if truth[corpus.train].nnz == 0:
-        raise UserError(f"{root}: no training document has a label")
-    if len(corpus.validation) and truth[corpus.validation].nnz == 0:
-        raise UserError(
-            f"{root}: none of the {len(corpus.validation)} documents held out by data.validation "
-            "has a label"
-        )
-
-
-def _warn_of_similar_labels(label_texts: Sequence[str], root: str) -> None:
-    groups = similar_names(label_texts)
-    if not groups:
-        return
-    shown = ", ".join(" / ".join(map(repr, group)) for group in groups[:GROUPS_SHOWN])
-    if len(groups) > GROUPS_SHOWN:
-        shown += f" and {len(groups) - GROUPS_SHOWN} more such groups"
-    warn_user(
-        f"{root}: {shown} differ only in case, blanks, '_', '-' or Unicode form and are separate "
-        "labels; an encoder may not tell them apart. If one label is meant, spell it one way"
-    )
+        hits, positives = hits_of(ids, split.truth), split.truth.nnz
+        decisions = fit_decisions(scores, hits, positives, fitted_on="validation")
+        return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()})

@@ -210,8 +210,19 @@ def test_an_audit_of_documents(trained, tool, tmp_path, capsys):
             assert float(row["suspicion"]) == pytest.approx(score, abs=1e-4)
         assert float(own[0]["suspicion"]) == pytest.approx(max(values), abs=1e-4)
     assert documents.texts[int(rows[0]["image"]) - 1] in (out / "review.html").read_text()
-    with pytest.raises(ValueError, match="--folds is for image runs"):
-        tool("audit").main([str(trained), "--folds", "5"])
+    with pytest.raises(ValueError, match="--data.csv is for image runs"):
+        tool("audit").main([str(trained), "--data.csv", "x.csv"])
+
+
+def test_an_audit_by_fits_that_leave_each_document_out(trained, tool, tmp_path, capsys):
+    """Of a run that was trained: least squares on the encoder that it started from."""
+    out = tmp_path / "audit"
+    tool("audit").main([str(trained), "--folds", "5", "--top", "6", "--out", str(out)])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["weights"] == "leave-one-out"
+    rows = rows_of((out / "suspects.csv").read_text())
+    assert [row["given"] for row in rows] == ["unknown"] * 6 + ["present"] * 6
+    with pytest.raises(ValueError, match="split must be train with folds, got 'test'"):
+        tool("audit").main([str(trained), "--folds", "5", "--split", "test"])
 
 
 def test_long_work_says_how_far_it_is(trained, texts, tool, capsys, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.text.config import DataConfig
+from pumlc.text.data.own_table import hold_out_units, read_own_table
 from pumlc.text.data.readers import read_corpus
 from pumlc.text.data.text_split import TextSplit
 
@@ -67,16 +68,36 @@ def load_corpus(config: DataConfig, *, seed: int) -> Corpus:
     Raises:
         UserError: see `pumlc.text.data.readers`; or one of the parts would be empty.
     """
-    source, test = read_corpus(Path(config.root), config.layout)
-    available = len(source)
-    if config.train_rows is not None and config.train_rows > available:
-        raise UserError(
-            f"data.train_rows is {config.train_rows}, but {config.root} has {available} documents"
-        )
-    order = np.random.RandomState(seed).permutation(available)[: config.train_rows]
+    if config.labels is not None:
+        return _corpus_of_table(config, seed)
+    source, test = read_corpus(Path(config.source), config.layout)
+    order = _drawn(config, len(source), seed)
     held_out = round(config.validation * len(order))
     if (config.validation > 0 and held_out == 0) or held_out == len(order):
         raise UserError(
             f"data.validation {config.validation} of {len(order)} documents leaves none on one side"
         )
     return Corpus(source, test, np.sort(order[held_out:]), np.sort(order[:held_out]))
+
+
+def _drawn(config: DataConfig, available: int, seed: int) -> np.ndarray:
+    """The rows that a run sees, in a random order."""
+    if config.train_rows is not None and config.train_rows > available:
+        raise UserError(
+            f"data.train_rows is {config.train_rows}, but {config.source} has {available} documents"
+        )
+    return np.random.RandomState(seed).permutation(available)[: config.train_rows]
+
+
+def _corpus_of_table(config: DataConfig, seed: int) -> Corpus:
+    """The documents of a table of one's own; validation is that of the table, or drawn."""
+    table = read_own_table(config, seed=seed)
+    rows = np.sort(_drawn(config, len(table.source), seed))
+    if table.validation is not None:
+        held = np.isin(rows, table.validation)
+    elif config.validation > 0:
+        what = f"data.validation {config.validation}"
+        held = hold_out_units(table.units[rows], config.validation, seed=seed, what=what)
+    else:
+        held = np.zeros(len(rows), bool)
+    return Corpus(table.source, table.test, rows[~held], rows[held])

@@ -21,6 +21,7 @@ class TextSplit:
         excluded: bool CSR [N, L] or None: pairs that say nothing, for example a product and itself
             (the "reciprocal pairs" of the Extreme Classification Repository). They are neither
             predicted nor counted as truth, and in training neither positive nor negative.
+        names: N names of the texts; None: they are called by their place.
 
     Raises:
         ValueError: a count does not fit.
@@ -37,6 +38,7 @@ class TextSplit:
     label_texts: Sequence[str]
     positives: SparseMatrix
     excluded: SparseMatrix | None = None
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.texts), len(self.label_texts))
@@ -46,6 +48,8 @@ class TextSplit:
                     f"{name} has shape {list(matrix.shape)}, but there are {shape[0]} texts and "
                     f"{shape[1]} label texts"
                 )
+        if self.names is not None and len(self.names) != shape[0]:
+            raise ValueError(f"{len(self.names)} names of {shape[0]} texts")
         blank = next((i for i, text in enumerate(self.label_texts) if not text.strip()), None)
         if blank is not None:
             raise UserError(f"label {blank} of {shape[1]} has an empty text")
@@ -64,4 +68,5 @@ class TextSplit:
         """The split made of the given rows, in the given order."""
         excluded = None if self.excluded is None else self.excluded[index]
         texts = [self.texts[int(i)] for i in index]
-        return TextSplit(texts, self.label_texts, self.positives[index], excluded)
+        names = None if self.names is None else [self.names[int(i)] for i in index]
+        return TextSplit(texts, self.label_texts, self.positives[index], excluded, names)

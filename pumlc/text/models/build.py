@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,10 @@ def model_source(name: str) -> str:
     """The directory or hub name behind ``encoder.model``.
 
     Raises:
-        UserError: the package behind 'pip' is not installed.
+        UserError: a package that it needs is not installed.
     """
+    if find_spec("transformers") is None:
+        raise UserError("encoders need transformers: pip install 'pumlc[text]'")
     if name != "pip":
         return name
     try:

@@ -32,7 +32,7 @@ def rank_labels(
     excluded: SparseMatrix | None = None,
     index: Index = "exact",
     precision: Precision = "fp32",
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """The k best labels of each document; each process ranks a shard of the documents.
 
     Args:
@@ -44,17 +44,19 @@ def rank_labels(
         precision: bf16 rounds the embeddings to bfloat16 before the search.
 
     Returns:
-        int64 [N, k] on every process; see `pumlc.text.retrieval.search.search`.
+        ids int64 [N, k] and scores float32 [N, k], on every process; see
+        `pumlc.text.retrieval.search.search`.
     """
     own = np.array(own_rows(len(queries), accelerator), np.int64)
     find = search if index == "exact" else faiss_search
-    ids, _ = find(
+    ids, scores = find(
         torch.from_numpy(queries[own]).to(accelerator.device, PRECISIONS[precision]),
         torch.from_numpy(labels).to(PRECISIONS[precision]),
         k,
         excluded=None if excluded is None else excluded[own],
     )
-    return gather_rows(ids, len(queries), accelerator)
+    count = len(queries)
+    return gather_rows(ids, count, accelerator), gather_rows(scores, count, accelerator)
 
 
 def retrieval_metrics(
@@ -92,3 +94,11 @@ def only_labels(truth: SparseMatrix, kept: np.ndarray) -> tuple[np.ndarray, Any]
     part.eliminate_zeros()
     rows = np.flatnonzero(np.diff(part.indptr))
     return rows, part[rows]
+
+
+def hits_of(ids: np.ndarray, truth: SparseMatrix) -> np.ndarray:
+    """bool [N, k]: whether a document has a label; False for -1."""
+    rows = np.repeat(np.arange(len(ids)), ids.shape[1])
+    flat = np.maximum(ids.ravel(), 0)
+    found: Any = truth[rows, flat]
+    return np.asarray(found).reshape(ids.shape).astype(bool) & (ids >= 0)

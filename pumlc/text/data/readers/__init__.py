@@ -9,19 +9,24 @@ from pumlc.text.data.readers.csv_file import read_csv
 from pumlc.text.data.readers.jsonl import read_jsonl
 from pumlc.text.data.readers.lines import read_labels, read_lines
 from pumlc.text.data.readers.records import read_records
+from pumlc.text.data.readers.table import read_table
 from pumlc.text.data.readers.xc import read_xc
 from pumlc.text.data.readers.xmc import read_xmc
 from pumlc.text.data.text_split import TextSplit
 
 __all__ = [
     "READERS",
+    "TABLES",
     "read_corpus",
     "read_csv",
     "read_jsonl",
     "read_labels",
     "read_lines",
-    "read_texts",
+    "read_table",
 ]
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Endings of files that are read as tables; any other has a text a line."""
 
 READERS: dict[str, Callable[[Path], tuple[TextSplit, TextSplit]]] = {
     "xmc": read_xmc,
@@ -29,19 +34,6 @@ READERS: dict[str, Callable[[Path], tuple[TextSplit, TextSplit]]] = {
     "csv": lambda root: read_records(root, "csv", read_csv),
     "xc": read_xc,
 }
-
-
-def read_texts(path: Path) -> list[str]:
-    """The texts of a file to predict: those of its records (.jsonl, .csv), or else its lines.
-
-    Raises:
-        UserError: see the readers.
-    """
-    if path.suffix == ".jsonl":
-        return [record.text for record in read_jsonl(path, labelled=False)]
-    if path.suffix == ".csv":
-        return [record.text for record in read_csv(path)]
-    return read_lines(path)
 
 
 def read_corpus(root: Path, layout: Layout) -> tuple[TextSplit, TextSplit]:

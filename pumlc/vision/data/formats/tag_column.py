@@ -5,13 +5,12 @@ The long form has the columns ``split,image,labels`` and may have ``negatives``,
 test. In the other tables an unlisted class is absent.
 """
 
-import ast
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.labels.cells import literal_list, parts_of, shares_parts
 from pumlc.vision.data.formats.csv_table import (
     TAG_COLUMNS,
     Header,
@@ -97,7 +96,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
             rest = "absent"
         states = [(name, PRESENT_CODE) for name in split_cell(cells[column])]
         for position, code in of_lists.items():
-            states += [(name, code) for name in _parts(cells[position], "|")]
+            states += [(name, code) for name in parts_of(cells[position], "|")]
         builder.add(
             cells[header.image],
             states,
@@ -135,8 +134,8 @@ def _splitter(header: Header, column: int, options: ReadOptions) -> Callable[[st
     def split(cell: str) -> list[str]:
         if cell.lower() in _NOTHING and name != "labels":
             return []
-        listed = _literal(cell) if separator != "|" else None
-        return _parts(cell, separator) if listed is None else listed
+        listed = literal_list(cell) if separator != "|" else None
+        return parts_of(cell, separator) if listed is None else listed
 
     return split
 
@@ -151,20 +150,20 @@ def _seen_separator(header: Header, column: int) -> str:
     cells: set[str] = set()
     for _, row in rows_of(header, TableBuilder(header.file, "")):
         cell = row[column]
-        if "|" in cell and _literal(cell) is None:
+        if "|" in cell and literal_list(cell) is None:
             return "|"
         cells.add(cell)
-    texts = {cell for cell in cells if _literal(cell) is None and cell.lower() not in _NOTHING}
+    texts = {cell for cell in cells if literal_list(cell) is None and cell.lower() not in _NOTHING}
     for separator, char in ((",", ","), (";", ";"), ("blank", " ")):
         joined = [cell for cell in texts if char in cell]
         if not joined:
             continue
-        shared = _shares_parts(texts, separator)
+        shared = shares_parts(texts, separator)
         if shared and (separator != "blank" or plain(header.names[column]) != "labels"):
             return separator
         if not shared and separator == "blank" and plain(header.names[column]) == "labels":
             return ""  # names of two words, without a common word
-        several = {part for cell in texts for part in _parts(cell, separator)}
+        several = {part for cell in texts for part in parts_of(cell, separator)}
         raise UserError(
             f"{header.file}: the cells of {header.names[column]!r} can be read in two ways, as in "
             f"{min(joined)!r}; one class a cell: {len(texts - {''})} classes, write "
@@ -172,44 +171,6 @@ def _seen_separator(header: Header, column: int) -> str:
             f"data.separator {separator!r}"
         )
     return ""
-
-
-def _shares_parts(cells: set[str], separator: str) -> bool:
-    """Whether a part of some joined cell is found in another cell."""
-    seen: set[str] = set()
-    joined: set[str] = set()
-    for cell in sorted(cells):
-        parts = set(_parts(cell, separator))
-        if parts & joined or (len(parts) > 1 and parts & seen):
-            return True
-        seen |= parts
-        joined |= parts if len(parts) > 1 else set()
-    return False
-
-
-def _parts(cell: str, separator: str) -> list[str]:
-    if not separator:
-        return [cell] if cell else []
-    parts = cell.split() if separator == "blank" else cell.split(separator)
-    return [part for part in map(str.strip, parts) if part]
-
-
-def _literal(cell: str) -> list[str] | None:
-    """The names in a list of Python or JSON, or in a choice of Label Studio; else None."""
-    if not cell.startswith(("[", "{")):
-        return None
-    try:
-        content = json.loads(cell)
-    except (ValueError, RecursionError):
-        try:
-            content = ast.literal_eval(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
-    if isinstance(content, dict):
-        content = content.get("choices")
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        return None
-    return content
 
 
 def write(table: LabelTable, out: Path) -> None:

@@ -1,0 +1,189 @@
+"""A text run whose encoder is frozen: embeddings once, least squares on them, a run folder."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from pumlc.engine.checkpoint import save_weights
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
+from pumlc.files import write_json
+from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
+from pumlc.progress import Progress, ShowProgress
+from pumlc.text.config import TextConfig
+from pumlc.text.data.checks import check_truth, warn_of_similar_labels
+from pumlc.text.data.corpus import load_corpus
+from pumlc.text.frozen.fit import LEFT_OUT, FittedHeads, fit_heads
+from pumlc.text.frozen.kernel import Documents
+from pumlc.text.frozen.left_out import write_left_out
+from pumlc.text.frozen.model import FrozenModel, KernelHeads
+from pumlc.text.frozen.represent import represent
+from pumlc.text.frozen.words import Words, first_words
+from pumlc.text.models.build import TextModel, new_model
+from pumlc.text.models.pretrained import check_length
+
+NAME = "last"
+"""The name of the weights that such a run saves; there are no others."""
+
+
+class FrozenTextTask:
+    """Encoder, documents and labels; satisfies `pumlc.engine.task.TrainsItself`.
+
+    Args:
+        config: the settings of the run, with ``heads``.
+        folder: of a run that goes on; nothing of it is needed.
+
+    Raises:
+        UserError: the encoder is missing, which is found first; see also the readers.
+    """
+
+    def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
+        self.config = config
+        self.encoder: TextModel | None = None
+        if config.kernel.embeddings:
+            self.encoder = new_model(config.encoder, labels_with_vector=0)
+            try:
+                check_length(
+                    self.encoder.encoders.documents,
+                    self.encoder.tokenizer,
+                    config.data.document_length,
+                )
+            except UserError as error:
+                raise UserError(f"data.document_length: {error}") from error
+        self.corpus = load_corpus(config.data, seed=config.train.seed)
+        check_truth(self.corpus, config.data.source)
+        warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
+        encoders, tokenizer = None, None
+        if self.encoder is not None:
+            encoders, tokenizer = self.encoder.encoders, self.encoder.tokenizer
+        self.model = FrozenModel(encoders, None, tokenizer, None)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json records of data and model."""
+        corpus = self.corpus
+        seen = int(corpus.labels_seen().sum())
+        facts = {
+            "train_texts": len(corpus.train),
+            "validation_texts": len(corpus.validation),
+            "test_texts": len(corpus.test),
+            "labels": len(corpus.source.label_texts),
+            "labels_seen_in_training": seen,
+            "data": corpus.fingerprints(),
+        }
+        if self.encoder is not None:
+            facts["head"] = dataclasses.asdict(self.encoder.encoders.documents.head)
+        return facts
+
+    def write_files(self, folder: Path) -> None:
+        """Write what a predictor needs: label texts, shape of the encoder, tokenizer."""
+        write_json(folder / "labels.json", list(self.corpus.source.label_texts))
+        if self.encoder is not None:
+            self.encoder.write_shape(folder)
+
+    def represent(self, accelerator: Accelerator, progress: ShowProgress | None) -> Documents:
+        """The training documents as the kernel sees them; the model learns its words."""
+        if self.config.kernel.words:
+            self.model.words = Words.fit(self._texts(), self.config.kernel.word_count)
+        if self.model.encoders is not None:
+            self.model.encoders.to(accelerator.device).eval()
+        return represent(
+            self._texts(),
+            self.model,
+            self.config,
+            accelerator=accelerator,
+            cached=True,
+            progress=progress,
+        )
+
+    def fit(self, documents: Documents, show: Callable[[str], None]) -> FittedHeads:
+        """Least squares on the training documents; ``show`` takes lines of progress."""
+        config, corpus = self.config, self.corpus
+        constants = PROPENSITY_PRESETS[config.data.propensity]
+        inverse = inverse_propensities(corpus.source.positives, **constants)
+        excluded = corpus.source.excluded
+        return fit_heads(
+            documents,
+            corpus.source.truth[corpus.train],
+            config.kernel,
+            groups=same_texts(self._texts(), config.kernel.word_count),
+            label_weights=inverse**config.kernel.rare_labels,
+            excluded=None if excluded is None else excluded[corpus.train],
+            seed=config.train.seed,
+            show=show,
+        )
+
+    def _texts(self) -> list[str]:
+        return list(self.corpus.source.rows(self.corpus.train).texts)
+
+    def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> "FrozenTextTrainer":
+        """What fills the run folder."""
+        return FrozenTextTrainer(self, run, accelerator)
+
+
+class FrozenTextTrainer:
+    """Embeddings, least squares, and what is saved; satisfies `pumlc.engine.task.OwnTrainer`."""
+
+    def __init__(self, task: FrozenTextTask, run: RunFolder, accelerator: Accelerator) -> None:
+        self.task, self.run, self.accelerator = task, run, accelerator
+
+    def resume(self) -> None:
+        """Nothing is left to read: a run is complete or starts again."""
+        self._print("starting again; the tokens of the texts are in the cache")
+
+    def train(self) -> None:
+        """Embed the training documents, fit, save."""
+        started = time.perf_counter()
+        task = self.task
+        progress = Progress().show if self.accelerator.is_main_process else None
+        documents = task.represent(self.accelerator, progress)
+        embedded = time.perf_counter()
+        if not self.accelerator.is_main_process:
+            return
+        heads = task.fit(documents, self._print)
+        task.model.heads = KernelHeads.of(
+            documents.rows(heads.anchors), task.model.words, heads.labels, heads.coefficients
+        )
+        row = {
+            "epoch": 1,
+            "seconds": round(time.perf_counter() - started, 1),
+            "seconds_of_embedding": round(embedded - started, 1),
+            **{f"{LEFT_OUT}/{name}": value for name, value in heads.metrics.items()},
+        }
+        self._save(heads, row)
+        self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+    def _save(self, heads: FittedHeads, row: dict[str, Any]) -> None:
+        """The weights, and the file that says which there are, are last."""
+        write_left_out(self.run.path, heads.left_out.stored)
+        self.task.model.write_terms(self.run.path)
+        entry = {
+            "epoch": 1,
+            "score": None,
+            "chosen_by": LEFT_OUT,
+            "metrics": heads.metrics,
+            "penalty": heads.penalty,
+            "extras": {"decisions": heads.decisions.to_json()},
+        }
+        file = self.run.weights / f"{NAME}.safetensors"
+        self.run.add_metrics(row)
+        self.run.add_to_index(NAME, save_weights(file, self.task.model.state_dict(), entry))
+
+    def _print(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(text, flush=True)
+
+
+def same_texts(texts: list[str], count: int | None) -> np.ndarray:
+    """A number for each text, the same for texts that differ in case and blanks at most.
+
+    >>> same_texts(["a b c", "d", "A  B"], 2).tolist()
+    [0, 1, 0]
+    """
+    seen: dict[str, int] = {}
+    keys = (" ".join(first_words(text, count).lower().split()) for text in texts)
+    return np.array([seen.setdefault(key, row) for row, key in enumerate(keys)], np.int64)

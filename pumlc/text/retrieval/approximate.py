@@ -1,0 +1,133 @@
+"""Approximate search: labels in cells of similar ones, one byte a number, mapped into memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pumlc.errors import UserError
+from pumlc.files import complete_file, read_json, write_json
+from pumlc.text.retrieval.search import search
+
+FILE = "labels.faiss"
+_FACTS = "labels.json"
+_PER_CELL = 40  # labels of a cell at least: faiss warns below 39
+_JUDGES = 256  # queries that judge the recall
+_DEPTH = 10
+RECALL = 0.98
+"""Of the 10 best labels of the exact search, the share that an index is to find."""
+
+
+@dataclass(frozen=True)
+class ApproximateIndex:
+    """The labels of a run, to be searched without a look at each.
+
+    Inner products are those of labels rounded to one byte a number. Only the cells nearest to a
+    query are looked at.
+
+    Attributes:
+        index: faiss's inverted file.
+        recall: share of the 10 best labels of the exact search that it found, when it was built.
+        probes: cells that are looked at.
+
+    Source: Jegou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search" (2011), for
+    the inverted file; Douze et al., "The Faiss Library" (arXiv 2401.08281).
+    """
+
+    index: Any
+    recall: float
+    probes: int
+
+    @staticmethod
+    def build(labels: np.ndarray, queries: np.ndarray) -> "ApproximateIndex":
+        """Put labels into cells, and look at so many cells that the recall is `RECALL`.
+
+        Args:
+            labels: float32 [L, D].
+            queries: float32 [N, D], of the kind that is searched for; the first 256 judge.
+
+        Raises:
+            UserError: faiss is not installed, or there is no label.
+        """
+        faiss = _faiss()
+        count, width = labels.shape
+        if not count:
+            raise UserError("an approximate index needs at least one label")
+        cells = max(1, min(round(4 * count**0.5), count // _PER_CELL))
+        index = faiss.index_factory(width, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed = 0
+        labels = np.ascontiguousarray(labels, np.float32)
+        index.train(labels)
+        index.add(labels)
+        probes, recall = 1, 0.0
+        judges = np.ascontiguousarray(queries[:_JUDGES], np.float32)
+        depth = min(_DEPTH, count)
+        best = search(torch.from_numpy(judges), torch.from_numpy(labels), depth)[0]
+        while True:
+            built = ApproximateIndex(index, recall, probes)
+            recall = found_share(built.search(judges, depth)[0], best)
+            if recall >= RECALL or probes >= cells:
+                return ApproximateIndex(index, recall, probes)
+            probes = min(2 * probes, cells)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids int64 [N, k] and scores float32 [N, k], best first; -1 and -inf where there is none.
+
+        Labels of the cells that are not looked at are not found: a row may end early.
+        """
+        self.index.nprobe = self.probes
+        scores, ids = self.index.search(np.ascontiguousarray(queries, np.float32), k)
+        return ids.astype(np.int64), np.where(ids < 0, -np.inf, scores).astype(np.float32)
+
+    def save(self, folder: Path, key: str) -> None:
+        """Write it below a folder; ``key`` names the labels and their vectors."""
+        folder.mkdir(exist_ok=True)
+        with complete_file(folder / FILE, binary=True) as stream:
+            stream.write(_faiss().serialize_index(self.index))
+        write_json(folder / _FACTS, {"key": key, "recall": self.recall, "probes": self.probes})
+
+    @staticmethod
+    def open(folder: Path, key: str) -> "ApproximateIndex | None":
+        """The one that is saved, mapped into memory; None if there is none of this key.
+
+        faiss reads the file without the checks of an untrusted one: open runs of people you trust.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not (folder / _FACTS).is_file() or not (folder / FILE).is_file():
+            return None
+        facts = read_json(folder / _FACTS)
+        if not isinstance(facts, dict) or facts.get("key") != key:
+            return None
+        recall, probes = facts.get("recall"), facts.get("probes")
+        if type(recall) is not float or type(probes) is not int or probes < 1:
+            raise UserError(f"{folder / _FACTS}: damaged; delete {folder} to build it again")
+        faiss = _faiss()
+        try:
+            index = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP)
+        except RuntimeError as error:  # all that faiss raises
+            raise UserError(
+                f"{folder / FILE}: damaged; delete {folder} to build it again"
+            ) from error
+        return ApproximateIndex(index, recall, probes)
+
+
+def found_share(ids: np.ndarray, best: np.ndarray) -> float:
+    """Share of the labels of ``best`` [N, k] that are in the same row of ``ids`` [N, k].
+
+    >>> found_share(np.array([[1, 2], [3, -1]]), np.array([[2, 1], [3, 4]]))
+    0.75
+    """
+    found = (best[:, :, None] == ids[:, None, :]).any(axis=2)
+    return float(found[best >= 0].mean()) if (best >= 0).any() else 1.0
+
+
+def _faiss() -> Any:
+    try:
+        import faiss  # type: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError("an approximate index needs: pip install faiss-cpu") from error
+    return faiss

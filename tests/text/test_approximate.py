@@ -1,0 +1,106 @@
+"""The approximate index against the exact search."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("faiss")
+
+import pumlc
+from pumlc.errors import UserError
+from pumlc.text.retrieval.approximate import RECALL, ApproximateIndex, found_share
+from pumlc.text.retrieval.search import search
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """4,000 labels around 50 centres, of several lengths, and 100 queries around the same."""
+    random = np.random.RandomState(0)
+    centres = random.randn(50, 16)
+    labels = centres[random.randint(0, 50, 4000)] + 0.5 * random.randn(4000, 16)
+    labels *= random.uniform(0.5, 1.5, (4000, 1))
+    queries = centres[random.randint(0, 50, 100)] + 0.5 * random.randn(100, 16)
+    return labels.astype(np.float32), queries.astype(np.float32)
+
+
+def exact(queries, labels, k):
+    return search(torch.from_numpy(queries), torch.from_numpy(labels), k)
+
+
+def test_it_finds_nearly_all_and_looks_at_few_cells(vectors):
+    labels, queries = vectors
+    index = ApproximateIndex.build(labels, queries)
+    assert index.recall >= RECALL
+    assert index.probes < index.index.nlist  # it would be exact
+    ids, scores = index.search(queries, 10)
+    best, _ = exact(queries, labels, 10)
+    assert found_share(ids, best) == index.recall
+    products = np.take_along_axis(queries @ labels.T, ids, axis=1)
+    np.testing.assert_allclose(scores, products, atol=0.2)  # labels are rounded to a byte
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_few_labels_are_all_found(vectors, count):
+    labels, queries = vectors[0][:count], vectors[1]
+    index = ApproximateIndex.build(labels, queries)
+    ids, scores = index.search(queries, 5)
+    assert (np.sort(ids[:, : min(5, count)], axis=1) >= 0).all()
+    assert (ids[:, count:] == -1).all()
+    assert np.isneginf(scores[:, count:]).all()
+    with pytest.raises(UserError, match="at least one label"):
+        ApproximateIndex.build(labels[:0], queries)
+
+
+def test_what_is_saved_is_what_was_built(vectors, tmp_path):
+    labels, queries = vectors
+    built = ApproximateIndex.build(labels, queries)
+    built.save(tmp_path / "index", "a key")
+    assert (tmp_path / "index" / "labels.faiss").stat().st_size < 2 * labels.size  # one byte each
+    opened = ApproximateIndex.open(tmp_path / "index", "a key")
+    for first, second in zip(built.search(queries, 7), opened.search(queries, 7), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert (opened.recall, opened.probes) == (built.recall, built.probes)
+    assert ApproximateIndex.open(tmp_path / "index", "another") is None
+    assert ApproximateIndex.open(tmp_path / "nowhere", "a key") is None
+    damaged = tmp_path / "damaged"  # the other file is mapped into memory
+    damaged.mkdir()
+    (damaged / "labels.json").write_text((tmp_path / "index" / "labels.json").read_text())
+    (damaged / "labels.faiss").write_bytes(b"no index")
+    with pytest.raises(UserError, match="damaged; delete"):
+        ApproximateIndex.open(damaged, "a key")
+
+
+def test_predict_builds_it_once(make, accelerator, tmp_path, tool, capsys, monkeypatch):
+    from pumlc.engine.config import plain
+    from pumlc.engine.loop import Trainer
+    from pumlc.engine.run import RunFolder
+
+    task = make()
+    run = RunFolder(tmp_path / "run")
+    run.start(plain(task.config), task.facts(), 1)
+    task.write_files(run.path)
+    Trainer(task, task.config.train, run, accelerator).train()
+    texts = tmp_path / "texts.txt"
+    texts.write_text("red car\nblue bird\n")
+    outputs = []
+    for name, options in (
+        ("exact", []),
+        ("first", ["--index", "ivf"]),
+        ("second", ["--index=ivf"]),
+    ):
+        out = tmp_path / f"{name}.csv"
+        tool("predict").main([str(run.path), str(texts), "--top", "3", "--out", str(out), *options])
+        outputs.append([row["label"] for row in csv.DictReader(out.open())])
+        said = capsys.readouterr().err
+        assert ("of the 10 best labels of the exact search" in said) == bool(options)
+        if name == "first":
+            monkeypatch.setattr(ApproximateIndex, "build", None)  # the second takes the saved one
+    assert outputs[1] == outputs[2]
+    assert len(set(outputs[0]) & set(outputs[1])) >= 4
+    predictor = pumlc.load(run.path)
+    predictor.use_labels(["red car", "blue bird"])
+    with pytest.raises(TypeError):  # other labels: it would be built again
+        predictor.predict(["red car"], approximate=True)

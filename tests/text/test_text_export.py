@@ -1,0 +1,103 @@
+"""Exported encoders give the scores of the run, in this package and elsewhere."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import pumlc
+from pumlc.engine.config import plain
+from pumlc.engine.loop import Trainer
+from pumlc.engine.run import RunFolder
+from pumlc.errors import UserError
+from pumlc.text.data.tokens import tokenize
+from pumlc.text.models.embedding import embed
+from pumlc.text.models.pretrained import load_encoder, load_tokenizer
+from pumlc.text.models.sentence_transformers import read_head
+
+TEXTS = ["red car runs", "blue bird", "a green fish swims " * 9]
+
+
+def trained(make, accelerator, folder, **settings):
+    task = make(**settings)
+    run = RunFolder(folder)
+    run.start(plain(task.config), task.facts(), 1)
+    task.write_files(run.path)
+    Trainer(task, task.config.train, run, accelerator).train()
+    return run.path
+
+
+def scores_of(predictor, texts):
+    """Scores of the run, in the order of its labels."""
+    found = predictor.predict(texts, top=len(predictor.labels))
+    place = {label: column for column, label in enumerate(predictor.labels)}
+    table = np.empty(found.scores.shape)
+    for row, names in enumerate(found.labels):
+        table[row, [place[name] for name in names]] = found.scores[row]
+    return table
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"encoder__projection": "8"}, {"encoder__pooling": "cls", "encoder__normalize": "false"}],
+    ids=["mean", "projection", "cls"],
+)
+def test_a_folder_for_sentence_transformers_and_back(make, accelerator, tmp_path, tool, settings):
+    run = trained(make, accelerator, tmp_path / "run", **settings)
+    out = tmp_path / "exported"
+    tool("export").main([str(run), "--out", str(out)])
+    predictor = pumlc.load(run, device="cpu")
+    tokenizer, head = load_tokenizer(str(out)), read_head(str(out))
+    assert head == predictor.model.documents.head
+    encoder = load_encoder(str(out), head).eval()
+    length = predictor.config.data.document_length
+    assert json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"] == length
+    tokens = tokenize(TEXTS, tokenizer, max_length=length)
+    rows, device = np.arange(len(TEXTS)), torch.device("cpu")
+    documents = embed(encoder, tokens, rows, chunk_size=8, device=device)
+    labels = np.load(out / "label_embeddings.npy")
+    assert json.loads((out / "labels.json").read_text()) == list(predictor.labels)
+    np.testing.assert_allclose(documents @ labels.T, scores_of(predictor, TEXTS), atol=1e-5)
+    with pytest.raises(UserError, match="is there already"):
+        tool("export").main([str(run), "--out", str(out)])
+
+
+def test_sentence_transformers_reads_the_folder(make, accelerator, tmp_path, tool):
+    library = pytest.importorskip("sentence_transformers")
+    run = trained(make, accelerator, tmp_path / "run", encoder__projection="8")
+    out = tmp_path / "exported"
+    tool("export").main([str(run), "--out", str(out)])
+    documents = library.SentenceTransformer(str(out), device="cpu").encode(TEXTS)
+    labels = np.load(out / "label_embeddings.npy")
+    expected = scores_of(pumlc.load(run, device="cpu"), TEXTS)
+    np.testing.assert_allclose(documents @ labels.T, expected, atol=1e-5)
+
+
+def test_onnx_with_its_tokenizer_gives_the_scores_of_the_run(
+    make, accelerator, tmp_path, tool, capsys
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from tokenizers import Tokenizer
+
+    run = trained(
+        make, accelerator, tmp_path / "run", encoder__label_vectors="true", data__validation="0.2"
+    )
+    out = tmp_path / "model.onnx"
+    tool("export").main([str(run), "--out", str(out)])
+    assert "27 labels; scores differ by at most" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(str(out))
+    about = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+    predictor = pumlc.load(run, device="cpu")
+    assert about["labels"] == list(predictor.labels)
+    assert about["decisions"] == predictor.decisions.to_json()
+    tokenizer = Tokenizer.from_str(about["tokenizer"])
+    for texts in (TEXTS, TEXTS[:1]):  # another batch, another length
+        rows = tokenizer.encode_batch(texts)
+        tokens = {
+            "input_ids": np.array([row.ids for row in rows]),
+            "attention_mask": np.array([row.attention_mask for row in rows]),
+        }
+        (scores,) = session.run(["scores"], tokens)
+        np.testing.assert_allclose(scores, scores_of(predictor, texts), atol=1e-4)
