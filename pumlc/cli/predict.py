@@ -298,34 +298,6 @@ def _promised(predictor: "VisionPredictor", options: PredictOptions) -> "np.ndar
     return promise.thresholds
 
 
-<<<<<<< HEAD
-=======
-def _text_rows(options: PredictOptions) -> Iterator[list[str]]:
-    """A header, then for each text its labels, best first."""
-    from pumlc.predictor import load
-    from pumlc.text.data.readers import read_labels, read_texts
-
-    if any(each is not None for each in (options.threshold, options.recall, options.precision)):
-        raise UserError(
-            f"--threshold, --recall and --precision are for image runs; {options.run} is a text "
-            "run, which ranks labels: see --top"
-        )
-    predictor = load(options.run, options.weights)
-    if options.labels is not None:
-        predictor.use_labels(read_labels(options.labels))
-    texts = [text for source in options.sources for text in read_texts(source)]
-    scores, labels = predictor.predict(
-        texts,
-        top=options.top or 10,
-        precision=options.search_precision or "fp32",
-        progress=Progress().show,
-    )
-    yield ["line", "label", "score"]
-    for line, (row, names) in enumerate(zip(scores, labels, strict=True), start=1):
-        yield from ([str(line), n, f"{s:.6f}"] for n, s in zip(names, row, strict=True))
-
-
->>>>>>> review
 @contextmanager
 def _csv_writer(path: Path | None) -> Iterator[Any]:
     """Give a function that writes rows: to a file, which then appears complete, or to stdout."""
