@@ -358,7 +358,10 @@ def test_a_run_cannot_ask_for_all_memory(run):
         ({"start_share": "x"}, "has the start_share"),
         ({"extras": 1}, "has extras that are no mapping"),
         ({"extras": {"thresholds": 1}}, "must be a mapping of global and per_class"),
-        ({"extras": {"thresholds": {"global": 0.5, "per_class": [0.5]}}}, "1 for 7 classes"),
+        (
+            {"extras": {"thresholds": {"global": 0.5, "per_class": [0.5]}}},
+            "1 thresholds for 7 classes",
+        ),
         ({"extras": {"thresholds": {"global": 84.0, "per_class": [0.5] * 7}}}, "got 84.0"),
         ({"extras": {"thresholds": {"global": 0.5, "per_class": ["1"] * 7}}}, "got '1'"),
         (

@@ -173,7 +173,7 @@ def _nested(path: Sequence[str], typed: str) -> Any:
     """The mapping that a file would have for a typed setting or group of settings."""
     try:
         content = yaml.safe_load(typed)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         content = typed
     for name in reversed(path):
         content = {name: content}
@@ -266,6 +266,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
+    except RecursionError as error:
+        raise UserError(f"--config {path}: not YAML of settings: nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no date, a huge number
         raise UserError(f"--config {path}: not YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):

@@ -381,12 +381,13 @@ def test_every_setting_has_a_docstring(capsys):
 
 
 @pytest.mark.parametrize(
-    "content", [b"train: [", b"\xff\xfe", b"a: " + b"9" * 5000, b"a: 2001-99-99"]
+    "content",
+    [b"train: [", b"\xff\xfe", b"a: " + b"9" * 5000, b"a: 2001-99-99", b"a: " + b"[" * 5000],
 )
 def test_a_file_that_is_not_yaml_is_one_line(tmp_path, content):
     file = tmp_path / "c.yaml"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"^--config [^\n]*c\.yaml: not YAML: [^\n]*$"):
+    with pytest.raises(ValueError, match=r"^--config [^\n]*c\.yaml: not YAML[^\n]*: [^\n]*$"):
         parse_vision("--config", str(file))
 
 

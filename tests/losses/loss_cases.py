@@ -6,10 +6,16 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor
 
 from pumlc import losses
 from pumlc.losses.numerics import at_least_float32
+
+
+def traced_nonzero() -> Any:
+    """A context in which torch.compile traces ``nonzero``; older versions do so if told to."""
+    return torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -128,13 +129,15 @@ def test_asymmetric(unknown, gamma_positive, gamma_negative, margin):
 @pytest.mark.parametrize("detach_weight", [False, True])
 def test_asymmetric_equals_timm(detach_weight):
     logits, targets = random_batch()
-    parameters = inspect.signature(AsymmetricLossMultiLabel).parameters
+    options: dict[str, Any] = {}
+    if "reduction" in inspect.signature(AsymmetricLossMultiLabel).parameters:
+        options["reduction"] = "sum"  # older versions of timm have no other
     theirs = AsymmetricLossMultiLabel(
         gamma_neg=4,
         gamma_pos=1,
         clip=0.05,
         disable_torch_grad_focal_loss=detach_weight,
-        **({"reduction": "sum"} if "reduction" in parameters else {}),  # older: always the sum
+        **options,
     )
     logits = logits.detach().float().requires_grad_()
     ours = asymmetric_loss(

@@ -76,8 +76,11 @@ def test_height_and_width_are_those_of_the_upright_picture(tmp_path, orientation
 
 @pytest.mark.parametrize("side", [56, 100, 224])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_pixels_of_a_photo_are_nearly_those_of_the_full_decode(tmp_path, side, orientation):
-    file = write_photo(tmp_path / "a.jpg", 1500, 2000, orientation)
+@pytest.mark.parametrize("shape", [(1500, 2000), (1497, 1993)])
+def test_the_pixels_of_a_photo_are_nearly_those_of_the_full_decode(
+    tmp_path, side, orientation, shape
+):
+    file = write_photo(tmp_path / "a.jpg", shape[0], shape[1], orientation)
     transform = evaluation_transform({**CONFIG, "input_size": (3, side, side)})
     small = load_image(file, at_least=transform.decoded_size)
     full = load_image(file)
@@ -85,6 +88,18 @@ def test_the_pixels_of_a_photo_are_nearly_those_of_the_full_decode(tmp_path, sid
     difference = transform.pixels(small).float() - transform.pixels(full).float()
     assert difference.abs().mean() < 2
     assert difference.mean().abs() < 0.2  # no shift of brightness
+
+
+@pytest.mark.parametrize(("height", "rows"), [(960, 240), (961, 240), (963, 241)])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_last_row_of_less_than_half_is_cut_off(tmp_path, height, rows, orientation):
+    """The decoder rounds up, and its last row stands for pixels that are not there."""
+    file = write_photo(tmp_path / "a.jpg", height, 1280, orientation)
+    shape = (rows, 320, 3) if orientation != 6 else (320, rows, 3)
+    small, full = load_image(file, at_least=240), load_image(file)
+    assert small.shape == shape
+    reached = cv2.resize(full, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - reached).mean() < 1
 
 
 def test_a_small_picture_and_other_formats_keep_every_bit(tmp_path):

@@ -207,6 +207,8 @@ def test_word_vectors(tmp_path):
         ("dog 1 2\n", ["dog", "tvmonitor", "hot cat"], "tvmonitor, hot cat"),
         ("dog 1 2\ncat 1\n", ["dog", "cat"], "length"),
         ("cat 1 2\ndog 1 two\n", ["dog"], "line 2"),
+        ("cat 1 2\ndog 1 1e40\n", ["dog"], "line 2: a number that is not finite in float32"),
+        ("cat 1 nan\ndog 1 2\n", ["cat"], "line 1: a number that is not finite in float32"),
         ("dog 1\n", [], "empty"),
     ],
 )

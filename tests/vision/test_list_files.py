@@ -63,7 +63,7 @@ def test_visual_genome_200_is_the_first_200_classes(visual_genome):
             for classes in ("[500]", "[-1]", '["7"]', "null", "[null]", "[1.7]", "[true]", "7")
         ),
         ("vg_category_500_labels_index.json", "{'30.jpg': [1]}", r"index\.json: not JSON"),
-        ("vg_category_500_labels_index.json", "[[1]]", r"index\.json: \[\[1\]\] is no object"),
+        ("vg_category_500_labels_index.json", "[[1]]", r"index\.json: expected an object of pictures, got \[\[1\]\]"),
     ],
 )
 def test_visual_genome_refusals(visual_genome, file, text, expected):
@@ -89,7 +89,7 @@ def nus_wide(tmp_path):
     write(tmp_path / "ImageList" / "TrainImagelist.txt", "actor\\1.jpg\nzoo\\2.jpg\nzoo\\3.jpg\n")
     write(tmp_path / "ImageList" / "TestImagelist.txt", "zoo\\9.jpg\n")
     labels = tmp_path / "Groundtruth" / "TrainTestLabels"
-    write(labels / "Labels_sky_Train.txt", "1 \n0 \n0 \n")
+    write(labels / "Labels_sky_Train.txt", "1 \r\n0 \r\n0 \r\n\r\n")
     write(labels / "Labels_animal_Train.txt", "1\n0\n1\n")
     write(labels / "Labels_sky_Test.txt", "0\n")
     write(labels / "Labels_animal_Test.txt", "1\n")
@@ -113,6 +113,8 @@ def test_nus_wide(nus_wide):
     [
         ("Labels_sky_Train.txt", "1\n0\n", "2 labels for 3 pictures"),
         ("Labels_sky_Train.txt", "1\n0\n-1\n", "label '-1' of picture 2; valid: 0, 1"),
+        ("Labels_sky_Train.txt", "1\n\n0\n0\n", r"Labels_sky_Train\.txt, line 2: blank; line N"),
+        ("../../ImageList/TrainImagelist.txt", "\nzoo\\2.jpg\n", r"Imagelist\.txt, line 1: blank"),
         ("Labels_sky_Train.txt", None, "the labels of NUS-WIDE are incomplete"),
         (
             "../../ConceptsList/Concepts81.txt",

@@ -482,7 +482,7 @@ def test_none_is_a_way_to_say_random_weights():
         ModelConfig(backbone="test_resnet", train_stages=-1)
 
 
-def head_gradient(squares_coco, class_weights):
+def head_gradient(squares_coco, class_weights) -> torch.Tensor:
     loss = LossConfig(
         name="pu",
         parameters={"gamma": 0.5, "alpha": 1.0},
@@ -496,7 +496,9 @@ def head_gradient(squares_coco, class_weights):
     batch = next(iter(task.batches(0, accelerator)))
     torch.manual_seed(1)
     task.training_step(task.model, batch, accelerator, 0)
-    return task.model.head.weight.grad
+    gradient = task.model.get_parameter("head.weight").grad
+    assert gradient is not None
+    return gradient
 
 
 def test_class_weights_multiply_the_gradients_of_the_head(squares_coco):

@@ -86,9 +86,7 @@ def load_image(
         with Image.open(source, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
                 raise _TooLarge(image.width, image.height, max_pixels)
-            if needed is not None:
-                _decode_smaller(image, *needed)
-            return _upright_rgb(image)
+            return _upright_rgb(image if needed is None else _decoded_smaller(image, *needed))
     except FileNotFoundError as error:
         raise UserError(f"{source}{where}: no such picture") from error
     except _TooLarge as error:
@@ -142,14 +140,21 @@ def _height_and_width(at_least: int | tuple[int, int] | None) -> tuple[int, int]
     return height, width
 
 
-def _decode_smaller(image: Image.Image, height: int, width: int) -> None:
-    """Ask the decoder for its smallest size of at least ``height`` x ``width``.
+def _decoded_smaller(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The picture in the smallest size of its decoder that is at least ``height`` x ``width``.
 
-    Only the decoder of JPEG has several sizes; others ignore this.
+    Only the decoder of JPEG has several sizes; others ignore this. It rounds up: a last row or
+    column that stands for less than half of its pixels is cut off, since it would shift all others
+    once the picture is brought to size.
     """
     if image.getexif().get(_ORIENTATION) in _TURNED:
         height, width = width, height
-    image.draft(None, (width, height))
+    drafted = image.draft(None, (width, height))
+    if drafted is None:
+        return image
+    _, (_, _, right, bottom) = drafted
+    size = round(right), round(bottom)
+    return image if image.size == size else image.crop((0, 0, *size))
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:

@@ -26,7 +26,8 @@ from pumlc.vision.models.classifier import Classifier
 from pumlc.vision.scoring import to_device
 
 _BATCHES_KEPT_AT_ONCE = 16  # a killed pass loses at most these
-_DECODING = "no larger than needed"  # part of the cache key: full decodes give other features
+# part of the cache key: other decodes give other features
+_DECODING = "no larger than needed, whole rows"
 _SAMPLE = 8  # pictures on which the ways to run the network are compared
 
 

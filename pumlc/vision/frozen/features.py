@@ -81,7 +81,7 @@ def frozen_features(
     weights = weights if of_run is None else str(of_run)
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
-        "decoding": "no larger than needed",  # full decodes give other features
+        "decoding": "no larger than needed, whole rows",  # full decodes give other features
         "model": [model.backbone, weights, *_version(weights)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pumlc.errors import UserError
 from pumlc.estimators.fitted_labels import fitted_labels
-from pumlc.losses import find_loss
+from pumlc.losses import LOSSES, find_loss
 from pumlc.metrics import average_precision
 from pumlc.vision.config import KNOWN, LossConfig
 from pumlc.vision.frozen.heads import known_prior
@@ -18,6 +18,7 @@ from pumlc.vision.frozen.heads import known_prior
 WEIGHT_DECAYS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 _FOLDS = 5
 _MAX_STEPS = 100
+_START_DECAY = 1e-2
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,28 @@ def fit_loss_heads(
 
 
 class _Head:
-    """One linear layer and its rows; its parameters start at zero."""
+    """One linear layer and its rows.
+
+    Its parameters start at zero. Those of a loss that couples rows start at the heads of binary
+    cross entropy: such a loss may order the rows by their logits, and at zero there is no order
+    (``pnu`` sets all unlabeled rows aside there, and no line search leaves the place).
+    """
 
     def __init__(self, inputs: Tensor, labels: Tensor, loss: LossConfig) -> None:
-        self.inputs, self.labels, self.name = inputs, labels, loss.name
-        self.loss = find_loss(loss.name, imports=True)
-        prior = known_prior(labels)
-        self.parameters: dict[str, Any] = {
-            name: prior if value == KNOWN else value for name, value in loss.parameters.items()
-        }
+        self.inputs, self.name = inputs, loss.name
         self.weight = torch.zeros(inputs.shape[1], labels.shape[1], requires_grad=True)
         self.bias = torch.zeros(labels.shape[1], requires_grad=True)
+        found = find_loss(loss.name, imports=True)
+        if found.couples == "rows":
+            self.loss = LOSSES["bce"]
+            self.labels = torch.from_numpy(fitted_labels(labels.numpy()))
+            self.parameters: dict[str, Any] = {"unknown": "ignore"}
+            self.minimise(_START_DECAY)
+        prior = known_prior(labels)
+        self.loss, self.labels = found, labels
+        self.parameters = {
+            name: prior if value == KNOWN else value for name, value in loss.parameters.items()
+        }
 
     def logits(self, inputs: Tensor) -> Tensor:
         return (inputs @ self.weight + self.bias).detach()

@@ -126,9 +126,12 @@ def label_graph(labels: np.ndarray) -> Tensor:
 
 def _numbers(text: str, where: str) -> np.ndarray:
     try:
-        return np.array([float(number) for number in text.split()])
+        numbers = np.array([float(number) for number in text.split()])
     except ValueError as error:
         raise UserError(f"{where}: expected a word and its numbers ({error})") from error
+    if not (np.abs(numbers) <= np.finfo(np.float32).max).all():  # not a number fails it too
+        raise UserError(f"{where}: a number that is not finite in float32")
+    return numbers
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

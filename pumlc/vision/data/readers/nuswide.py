@@ -16,11 +16,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from pumlc.errors import UserError
+from pumlc.files import read_text
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.vision.data.images import (
     LabelledImages,
     checked_images,
     refuse_duplicates,
+    require_file,
     stripped_lines,
 )
 from pumlc.vision.data.readers.data_set import (
@@ -69,7 +71,7 @@ def read_nus_wide(
     require_split(split, _SPLITS, "nuswide")
     part = split.capitalize()
     list_file = root / "ImageList" / f"{part}Imagelist.txt"
-    names = stripped_lines(list_file, f"data.root {root} is not the root of NUS-WIDE")
+    names = _numbered_lines(list_file, f"data.root {root} is not the root of NUS-WIDE")
     paths = [name.replace("\\", "/") for name in names]  # the list was written on Windows
     refuse_duplicates(paths, f"{list_file}: picture")
     classes = stripped_lines(
@@ -79,7 +81,7 @@ def read_nus_wide(
     labels = np.empty((len(paths), len(classes)), np.int8)
     for column, name in enumerate(classes):
         file = root / "Groundtruth" / "TrainTestLabels" / f"Labels_{name}_{part}.txt"
-        values = np.array(stripped_lines(file, "the labels of NUS-WIDE are incomplete"))
+        values = np.array(_numbered_lines(file, "the labels of NUS-WIDE are incomplete"))
         if len(values) != len(paths):
             raise UserError(
                 f"{file}: {len(values)} labels for {len(paths)} pictures of {list_file}"
@@ -93,6 +95,21 @@ def read_nus_wide(
     if unannotated == "keep":
         return pictures
     return pictures.subset(np.flatnonzero((labels == POSITIVE).any(axis=1)))
+
+
+def _numbered_lines(file: Path, problem: str) -> list[str]:
+    """The lines of a file whose line number says which picture they are about.
+
+    Raises:
+        UserError: The file does not exist, is not UTF-8, or has a blank line before its last line.
+    """
+    require_file(file, problem)
+    lines = [line.strip() for line in read_text(file).rstrip().split("\n")]
+    if "" in lines:
+        raise UserError(
+            f"{file}, line {lines.index('') + 1}: blank; line N of each file is about picture N"
+        )
+    return lines
 
 
 _LISTS = "https://github.com/NExTplusplus/NUS-WIDE"
