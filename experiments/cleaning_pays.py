@@ -1,13 +1,14 @@
 """Whether it pays to look at suspects: train on noisy, corrected and clean labels, test on clean.
 
-    python experiments/cleaning_pays.py FEATURES.npz ... [--seeds 0 1 2]
+    python experiments/cleaning_pays.py FEATURES.npz ... [--seeds 0 1 2] [--plot FILE.svg]
 
 A file holds train, train_labels, test and test_labels, as for audit_order.py. Labels of train are
 flipped. Then a person, who is always right here, decides on the first labels of an order: that of
-`pumlc audit --folds` (estimated probability of being wrong), that of cleanlab's self-confidence
-(5-fold logistic regression, C 1e-3), or a random one. Heads by least squares are trained on the
-result. The mAP of the test split is printed, in percent, over the classes with five positives in
-both splits.
+`pumlc audit --folds` (estimated probability of being wrong, both lists merged; or the list of
+wrong tags first, as far as it goes), that of cleanlab's self-confidence (5-fold logistic
+regression, C 1e-3), or a random one. "errors": how many of the decisions change a label. Heads by
+least squares are trained on the result; mAP of the test split over the classes with five positives
+in both splits, in percent.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pumlc.labels import flip
 from pumlc.metrics import mean_average_precision
 
 DECISIONS = (100, 300, 1000)
+WORTH_A_LOOK = 0.25  # where a list of the audit ends
 
 
 def figures(
@@ -45,8 +47,10 @@ def figures(
 
     model = fit_noise_model(left_out_scores(features, labels), labels)
     confident = self_confidence(features, labels, seed)
+    listed = (labels == 1) & (model.wrong >= WORTH_A_LOOK)
     orders = {
         "pumlc": model.wrong,
+        "wrong tags first": model.wrong + listed,
         "cleanlab": np.where(labels == 1, 1 - confident, confident),
         "random": np.random.RandomState(seed).rand(*labels.shape),
     }
@@ -58,8 +62,27 @@ def figures(
             decided = labels.copy()
             decided.flat[order[:number]] = truth.flat[order[:number]]
             found[f"{number} decisions, {name}"] = quality(decided)
+            found[f"{number} decisions, {name}: errors"] = float((decided != labels).sum())
     found["clean"] = quality(truth)
     return found
+
+
+def plot(results: dict[str, dict[str, float]], file: Path) -> None:
+    """mAP over the number of decisions, a panel for each data set and noise."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(results), 3.6), layout="constrained")
+    for axes, (title, found) in zip(
+        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
+    ):
+        for order in ("pumlc", "wrong tags first", "cleanlab", "random"):
+            values = [found["noisy"], *(found[f"{n} decisions, {order}"] for n in DECISIONS)]
+            axes.plot([0, *DECISIONS], values, marker="o", markersize=3, label=order)
+        for name, style in (("clean", "--"), ("suspects of 50 % hidden", ":")):
+            axes.axhline(found[name], color="gray", linestyle=style, label=name)
+        axes.set(title=title, xlabel="decisions of a person", ylabel="test mAP, %")
+    figure.axes[0].legend(fontsize="x-small")
+    figure.savefig(file)
 
 
 def main() -> None:
@@ -68,7 +91,9 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--plot", type=Path, help="an SVG file")
     options = parser.parse_args()
+    means: dict[str, dict[str, float]] = {}
     for file in options.files:
         with np.load(file) as content:
             names = ("train", "train_labels", "test", "test_labels")
@@ -76,10 +101,14 @@ def main() -> None:
         for noise in NOISE:
             runs = [figures(arrays, noise, seed) for seed in options.seeds]
             print(f"{file.stem} {noise}, {len(runs)} seeds")
+            title = f"{file.stem} {noise}"
+            means[title] = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
             for name in runs[0]:
                 values = [run[name] for run in runs]
                 spread = np.std(values, ddof=len(values) > 1)
-                print(f"  {name:28} {np.mean(values):.1f} +- {spread:.1f}", flush=True)
+                print(f"  {name:38} {np.mean(values):.1f} +- {spread:.1f}", flush=True)
+    if options.plot:
+        plot(means, options.plot)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,12 @@ def test_heads_that_never_saw_a_label_find_it_too(squares_coco, tool, tmp_path, 
         rows = list(csv.DictReader(file))
     assert all(float(row["wrong"]) >= 0.25 for row in rows)
     assert (run / "audit.csv").is_file()
+    tool("audit").main([str(run), "--folds", "4", "--out", str(tmp_path / "audit")])
+    assert "pairs of near-duplicate pictures have different tags" in capsys.readouterr().out
+    with (tmp_path / "audit" / "duplicates.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows  # random weights: all pictures look alike
+    assert all((row["given"] == "present") != (row["other_given"] == "present") for row in rows)
     kept = weights.rename(tmp_path / "elsewhere.safetensors")
     tool("train").main(["--out", str(run), "--resume"])  # what it started from may be gone
     kept.rename(weights)

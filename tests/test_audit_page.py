@@ -177,3 +177,25 @@ def test_predictions_that_promise_a_recall(run, squares_coco, tmp_path, capsys):
         predict([str(run), pictures, "--recall", "90"])
     with pytest.raises(ValueError, match="leave out --threshold"):
         predict([str(run), pictures, "--recall", "0.9", "--threshold", "0.5"])
+
+
+def test_predictions_that_promise_a_precision(run, squares_coco, tmp_path, capsys):
+    pictures, out = str(squares_coco / "train"), tmp_path / "p.csv"
+    promise = ["--precision", "0.3", "--confidence", "0.8"]
+    predict([str(run), pictures, "--out", str(out), *promise])
+    said = capsys.readouterr().err
+    assert "0.3 of what is called present is so with confidence 0.8, for" in said
+    assert "if present and absent labels are known equally often" in said
+    truth = read_coco(squares_coco, "train", name="coco")
+    called = [row for row in rows_of(out) if row["present"] == "1"]
+    position = {str(truth.path(row)): row for row in range(len(truth))}
+    right = [
+        truth.labels[position[row["path"]], truth.classes.index(row["label"])] == 1
+        for row in called
+    ]
+    assert called
+    assert np.mean(right) >= 0.3
+    with pytest.raises(ValueError, match=r"precision 0.99 with confidence 0.95 cannot be promised"):
+        predict([str(run), pictures, "--precision", "0.99"])
+    with pytest.raises(ValueError, match="give one of them"):
+        predict([str(run), pictures, "--precision", "0.9", "--recall", "0.9"])

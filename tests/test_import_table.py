@@ -25,7 +25,7 @@ ALLOWED = {
     "estimators": ({"labels", "metrics", "errors", "files"}, NUMERIC),
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
     "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
-    "sweep": ({"errors", "files", "tables"}, None),
+    "sweep": ({"errors", "files", "metrics", "tables"}, None),
     "vision": (GROUND | {"engine", "estimators", "losses", "recipes", "report", "sweep"}, None),
     "text": (GROUND | {"engine", "estimators", "losses", "report"}, None),
     "recipes": ({"errors"}, set()),

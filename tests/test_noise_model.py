@@ -105,7 +105,7 @@ def test_an_unknown_label_is_missing_as_far_as_it_is_probable():
 def test_a_sample_of_the_absent_labels_gives_the_same(monkeypatch):
     scores, _, _, labels = drawn(missed=0.2, invented=0.05)
     full = fit_noise_model(scores, labels)
-    monkeypatch.setattr("pumlc.audit.noise_model._ABSENT_SAMPLED", 4000)
+    monkeypatch.setattr("pumlc.estimators.asymptotes._ABSENT_SAMPLED", 4000)
     part = fit_noise_model(scores, labels)
     assert part.missed == pytest.approx(full.missed, abs=0.03)
     assert part.invented == pytest.approx(full.invented, abs=0.02)

@@ -43,6 +43,8 @@ from pumlc.progress import Progress
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from pumlc.vision.audit.suspects import AuditedPart
+
 
 @dataclass(frozen=True)
 class AuditOptions:
@@ -130,9 +132,20 @@ def _audit_pictures(
     write_suspects(table, result.rows)
     print(report(result, table), flush=True)
     if page is not None:
+        if options.folds is not None:  # by the network alone pictures have no features
+            _write_duplicates(page.parent / "duplicates.csv", result.parts)
         write_review(page, review_of(result.parts, title=_title(options), command=typed))
         _name_page(page)
     console.print_result(result.summary(), always=options.json)
+
+
+def _write_duplicates(table: Path, parts: "Sequence[AuditedPart]") -> None:
+    from pumlc.vision.audit.duplicates import duplicate_rows, write_duplicates
+
+    rows = duplicate_rows(parts)
+    write_duplicates(table, rows)
+    pairs = len({row[0] for row in rows})
+    print(f"{pairs} pairs of near-duplicate pictures have different tags -> {table}", flush=True)
 
 
 def _audit_texts(
@@ -175,6 +188,9 @@ def _title(options: AuditOptions) -> str:
 
 def _name_page(page: Path) -> None:
     print(f"to look at them and decide, open {page.absolute()} in a browser", flush=True)
+    if sys.stdout.isatty():  # for a person
+        folder = shlex.quote(str(page.parent))
+        print(f"the first of them in a report: pumlc report {folder} --out report.html", flush=True)
 
 
 def _places(options: AuditOptions) -> tuple[Path, Path | None]:

@@ -2,7 +2,8 @@
 
 The demo writes a data set in the COCO format and trains on it as on any other. It compares (a)
 binary cross entropy that takes unknown labels as negative, and (b) PU-MLC with local-global
-convolutions, with the same network and the same number of steps.
+convolutions, with the same network and the same number of steps. It ends with a page for a browser
+that shows the labels that (b) contradicts.
 """
 
 import json
@@ -107,9 +108,10 @@ def is_demo_folder(folder: Path) -> bool:
 
 
 def run(out: Path) -> None:
-    """Write the data set, train and evaluate both methods, and print a table of their mAP."""
+    """Write the data set, train and evaluate both methods, and write the review page."""
     write_coco(out)
     rows = []
+    run_dir = out
     for method, recipe in METHODS.items():
         run_dir = out / "runs" / recipe
         start = time.perf_counter()
@@ -124,3 +126,15 @@ def run(out: Path) -> None:
         rows.append([method, score, f"{100 * known:.0f} %", result["N"], f"{seconds:.0f}"])
     print()
     print(table(["method", "mAP (last epoch)", "known labels", "N", "seconds"], rows))
+    write_review_page(run_dir, out / "audit")
+
+
+def write_review_page(run_dir: Path, out: Path) -> None:
+    """Audit a run and say where the page is; the last line is the path."""
+    print()
+    command_output("audit", str(run_dir), "--split", "train", "--out", str(out))
+    print(
+        "\nThe page shows the tags that PU-MLC would add to the training pictures, 90 % of whose "
+        "labels are hidden. y, n and u decide. Open it in a browser:\n"
+        f"{(out / 'review.html').absolute()}"
+    )

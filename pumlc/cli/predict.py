@@ -61,7 +61,13 @@ class PredictOptions:
         "pictures: use thresholds that find this share of the true tags of each class, judged by "
         "the known present labels of the held-out part; for example 0.9"
     )
-    confidence: float = option("probability that --recall holds for a class", default=0.95)
+    precision: float | None = option(
+        "pictures: use thresholds by which this share of what is called present is so, of each "
+        "class, judged by the known labels of the held-out part; for example 0.9"
+    )
+    confidence: float = option(
+        "probability that --recall or --precision holds for a class", default=0.95
+    )
     labels: Path | None = option("texts: choose among the lines of this file")
     text_column: str | None = option("texts: column of a table; default: that of the run, or text")
     id_column: str | None = option("texts: column of a table that names its rows in the output")
@@ -109,10 +115,13 @@ def _check(options: PredictOptions) -> None:
             raise UserError(
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
-    if options.recall is not None:
+    promises = [name for name in ("recall", "precision") if getattr(options, name) is not None]
+    if len(promises) == 2:
+        raise UserError("--recall and --precision choose different thresholds; give one of them")
+    for promise in promises:
         if options.threshold is not None:
-            raise UserError("--recall chooses the thresholds itself; leave out --threshold")
-        for name in ("recall", "confidence"):
+            raise UserError(f"--{promise} chooses the thresholds itself; leave out --threshold")
+        for name in (promise, "confidence"):
             value = getattr(options, name)
             if not 0 < value < 1:
                 raise UserError(f"--{name} must be between 0 and 1, got {value:g}")
@@ -144,10 +153,10 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
         if left_out:
             print(f"left out: {len(left_out)} of a folder:\n{_listed(left_out)}", file=sys.stderr)
         _say_escaped(paths)
-        if options.recall is None:
+        if options.recall is None and options.precision is None:
             thresholds = _thresholds(predictor, options.threshold)
         else:
-            thresholds = _promised(predictor, options.recall, options.confidence)
+            thresholds = _promised(predictor, options)
     header: list[str] | None = ["path", "label", "score", "present"]
     for path, row in zip(paths, _scored(options, predictor, paths, accelerator), strict=False):
         if isinstance(row, UserError):
@@ -248,30 +257,42 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
     return thresholds
 
 
-def _promised(predictor: "VisionPredictor", recall: float, confidence: float) -> "np.ndarray":
-    """Thresholds [C] that find a share of the true tags; prints the classes without a promise."""
+def _promised(predictor: "VisionPredictor", options: PredictOptions) -> "np.ndarray":
+    """Thresholds [C] with a promised recall or precision; prints the classes without a promise."""
     from pumlc.engine.processes import create_accelerator
     from pumlc.vision.guarantee import guaranteed_thresholds
 
     promise = guaranteed_thresholds(
-        predictor, create_accelerator(), recall=recall, confidence=confidence
+        predictor,
+        create_accelerator(),
+        recall=options.recall,
+        precision=options.precision,
+        confidence=options.confidence,
     )
+    if options.recall is not None:
+        what, kind = f"finds {options.recall:g} of the true tags", "present "
+        condition = "tags are missing at random"
+    else:
+        what, kind = f"{options.precision:g} of what is called present is so", ""
+        condition = "present and absent labels are known equally often"
     served = promise.thresholds < float("inf")
     print(
-        f"threshold of present: finds {recall:g} of the true tags with confidence {confidence:g}, "
-        f"for {served.sum()} of {len(served)} classes, if tags are missing at random",
+        f"threshold of present: {what} with confidence {options.confidence:g}, "
+        f"for {served.sum()} of {len(served)} classes, if {condition}",
         file=sys.stderr,
     )
     if not served.all():
         few = [
-            f"  {printable(name)}: {count}"
-            for name, count, kept in zip(predictor.labels, promise.positives, served, strict=True)
+            f"  {printable(name)}: {known} known {kind}labels, {needed} or more needed"
+            for name, known, needed, kept in zip(
+                predictor.labels, promise.known, promise.needed, served, strict=True
+            )
             if not kept
         ]
         more = [f"  and {len(few) - NAMED} more"] if len(few) > NAMED else []
         print(
-            f"never present, since they have fewer than the {promise.needed} known present labels "
-            "that this needs:\n" + "\n".join([*few[:NAMED], *more]),
+            "never called present, since their known labels do not suffice for this:\n"
+            + "\n".join([*few[:NAMED], *more]),
             file=sys.stderr,
         )
     return promise.thresholds

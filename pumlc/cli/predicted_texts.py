@@ -34,10 +34,11 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
     from pumlc.predictor import load
     from pumlc.text.data.readers import read_labels
 
-    if options.recall is not None:
-        raise UserError(
-            f"--recall is for image runs; {options.run} is a text run: see --threshold and --top"
-        )
+    for name in ("recall", "precision"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"--{name} is for image runs; {options.run} is a text run: see --threshold, --top"
+            )
     predictor = load(options.run, options.weights)
     threshold = _threshold(options, predictor)
     if options.index == "ivf" and not hasattr(predictor, "approximate_index"):

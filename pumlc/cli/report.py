@@ -1,13 +1,16 @@
-"""Write a report of runs or audits: one HTML file for a browser, which works offline.
+"""Write a report of runs, audits or sweeps: one HTML file for a browser, which works offline.
 
 pumlc report runs/x --out report.html
 pumlc report runs/x runs/y audit --out report.html
+pumlc report sweeps/voc --out report.html
 
-PATH is a run folder, or the folder that an audit has written. An image run has training curves; mAP
-and calibration on a split; AP, threshold, precision and recall of each class; precision-recall and
-reliability curves. Several runs stand side by side, with the paired difference to the first. Each
-image run is scored again, with its preferred weights. A text run has training curves and settings.
-An audit has the first suspects of each list.
+PATH is a run folder, or the folder that an audit or a sweep has written. An image run has training
+curves; mAP and calibration on a split; AP, threshold, precision and recall of each class;
+precision-recall and reliability curves, also of each class, with its best, worst and most uncertain
+pictures; and the classes that are taken for each other. Several runs stand side by side, with the
+paired difference to the first. Each image run is scored again, with its preferred weights. A text
+run has training curves and settings. An audit has the first suspects of each list. A sweep has
+methods by conditions, with the paired difference to the first method.
 """
 
 import shlex
@@ -28,7 +31,9 @@ from pumlc.progress import Progress
 class ReportOptions:
     """The command line of ``pumlc report``."""
 
-    paths: list[Path] = argument("run folders, and folders that pumlc audit wrote", nargs="+")
+    paths: list[Path] = argument(
+        "run folders, and folders that pumlc audit or pumlc sweep wrote", nargs="+"
+    )
     out: Path = option("the HTML file to write", required=True)
     split: str = option("split of the data set on which the runs are scored", default="test")
     root: str | None = option("folder of the data, if they have moved", flag="--data.root")
@@ -43,31 +48,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     at_least_one(options, "batch_size")
     console.check_out(options.out)
     kinds = [_kind(path) for path in options.paths]
-    from pumlc.report import read_suspects, write_report
+    from pumlc.report import read_suspects, read_sweep, write_report
 
-    runs, suspects = [], {}
+    runs, suspects, sweeps = [], {}, []
     for path, kind in zip(options.paths, kinds, strict=True):
         if kind == "run":
-            runs.append(_figures(path, options))
+            runs.append(_figures(path, options, pictures=not runs))  # those of the first are shown
+        elif kind == "sweep":
+            sweeps.append(read_sweep(path))
         else:
             suspects[str(path)] = read_suspects(path / "suspects.csv")
     typed = sys.argv[1:] if arguments is None else arguments
     command = shlex.join(["pumlc", "report", *typed])
-    write_report(options.out, runs, command=command, split=options.split, suspects=suspects)
+    write_report(
+        options.out, runs, command=command, split=options.split, suspects=suspects, sweeps=sweeps
+    )
     print(f"report: open {options.out.absolute()} in a browser", flush=True)
 
 
 def _kind(path: Path) -> str:
-    for name, kind in (("run.json", "run"), ("suspects.csv", "audit")):
+    known = {"run.json": "run", "suspects.csv": "audit", "chosen.csv": "sweep"}
+    for name, kind in known.items():
         if (path / name).is_file():
             return kind
     raise UserError(
-        f"{path}: neither a run folder (it has no run.json) nor the folder of an audit (it has no "
-        "suspects.csv); name a folder that pumlc train, or pumlc audit --out FOLDER, has written"
+        f"{path}: neither a run folder (it has no run.json) nor the folder of an audit (no "
+        "suspects.csv) or a sweep (no chosen.csv); name a folder that pumlc train, pumlc audit "
+        "--out FOLDER, or pumlc sweep has written"
     )
 
 
-def _figures(path: Path, options: ReportOptions) -> Any:
+def _figures(path: Path, options: ReportOptions, *, pictures: bool) -> Any:
     from pumlc.engine.processes import create_accelerator
     from pumlc.engine.run import RunFolder
     from pumlc.report import RunFigures, read_history
@@ -86,6 +97,7 @@ def _figures(path: Path, options: ReportOptions) -> Any:
             csv=options.csv,
             batch_size=options.batch_size,
             workers=options.workers,
+            pictures=pictures,
             progress=partial(Progress().show, f"{path}, {options.split}"),
         )
     history = read_history(path / "metrics.csv")

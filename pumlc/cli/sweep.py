@@ -12,6 +12,8 @@ the exit status is 2.
 """
 
 import dataclasses
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = run_sweep(config, Path(extra["out"]))
     if result.report:
         print(result.report)
+        if sys.stdout.isatty():  # for a person
+            out = shlex.quote(extra["out"])
+            print(f"as a page: pumlc report {out} --out report.html", flush=True)
     if result.failed is not None:
         raise result.failed
 

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TrainingStoppedError as stopped:
         _end_stopped(stopped, out, config.loss.name)
     if accelerator.is_main_process:
-        print(f"done: {out}; next: pumlc evaluate {shlex.quote(str(out))}")
+        run = shlex.quote(str(out))
+        page = f"pumlc report {run} --out report.html"
+        print(f"done: {out}; next: pumlc evaluate {run}; as a page: {page}")
     end_processes(accelerator)
 
 

@@ -12,5 +12,9 @@ def fitted_labels(labels: np.ndarray) -> np.ndarray:
         >>> fitted_labels(np.array([[1, 1], [0, -1], [0, 0]], np.int8)).tolist()
         [[1, 1], [-1, -1], [-1, 0]]
     """
-    present_alone = ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)
-    return np.where(present_alone & (labels == UNKNOWN), NEGATIVE, labels).astype(np.int8)
+    return np.where(never_absent(labels) & (labels == UNKNOWN), NEGATIVE, labels).astype(np.int8)
+
+
+def never_absent(labels: np.ndarray) -> np.ndarray:
+    """Whether each class, [C], is known to be present somewhere and absent nowhere."""
+    return ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)

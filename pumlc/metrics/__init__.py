@@ -11,7 +11,13 @@ from pumlc.metrics.calibration import (
     expected_calibration_error,
     reliability_curve,
 )
-from pumlc.metrics.guarantees import positives_needed, recall_thresholds
+from pumlc.metrics.guarantees import (
+    labels_needed,
+    positives_needed,
+    precision_thresholds,
+    recall_thresholds,
+)
+from pumlc.metrics.intervals import paired_interval
 from pumlc.metrics.multilabel import (
     average_precision,
     mean_average_precision,
@@ -28,7 +34,7 @@ from pumlc.metrics.retrieval import (
     recall_at_k,
 )
 from pumlc.metrics.scorers import make_scorers
-from pumlc.metrics.thresholds import fit_thresholds, oracle_thresholds
+from pumlc.metrics.thresholds import expected_thresholds, fit_thresholds, oracle_thresholds
 
 __all__ = [
     "PROPENSITY_PRESETS",
@@ -36,15 +42,19 @@ __all__ = [
     "average_precision",
     "drop_excluded",
     "expected_calibration_error",
+    "expected_thresholds",
     "fit_thresholds",
     "inverse_propensities",
+    "labels_needed",
     "mean_average_precision",
     "ndcg_at_k",
     "num_averaged_classes",
     "oracle_thresholds",
+    "paired_interval",
     "positives_needed",
     "precision_at_k",
     "precision_recall_f1",
+    "precision_thresholds",
     "propensity_precision_at_k",
     "recall_at_k",
     "recall_thresholds",

@@ -1,4 +1,4 @@
-"""Thresholds that keep a promise: they find a share of the true tags, with a given confidence."""
+"""Thresholds that keep a promise about recall or precision, with a given confidence."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom
 
-from pumlc.labels import POSITIVE
+from pumlc.labels import POSITIVE, UNKNOWN
 from pumlc.metrics.inputs import check_scores
 
 
@@ -26,9 +26,7 @@ def positives_needed(*, recall: float, confidence: float) -> int:
         >>> positives_needed(recall=0.9, confidence=0.95)
         29
     """
-    for name, value in (("recall", recall), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} is {value}, not between 0 and 1")
+    _check_shares(recall=recall, confidence=confidence)
     return math.ceil(math.log1p(-confidence) / math.log(recall) - 1e-12)
 
 
@@ -79,3 +77,105 @@ def recall_thresholds(
             reached = binom.sf(places - 1, len(found), 1 - recall) >= confidence - 1e-12
             thresholds[column] = found[int(reached.sum()) - 1]
     return thresholds
+
+
+def precision_thresholds(
+    scores: ArrayLike, targets: ArrayLike, *, precision: float, confidence: float
+) -> np.ndarray:
+    """For each class the lowest threshold found with which enough of ``score >= t`` are true.
+
+    Let t be the (n + 1)-th highest score of the known labels of a class. The n labels above it are
+    drawn from all that score above t, so that k of them are present with at least the probability
+
+        P(Binomial(n, r) >= k)
+
+    if the precision above t is no more than r. Where that is at most the error level, the precision
+    is above r. The numbers n are n_1, 2 n_1, 4 n_1, ... with n_1 of `labels_needed`; they look at
+    no label. The confidence holds for all of them together: the J tests share 1 - confidence
+    equally, and a test that succeeds passes its level on to the next one.
+
+    It holds whatever the scores are, if a label is as likely to be known when it is present as when
+    it is absent, and if the scores are of models that have not seen the labels.
+
+    Args:
+        scores: [N, C], by models that have not seen the labels of the row.
+        targets: [N, C] in {1, 0, -1}.
+        precision: share r of true ones among those that are called present, in (0, 1).
+        confidence: probability that this holds, of each class by itself.
+
+    Returns:
+        float64 [C]; nan where no threshold is sure enough.
+
+    Raises:
+        ValueError: unequal shapes, an invalid target, a number outside of its range.
+
+    Source: tests of many thresholds at once, Angelopoulos, Bates, Candes, Jordan & Lei 2021 (Learn
+    then Test); the order of tests that passes levels on: Wiens 2003 (fallback procedure).
+
+    >>> scores = np.arange(100.0)[:, None]
+    >>> precision_thresholds(scores, np.where(scores > 20, 1, -1), precision=0.9, confidence=0.95)
+    array([27.])
+    """
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    _check_shares(precision=precision, confidence=confidence)
+    # known positives alone are no targets of a metric, but here they only give nan
+    check_scores(scores, np.where(targets == UNKNOWN, -1, targets), "scores")
+    thresholds = np.full(scores.shape[1], np.nan)
+    for column in range(scores.shape[1]):
+        known = targets[:, column] != UNKNOWN
+        present = targets[known, column] == POSITIVE
+        if not present.all():
+            values = scores[known, column].astype(np.float64)
+            thresholds[column] = _precise(values, present, precision, 1 - confidence)
+    return thresholds
+
+
+def labels_needed(known: int, *, precision: float, confidence: float) -> int:
+    """So many labels above a threshold, all of them present, it takes to be sure of a precision.
+
+    Args:
+        known: known labels of the class; the more, the more thresholds are tried.
+        precision: share of true ones, in (0, 1).
+        confidence: probability that this holds, in (0, 1).
+
+    Raises:
+        ValueError: a number outside of its range.
+
+    >>> labels_needed(100, precision=0.9, confidence=0.95)
+    36
+    """
+    _check_shares(precision=precision, confidence=confidence)
+    level = (1 - confidence) / _tests(known, precision, confidence)
+    return positives_needed(recall=precision, confidence=1 - level)
+
+
+def _check_shares(**shares: float) -> None:
+    for name, value in shares.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} is {value}, not between 0 and 1")
+
+
+def _tests(known: int, precision: float, confidence: float) -> int:
+    least = positives_needed(recall=precision, confidence=confidence)
+    return max(1, int(math.log2(max(known / least, 1))) + 1)
+
+
+def _precise(values: np.ndarray, present: np.ndarray, precision: float, error: float) -> float:
+    """The threshold of one class."""
+    order = np.argsort(-values, kind="stable")
+    values, present = values[order], present[order]
+    tests = _tests(len(values), precision, 1 - error)
+    number = labels_needed(len(values), precision=precision, confidence=1 - error)
+    found, level = np.nan, 0.0
+    for _ in range(tests):
+        if number >= len(values):
+            break
+        level += error / tests
+        above = int((values > values[number]).sum())  # fewer than the number if scores are equal
+        p_value = binom.sf(int(present[:above].sum()) - 1, above, precision)
+        if above and p_value <= level + 1e-12:
+            found = float(np.nextafter(values[number], np.inf))
+        else:
+            level = 0.0
+        number *= 2
+    return found

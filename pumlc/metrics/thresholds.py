@@ -82,6 +82,38 @@ def _best_threshold(parts: Callable[[], Iterator[Part]]) -> float:
     return float(middle if middle > lower else hit)
 
 
+def expected_thresholds(probabilities: ArrayLike) -> np.ndarray:
+    """Thresholds with the highest F1 that is to be expected if the probabilities are right.
+
+    For labels that cannot be looked up: of each class the t with the largest
+    2 sum(p where p >= t) / (number of p >= t + sum of p).
+
+    Args:
+        probabilities: in [0, 1], [N, C], at least one row.
+
+    Returns:
+        float64 [C]; 0.5 for a class whose probabilities are all 0.
+
+    Raises:
+        ValueError: probabilities outside [0, 1].
+
+    Source: Ye, Chai, Lee & Chieu 2012.
+
+    >>> expected_thresholds([[0.9, 0.0], [0.8, 0.0], [0.1, 0.0]])
+    array([0.8, 0.5])
+    """
+    probabilities = np.asarray(probabilities)
+    check_probabilities(probabilities)
+    thresholds = np.full(probabilities.shape[1], 0.5)
+    for column, values in enumerate(probabilities.T):
+        ordered = np.sort(values.astype(np.float64))[::-1]
+        if ordered[0] > 0:
+            found = np.cumsum(ordered)
+            f1 = 2 * found / (np.arange(1, len(ordered) + 1) + found[-1])
+            thresholds[column] = ordered[int(np.argmax(f1))]
+    return thresholds
+
+
 def oracle_thresholds(
     probabilities: ArrayLike, targets: ArrayLike, *, per_class: bool
 ) -> float | np.ndarray:

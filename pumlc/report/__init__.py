@@ -1,7 +1,10 @@
 """Pages for a person: one HTML file each, no network. Knows numbers and thumbnails, no model."""
 
+from pumlc.report.class_pages import pictures_to_show
+from pumlc.report.figures import RunFigures, SplitScores
 from pumlc.report.review import Item, Review, Suspect, write_review
-from pumlc.report.run_page import RunFigures, SplitScores, read_history, read_suspects, write_report
+from pumlc.report.run_page import read_history, read_suspects, write_report
+from pumlc.report.sweep_page import SweepFigures, read_sweep
 from pumlc.report.thumbnails import thumbnail
 
 __all__ = [
@@ -10,8 +13,11 @@ __all__ = [
     "RunFigures",
     "SplitScores",
     "Suspect",
+    "SweepFigures",
+    "pictures_to_show",
     "read_history",
     "read_suspects",
+    "read_sweep",
     "thumbnail",
     "write_report",
     "write_review",

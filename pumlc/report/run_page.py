@@ -2,64 +2,23 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from pumlc.errors import UserError
 from pumlc.files import read_cells
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import (
-    average_precision,
-    expected_calibration_error,
-    mean_average_precision,
-    reliability_curve,
-)
+from pumlc.metrics import average_precision, expected_calibration_error, mean_average_precision
+from pumlc.report.class_pages import class_details, confused_pairs
+from pumlc.report.figures import RunFigures, SplitScores
 from pumlc.report.page import write_page
-from pumlc.report.plots import Line, line_plot
+from pumlc.report.run_plots import Named, histogram, history_plots, precision_recall, reliability
+from pumlc.report.sweep_page import SweepFigures
 
 _DRAWS = 1000
 _SUSPECTS = 30
-_POINTS = 300
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitScores:
-    """A split as a run scores it.
-
-    Attributes:
-        classes: C names.
-        paths: N names of the pictures.
-        labels: [N, C] in {1, 0, -1}.
-        probabilities: [N, C].
-        thresholds: [C].
-    """
-
-    classes: Sequence[str]
-    paths: Sequence[str]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    thresholds: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFigures:
-    """A run as a report shows it.
-
-    Attributes:
-        name: what it is called, its folder.
-        facts: name -> value, of its settings.
-        history: one row per epoch: name of a number -> number.
-        scores: its probabilities on a split; None where it was not scored.
-    """
-
-    name: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    history: Sequence[Mapping[str, float]] = ()
-    scores: SplitScores | None = None
 
 
 def write_report(
@@ -69,6 +28,7 @@ def write_report(
     command: str,
     split: str,
     suspects: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    sweeps: Sequence[SweepFigures] = (),
 ) -> None:
     """Write the page: one file, no network, no script.
 
@@ -78,29 +38,31 @@ def write_report(
         command: what makes the page, as it was typed.
         split: the split that the runs were scored on.
         suspects: name of an audit -> its rows, of `read_suspects`.
+        sweeps: of `read_sweep`.
 
     Raises:
-        ValueError: there is neither a run nor an audit.
+        ValueError: there is neither a run nor an audit nor a sweep.
     """
-    if not runs and not suspects:
+    if not runs and not suspects and not sweeps:
         raise ValueError("nothing to report")
     scored = [(run.name, run.scores) for run in runs if run.scores is not None]
     values: dict[str, Any] = {
-        "title": "Report of " + ", ".join([*(run.name for run in runs), *(suspects or {})]),
+        "title": "Report of "
+        + ", ".join([*(each.name for each in (*runs, *sweeps)), *(suspects or {})]),
         "command": command,
         "split": split,
         "runs": runs,
         "summary": summary_rows(scored),
-        "curves": _history_plots(runs),
-        "plots": [_precision_recall(scored), _reliability(scored)] if scored else [],
-        "histograms": [_histogram(name, scores) for name, scores in scored],
+        "curves": history_plots(runs),
+        "plots": [precision_recall(scored), reliability(scored)] if scored else [],
+        "histograms": [histogram(name, scores) for name, scores in scored],
         "tables": [(name, class_rows(scores)) for name, scores in scored],
+        "details": class_details(scored) if scored else [],
+        "confused": [(name, confused_pairs(scores)) for name, scores in scored],
         "suspects": suspects or {},
+        "sweeps": sweeps,
     }
     write_page(path, "report.html", script=None, style="report.css", **values)
-
-
-Named = tuple[str, SplitScores]
 
 
 def summary_rows(runs: Sequence[Named]) -> list[dict[str, Any]]:
@@ -208,81 +170,3 @@ def _paired(first: SplitScores, second: SplitScores) -> dict[str, float] | None:
         theirs, labels, definition="sklearn"
     )
     return {"value": value, "low": float(low), "high": float(high), "draws": draws}
-
-
-def _history_plots(runs: Sequence[RunFigures]) -> list[tuple[str, Markup]]:
-    """A plot for each number that some run has noted in two epochs or more."""
-    names = dict.fromkeys(name for run in runs for row in run.history for name in row)
-    plots = []
-    for name in names:
-        if name == "epoch":
-            continue
-        lines = []
-        for number, run in enumerate(runs):
-            pairs = [
-                (row.get("epoch", i), row[name]) for i, row in enumerate(run.history) if name in row
-            ]
-            if len(pairs) > 1:
-                x, y = zip(*pairs, strict=True)
-                lines.append(Line(run.name, x, y, number, "dots"))
-        if lines:
-            plots.append((name, line_plot(lines, title=name, x_label="epoch", y_label=name)))
-    return plots
-
-
-def _precision_recall(runs: Sequence[Named]) -> tuple[str, Markup]:
-    lines = []
-    for number, (name, scores) in enumerate(runs):
-        labels, probabilities = scores.labels, scores.probabilities
-        known = labels != UNKNOWN
-        order = np.argsort(-probabilities[known], kind="stable")
-        hits = np.cumsum((labels[known] == POSITIVE)[order])
-        if not len(hits) or not hits[-1]:
-            continue
-        places = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
-        # few predictions make most of the curve: places at equal steps of recall, too
-        places = np.union1d(places, np.searchsorted(hits, np.linspace(1, hits[-1], _POINTS)))
-        recall, precision = hits / hits[-1], hits / np.arange(1, len(hits) + 1)
-        lines.append(Line(name, recall[places], precision[places], number))
-    title = "Precision and recall over all labels"
-    plot = line_plot(
-        lines, title=title, x_label="recall", y_label="precision", x_range=(0, 1), y_range=(0, 1)
-    )
-    return title, plot
-
-
-def _reliability(runs: Sequence[Named]) -> tuple[str, Markup]:
-    lines = [Line("perfectly calibrated", [0, 1], [0, 1], 7, "dashes")]
-    for number, (name, scores) in enumerate(runs):
-        labels, probabilities = scores.labels, scores.probabilities
-        curve = reliability_curve(probabilities, labels)
-        lines.append(Line(name, curve.probabilities, curve.shares, number, "dots"))
-    title = "Reliability: bins of equal mass over all labels"
-    plot = line_plot(
-        lines,
-        title=title,
-        x_label="probability",
-        y_label="share present",
-        x_range=(0, 1),
-        y_range=(0, 1),
-    )
-    return title, plot
-
-
-def _histogram(run: str, scores: SplitScores) -> tuple[str, Markup]:
-    """Share of labels of each state over the probability; one line per state."""
-    lines = []
-    for colour, (name, value) in enumerate(
-        {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}.items()
-    ):
-        chosen = scores.probabilities[scores.labels == value]
-        if len(chosen):
-            counts, edges = np.histogram(chosen, bins=20, range=(0, 1))
-            lines.append(
-                Line(name, (edges[1:] + edges[:-1]) / 2, counts / len(chosen), colour, "dots")
-            )
-    title = f"Probabilities by state: {run}"
-    plot = line_plot(
-        lines, title=title, x_label="probability", y_label="share of labels", x_range=(0, 1)
-    )
-    return title, plot

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata, t
+from scipy.stats import rankdata
 
+from pumlc.metrics import paired_interval
 from pumlc.sweep.cells import Row
 from pumlc.sweep.choose import mean
 from pumlc.sweep.tables import condition_of, conditions_of, summary
@@ -84,22 +85,6 @@ def _compared(best: str, pairs: list[tuple[float, float]]) -> list:
     low, high = paired_interval(gaps)
     shown = None if math.isnan(low) else f"{low:.2f} to {high:.2f}"
     return [best, float(theirs.mean()), float(ours.mean()), float(gaps.mean()), shown, len(gaps)]
-
-
-def paired_interval(gaps: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The interval of Student's t of the mean of paired differences, [n].
-
-    It is nan for one difference, and for equal ones, which come from seeds that changed nothing.
-
-    Example:
-        >>> low, high = paired_interval(np.array([1.0, 2.0, 3.0]))
-        >>> round(low, 2), round(high, 2)
-        (-0.48, 4.48)
-    """
-    if len(gaps) < 2 or np.ptp(gaps) == 0:
-        return math.nan, math.nan
-    half = t.ppf((1 + level) / 2, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
-    return float(gaps.mean() - half), float(gaps.mean() + half)
 
 
 def chosen_columns(rows: Sequence[Row], metric: str, by: str, settings: Sequence[str]) -> list[Row]:

@@ -260,7 +260,7 @@ def measure(
                 logits[:, columns], labels[:, columns], definition="sklearn"
             ),
         }
-    probabilities = probabilities_of(logits)
+    probabilities = predictor.probabilities(logits)
     rules: dict[str, dict[str, Any]] = {"threshold 0.5": {"threshold": 0.5}}
     if predictor.fitted:
         where = f"fitted on {predictor.fitted_on}"
@@ -273,6 +273,9 @@ def measure(
     if len(class_names) > 3:
         rules["top 3"] = {"top_k": 3}
     result["ECE"] = expected_calibration_error(probabilities, labels)
+    if predictor.calibrated_on:
+        uncalibrated = expected_calibration_error(probabilities_of(logits), labels)
+        result |= {"ECE_uncalibrated": uncalibrated, "calibrated_on": predictor.calibrated_on}
     result["decisions"] = {
         name: precision_recall_f1(probabilities, labels, **rule) for name, rule in rules.items()
     }

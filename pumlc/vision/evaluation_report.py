@@ -103,6 +103,12 @@ def _notes(result: dict[str, Any]) -> list[str]:
             f"thresholds per class: {first}{more} had no held-out positive label and use the "
             "common threshold of all classes"
         )
+    entry = result["weights"][weights]
+    if "calibrated_on" in entry:
+        notes.append(
+            f"probabilities are off by {entry['ECE']:.1f} % on average (ECE); they are calibrated "
+            f"on {entry['calibrated_on']}, without that by {entry['ECE_uncalibrated']:.1f} %"
+        )
     untrained = result["untrained_classes"]
     if untrained:
         more = f" and {len(untrained) - 10} more" if len(untrained) > 10 else ""

@@ -25,11 +25,12 @@ def export_onnx(
     *,
     class_names: Sequence[str],
     thresholds: Sequence[float] | None = None,
+    calibration: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> None:
     """Write the inference form of a classifier, LG-conv folded, for any batch size.
 
     The graph takes ``images`` [B,3,H,W] float32 of the size in ``classifier.data_config`` and
-    gives ``logits`` [B,C]. Each entry of its metadata is a JSON text:
+    gives ``logits`` [B,C] and ``probabilities`` [B,C]. Each entry of its metadata is a JSON text:
 
     classes         the names, in the order of the columns
     preprocessing   decoded size, colours, scale, size, how to resize, mean and std, in this order
@@ -42,10 +43,12 @@ def export_onnx(
         path: the file to write.
         class_names: C names.
         thresholds: C numbers in [0, 1].
+        calibration: C slopes and C biases: probabilities are sigmoid(slope * logits + bias); None:
+            sigmoid(logits).
 
     Raises:
         UserError: the extra [export] is not installed.
-        ValueError: the number of names or thresholds is not C.
+        ValueError: the number of names, thresholds, slopes or biases is not C.
     """
     onnx = _require("onnx")
     _require("onnxscript")
@@ -54,28 +57,53 @@ def export_onnx(
     images = torch.zeros(2, 3, height, width)
     with torch.no_grad():
         classes = model(images).shape[1]
-    for argument, given in (("class_names", class_names), ("thresholds", thresholds)):
-        if given is not None and len(given) != classes:
-            raise ValueError(f"{len(given)} {argument} for a classifier of {classes} classes")
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter warns about its own code
-        program = torch.onnx.export(
-            model,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-    assert program is not None
-    proto = program.model_proto
+    slope, bias = calibration or ([1.0] * classes, [0.0] * classes)
+    _check_lengths(
+        classes, class_names=class_names, thresholds=thresholds, slopes=slope, biases=bias
+    )
+    proto = _graph(_WithProbabilities(model, slope, bias), images)
     metadata = {"classes": list(class_names), "preprocessing": _preprocessing(classifier)}
     if thresholds is not None:
         metadata["thresholds"] = [float(threshold) for threshold in thresholds]
     onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in metadata.items()})
     with complete_file(path, binary=True) as file:
         file.write(proto.SerializeToString())
+
+
+def _graph(module: torch.nn.Module, images: Tensor) -> Any:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter warns about its own code
+        program = torch.onnx.export(
+            module,
+            (images,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _check_lengths(classes: int, **arguments: Sequence[Any] | None) -> None:
+    for name, given in arguments.items():
+        if given is not None and len(given) != classes:
+            raise ValueError(f"{len(given)} {name} for a classifier of {classes} classes")
+
+
+class _WithProbabilities(torch.nn.Module):
+    """Logits and what is made of them, in one graph."""
+
+    def __init__(self, model: torch.nn.Module, slope: Sequence[float], bias: Sequence[float]):
+        super().__init__()
+        self.model = model
+        self.register_buffer("slope", torch.tensor(slope, dtype=torch.float32))
+        self.register_buffer("bias", torch.tensor(bias, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(images)
+        return logits, torch.sigmoid(self.slope * logits + self.bias)
 
 
 def largest_difference(path: Path | str, classifier: Classifier, images: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Thresholds of a run that find a promised share of the true tags."""
+"""Thresholds of a run that keep a promise about recall or precision."""
 
 from typing import NamedTuple
 
@@ -6,71 +6,98 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.errors import UserError
-from pumlc.labels import POSITIVE
-from pumlc.metrics import positives_needed, recall_thresholds
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.metrics import (
+    labels_needed,
+    positives_needed,
+    precision_thresholds,
+    recall_thresholds,
+)
 from pumlc.vision.audit.parts import training_parts
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import split_of_run
-from pumlc.vision.scoring import probabilities_of, score_images
+from pumlc.vision.scoring import score_images
 
 
 class Guarantee(NamedTuple):
     """What `guaranteed_thresholds` returns.
 
     Attributes:
-        thresholds: [C] probabilities; inf for a class without enough known positives.
-        positives: [C], numbers of known positives of the held-out part.
-        needed: how many of them a class needs for the promise.
+        thresholds: [C] probabilities; inf for a class that the promise cannot be made for.
+        known: [C], numbers of the known labels of the part that the promise rests on: of present
+            labels for a recall; of all for a precision.
+        needed: [C], how many of them a class needs; for a precision at least, all of them present.
     """
 
     thresholds: np.ndarray
-    positives: np.ndarray
-    needed: int
+    known: np.ndarray
+    needed: np.ndarray
 
 
 def guaranteed_thresholds(
     predictor: VisionPredictor,
     accelerator: Accelerator,
     *,
-    recall: float,
+    recall: float | None = None,
+    precision: float | None = None,
     confidence: float,
     batch_size: int = 64,
 ) -> Guarantee:
-    """Fit `pumlc.metrics.recall_thresholds` on the part that the run held out.
+    """Fit `pumlc.metrics.recall_thresholds` or `precision_thresholds` on the held-out part.
 
     For heads on frozen features, all training pictures are used: each has logits by heads that
-    never saw it. The promise assumes that the known positives are a random sample of all positives.
-    The weights of a network may have been chosen by the same part, which makes its probabilities a
-    little too good.
+    never saw it. A recall assumes that the known positives are a random sample of all positives, a
+    precision that a present label is known as often as an absent one. The weights of a network may
+    have been chosen by the same part, which makes its probabilities a little too good.
 
     Args:
         predictor: the run and its weights.
         accelerator: devices and processes.
         recall: share of the true tags to be found, in (0, 1).
+        precision: in the place of ``recall``, share of true ones among those that are found.
         confidence: probability that this holds, for each class by itself.
         batch_size: pictures per batch.
 
     Raises:
-        UserError: the run held nothing out, its data have changed, or no class has enough known
-            positives.
+        UserError: the run held nothing out, its data have changed, or the promise can be made for
+            no class.
+        ValueError: not one of ``recall`` and ``precision``.
     """
-    frozen = predictor.config.is_frozen
-    images = _training_part(predictor) if frozen else _held_out(predictor)
-    if frozen:
+    if (recall is None) == (precision is None):
+        raise ValueError("give a recall or a precision")
+    images, probabilities = _unseen(predictor, accelerator, batch_size)
+    if recall is not None:
+        return _of_recall(images, probabilities, recall, confidence)
+    assert precision is not None
+    return _of_precision(images, probabilities, precision, confidence)
+
+
+def _unseen(
+    predictor: VisionPredictor, accelerator: Accelerator, batch_size: int
+) -> tuple[LabelledImages, np.ndarray]:
+    """Pictures that the classifier has not seen, and its probabilities for them."""
+    if predictor.config.is_frozen:
+        images = _training_part(predictor)
         logits = read_left_out(predictor.run.path, len(images), len(images.classes))
         rest = np.flatnonzero(np.isfinite(logits).all(axis=1))  # the others could not be read
     else:
+        images = _held_out(predictor)
         bad = BadPictures(images)
         logits = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=0, bad=bad
         )
         rest = bad.rest()
-    labels, probabilities = images.labels[rest], probabilities_of(logits[rest])
+    return images.subset(rest), predictor.probabilities(logits[rest])
+
+
+def _of_recall(
+    images: LabelledImages, probabilities: np.ndarray, recall: float, confidence: float
+) -> Guarantee:
     needed = positives_needed(recall=recall, confidence=confidence)
-    positives = (labels == POSITIVE).sum(axis=0)
+    positives = (images.labels == POSITIVE).sum(axis=0)
     if positives.max() < needed:
         best = int(positives.argmax())
         raise UserError(
@@ -78,8 +105,52 @@ def guaranteed_thresholds(
             f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
             f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
         )
-    found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
-    return Guarantee(np.where(np.isnan(found), np.inf, found), positives, needed)
+    found = recall_thresholds(probabilities, images.labels, recall=recall, confidence=confidence)
+    return Guarantee(_inf_for_nan(found), positives, np.full(len(positives), needed))
+
+
+def _of_precision(
+    images: LabelledImages, probabilities: np.ndarray, precision: float, confidence: float
+) -> Guarantee:
+    known = (images.labels != UNKNOWN).sum(axis=0)
+    needed = np.array(
+        [labels_needed(int(one), precision=precision, confidence=confidence) for one in known]
+    )
+    found = precision_thresholds(
+        probabilities, images.labels, precision=precision, confidence=confidence
+    )
+    if np.isnan(found).all():
+        raise UserError(_no_precision(images, known, needed, precision, confidence))
+    return Guarantee(_inf_for_nan(found), known, needed)
+
+
+def _no_precision(
+    images: LabelledImages,
+    known: np.ndarray,
+    needed: np.ndarray,
+    precision: float,
+    confidence: float,
+) -> str:
+    """Why no class can be promised a precision."""
+    what = f"precision {precision:g} with confidence {confidence:g}"
+    if not (images.labels == NEGATIVE).any():
+        return (
+            f"{what} needs known absent labels; {images.source} has present ones alone, which say "
+            "nothing of false alarms. recall can be promised"
+        )
+    best = int((known - needed).argmax())
+    have = (
+        f"{images.classes[best]!r}, for example, has {known[best]} known labels and needs at least "
+        f"{needed[best]} present ones of the highest probability, with no absent one among them"
+    )
+    return (
+        f"{what} cannot be promised for any class by pictures that the classifier has not seen: "
+        f"{have}. Ask for less, or set a larger data.validation"
+    )
+
+
+def _inf_for_nan(thresholds: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(thresholds), np.inf, thresholds)
 
 
 def _held_out(predictor: VisionPredictor) -> LabelledImages:

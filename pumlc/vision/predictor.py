@@ -56,6 +56,9 @@ class VisionPredictor:
             leave-one-out scores; without either, all 0.5.
         fitted: whether they were fitted.
         fitted_on: what they were fitted on, such as ``validation`` or ``leave-one-out``.
+        calibrated_on: ``validation``; empty: probabilities are the sigmoid of the logits. Heads on
+            features have their calibration in the weights.
+        slope, bias: [C]; sigmoid(slope * logit + bias) is the probability.
         global_in: classes that have the common threshold of all classes, since no picture for
             fitting is known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
@@ -90,6 +93,16 @@ class VisionPredictor:
             self.thresholds, self.global_threshold = _thresholds(stored, len(self.labels), where)
             self.fitted_on = stored.get("fitted_on", "validation")
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
+        self.calibrated_on = ""
+        self.slope, self.bias = np.ones(len(self.labels)), np.zeros(len(self.labels))
+        if "calibration" in extras:
+            where = f"{self.run.weights / 'index.json'}: calibration of {self.weights!r}"
+            self.slope, self.bias = _calibration(extras["calibration"], len(self.labels), where)
+            self.calibrated_on = "validation"
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, [N, C] float64, of the model's logits."""
+        return probabilities_of(logits, self.slope, self.bias)
 
     def read(self, picture: Picture) -> np.ndarray:
         """Decode a picture as `predict` does; a large file is decoded at a reduced size.
@@ -174,7 +187,7 @@ class VisionPredictor:
                 f"{self.run.path}: weights {self.weights!r} give logits that are not finite: "
                 "the training has diverged"
             )
-        return probabilities_of(logits.cpu().numpy()).astype(np.float32)
+        return self.probabilities(logits.cpu().numpy()).astype(np.float32)
 
 
 def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
@@ -203,6 +216,22 @@ def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, 
     if len(numbers) != 1 + num_classes:
         raise UserError(f"{where}: {len(numbers) - 1} thresholds for {num_classes} classes")
     return np.array(numbers[1:], np.float64), float(numbers[0])
+
+
+def _calibration(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and bias, each [C]; the file may come from anyone."""
+    rows = [stored.get(name) if isinstance(stored, dict) else None for name in ("slope", "bias")]
+    numbers = [each for each in rows if isinstance(each, list) and len(each) == num_classes]
+    valid = len(numbers) == 2 and all(type(n) in (int, float) for each in numbers for n in each)
+    if not valid or not np.isfinite(numbers).all():
+        raise UserError(
+            f"{where} must be a mapping of slope and bias, {num_classes} numbers each, got "
+            f"{stored!r:.80}"
+        )
+    slope, bias = np.array(numbers, np.float64)
+    if not (slope > 0).all():
+        raise UserError(f"{where}: slope must be above 0, got {slope.min():g}")
+    return slope, bias
 
 
 def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:

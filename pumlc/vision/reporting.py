@@ -1,18 +1,24 @@
 """The figures of an image run that a report shows: a scored split, and thresholds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
 from pumlc.errors import UserError
-from pumlc.report import SplitScores
+from pumlc.report import SplitScores, pictures_to_show, thumbnail
 from pumlc.vision.data.bad_pictures import BadPictures
+from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import logits_of
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import measured_labels, other_place, split_of_run
-from pumlc.vision.scoring import probabilities_of, refuse_one_sided
+from pumlc.vision.scoring import refuse_one_sided
+
+SIDE = 150
+"""Pixels of the longer side of a picture in a report."""
 
 
 def split_scores(
@@ -25,6 +31,7 @@ def split_scores(
     batch_size: int = 64,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    pictures: bool = False,
 ) -> SplitScores:
     """Labels of a split, probabilities and thresholds of the preferred weights.
 
@@ -37,6 +44,7 @@ def split_scores(
         batch_size: pictures per batch.
         workers: threads that read pictures; 0: only this one; None: one per core.
         progress: called with the pictures done and their number.
+        pictures: also small copies of the pictures that tell most of a class.
 
     Raises:
         UserError: see `pumlc.vision.evaluation.evaluate_run`.
@@ -52,10 +60,21 @@ def split_scores(
         raise UserError(f"{run_dir}: logits are not finite: the training has diverged")
     labels, _ = measured_labels(images, split)
     refuse_one_sided(images, labels, split, data.name)
-    return SplitScores(
+    scores = SplitScores(
         classes=images.classes,
         paths=[path.decode() for path in images.paths.tolist()],
         labels=labels,
-        probabilities=probabilities_of(logits),
+        probabilities=predictor.probabilities(logits),
         thresholds=np.asarray(predictor.thresholds),
     )
+    return replace(scores, pictures=_pictures(images, scores) if pictures else {})
+
+
+def _pictures(images: LabelledImages, scores: SplitScores) -> dict[int, bytes]:
+    """Small copies of the pictures that tell most of a class."""
+    return {
+        row: thumbnail(
+            load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels), side=SIDE
+        )
+        for row in pictures_to_show(scores)
+    }

@@ -12,8 +12,10 @@ from torch import Tensor
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
+from pumlc.estimators.class_calibration import calibrate_classes
+from pumlc.estimators.fitted_labels import never_absent
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
@@ -83,11 +85,19 @@ def score_images(
     return gather_rows(logits, len(images), accelerator)
 
 
-def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid of logits, any shape, in float64: in float32 large logits would tie at 1."""
+def probabilities_of(
+    logits: np.ndarray, slope: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Sigmoid of slope * logits + bias, in float64: in float32 large logits would tie at 1.
+
+    Args:
+        logits: any shape.
+        slope: above 0, of each class or of all.
+        bias: the same.
+    """
     from scipy.special import expit
 
-    return expit(np.asarray(logits, np.float64))
+    return expit(np.asarray(logits, np.float64) * slope + bias)
 
 
 def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -102,7 +112,7 @@ def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         The labels [N, C], and the number of classes in which unknown became negative.
     """
-    positives_only = (labels == POSITIVE).any(0) & ~(labels == NEGATIVE).any(0)
+    positives_only = never_absent(labels)
     if not positives_only.any():
         return labels, 0
     changed = np.where(positives_only & (labels == UNKNOWN), NEGATIVE, labels)
@@ -110,7 +120,7 @@ def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
-    """Mean average precision and thresholds, from the known labels of a validation part.
+    """Mean average precision, calibration and thresholds, from a validation part's known labels.
 
     The metric is named ``mAP``, or ``mAP_unknown_as_negative`` where `labels_as_validated` counts
     unknown labels as negative.
@@ -132,17 +142,24 @@ def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
             "logits of the validation part are not finite: the training has diverged. Usual "
             "causes: train.learning_rate too large, train.precision fp16"
         )
+    calibration, alone = calibrate_classes(logits, labels), never_absent(labels)
     labels, changed = labels_as_validated(labels)
     name = "mAP_unknown_as_negative" if changed else "mAP"
     score = mean_average_precision(logits, labels, definition="sklearn")
-    probabilities = probabilities_of(logits)
+    probabilities = probabilities_of(logits, calibration.slope, calibration.bias)
     thresholds = {
         "global": float(fit_thresholds(probabilities, labels, per_class=False)),
         "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
         # numbers of the classes whose own threshold could not be fitted; they use the global one
         "global_in": np.flatnonzero(~(labels == POSITIVE).any(axis=0)).tolist(),
     }
-    return Validation(score, {name: score}, {"thresholds": thresholds})
+    if calibration.listed < 1:  # what is not listed says nothing about a decision
+        each = np.array(thresholds["per_class"])
+        each[alone] = expected_thresholds(probabilities[:, alone])
+        thresholds["per_class"] = each.tolist()
+    return Validation(
+        score, {name: score}, {"thresholds": thresholds, "calibration": calibration.as_json()}
+    )
 
 
 def refuse_without_positives(labels: np.ndarray) -> None:

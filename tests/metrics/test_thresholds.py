@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, convention
-from pumlc.metrics import fit_thresholds, oracle_thresholds, precision_recall_f1
+from pumlc.metrics import (
+    expected_thresholds,
+    fit_thresholds,
+    oracle_thresholds,
+    precision_recall_f1,
+)
 
 
 def example(num_rows=200, num_classes=6, unknown=0.3, seed=0):
@@ -133,3 +138,20 @@ def test_oracle_is_the_same_fit_under_its_own_name():
 def test_errors(probabilities, targets, message):
     with pytest.raises(ValueError, match=message):
         fit_thresholds(probabilities, targets, per_class=True)
+
+
+def test_expected_thresholds_have_the_best_expected_f1():
+    probabilities = np.random.RandomState(0).rand(30, 3) ** 3
+    probabilities[:, 2] = 0
+    found = expected_thresholds(probabilities)
+    for column in range(2):
+        values = probabilities[:, column]
+        best = max(
+            2 * values[values >= t].sum() / ((values >= t).sum() + values.sum()) for t in values
+        )
+        chosen = values >= found[column]
+        reached = 2 * values[chosen].sum() / (chosen.sum() + values.sum())
+        assert reached == pytest.approx(best)
+    assert found[2] == 0.5
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        expected_thresholds([[1.5]])

@@ -2,12 +2,23 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pumlc.metrics import average_precision, mean_average_precision
-from pumlc.report import RunFigures, SplitScores, read_history, read_suspects, write_report
+from pumlc.metrics import average_precision, mean_average_precision, paired_interval
+from pumlc.report import (
+    RunFigures,
+    SplitScores,
+    pictures_to_show,
+    read_history,
+    read_suspects,
+    read_sweep,
+    thumbnail,
+    write_report,
+)
+from pumlc.report.class_pages import class_details, confused_pairs, telling_rows, worst_classes
 from pumlc.report.plots import HEIGHT, WIDTH, Line, line_plot, ticks
 from pumlc.report.run_page import class_rows, summary_rows
 
@@ -32,7 +43,7 @@ def run_of(name):
         name=name,
         facts={"data.name": "csv", "note": HOSTILE},
         history=[{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "mAP": 50}],
-        scores=scores_of(),
+        scores=with_pictures(scores_of()),
     )
 
 
@@ -93,12 +104,97 @@ def test_the_page_shows_text_as_text(tmp_path):
     assert "<script" not in text
     assert text.count("</style>") == 1
     assert "script-src 'none'" in text.replace("&#39;", "'")
-    assert not re.search(r"(?:https?:)?//\w", text)
+    assert not re.search(r"(?:https?:)?//\w", re.sub(r'"data:[^"]*"', "", text))
     assert "Nothing suspicious." in text
     for word in ("loss", "Precision and recall", "Reliability", "data.name"):
         assert word in text
     with pytest.raises(ValueError, match="nothing to report"):
         write_report(file, [], command="", split="test")
+
+
+def with_pictures(scores):
+    picture = thumbnail(np.zeros((20, 30, 3), np.uint8))
+    return replace(scores, pictures=dict.fromkeys(pictures_to_show(scores), picture))
+
+
+def test_telling_pictures_are_those_of_a_search():
+    scores = scores_of()
+    for column in range(3):
+        p, labels = scores.probabilities[:, column], scores.labels[:, column]
+        found = telling_rows(scores, column)
+        best, missed, false, uncertain = found.values()
+        present = sorted((row for row in range(80) if labels[row] == 1), key=lambda row: p[row])
+        absent = sorted((row for row in range(80) if labels[row] == -1), key=lambda row: p[row])
+        assert best == present[::-1][:3]
+        assert missed == present[:3]
+        assert false == absent[::-1][:3]
+
+        def distance(row, p=p, threshold=scores.thresholds[column]):
+            return abs(np.log(p[row] / (1 - p[row])) - np.log(threshold / (1 - threshold)))
+
+        assert uncertain == sorted(range(80), key=distance)[:3]
+    each = average_precision(scores.probabilities, scores.labels)
+    assert worst_classes(scores) == np.argsort(each).tolist()
+
+
+def test_pairs_that_are_confused_are_those_of_a_loop():
+    scores = scores_of()
+    # what shows the first class is taken for the third
+    probabilities = scores.probabilities.copy()
+    probabilities[scores.labels[:, 0] == 1, 2] = 0.99
+    scores = replace(scores, probabilities=probabilities)
+    pairs = confused_pairs(scores)
+    assert (pairs[0]["shown"], pairs[0]["called"]) == ("cat", "dog")
+    rows = [r for r in range(80) if scores.labels[r, 0] == 1 and scores.labels[r, 2] == -1]
+    assert pairs[0]["of"] == pairs[0]["times"] == len(rows)
+    absent = [r for r in range(80) if scores.labels[r, 2] == -1]
+    share = sum(probabilities[r, 2] >= 0.6 for r in absent) / len(absent)
+    assert pairs[0]["expected"] == pytest.approx(len(rows) * share)
+
+
+def test_a_class_has_the_curves_of_all_runs_and_the_pictures_of_the_first(tmp_path):
+    first, second = with_pictures(scores_of()), scores_of(seed=1)
+    second = replace(second, classes=("cat", "mouse", "dog"))
+    details = class_details([("a", first), ("b", second)])
+    lines = {each["name"]: str(each["plots"][0][1]).count("<polyline") for each in details}
+    assert lines == {"cat": 2, HOSTILE: 1, "dog": 2}
+    assert [title for title, _ in details[0]["pictures"]][0].startswith("best")
+    run = RunFigures(name="a", scores=first)
+    write_report(tmp_path / "r.html", [run], command="", split="test")
+    text = (tmp_path / "r.html").read_text()
+    assert text.count("<img") == sum(len(e) for d in details for _, e in d["pictures"])
+    assert "<script" not in text
+
+
+def test_a_sweep_is_a_table_with_paired_differences(tmp_path):
+    rows = [
+        [method, condition, seed, base + gain + seed]
+        for method, gain in (("ours", 0), (HOSTILE, -2))
+        for condition, base in (("known10", 50), ("known50", 60))
+        for seed in (0, 1, 2)
+    ]
+    rows[-1][-1] += 3  # seed 2 of the second method: 1.5 more on average
+    with (tmp_path / "chosen.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["method", "condition", "seed", "mAP"])
+        writer.writerows([*rows, ["lacks", "known10", 0, ""]])
+    sweep = read_sweep(tmp_path)
+    assert sweep.conditions == ["known10", "known50"]
+    (_, first, gap), (_, second, lag) = sweep.rows()
+    assert (first, gap) == (["51.00 ± 1.00", "61.00 ± 1.00"], "–")
+    assert second[0] == "49.00 ± 1.00"
+    low, high = paired_interval(np.array([-2, -2, -0.5]))
+    assert lag == f"-1.50 ({low:+.2f} to {high:+.2f})"
+    write_report(tmp_path / "r.html", [], command="", split="test", sweeps=[sweep])
+    text = (tmp_path / "r.html").read_text()
+    assert "known50" in text
+    assert "<script" not in text
+    (tmp_path / "chosen.csv").write_text("method,condition,seed,mAP\na,b,0,high\n")
+    with pytest.raises(ValueError, match="line 2: mAP is 'high', no number"):
+        read_sweep(tmp_path)
+    (tmp_path / "chosen.csv").write_text("method,seed,mAP\na,0,1\n")
+    with pytest.raises(ValueError, match="no column 'condition'"):
+        read_sweep(tmp_path)
 
 
 def test_a_run_that_was_not_scored_has_its_curves(tmp_path):

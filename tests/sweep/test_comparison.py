@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from pumlc.metrics import paired_interval
 from pumlc.sweep.cells import Cell, grid
-from pumlc.sweep.comparison import against_the_best, paired_interval, ranking
+from pumlc.sweep.comparison import against_the_best, ranking
 from pumlc.sweep.plot import plot
 from pumlc.sweep.tables import conditions_of, latex, markdown
 

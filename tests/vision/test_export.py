@@ -104,6 +104,8 @@ def test_names_and_thresholds_must_fit(tmp_path):
         export_onnx(model, tmp_path / "m.onnx", class_names=NAMES[:4])
     with pytest.raises(ValueError, match="1 thresholds for a classifier of 5"):
         export_onnx(model, tmp_path / "m.onnx", class_names=NAMES, thresholds=[0.5])
+    with pytest.raises(ValueError, match="4 biases for a classifier of 5"):
+        export_onnx(model, tmp_path / "m.onnx", class_names=NAMES, calibration=([1] * 5, [0.0] * 4))
     assert not list(tmp_path.iterdir())
 
 
@@ -133,13 +135,17 @@ def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
     ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None)]
 )
 def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size, thresholds):
-    """Its code gives the logits and decisions of this package, and needs no torch."""
+    """Its code gives the probabilities and decisions of this package, and needs no torch."""
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert "torch" not in block
     model = classifier("linear").eval()
     model.data_config.update(input_size=(3, 64, 64), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
     monkeypatch.chdir(tmp_path)
-    export_onnx(model, "model.onnx", class_names=NAMES, thresholds=thresholds)
+    slope, bias = [1, 2, 0.5, 3, 1], [0, 1, -1, 0.5, 0]
+    calibration = (slope, bias)
+    export_onnx(
+        model, "model.onnx", class_names=NAMES, thresholds=thresholds, calibration=calibration
+    )
     noise = np.random.RandomState(0).randint(0, 256, (*size[::-1], 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
@@ -150,8 +156,9 @@ def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size,
     with torch.no_grad():
         logits = model(image[None])[0].numpy()
     np.testing.assert_allclose(used["image"], image, atol=1.01 / 255 / 0.2)  # one level of grey
-    np.testing.assert_allclose(used["logits"], logits, atol=0.02)
-    present = 1 / (1 + np.exp(-logits)) >= (0.5 if thresholds is None else thresholds)
+    probabilities = 1 / (1 + np.exp(-(slope * logits + bias)))
+    np.testing.assert_allclose(used["scores"], probabilities, atol=0.01)
+    present = probabilities >= (0.5 if thresholds is None else thresholds)
     assert used["present"].tolist() == present.tolist()
     printed = capsys.readouterr().out.strip().splitlines()
     assert [line.split(",")[0] for line in printed] == [f"({name!r}" for name in NAMES]

@@ -265,6 +265,26 @@ def test_a_class_without_a_known_label_has_one_probability():
     assert 1 / (1 + np.exp(-fitted.intercept[1])) == pytest.approx(share)
 
 
+def test_positives_alone_give_the_probability_of_being_present():
+    random = np.random.RandomState(0)
+    features = random.randn(3000, 3).astype(np.float32)
+    chances = 1 / (1 + np.exp(-(4 * features - 2)))
+    present = random.rand(3000, 3) < chances
+    labels = np.where(present & (random.rand(3000, 3) < 0.4), 1, 0).astype(np.int8)
+    fitted = fit_heads(features, labels, settings())
+    assert fitted.facts["calibration"]["listed"] == pytest.approx(0.4, abs=0.08)
+    logits = features @ fitted.coefficients + fitted.intercept
+    probabilities = 1 / (1 + np.exp(-logits))
+    assert np.abs(probabilities - chances).mean() < 0.05
+    found = probabilities >= fitted.thresholds  # of the highest F1 among the present, not listed
+    f1 = 2 * (found & present).sum() / (found.sum() + present.sum())
+    best = max(
+        2 * (present & (chances >= t)).sum() / (present.sum() + (chances >= t).sum())
+        for t in np.linspace(0.05, 0.95, 19)
+    )
+    assert f1 > best - 0.02
+
+
 def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     features, labels = linear_labels()
     heads = fit_loss_heads(features, labels, BCE, seed=0, weight_decays=[1e-2])

@@ -63,7 +63,11 @@ def test_visual_genome_200_is_the_first_200_classes(visual_genome):
             for classes in ("[500]", "[-1]", '["7"]', "null", "[null]", "[1.7]", "[true]", "7")
         ),
         ("vg_category_500_labels_index.json", "{'30.jpg': [1]}", r"index\.json: not JSON"),
-        ("vg_category_500_labels_index.json", "[[1]]", r"index\.json: expected an object of pictures, got \[\[1\]\]"),
+        (
+            "vg_category_500_labels_index.json",
+            "[[1]]",
+            r"index\.json: expected an object of pictures, got \[\[1\]\]",
+        ),
     ],
 )
 def test_visual_genome_refusals(visual_genome, file, text, expected):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from scipy.special import expit, logit
 
 import pumlc
 from pumlc.errors import UserError
@@ -41,13 +42,13 @@ def trained(squares_coco, tmp_path_factory):
 def run_with(trained, tmp_path):
     """A copy of the run with the thresholds of the test, or without any."""
 
-    def copy(thresholds: dict | None) -> Path:
+    def copy(thresholds: dict | None, **more: dict) -> Path:
         run = tmp_path / "copied"
         shutil.copytree(trained, run)
         file = run / "weights" / "index.json"
         index = json.loads(file.read_text())
         for entry in index.values():
-            entry["extras"] = {} if thresholds is None else {"thresholds": thresholds}
+            entry["extras"] = {} if thresholds is None else {"thresholds": thresholds, **more}
         file.write_text(json.dumps(index))
         return run
 
@@ -123,6 +124,48 @@ def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, to
     assert "'red', 'green' had no held-out positive label" in report(
         evaluate_run(run, Accelerator(cpu=True))
     )
+
+
+def test_probabilities_are_calibrated_everywhere(run_with, paths):
+    """Predictor, evaluation and its note go by what the run stores, and by the sigmoid without."""
+    thresholds = {"global": 0.4, "per_class": [0.4, 0.4, 0.5]}
+    stored = {"slope": [0.5, 2, 3], "bias": [1, 0, -1]}
+    plain, run = run_with(None), None
+    logits = logit(pumlc.load(plain).predict(paths).probabilities.astype(np.float64))
+    shutil.rmtree(plain)
+    run = run_with(thresholds, calibration=stored)
+    found = pumlc.load(run).predict(paths).probabilities
+    np.testing.assert_allclose(found, expit(np.array([0.5, 2, 3]) * logits + [1, 0, -1]), atol=1e-4)
+    result = evaluate_run(run, Accelerator(cpu=True), weights=["best"])
+    entry = result["weights"]["best"]
+    assert entry["calibrated_on"] == "validation"
+    assert entry["ECE"] != entry["ECE_uncalibrated"]
+    assert f"off by {entry['ECE']:.1f} % on average (ECE); they are calibrated" in report(result)
+
+
+def test_a_run_stores_a_calibration_that_helps(trained):
+    index = json.loads((trained / "weights" / "index.json").read_text())
+    stored = index["best"]["extras"]["calibration"]
+    assert len(stored["slope"]) == len(stored["bias"]) == 3
+    entry = evaluate_run(trained, Accelerator(cpu=True), split="validation", weights=["best"])
+    figures = entry["weights"]["best"]
+    assert figures["ECE"] < figures["ECE_uncalibrated"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"slope": [1, 1], "bias": [0, 0, 0]}, "a mapping of slope and bias, 3 numbers each"),
+        ({"slope": [1, 1, "1"], "bias": [0, 0, 0]}, "3 numbers each"),
+        ({"slope": [1, 1, 1], "bias": [0, 0, float("nan")]}, "3 numbers each"),
+        ([1], "3 numbers each"),
+        ({"slope": [1, -1, 1], "bias": [0, 0, 0]}, "slope must be above 0, got -1"),
+    ],
+)
+def test_a_calibration_from_anyone_is_checked(run_with, stored, message):
+    run = run_with({"global": 0.4, "per_class": [0.4, 0.4, 0.5]}, calibration=stored)
+    with pytest.raises(ValueError, match=f"calibration of '.*{message}"):
+        pumlc.load(run)
 
 
 def test_an_invalid_threshold(run_with, paths, tool):

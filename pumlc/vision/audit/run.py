@@ -27,7 +27,7 @@ from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import other_place
-from pumlc.vision.scoring import labels_as_validated, probabilities_of, score_images
+from pumlc.vision.scoring import labels_as_validated, score_images
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def _scores_of_network(
         # no head has seen the picture that it scores, so the shares of errors can be estimated
         scored_by["left_out"] = predictor.fitted_on
         return _estimated(readable, logits, logits, scored_by)
-    probabilities, wrong = [probabilities_of(each) for each in logits], [None] * len(parts)
+    probabilities, wrong = [predictor.probabilities(each) for each in logits], [None] * len(parts)
     # pictures that look alike to the network have similar logits
     return _Scores(readable, logits, probabilities, wrong, scored_by)
 

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
-from pumlc.estimators.fitted_labels import fitted_labels
+from pumlc.estimators.calibration import fit_left_out_thresholds
+from pumlc.estimators.class_calibration import calibrate_classes
+from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import fit_thresholds, mean_average_precision
+from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
 
@@ -53,8 +54,7 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
         return "loss", f"heads of the loss {config.loss.name}, as the settings say"
     if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
         return LEAST_SQUARES, "least squares in closed form, as the settings say"
-    present_alone = (labels == POSITIVE).any(axis=0) & ~(labels == NEGATIVE).any(axis=0)
-    count = int(present_alone.sum())
+    count = int(never_absent(labels).sum())
     if not (labels == UNKNOWN).any():
         reason = "all labels are known"
     elif not count:
@@ -62,7 +62,7 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     else:
         reason = (
             f"{count} of {labels.shape[1]} classes are never known to be absent; for them unknown "
-            "counts as absent, and a probability is that of being listed"
+            "counts as absent, and a probability allows for the share that is not listed"
         )
     return LEAST_SQUARES, f"least squares in closed form: {reason}"
 
@@ -90,7 +90,11 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
         facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
-    slope, bias = calibrate(scores, fitted[:, known], np.ones(len(labels)))
+    calibration = calibrate_classes(scores, labels[:, known])
+    slope, bias = (each.astype(np.float32) for each in calibration[:2])
+    own = int(calibration.own.sum())
+    shared = len(slope) - own
+    facts["calibration"] = {"own": own, "together": shared, "listed": calibration.listed}
     logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
     logits[:, known] = scores * slope + bias
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
@@ -98,16 +102,27 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
     constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
     constants[known] = intercept * slope + bias
     probabilities = expit(logits.astype(np.float64))
+    thresholds = fit_left_out_thresholds(probabilities, fitted)
+    if calibration.listed < 1:
+        _expect_thresholds(thresholds, probabilities, labels)
     one = fit_thresholds(probabilities, fitted, per_class=False)
     return FittedHeads(
         weights,
         constants,
         logits,
-        fit_left_out_thresholds(probabilities, fitted),
+        thresholds,
         float(np.ravel(one)[0]),
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
+
+
+def _expect_thresholds(
+    thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
+) -> None:
+    """Of positives alone: what is not listed says nothing about a decision; probabilities do."""
+    alone = never_absent(labels)
+    thresholds[alone] = expected_thresholds(probabilities[:, alone])
 
 
 def _prior_logit(labels: np.ndarray) -> float:
