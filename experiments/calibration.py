@@ -1,6 +1,6 @@
 """Are probabilities what they say? ECE on complete test labels, with part of the training labels.
 
-    python experiments/calibration.py FEATURES.npz ... [--seeds 0 1 2]
+    python experiments/calibration.py FEATURES.npz ... [--seeds 0 1 2] [--only positives]
 
 A file holds train, train_labels, test and test_labels, as for audit_order.py. Of the training
 labels a share is known: of all labels, or of the present ones, the rest being unknown. Heads by
@@ -57,6 +57,7 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", choices=("known", "positives"), help="one kind of labels")
     options = parser.parse_args()
     for file in options.files:
         with np.load(file) as content:
@@ -64,6 +65,8 @@ def main() -> None:
             arrays = {name: content[name] for name in names}
         truth = arrays["train_labels"]
         for name, hide in (("known", keep_proportion), ("positives", positives_alone)):
+            if options.only not in (None, name):
+                continue
             for share in SHARES:
                 drawn = [
                     figures(arrays, hide(truth, share, seed=seed))
