@@ -11,10 +11,13 @@ Times are wall time: other work on the machine disturbs single rounds.
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command sets it, before torch
 
 import torch
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pumlc.labels import (
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
+    LabelManifest,
     PackedLabels,
     compare,
     convention,
@@ -303,6 +305,13 @@ def test_mask_hash_tells_masks_apart_but_not_values():
     assert mask_hash(np.zeros((0, 5))) == mask_hash(np.zeros((0, 3)))
 
 
+def dense_manifest(path: Path) -> LabelManifest:
+    """The manifest of a matrix of labels."""
+    manifest = read_manifest(path)
+    assert isinstance(manifest, LabelManifest)
+    return manifest
+
+
 @protocols
 @settings(deadline=None)
 @given(labels=label_matrices)
@@ -312,7 +321,7 @@ def test_manifest_gives_the_true_labels_back(protocol, labels, tmp_path_factory)
     parameters = {"proportion": 0.5}
     made = {"protocol": "any", "seed": 3, "parameters": parameters}
     write_manifest(path, compare(PackedLabels.pack(labels), seen, **made))
-    manifest = read_manifest(path)
+    manifest = dense_manifest(path)
     np.testing.assert_array_equal(manifest.changed(), labels != seen)
     np.testing.assert_array_equal(manifest.restore(seen), labels)
     assert (manifest.protocol, manifest.seed, manifest.parameters) == (
@@ -332,7 +341,7 @@ def test_manifest_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
     assert mask_hash(seen) == whole
     made = {"protocol": "keep_proportion", "seed": 0, "parameters": {}}
     write_manifest(tmp_path / "m.npz", compare(PackedLabels.pack(labels), seen, **made))
-    np.testing.assert_array_equal(read_manifest(tmp_path / "m.npz").restore(seen), labels)
+    np.testing.assert_array_equal(dense_manifest(tmp_path / "m.npz").restore(seen), labels)
 
 
 def test_manifest_refuses_what_does_not_fit(tmp_path):
@@ -348,7 +357,7 @@ def test_manifest_refuses_what_does_not_fit(tmp_path):
         compare(PackedLabels.pack(unknown), labels, **made)
     write_manifest(path, compare(true, unknown, **made))
     with pytest.raises(UserError, match="are not those of the manifest.*data set has changed"):
-        read_manifest(path).restore(labels)
+        dense_manifest(path).restore(labels)
 
 
 def manifest_arrays(**changes) -> dict[str, np.ndarray]:
@@ -421,4 +430,4 @@ def test_a_manifest_replaces_a_link_and_leaves_nothing_beside_it(tmp_path):
     write_manifest(path, compare(PackedLabels.pack(labels), labels, **made))
     assert target.read_text() == "untouched"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "target"]
-    np.testing.assert_array_equal(read_manifest(path).restore(labels), labels)
+    np.testing.assert_array_equal(dense_manifest(path).restore(labels), labels)

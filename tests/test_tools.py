@@ -20,7 +20,7 @@ import pumlc
 from pumlc.cli.console import SomeFailedError
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
-from pumlc.labels import keep_proportion, read_manifest
+from pumlc.labels import LabelManifest, keep_proportion, read_manifest
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.readers.coco import read_coco
 from pumlc.vision.data.split import training_data
@@ -429,6 +429,8 @@ def test_hidden_labels_do_not_reach_training(squares_coco, tool, tmp_path):
     for root, run in zip((squares_coco, tmp_path / "coco"), runs, strict=True):
         tool("train").main(coco_arguments(root, run, *more))
     truth = [read_manifest(run / "label_manifest.npz") for run in runs]
+    assert isinstance(truth[0], LabelManifest)
+    assert isinstance(truth[1], LabelManifest)
     hidden = truth[0].changed()
     assert hidden.mean() == pytest.approx(0.5, abs=0.1)
     np.testing.assert_array_equal(hidden, truth[1].changed())
@@ -473,6 +475,7 @@ def test_the_validation_part_has_its_own_rows_of_the_manifest(squares_coco):
     for rows, part in ((data.rows, data.train), (data.validation_rows, data.validation)):
         np.testing.assert_array_equal(part.labels, observed[rows])
         np.testing.assert_array_equal(part.paths, everything.paths[rows])
+    assert isinstance(data.manifest, LabelManifest)
     np.testing.assert_array_equal(data.manifest.restore(observed), everything.labels)
 
 

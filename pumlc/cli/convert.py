@@ -10,10 +10,11 @@ A state that the format cannot hold is an error, unless an option says what beco
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
+from pumlc.errors import UserError
 
 _State = Literal["present", "absent", "unknown", "uncertain"]
 
@@ -22,7 +23,7 @@ _State = Literal["present", "absent", "unknown", "uncertain"]
 class ConvertOptions:
     """The command line of ``pumlc convert``."""
 
-    labels: Path = argument("a label file, or the folder of one")
+    labels: Path = argument("a label file, the folder of one, or a run folder: its split")
     out: Path = argument("the file or folder to write")
     to: str = option("the format to write: docs/label_formats.md", required=True)
     root: Path | None = option("folder of the pictures, for formats that hold them")
@@ -32,6 +33,43 @@ class ConvertOptions:
     unknown: _State | None = option("what unknown labels become")
     uncertain: _State | None = option("what uncertain labels become")
     absent: _State | None = option("what absent labels become")
+    suggest: Path | None = option(
+        "labelstudio: suspects of an audit, or predictions, as tasks with suggested labels"
+    )
+    prefix: str = option(
+        "with suggested labels: what Label Studio needs before a path, as /data/local-files/?d=",
+        default="",
+    )
+
+
+def _table(options: ConvertOptions) -> Any:
+    """The table of the label file, or that of a run with the run's split."""
+    if not (options.labels / "run.json").is_file():
+        return read_label_file(options.labels, options)[0]
+    from pumlc.vision.run_split import split_table
+
+    for name in ("format", "values", "separator"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name}: {options.labels} is a run, which has this setting itself")
+    return split_table(options.labels, root=options.root)
+
+
+def _suggest(options: ConvertOptions) -> None:
+    """Write tasks with suggested labels."""
+    from pumlc.vision.data.picture_files import PictureFiles, locate
+    from pumlc.vision.data.suggestions import is_predictions, predictions_table, write_suggestions
+
+    if options.to != "labelstudio":
+        raise UserError(f"suspects and predictions become tasks of labelstudio, got {options.to!r}")
+    if is_predictions(options.labels):
+        table, file = predictions_table(options.labels), options.suggest or options.labels
+    else:
+        assert options.suggest is not None
+        table, file = _table(options), options.suggest
+        if options.root is not None:  # an audit names pictures by their paths below the root
+            table, _ = locate(table, PictureFiles(options.root))
+    number = write_suggestions(table, file, options.out, prefix=options.prefix)
+    print(f"{options.out}: {number:,} tasks with suggested labels, {len(table.classes)} classes")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,9 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.vision.data.inspection import split_counts
     from pumlc.vision.data.label_file import refuse
     from pumlc.vision.data.picture_files import PictureFiles, locate
+    from pumlc.vision.data.suggestions import is_predictions
 
     find_format(options.to)  # an unknown name first
-    table, _ = read_label_file(options.labels, options)
+    if options.suggest is not None or is_predictions(options.labels):
+        _suggest(options)
+        return
+    table = _table(options)
     problems = list(table.problems)
     if options.root is not None:
         table, missing = locate(table, PictureFiles(options.root))

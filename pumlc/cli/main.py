@@ -1,6 +1,7 @@
 """The program ``pumlc``: it finds the named command and imports no other."""
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,6 +25,8 @@ COMMANDS = {
     "recipes": "list the settings that ship with the package, or print one",
     "demo": "train two methods on generated pictures and compare them; --texts: on texts",
 }
+READS_AHEAD = ("predict", "evaluate", "audit", "report")
+"""Commands whose threads read pictures while the network works on the same cores."""
 USAGE = """usage: pumlc COMMAND [OPTIONS]
 
 Multi-label classification when the labels are incomplete or wrong.
@@ -54,6 +57,10 @@ def _dispatch(arguments: Sequence[str]) -> None:
     elif name == "--version":
         print(f"pumlc {__version__}")
     elif name in COMMANDS:
+        if name in READS_AHEAD:
+            # before torch is imported: threads of the network that wait for each other would keep
+            # the cores busy on which pictures are to be read
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import_module(f"pumlc.cli.{name}").main(rest)
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)

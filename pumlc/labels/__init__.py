@@ -30,14 +30,20 @@ from pumlc.labels.protocols import (
     keep_proportion_torch,
     keep_single_positive,
 )
+from pumlc.labels.sparse import LabelMatrix, SparseLabels, dense
+from pumlc.labels.sparse_manifest import SparseManifest
 
 __all__ = [
     "NEGATIVE",
     "POSITIVE",
     "UNKNOWN",
     "LabelManifest",
+    "LabelMatrix",
     "PackedLabels",
+    "SparseLabels",
+    "SparseManifest",
     "compare",
+    "dense",
     "drop_proportion",
     "flip",
     "keep_fixed_per_class",

@@ -17,8 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 from pumlc.errors import UserError
 from pumlc.files import DAMAGED_ARRAY, complete_file
 from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, validate
+from pumlc.labels.sparse import LabelMatrix, SparseLabels, dense
+from pumlc.labels.sparse_manifest import (
+    ARRAYS,
+    SparseManifest,
+    sparse_manifest,
+    write_sparse_manifest,
+)
 
 _ARRAYS = {"header", "shape", "mask_hash", "changed", "positive"}
+_SPARSE_ARRAYS = {"header", "shape", "mask_hash", "changes", *ARRAYS}
 _HEADER = {"protocol": str, "seed": int, "parameters": dict}
 
 
@@ -122,6 +130,11 @@ class LabelManifest:
         """Boolean [N, C]: the entries whose label was removed or flipped."""
         return self._plane(self.changed_bits)
 
+    @property
+    def changes(self) -> bool:
+        """Whether any label was removed or flipped."""
+        return bool(self.changed_bits.any())
+
     def restore(self, labels: ArrayLike) -> np.ndarray:
         """The true labels.
 
@@ -144,6 +157,18 @@ class LabelManifest:
         truth[self.changed()] = NEGATIVE
         truth[self._plane(self.positive_bits)] = POSITIVE
         return truth
+
+
+def restored_labels(manifest: LabelManifest | SparseManifest, labels: LabelMatrix) -> LabelMatrix:
+    """The true labels, dense or sparse as those that the run has seen.
+
+    Raises:
+        UserError: see ``restore`` of the two.
+    """
+    if isinstance(manifest, SparseManifest):
+        assert isinstance(labels, SparseLabels)
+        return manifest.restore(labels)
+    return manifest.restore(dense(labels))
 
 
 def compare(
@@ -188,7 +213,7 @@ def compare(
     return LabelManifest(protocol, seed, parameters, true.shape, mask, changed, true.positive)
 
 
-def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
+def write_manifest(path: str | Path, manifest: LabelManifest | SparseManifest) -> None:
     """Write a manifest as an npz file, which is complete or absent.
 
     Args:
@@ -206,6 +231,9 @@ def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
         array([[ 1, -1],
                [-1,  1]], dtype=int8)
     """
+    if isinstance(manifest, SparseManifest):
+        write_sparse_manifest(path, manifest)
+        return
     header = {name: getattr(manifest, name) for name in _HEADER}
     with complete_file(path, binary=True) as file:
         np.savez_compressed(
@@ -218,7 +246,7 @@ def write_manifest(path: str | Path, manifest: LabelManifest) -> None:
         )
 
 
-def read_manifest(path: str | Path) -> LabelManifest:
+def read_manifest(path: str | Path) -> LabelManifest | SparseManifest:
     """Read a file of ``write_manifest``; the file may come from anyone.
 
     Args:
@@ -232,6 +260,8 @@ def read_manifest(path: str | Path) -> LabelManifest:
     shape = arrays["shape"]
     if shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 0:
         raise UserError(f"{path} is no label manifest: its shape is {shape.tolist()}, not N and C")
+    if "indptr" in arrays:
+        return sparse_manifest(path, _header(path, str(arrays["header"])), arrays)
     num_rows, num_classes = (int(size) for size in shape)
     num_bytes = -(-num_rows * num_classes // 8)
     for name in ("changed", "positive"):
@@ -258,10 +288,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is no label manifest: no npz file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in _ARRAYS & set(archive.files)}
+            needed = _SPARSE_ARRAYS if "indptr" in archive.files else _ARRAYS
+            arrays = {name: np.asarray(archive[name]) for name in needed & set(archive.files)}
     except DAMAGED_ARRAY as error:
         raise UserError(f"{path} is no label manifest: {error}") from error
-    missing = sorted(_ARRAYS - set(arrays))
+    missing = sorted(needed - set(arrays))
     if missing:
         raise UserError(f"{path} is no label manifest: it lacks {', '.join(missing)}")
     return arrays

@@ -7,7 +7,7 @@ from pumlc.labels.convention import POSITIVE, row_blocks, writable
 
 # A stream of its own: the masks of `protocols.py` draw one number per entry from RandomState(seed)
 # too, and with the same numbers the flipped entries would be the very ones that a mask keeps.
-_STREAM = 1
+STREAM = 1
 
 
 def _class_rates(rate: ArrayLike, name: str, num_classes: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def flip(
     noisy = writable(labels, out)
     miss = _class_rates(false_negative, "false_negative", noisy.shape[1])
     invention = _class_rates(false_positive, "false_positive", noisy.shape[1])
-    random = np.random.RandomState([seed, _STREAM])
+    random = np.random.RandomState([seed, STREAM])
     for rows in row_blocks(noisy.shape):
         block = noisy[rows]
         rate = np.where(block == POSITIVE, miss, invention)

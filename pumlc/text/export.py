@@ -149,14 +149,15 @@ def export_text_onnx(predictor: TextPredictor, path: Path) -> None:
     encoder = copy.deepcopy(predictor.model.documents).cpu().float().eval()
     encoder.backbone.set_attn_implementation("eager")
     scorer = _Scorer(encoder, torch.from_numpy(labels)).eval()
-    tokens = torch.ones(2, 5, dtype=torch.int64)
+    # two tensors: one that is passed twice is one input to the exporter
+    ids, mask = torch.ones(2, 5, dtype=torch.int64), torch.ones(2, 5, dtype=torch.int64)
     longest = int(getattr(encoder.backbone.config, "max_position_embeddings", None) or 512)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", min=2, max=longest)}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own code
         program = torch.onnx.export(
             scorer,
-            (tokens, tokens),
+            (ids, mask),
             dynamo=True,
             input_names=["input_ids", "attention_mask"],
             output_names=["document_embedding", "scores"],

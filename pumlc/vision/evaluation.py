@@ -165,7 +165,7 @@ def _described(images: LabelledImages, split: str, run: RunFolder, root: str) ->
         "classes": len(images.classes),
         "classes_without_negative": int((labels.min(axis=0) != NEGATIVE).sum()),
         "classes_unknown_as_negative": changed,
-        "unknown_labels": replace(images, labels=labels).counts()["unknown"],
+        "unknown_labels": replace(images, matrix=labels).counts()["unknown"],
         "known_labels": _known_labels(images),
         "seen": count_seen(run.path / "pictures.npz", images, root),
         "untrained_classes": run.read().get("untrained_classes", []),

@@ -136,4 +136,4 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
             f"{test.source}: the split test has other classes than train, so the run could not be "
             f"evaluated; the difference: {different}"
         )
-    refuse_one_sided(test, test.labels, "test", data.name)
+    refuse_one_sided(test, test.matrix, "test", data.name)

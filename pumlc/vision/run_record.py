@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pumlc.errors import UserError
-from pumlc.labels import POSITIVE, write_manifest
+from pumlc.labels import write_manifest
 from pumlc.vision.data.bad_pictures import BadPictures, BadRow, bad_rows, write_bad_rows
 from pumlc.vision.data.config import DataConfig
 from pumlc.vision.data.images import LabelledImages
@@ -61,7 +61,7 @@ def refuse_empty_training(train: LabelledImages, loss: str) -> None:
     Raises:
         UserError: There is no positive label.
     """
-    if train.labels.max() != POSITIVE:
+    if not train.class_counts()["positive"].any():
         raise UserError(
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"

@@ -14,7 +14,8 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.fitted_labels import never_absent
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix
+from pumlc.labels.sparse import has_label
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
@@ -178,7 +179,7 @@ def refuse_without_positives(labels: np.ndarray) -> None:
         )
 
 
-def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, name: str) -> None:
+def refuse_one_sided(images: LabelledImages, labels: LabelMatrix, split: str, name: str) -> None:
     """Refuse labels by which no ranking and no decision can be wrong.
 
     Args:
@@ -191,9 +192,9 @@ def refuse_one_sided(images: LabelledImages, labels: np.ndarray, split: str, nam
         UserError: no label is positive, or none is negative.
     """
     where = f"{images.source}, split {split}: {images.counts()}"
-    if not (labels == POSITIVE).any():
+    if not has_label(labels, POSITIVE):
         raise UserError(f"{where}: without a positive label there is nothing to measure")
-    if not (labels == NEGATIVE).any():
+    if not has_label(labels, NEGATIVE):
         advice = (
             ". If the labels that a row does not list are absent, set data.unlisted negative (for "
             "the split test data.unlisted_test in the settings). Else list the absent labels in "

@@ -66,7 +66,7 @@ class VisionTask:
         file = config.data.csv or config.data.labels
         if file is not None:
             warn_of_similar_classes(Path(file), self.classes)
-        self.model = build_for_training(config, self.classes, self.data.train.labels)
+        self.model = build_for_training(config, self.classes, self.data.train.matrix)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         refuse_empty_training(self.data.train, config.loss.name)

@@ -1,5 +1,6 @@
 """The command ``pumlc``: its list of commands, what it imports, how options and errors read."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -280,3 +281,23 @@ def test_recipes_are_listed_and_printed(capsys):
     assert all(f"| {recipe.name} " in text for recipe in recipes())
     main(["recipes", "demo_bce"])
     assert capsys.readouterr().out == recipe_file("demo_bce").read_text()
+
+
+@pytest.mark.parametrize(("command", "policy"), [("evaluate", "passive"), ("train", None)])
+def test_threads_of_the_network_leave_the_cores_to_those_that_read(command, policy, monkeypatch):
+    """Before torch is imported, and not where a person has chosen."""
+    seen = []
+
+    class Module:
+        def main(self, arguments):
+            seen.append(os.environ.get("OMP_WAIT_POLICY"))
+
+    monkeypatch.setattr("pumlc.cli.main.import_module", lambda name: Module())
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    with monkeypatch.context() as during:
+        during.setitem(os.environ, "OMP_WAIT_POLICY", "x")
+        del os.environ["OMP_WAIT_POLICY"]  # set by the command, undone after it
+        main([command, "run"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    main([command, "run"])
+    assert seen == [policy, "active"]

@@ -113,9 +113,11 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    faults = 0
+    total: Counter[str] = Counter()
     for name in [arguments.format] if arguments.format else FORMATS:
         results = run(name, arguments.count, arguments.seed)
-        faults += results["fault"]
+        total += results
         print(name, dict(results), flush=True)
-    sys.exit(1 if faults else 0)
+    counted = ", ".join(f"{number:,} {what}" for what, number in sorted(total.items()))
+    print(f"{sum(total.values()):,} mutated label files: {counted}; {total['fault']} faults")
+    sys.exit(1 if total["fault"] else 0)

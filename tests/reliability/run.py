@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CHECKS = ("kill", "signals", "distributed", "soak", "pictures", "hostile", "fuzz")
+CHECKS = ("kill", "signals", "distributed", "soak", "pictures", "hostile", "fuzz", "label_files")
 
 
 def main() -> int:

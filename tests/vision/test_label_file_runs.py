@@ -1,11 +1,13 @@
 """Label files in commands: inspect, convert, and runs whose data.labels they are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.sparse import csr_array
 
 from pumlc.cli import main
 from pumlc.errors import UserError
@@ -159,7 +161,94 @@ def test_a_file_without_a_test_split_says_what_to_do(tmp_path):
         read_split(config, "test")
 
 
+def test_many_rare_classes_have_their_share_together():
+    random = np.random.RandomState(0)
+    rows, columns = np.repeat(np.arange(4000), 2), random.randint(0, 800, 8000)
+    labels = csr_array((np.ones(8000, np.int8), (rows, columns)), shape=(5000, 800))
+    held = hold_out(labels, 0.02, groups=None, seed=0, what="data.test")
+    assert len(held) == 100
+    positives = csr_array(labels)[held].nnz / labels.nnz
+    assert abs(positives - 0.02) < 0.006
+
+
 def test_hold_out_refuses_an_empty_side(tmp_path):
     labels = read_table(grouped_file(tmp_path))[0].sparse_labels()
     with pytest.raises(UserError, match=r"data\.test 0\.5 of 90 pictures in 1 groups"):
         hold_out(labels, 0.5, groups=np.zeros(90), seed=0, what="data.test")
+
+
+def stratified_file(folder: Path) -> Path:
+    """200 pictures; four of them show the rare class."""
+    (folder / "pictures").mkdir(parents=True)
+    random = np.random.RandomState(0)
+    rows = ["image,labels,negatives"]
+    for row in range(200):
+        pixels = random.randint(0, 255, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{row}.png")
+        shown = [n for n, every in (("cat", 2), ("dog", 5), ("emu", 50)) if row % every == 0]
+        absent = [n for n in ("cat", "dog", "emu") if n not in shown]
+        rows.append(f"{row}.png,{'|'.join(shown)},{'|'.join(absent)}")
+    (folder / "l.csv").write_text("\n".join(rows) + "\n")
+    return folder / "l.csv"
+
+
+def test_the_validation_part_has_its_share_of_rare_labels_without_groups_too(tmp_path):
+    file = stratified_file(tmp_path)
+    config = DataConfig(labels=str(file), root=str(tmp_path / "pictures"), validation=0.5)
+    for seed in range(5):
+        data = training_data(config, seed=seed)
+        assert data.validation is not None
+        assert data.validation.class_counts()["positive"].tolist() == [50, 20, 2]
+    parts = [training_data(config, seed=seed).validation for seed in (0, 0, 1)]
+    # whatever is hidden of the labels
+    parts[1] = training_data(replace(config, known=0.3), seed=0).validation
+    paths = [[] if part is None else part.paths.tolist() for part in parts]
+    assert paths[0] == paths[1] != paths[2]
+
+
+def test_the_split_of_a_run_is_exported_and_read_again(tmp_path, capsys):
+    file = stratified_file(tmp_path)
+    where = ["--data.labels", file, "--data.root", tmp_path / "pictures"]
+    small = ["--data.image_size", "32", "--model.backbone", "test_resnet", "--train.epochs", "1"]
+    parts = ["--data.test", "0.2", "--data.validation", "0.25", "--data.known", "0.5"]
+    run = tmp_path / "run"
+    pumlc(
+        capsys, "train", "--config", "csv_lite0_cpu", *where, *small, *parts,
+        "--model.weights", "null", "--model.trainable", "null", "--out", run,
+    )  # fmt: skip
+    pumlc(capsys, "convert", run, tmp_path / "split.csv", "--to", "csv")
+    found, whole = read_table(tmp_path / "split.csv")[0], read_table(file)[0]
+    assert found.paths == whole.paths
+    np.testing.assert_array_equal(found.codes(), whole.codes())
+    facts = json.loads((run / "run.json").read_text())
+    counts = {name: len(found.rows_of(name)) for name in found.split_names()}
+    assert counts["train"] == facts["train_pictures"]
+    assert counts["val"] == facts["validation_pictures"]
+    assert sum(counts.values()) == 200
+    # the file with its splits is the same data for another run
+    again = DataConfig(labels=str(tmp_path / "split.csv"), root=str(tmp_path / "pictures"))
+    first = DataConfig(labels=str(file), root=str(tmp_path / "pictures"), test=0.2, validation=0.25)
+    seed = facts["config"]["train"]["seed"]
+    one, expected = training_data(again, seed=seed), training_data(first, seed=seed)
+    assert one.validation is not None
+    assert expected.validation is not None
+    assert one.train.paths.tolist() == expected.train.paths.tolist()
+    assert one.validation.paths.tolist() == expected.validation.paths.tolist()
+
+
+def test_an_export_of_changed_data_is_refused(tmp_path, capsys):
+    file = stratified_file(tmp_path)
+    where = ["--data.labels", file, "--data.root", tmp_path / "pictures"]
+    small = ["--data.image_size", "32", "--model.backbone", "test_resnet", "--train.epochs", "1"]
+    run = tmp_path / "run"
+    pumlc(
+        capsys, "train", "--config", "csv_lite0_cpu", *where, *small,
+        "--model.weights", "null", "--model.trainable", "null", "--out", run,
+    )  # fmt: skip
+    file.write_text(file.read_text().replace("\n0.png,cat|dog|emu,", "\n0.png,cat|dog,emu"))
+    with pytest.raises(SystemExit):
+        main.main(["convert", str(run), str(tmp_path / "split.csv"), "--to", "csv"])
+    assert "are not those that" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main.main(["convert", str(run), str(tmp_path / "o"), "--to", "csv", "--format", "csv"])
+    assert "is a run, which has this setting itself" in capsys.readouterr().err

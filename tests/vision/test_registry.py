@@ -12,6 +12,7 @@ import pytest
 from pumlc.engine.command_line import parse
 from pumlc.engine.config import from_plain, plain
 from pumlc.errors import UserError
+from pumlc.labels import LabelManifest
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.config import PLACES
 from pumlc.vision.data.images import LabelledImages
@@ -168,5 +169,6 @@ def test_the_truth_of_a_run_is_not_changed_by_hiding(squares_coco):
     config = DataConfig(name="coco", root=str(squares_coco), known=0.3, false_negative=0.2)
     before = read_split(config, "train").labels
     data = training_data(config, seed=0)
+    assert isinstance(data.manifest, LabelManifest)
     np.testing.assert_array_equal(data.manifest.restore(data.train.labels), before)
     assert (data.train.labels == 0).any()

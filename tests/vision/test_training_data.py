@@ -10,6 +10,7 @@ from pumlc.labels import (
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
+    LabelManifest,
     drop_proportion,
     keep_fixed_per_class,
     keep_proportion,
@@ -110,7 +111,7 @@ def test_what_the_validation_rows_of_a_csv_file_lost_is_recorded(tmp_path):
     config = DataConfig(name="csv", csv=str(tmp_path / "labels.csv"), root=str(tmp_path), known=0.5)
     data = training_data(config, seed=0)
     assert data.validation is not None
-    assert data.validation_manifest is not None
+    assert isinstance(data.validation_manifest, LabelManifest)
     assert (data.validation.labels == UNKNOWN).any()
     truth = data.validation_manifest.restore(data.validation.labels)
     np.testing.assert_array_equal(truth, [[POSITIVE, NEGATIVE]] * 20)
@@ -169,6 +170,7 @@ def test_a_positive_list_defines_labels_and_pictures(tmp_path):
     assert data.rows.tolist() == [0, 2, 3, 4]
     assert data.validation is None
     manifest = data.manifest
+    assert isinstance(manifest, LabelManifest)
     assert (manifest.protocol, manifest.parameters) == (
         "positive-list",
         {"positive_list": str(tmp_path / "list.txt")},

@@ -1,5 +1,6 @@
 """Approximate search: labels in cells of similar ones, one byte a number, mapped into memory."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file, read_json, write_json
+from pumlc.files import complete_file, read_json, write_json, write_text
 from pumlc.text.retrieval.search import search
 
 FILE = "labels.faiss"
@@ -84,15 +85,18 @@ class ApproximateIndex:
     def save(self, folder: Path, key: str) -> None:
         """Write it below a folder; ``key`` names the labels and their vectors."""
         folder.mkdir(exist_ok=True)
+        known_indexes().mkdir(parents=True, exist_ok=True)
         with complete_file(folder / FILE, binary=True) as stream:
             stream.write(_faiss().serialize_index(self.index))
+        write_text(known_indexes() / _sha256(folder / FILE), "")
         write_json(folder / _FACTS, {"key": key, "recall": self.recall, "probes": self.probes})
 
     @staticmethod
     def open(folder: Path, key: str) -> "ApproximateIndex | None":
         """The one that is saved, mapped into memory; None if there is none of this key.
 
-        faiss reads the file without the checks of an untrusted one: open runs of people you trust.
+        faiss does not check what it reads, and a run folder may be anyone's. So an index counts
+        only if this user has built it, which `known_indexes` remembers.
 
         Raises:
             UserError: it is damaged.
@@ -106,12 +110,9 @@ class ApproximateIndex:
         if type(recall) is not float or type(probes) is not int or probes < 1:
             raise UserError(f"{folder / _FACTS}: damaged; delete {folder} to build it again")
         faiss = _faiss()
-        try:
-            index = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP)
-        except RuntimeError as error:  # all that faiss raises
-            raise UserError(
-                f"{folder / FILE}: damaged; delete {folder} to build it again"
-            ) from error
+        if not (known_indexes() / _sha256(folder / FILE)).is_file():
+            return None
+        index = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP)
         return ApproximateIndex(index, recall, probes)
 
 
@@ -123,6 +124,19 @@ def found_share(ids: np.ndarray, best: np.ndarray) -> float:
     """
     found = (best[:, :, None] == ids[:, None, :]).any(axis=2)
     return float(found[best >= 0].mean()) if (best >= 0).any() else 1.0
+
+
+def known_indexes() -> Path:
+    """Where the checksums of the indexes are that this user has built; no setting moves it."""
+    return Path.home() / ".cache" / "pumlc" / "indexes"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _faiss() -> Any:

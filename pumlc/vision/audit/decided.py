@@ -27,7 +27,7 @@ def decided_labels(images: LabelledImages, file: Path | None) -> np.ndarray | No
         file = decisions_file(images.source)
         if not file.is_file():
             return None
-    decided = np.zeros(images.labels.shape, bool)
+    decided = np.zeros(images.matrix.shape, bool)
     pairs = {correction.key for correction in read_corrections([file])}
     column_of = {name: column for column, name in enumerate(images.classes)}
     wanted = {image.encode() for image, _ in pairs}

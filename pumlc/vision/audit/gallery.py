@@ -10,7 +10,7 @@ from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.report import Item, Review, Suspect, thumbnail
 from pumlc.report.thumbnails import SIDE
 from pumlc.vision.audit.suspects import AuditedPart, suspicion_of
-from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.decode import load_row
 
 TYPICAL, SIMILAR = 4, 3
 OTHERS = 1000
@@ -147,11 +147,12 @@ def _item(audited: Sequence[AuditedPart], pool: _Pool, place: int) -> Item:
     number, row = pool.place(place)
     part = audited[number].part
     images = part.images
-    picture = load_image(images.path(row), at_least=SIDE, max_pixels=images.max_pixels)
+    labels = images.row_labels(row)
+    picture = load_row(images, row, at_least=SIDE)
     return Item(
         name=images.paths[row].decode(),
         part=part.name,
         picture=thumbnail(picture),
-        present=np.flatnonzero(images.labels[row] == POSITIVE).tolist(),
-        absent=np.flatnonzero(images.labels[row] == NEGATIVE).tolist(),
+        present=np.flatnonzero(labels == POSITIVE).tolist(),
+        absent=np.flatnonzero(labels == NEGATIVE).tolist(),
     )

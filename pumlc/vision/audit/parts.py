@@ -8,7 +8,8 @@ import numpy as np
 
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
-from pumlc.labels import read_manifest
+from pumlc.labels import dense, read_manifest
+from pumlc.labels.manifest import restored_labels
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -61,8 +62,9 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
             f"{data.train.source}: pictures or labels are not those that {run_dir} was trained on"
         )
     true_labels = None
-    if manifest.changed().any():
-        *_, true_labels = true_rows(replace(data, manifest=manifest), config, "train")
+    if manifest.changes:
+        *_, truth = true_rows(replace(data, manifest=manifest), config, "train")
+        true_labels = dense(truth)
     parts = [Part("train", data.train, None if true_labels is None else true_labels[data.rows])]
     if data.validation is not None:
         held_out = None if true_labels is None else _true_validation(true_labels, data)
@@ -76,4 +78,4 @@ def _true_validation(true_labels: np.ndarray, data: TrainingData) -> np.ndarray:
         assert data.validation_rows is not None
         return true_labels[data.validation_rows]
     assert data.validation is not None
-    return data.validation_manifest.restore(data.validation.labels)
+    return dense(restored_labels(data.validation_manifest, data.validation.matrix))

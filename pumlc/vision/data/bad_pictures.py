@@ -13,7 +13,8 @@ import numpy as np
 
 from pumlc.errors import UserError, warn_user
 from pumlc.files import read_json, write_json
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix, SparseLabels
+from pumlc.labels.sparse import label_row
 from pumlc.vision.data.images import LabelledImages
 
 LIST_FILE = "bad_pictures.json"
@@ -100,7 +101,7 @@ class BadRow:
 
 
 def bad_rows(
-    split: str, bad: BadPictures, rows: np.ndarray, true_labels: np.ndarray
+    split: str, bad: BadPictures, rows: np.ndarray, true_labels: LabelMatrix
 ) -> Iterable[BadRow]:
     """The entries of a part's bad pictures in the list of a run.
 
@@ -111,7 +112,7 @@ def bad_rows(
         true_labels: [N, C] of the split, before a protocol hides some.
     """
     for row, reason in sorted(bad.reasons.items()):
-        labels = true_labels[rows[row]]
+        labels = label_row(true_labels, rows[row])
         present, absent = (np.flatnonzero(labels == sign).tolist() for sign in (POSITIVE, NEGATIVE))
         image = bad.images.paths[row].decode()
         yield BadRow(split, int(rows[row]), image, tuple(present), tuple(absent), reason)
@@ -179,7 +180,7 @@ def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
     places = [min(row.row - before, len(images)) for before, row in enumerate(gone)]
     names = np.array([row.image.encode() for row in gone])
     paths = images.paths.astype(np.promote_types(images.paths.dtype, names.dtype))
-    labels = np.full((len(gone), images.labels.shape[1]), UNKNOWN, images.labels.dtype)
+    labels = np.full((len(gone), images.matrix.shape[1]), UNKNOWN, np.int8)
     for own, row in zip(labels, gone, strict=True):
         for value, columns in ((POSITIVE, row.present), (NEGATIVE, row.absent)):
             own[[column for column in columns if column < len(own)]] = value
@@ -187,7 +188,12 @@ def restored(images: LabelledImages, rows: Sequence[BadRow]) -> LabelledImages:
     return replace(
         images,
         paths=np.insert(paths, places, names),
-        labels=np.insert(images.labels, places, labels, axis=0),
+        matrix=(
+            images.matrix.insert(places, labels)
+            if isinstance(images.matrix, SparseLabels)
+            else np.insert(images.matrix, places, labels, axis=0)
+        ),
         removed=frozenset(removed),
         groups=None if images.groups is None else np.insert(images.groups, places, own_groups),
+        stored=None if images.stored is None else images.stored.insert(places),
     )

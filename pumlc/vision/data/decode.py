@@ -1,5 +1,6 @@
 """Decode a picture on disk to its pixels."""
 
+import io
 import os
 import struct
 from functools import cache
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from pumlc.errors import UserError
-from pumlc.vision.data.images import MAX_PIXELS
+from pumlc.vision.data.images import MAX_PIXELS, LabelledImages
 
 # Only raster formats: Pillow would hand PostScript, under any name, to Ghostscript.
 # Multi-picture files (MPO) are opened as JPEG. HEIF is the format of phones, .heic.
@@ -37,11 +38,12 @@ _TURNED = (5, 6, 7, 8)
 
 
 def load_image(
-    source: Path | str | Image.Image | np.ndarray,
+    source: Path | str | bytes | Image.Image | np.ndarray,
     *,
     at_least: int | tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
     where: str = "",
+    name: object = "the picture",
 ) -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF orientation.
 
@@ -52,11 +54,12 @@ def load_image(
     ``at_least``, or has the full size.
 
     Args:
-        source: a file, a PIL image or an RGB array [H, W, 3] of uint8. The last two are already
-            decoded and keep their size.
+        source: a file, the bytes of one, a PIL image or an RGB array [H, W, 3] of uint8. The last
+            two are already decoded and keep their size.
         at_least: needed height and width in pixels, or one number for both; None: the full size.
         max_pixels: a file with more pixels is refused before it is decoded.
         where: text that an error adds to the name (the row of the file that lists it).
+        name: the name of bytes in an error.
 
     Returns:
         [H, W, 3] uint8.
@@ -75,32 +78,60 @@ def load_image(
         return source
     if isinstance(source, Image.Image):
         return _upright_rgb(source)
-    if not isinstance(source, Path | str):
+    if not isinstance(source, Path | str | bytes):
         raise UserError(
             f"expected a file, a PIL image or an RGB array [H, W, 3], got {type(source).__name__}"
         )
-    if os.path.exists(source) and not os.path.isfile(source):  # opening a pipe would wait for ever
-        raise UserError(f"{source}{where}: not a file")
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
+    shown = f"{name if isinstance(source, bytes) else source}{where}"
+    # opening a pipe would wait for ever
+    if not isinstance(source, bytes) and os.path.exists(source) and not os.path.isfile(source):
+        raise UserError(f"{shown}: not a file")
     needed = _height_and_width(at_least)
     try:
-        with Image.open(source, formats=_formats()) as image:
+        with Image.open(content, formats=_formats()) as image:
             if image.width * image.height > max_pixels:
-                raise _TooLarge(image.width, image.height, max_pixels)
+                raise TooLarge(image.width, image.height, max_pixels)
             return _upright_rgb(image if needed is None else _decoded_smaller(image, *needed))
     except FileNotFoundError as error:
-        raise UserError(f"{source}{where}: no such picture") from error
-    except _TooLarge as error:
-        raise UserError(f"{source}{where}: {error}") from error
+        raise UserError(f"{shown}: no such picture") from error
+    except TooLarge as error:
+        raise UserError(f"{shown}: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise UserError(
-            f"{source}{where}: the picture cannot be decoded ({_unidentified(source)})"
+            f"{shown}: the picture cannot be decoded ({_unidentified(source)})"
         ) from error
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"{source}{where}: the picture cannot be decoded ({reason})") from error
+        raise UserError(f"{shown}: the picture cannot be decoded ({reason})") from error
 
 
-class _TooLarge(Exception):
+def load_row(
+    images: LabelledImages,
+    row: int,
+    *,
+    at_least: int | tuple[int, int] | None = None,
+    where: str = "",
+) -> np.ndarray:
+    """Decode a picture of a data set, which may be inside of another file.
+
+    Args:
+        images: the pictures, and how many pixels they may have.
+        row: one of them.
+        at_least, where: see `load_image`.
+
+    Raises:
+        UserError: see `load_image`.
+    """
+    try:
+        content = images.content(row)
+    except UserError as error:
+        raise UserError(f"{images.path(row)}{where}: {error}") from error
+    limit, name = images.max_pixels, images.path(row)
+    return load_image(content, at_least=at_least, max_pixels=limit, where=where, name=name)
+
+
+class TooLarge(Exception):
     """A picture has more pixels than the run takes."""
 
     def __init__(self, width: int, height: int, limit: int) -> None:
@@ -121,11 +152,14 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _unidentified(source: Path | str) -> str:
+def _unidentified(source: Path | str | bytes) -> str:
     """The reason why a file has none of the formats."""
     if "HEIF" not in _formats():
-        with open(source, "rb") as file:
-            start = file.read(12)
+        if isinstance(source, bytes):
+            start = source[:12]
+        else:
+            with open(source, "rb") as file:
+                start = file.read(12)
         if start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS:
             return "HEIC needs the package pillow-heif: pip install pumlc[formats]"
     return f"its content is none of {', '.join(_formats())}"

@@ -11,8 +11,10 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.files import read_text
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix, SparseLabels, dense
 from pumlc.labels.convention import row_blocks
+from pumlc.labels.sparse import label_row, label_rows
+from pumlc.vision.data.stored_pictures import StoredPictures
 
 MAX_PIXELS = 100_000_000
 BAD_SHARE = 0.1
@@ -26,7 +28,7 @@ class LabelledImages:
         source: the file of the labels, for messages.
         root: folder to which `paths` are relative.
         paths: [N] UTF-8 bytes, read-only (one array, since a million objects would be large).
-        labels: [N, C] int8 in {1, 0, -1}, read-only.
+        matrix: [N, C] labels in {1, 0, -1}: int8, read-only, or sparse where they are very many.
         classes: C names.
         line_of: finds the line of ``source`` that lists one of `paths`; None: a row number is clear
             enough. Only errors use it, so no line number is stored per row.
@@ -35,12 +37,13 @@ class LabelledImages:
         bad_pictures: whether a picture that cannot be read is an error or is skipped.
         bad_share: the largest share of pictures that are skipped; more are an error.
         removed: those of `paths` that a run has skipped and that the source no longer has.
+        stored: where the pictures are that are inside of tar or Parquet files; None: all are files.
     """
 
     source: str
     root: Path
     paths: np.ndarray
-    labels: np.ndarray
+    matrix: LabelMatrix
     classes: tuple[str, ...]
     line_of: Callable[[str], int | None] | None = None
     max_pixels: int = MAX_PIXELS
@@ -48,19 +51,43 @@ class LabelledImages:
     bad_pictures: Literal["error", "skip"] = "error"
     bad_share: float = BAD_SHARE
     removed: frozenset[bytes] = frozenset()
+    stored: StoredPictures | None = None
 
     def __post_init__(self) -> None:
-        for name in ("paths", "labels"):
-            view = getattr(self, name).view()  # shares the memory: no copy
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+        for name in ("paths", "matrix"):
+            if isinstance(array := getattr(self, name), np.ndarray):  # sparse ones are read-only
+                view = array.view()  # shares the memory: no copy
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """[N, C] int8, dense: for a part that is scored, whose logits are four times as large.
+
+        A matrix that is sparse is made dense in each call; training takes `row_labels`.
+        """
+        return dense(self.matrix)
+
+    def row_labels(self, row: int) -> np.ndarray:
+        """[C] int8 of one picture."""
+        return label_row(self.matrix, row)
+
     def path(self, row: int) -> Path:
         """Path of one picture."""
         return self.root / self.paths[row].decode()
+
+    def content(self, row: int) -> Path | bytes:
+        """What a picture is decoded from: its path, or its bytes where no file has them alone.
+
+        Raises:
+            UserError: see `StoredPictures.read`.
+        """
+        if self.stored is None or not self.stored.has(row):
+            return self.path(row)
+        return self.stored.read(row)
 
     def place(self, row: int) -> str:
         """The place where the source lists a picture, for messages."""
@@ -74,7 +101,9 @@ class LabelledImages:
     def subset(self, rows: np.ndarray) -> "LabelledImages":
         """The given rows, in the given order."""
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, paths=self.paths[rows], labels=self.labels[rows], groups=groups)
+        matrix = label_rows(self.matrix, rows)
+        stored = None if self.stored is None else self.stored.subset(rows)
+        return replace(self, paths=self.paths[rows], matrix=matrix, groups=groups, stored=stored)
 
     def counts(self) -> dict[str, int]:
         """Number of positive, negative and unknown labels."""
@@ -82,11 +111,13 @@ class LabelledImages:
 
     def class_counts(self) -> dict[str, np.ndarray]:
         """The same for each class, [C], without a temporary array as large as the labels."""
+        if isinstance(self.matrix, SparseLabels):
+            return self.matrix.counts()
         values = {"positive": POSITIVE, "negative": NEGATIVE, "unknown": UNKNOWN}
-        counts = {state: np.zeros(self.labels.shape[1], np.int64) for state in values}
-        for rows in row_blocks(self.labels.shape):
+        counts = {state: np.zeros(self.matrix.shape[1], np.int64) for state in values}
+        for rows in row_blocks(self.matrix.shape):
             for state, value in values.items():
-                counts[state] += (self.labels[rows] == value).sum(axis=0)
+                counts[state] += (self.matrix[rows] == value).sum(axis=0)
         return counts
 
 

@@ -1,8 +1,6 @@
 """Inspect a label file and its pictures for errors and doubts, in one pass before training."""
 
-import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pumlc.errors import UserError
 from pumlc.labels.names import neighbouring_names, similar_names
-from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.label_table import CODE, STATES, UNKNOWN_CODE, LabelTable, Problem
 from pumlc.vision.data.picture_files import PictureFiles, locate
+from pumlc.vision.data.picture_inspection import first_names, picture_problems
 
-_TINY = 32  # pixels of the shorter side
-_NAMED = 5
 _RARE = 0.05  # share of the labels of the nearest name, below which a name may be a typing error
 
 
@@ -83,9 +78,8 @@ def inspect_labels(
         table, wrong = locate(table, files)
         lost = {row for problem in wrong for row in problem.rows if problem.kind != "repeated"}
         rows = [row for row in range(len(table)) if row not in lost]
-        problems += [*wrong, *_unlisted(table, files), *_identical(table, root, rows)]
-        if decode:
-            problems += _pictures(table, root, rows, progress)
+        problems += [*wrong, *_unlisted(table, files)]
+        problems += picture_problems(table, root, rows, decode=decode, progress=progress)
     return Inspection(table, evidence, tuple(sorted(problems, key=lambda each: not each.blocking)))
 
 
@@ -98,7 +92,7 @@ def _class_problems(table: LabelTable) -> Iterator[Problem]:
         yield Problem("similar classes", f"{shown} are probably one class", blocking=False)
     empty = [name for name, count in present.items() if not count]
     if empty:
-        message = f"no picture is known to show {_first(empty)}"
+        message = f"no picture is known to show {first_names(empty)}"
         yield Problem("class without a picture", message, blocking=False)
 
 
@@ -119,7 +113,7 @@ def _label_problems(table: LabelTable) -> Iterator[Problem]:
     np.add.at(known, row_of[listed != UNKNOWN_CODE], 1)
     bare = np.flatnonzero((known == 0) & (table.rest == UNKNOWN_CODE)).tolist()
     if bare:
-        names = _first([table.paths[row] for row in bare])
+        names = first_names([table.paths[row] for row in bare])
         message = f"{len(bare)} pictures have no known label: {names}"
         yield Problem("picture without a label", message, blocking=False, rows=tuple(bare))
 
@@ -128,73 +122,9 @@ def _unlisted(table: LabelTable, files: PictureFiles) -> Iterator[Problem]:
     """Find pictures below the root that no row lists."""
     listed = {os.path.normpath(path) for path in table.paths}
     extra = [path for path in files.walk() if path not in listed]
-    if extra and table.format != "webdataset":
-        message = f"{len(extra)} pictures in {files.root} have no row: {_first(extra)}"
+    if extra and table.stored is None:
+        message = f"{len(extra)} pictures in {files.root} have no row: {first_names(extra)}"
         yield Problem("picture without a row", message, blocking=False)
-
-
-def _identical(table: LabelTable, root: Path, rows: Sequence[int]) -> Iterator[Problem]:
-    """Find pictures with the same bytes under several names, which is worst in two splits."""
-    of_size: dict[int, list[int]] = defaultdict(list)
-    for row in rows:
-        path = root / table.paths[row]
-        if path.is_file():  # a picture in a shard has no file
-            of_size[path.stat().st_size].append(row)
-    of_content: dict[bytes, list[int]] = defaultdict(list)
-    for alike in of_size.values():
-        for row in alike if len(alike) > 1 else ():
-            digest = hashlib.sha1(
-                (root / table.paths[row]).read_bytes(), usedforsecurity=False
-            ).digest()
-            of_content[digest].append(row)
-    for same in of_content.values():
-        paths = list(dict.fromkeys(os.path.normpath(table.paths[row]) for row in same))
-        if len(paths) < 2:
-            continue
-        splits = sorted({table.splits[row] for row in same}) if table.splits is not None else []
-        where = f", in the splits {' and '.join(splits)}" if len(splits) > 1 else ""
-        kind = "identical pictures in two splits" if len(splits) > 1 else "identical pictures"
-        message = f"{_first(paths)} are the same picture{where}"
-        yield Problem(kind, message, blocking=False, rows=tuple(same))
-
-
-def _pictures(
-    table: LabelTable,
-    root: Path,
-    rows: Sequence[int],
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[Problem]:
-    """Find pictures that cannot be decoded, and tiny and grey ones."""
-    tiny, grey = [], []
-    for done, row in enumerate(rows, 1):
-        path = root / table.paths[row]
-        if not path.is_file():
-            continue
-        try:
-            picture = load_image(path)
-        except UserError as error:
-            yield Problem("broken picture", f"{table.place(row)}: {error}", rows=(row,))
-            continue
-        if min(picture.shape[:2]) < _TINY:
-            tiny.append(row)
-        if (picture[..., 0] == picture[..., 1]).all() and (
-            picture[..., 1] == picture[..., 2]
-        ).all():
-            grey.append(row)
-        if progress is not None:
-            progress(done, len(rows))
-    for kind, found in ((f"below {_TINY} pixels", tiny), ("grey", grey)):
-        if found:
-            names = _first([table.paths[row] for row in found])
-            message = f"{len(found)} pictures are {kind}: {names}"
-            yield Problem(kind, message, blocking=False, rows=tuple(found))
-
-
-def _first(names: Sequence[str]) -> str:
-    """The first names and how many more there are."""
-    more = len(names) - _NAMED
-    shown = ", ".join(map(repr, names[:_NAMED]))
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def class_rows(table: LabelTable) -> list[list[Any]]:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, closest
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.vision.data.stored_pictures import StoredPictures
 
 State = Literal["present", "absent", "unknown", "uncertain"]
 Policy = Literal["unknown", "present", "absent"]
@@ -59,6 +60,7 @@ class LabelTable:
         meanings: (value, state) -> how often the file has it, for people.
         problems: errors in single rows; these rows are left out.
         root: the folder of the pictures, if it is known.
+        stored: where the pictures are that are inside of the label file itself, or None.
     """
 
     source: str
@@ -73,6 +75,7 @@ class LabelTable:
     meanings: Mapping[tuple[str, str], int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     root: Path | None = None
+    stored: StoredPictures | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,7 +107,12 @@ class LabelTable:
             splits=None if self.splits is None else tuple(self.splits[row] for row in chosen),
             groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
             places=None if self.places is None else self.places[rows],
+            stored=None if self.stored is None else self.stored.subset(rows),
         )
+
+    def has_inside(self, row: int) -> bool:
+        """Whether the picture of a row is inside of the label file."""
+        return self.stored is not None and self.stored.has(row)
 
     def codes(self) -> np.ndarray:
         """All states as dense [N, C] uint8 of `CODE`, for small tables and for one batch."""

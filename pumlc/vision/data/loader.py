@@ -14,7 +14,7 @@ from pumlc.engine.config import require
 from pumlc.engine.workers import belong_to_parent
 from pumlc.errors import UserError
 from pumlc.vision.data.bad_pictures import BadPictures, allowed_bad
-from pumlc.vision.data.decode import load_image
+from pumlc.vision.data.decode import load_row
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.read_ahead import read_ahead, reading_threads
 from pumlc.vision.data.transforms import PictureTransform
@@ -64,7 +64,7 @@ class TrainingPictures(Dataset):
             except UserError as error:
                 bad[row] = str(error)
             else:
-                labels = torch.from_numpy(images.labels[row].astype(np.int8))
+                labels = torch.from_numpy(images.row_labels(row).astype(np.int8))
                 return {"image": picture, "labels": labels, "row": row}, bad
             if not images.may_skip(row) or len(bad) > allowed_bad(images):
                 return None, bad
@@ -114,12 +114,11 @@ def decode(images: LabelledImages, row: int, transform: PictureTransform) -> tor
     """
     if images.paths[row] in images.removed:
         raise UserError(f"{images.path(row)}: its row was taken out of {images.source}")
-    path = images.path(row)
-    options = {"at_least": transform.decoded_size, "max_pixels": images.max_pixels}
     try:
-        picture = load_image(path, **options)
+        picture = load_row(images, row, at_least=transform.decoded_size)
     except UserError:  # add the place only now: finding it may take a pass over the source
-        picture = load_image(path, **options, where=f" ({images.place(row)})")
+        where = f" ({images.place(row)})"
+        picture = load_row(images, row, at_least=transform.decoded_size, where=where)
     return transform.pixels(picture)
 
 

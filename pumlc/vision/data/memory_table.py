@@ -78,8 +78,11 @@ def _classes(part: Any, columns: list[str], labels: str | None) -> list[str] | N
     return None if names is None else list(names)
 
 
-def _path(value: Any) -> str:
-    return str((value.get("path") if isinstance(value, Mapping) else value) or "")
+def _path(value: Any, row: int) -> str:
+    """The path of a picture; its row, if it is in memory and has none."""
+    if isinstance(value, Mapping):
+        return str(value.get("path") or (row if value.get("bytes") else ""))
+    return str(value or "")
 
 
 def _add_lists(
@@ -104,7 +107,7 @@ def _add_lists(
         if names is None and value is not None and value == value:  # nan is not itself
             raise UserError(f"column {labels!r}: {value!r:.100} is not a list of names")
         builder.add(
-            _path(row[image]),
+            _path(row[image], len(builder)),
             dict.fromkeys(names or (), PRESENT_CODE),
             rest=CODE["unknown" if names is None else rest],
             split=split or row.get("split"),
@@ -122,7 +125,10 @@ def _add_states(
 ) -> None:
     """Add rows with a column per class."""
     names = _classes(part, columns, None) or []
-    rows = [{name: _cell(value) for name, value in row.items()} for row in _rows(part)]
+    rows = [
+        {name: _cell(value, number) for name, value in row.items()}
+        for number, row in enumerate(_rows(part))
+    ]
     cells = Counter(row[name] for row in rows for name in names)
     ours = "split" in columns and image == "image"
     state_of = form_of(cells, options, ours=ours, source=builder.source)
@@ -137,7 +143,7 @@ def _add_states(
         builder.add(row[image], states, rest=CODE["unknown"], split=split or row.get("split"))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, row: int) -> str:
     if value is None or value != value:  # nan is not itself
         return ""
-    return _path(value) if isinstance(value, Mapping) else str(value)
+    return _path(value, row) if isinstance(value, Mapping) else str(value)

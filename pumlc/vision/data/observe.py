@@ -9,6 +9,8 @@ from pumlc.errors import UserError, closest
 from pumlc.labels import (
     LabelManifest,
     PackedLabels,
+    SparseLabels,
+    SparseManifest,
     compare,
     drop_proportion,
     flip,
@@ -17,8 +19,17 @@ from pumlc.labels import (
     keep_proportion_torch,
     keep_single_positive,
 )
+from pumlc.labels.sparse_manifest import compare_sparse
+from pumlc.labels.sparse_protocols import (
+    flip_known,
+    keep_fixed_per_known_class,
+    keep_known_proportion,
+    keep_single_known_positive,
+)
 from pumlc.vision.data.noise import add_noise
 from pumlc.vision.data.observation import Observation
+
+_MOST_KNOWN = 2**31  # 10 GB
 
 
 def observe(
@@ -53,8 +64,7 @@ def observe(
     assert config.protocol != "positive-list"
     true = PackedLabels.pack(labels)
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
-    flips = any(rates.values())
-    hides = config.known < 1 or config.protocol in ("single-positive", "csl-fpc")
+    flips, hides = any(rates.values()), _hides(config)
     if config.noise is not None:
         observed = add_noise(labels, config.noise, seed=seed, visibility=visibility)
     else:
@@ -64,13 +74,80 @@ def observe(
         flip(observed, **each, seed=seed, out=observed)
     if hides:
         _hide(observed, config, seed)
-    parameters: dict[str, Any] = {"known": config.known, **rates}
+    parameters = _parameters(config)
+    manifest = compare(true, observed, protocol=config.protocol, seed=seed, parameters=parameters)
+    return observed, manifest
+
+
+def observe_sparse(
+    labels: SparseLabels, config: Observation, classes: tuple[str, ...], *, seed: int
+) -> tuple[SparseLabels, SparseManifest]:
+    """The same of labels that are stored sparse: by the same laws, a draw for each known label.
+
+    Raises:
+        UserError: a rate for a class that is not among ``classes``, or noise that needs a matrix.
+    """
+    noise, observed = config.noise, labels
+    rates = [(config.false_negative, config.false_positive)]
+    if noise is not None:
+        if noise.kind not in ("flip", "uniform"):
+            raise UserError(
+                f"data.noise {noise.kind}: {labels.shape[0]} pictures x {labels.shape[1]} classes "
+                "are too many for a matrix, which it needs; valid for so many: flip, uniform"
+            )
+        pair = (noise.false_negative, noise.false_positive)
+        both = (noise.rate, noise.rate) if noise.kind == "uniform" else pair
+        rates.insert(0, (both[0] or 0.0, both[1] or 0.0))
+    changes = _hides(config) or any(map(any, rates))
+    if changes and (number := labels.number_known()) > _MOST_KNOWN:
+        raise UserError(
+            f"{number:,} labels of {labels.shape[0]} pictures x {labels.shape[1]} classes are "
+            f"known, too many to hide or flip (the most: {_MOST_KNOWN:,}). If what the file does "
+            "not list is not known to be absent: data.values '{unlisted: unknown}'"
+        )
+    for missed, invented in rates:
+        if missed or invented:
+            observed = flip_known(
+                observed,
+                false_negative=np.array(_class_rates("false_negative", missed, classes)),
+                false_positive=np.array(_class_rates("false_positive", invented, classes)),
+                seed=seed,
+            )
+    if _hides(config):
+        observed = _hidden(observed, config, seed)
+    parameters = _parameters(config)
+    manifest = compare_sparse(
+        labels, observed, protocol=config.protocol, seed=seed, parameters=parameters
+    )
+    return observed, manifest
+
+
+def _hides(config: Observation) -> bool:
+    return config.known < 1 or config.protocol in ("single-positive", "csl-fpc")
+
+
+def _parameters(config: Observation) -> dict[str, Any]:
+    """The numbers of what was done, for the manifest."""
+    parameters: dict[str, Any] = {
+        "known": config.known,
+        "false_negative": config.false_negative,
+        "false_positive": config.false_positive,
+    }
     if config.protocol == "csl-fpc":
         parameters["known_per_class"] = config.known_per_class
     if config.noise is not None:
         parameters["noise"] = plain(config.noise)
-    manifest = compare(true, observed, protocol=config.protocol, seed=seed, parameters=parameters)
-    return observed, manifest
+    return parameters
+
+
+def _hidden(labels: SparseLabels, config: Observation, seed: int) -> SparseLabels:
+    """What a protocol leaves of sparse labels."""
+    if config.protocol == "single-positive":
+        return keep_single_known_positive(labels, seed=seed)
+    if config.protocol == "csl-fpc":
+        assert config.known_per_class is not None
+        return keep_fixed_per_known_class(labels, config.known_per_class, seed=seed)
+    return keep_known_proportion(labels, config.known, seed=seed)
 
 
 def _hide(labels: np.ndarray, config: Observation, seed: int) -> None:

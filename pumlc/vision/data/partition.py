@@ -106,7 +106,10 @@ def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: i
         lacking[side, counts.indices[span]] -= counts.data[span]
         rows_lacking[side] -= sizes[unit]
 
-    for column in np.argsort(totals, kind="stable").tolist():
+    # a class of which no part would get half a row is left to chance: else its rows, and with many
+    # such classes all rows with a label, would go to one part
+    shared = np.flatnonzero(totals * shares.min() >= 0.5)
+    for column in shared[np.argsort(totals[shared], kind="stable")].tolist():
         units = by_class.indices[by_class.indptr[column] : by_class.indptr[column + 1]]
         for unit in units[np.argsort(place[units])].tolist():
             if part[unit] < 0:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+
 from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS
 from pumlc.vision.data.label_table import LabelTable, Problem
 
@@ -117,25 +119,38 @@ def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Pro
         The table with the same rows and the found paths (a path that was not found stays), and a
         problem for each picture that is missing, ambiguous, outside the root, or listed twice.
     """
-    paths, problems = [], []
-    first: dict[str, int] = {}
+    paths: list[str] = []
+    problems: list[Problem] = []
+    found: list[int] = []
     for row, spelled in enumerate(table.paths):
         split = None if table.splits is None else table.splits[row]
         path, problem = _located(table, files, row, spelled, split)
         paths.append(path)
         if problem is None:
-            own = os.path.normpath(os.path.join(files.root, path))
-            earlier = first.setdefault(own, row)
-            if earlier != row:
-                problem = Problem(
-                    "repeated",
-                    f"{table.place(row)}: picture {spelled!r} is already listed in "
-                    f"{table.place(earlier)}; a picture must have one row, in one split",
-                    rows=(earlier, row),
-                )
-        if problem is not None:
+            found.append(row)
+        else:
             problems.append(problem)
+    problems += _repeated(table, paths, np.array(found, np.int64))
+    problems.sort(key=lambda problem: problem.rows[-1])
     return replace(table, paths=tuple(paths), root=files.root), problems
+
+
+def _repeated(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterator[Problem]:
+    """A problem for each row whose picture has a row already."""
+    # numbers in the place of paths: a set of a million paths is large
+    of_path = np.array([hash(os.path.normpath(paths[row])) for row in found.tolist()], np.int64)
+    numbers, count = np.unique(of_path, return_counts=True)
+    suspected = found[np.isin(of_path, numbers[count > 1])].tolist()
+    first: dict[str, int] = {}
+    for row in suspected:
+        earlier = first.setdefault(os.path.normpath(paths[row]), row)
+        if earlier != row:
+            yield Problem(
+                "repeated",
+                f"{table.place(row)}: picture {table.paths[row]!r} is already listed in "
+                f"{table.place(earlier)}; a picture must have one row, in one split",
+                rows=(earlier, row),
+            )
 
 
 def _located(
@@ -143,11 +158,8 @@ def _located(
 ) -> tuple[str, Problem | None]:
     """The path of one picture below the root; or the path as spelled, and the problem."""
     where = table.place(row)
-    if table.format == "webdataset":
-        shard = spelled.partition("/")[0]
-        missing = not files.names_in("").keys() & {shard} and files.root.name != shard
-        problem = Problem("missing", f"{where}: no shard {shard}", rows=(row,)) if missing else None
-        return spelled, problem
+    if table.has_inside(row):
+        return spelled, None
     uploaded = table.format == "labelstudio"
     found = files.find_uploaded(spelled) if uploaded else files.find(spelled, split)
     if not found:

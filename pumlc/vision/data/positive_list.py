@@ -5,14 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
-from pumlc.labels import POSITIVE, UNKNOWN
+from pumlc.labels import POSITIVE, UNKNOWN, LabelMatrix, SparseLabels
 from pumlc.labels.lists import positive_list
 from pumlc.vision.data.images import LabelledImages, require_file
 
 
-def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndarray, np.ndarray]:
+def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[LabelMatrix, np.ndarray]:
     """Keep the positives that a list has for each picture, and make every other label unknown.
 
     A name in the list is the path of a picture below ``root``. If no picture has that path, it is
@@ -26,7 +27,8 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndar
         root: folder of the data set.
 
     Returns:
-        int8 [N, C] in {1, 0}, and the ascending rows of the pictures that are listed.
+        [N, C] in {1, 0}, sparse where the pictures' labels are, and the ascending rows of the
+        pictures that are listed.
 
     Raises:
         UserError: the list is missing or malformed, a name fits no picture or several, a picture
@@ -34,7 +36,7 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndar
     """
     require_file(file, "data.positive_list must name a list of pictures")
     find = _finder(images, file, root)
-    labels = np.full(images.labels.shape, UNKNOWN, np.int8)
+    columns_of: dict[int, list[int]] = {}
     lines = np.zeros(len(images), np.int64)  # the line that lists a row; 0: none
     strange: list[str] = []
     for line, name, columns in positive_list(file, len(images.classes)):
@@ -46,14 +48,15 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndar
             raise UserError(
                 f"{file}, line {line}: picture {name!r} is listed already, in line {lines[row]}"
             )
+        truth = images.row_labels(row)
         for column in columns:
-            if images.labels[row, column] == UNKNOWN:
+            if truth[column] == UNKNOWN:
                 raise UserError(
                     f"{file}, line {line}: picture {name!r} is listed with class {column} "
                     f"({images.classes[column]}), whose label is unknown in {images.source}; "
                     "valid: classes with a known label (voc: all, with data.difficult negative)"
                 )
-        labels[row, columns] = POSITIVE
+        columns_of[row] = columns
         lines[row] = line
     if strange:
         first = images.path(0)
@@ -62,7 +65,22 @@ def keep_listed(images: LabelledImages, file: Path, root: Path) -> tuple[np.ndar
             f"{images.source}, the first is {strange[0]}; valid: names like "
             f"{os.path.relpath(first, root)!r} or {first.name!r}"
         )
-    return labels, np.flatnonzero(lines)
+    return _positives(columns_of, images.matrix), np.flatnonzero(lines)
+
+
+def _positives(columns_of: dict[int, list[int]], like: LabelMatrix) -> LabelMatrix:
+    """Labels that are POSITIVE in the columns of each row, in the form of others."""
+    rows = np.repeat(list(columns_of), [len(each) for each in columns_of.values()])
+    columns = np.array([column for each in columns_of.values() for column in each], np.int64)
+    if isinstance(like, SparseLabels):
+        at = np.unique(np.stack([rows, columns]), axis=1)
+        stored = csr_array(
+            (np.full(len(at[0]), POSITIVE, np.int8), (at[0], at[1])), shape=like.shape
+        )
+        return SparseLabels(stored.sorted_indices(), np.full(len(like), UNKNOWN, np.int8))
+    labels = np.full(like.shape, UNKNOWN, np.int8)
+    labels[rows.astype(np.int64), columns] = POSITIVE
+    return labels
 
 
 def _finder(images: LabelledImages, file: Path, root: Path) -> Callable[[int, str], int | None]:

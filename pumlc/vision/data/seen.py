@@ -9,6 +9,7 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.files import DAMAGED_ARRAY, complete_file
+from pumlc.labels import SparseLabels
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.split import TrainingData
 
@@ -18,7 +19,11 @@ def fingerprint(images: LabelledImages) -> str:
     kind = repr((images.paths.dtype.str, images.classes)).encode()
     digest = hashlib.sha1(kind, usedforsecurity=False)
     digest.update(np.ascontiguousarray(images.paths).data)
-    digest.update(np.ascontiguousarray(images.labels).data)
+    if isinstance(images.matrix, SparseLabels):
+        for piece in images.matrix.pieces():
+            digest.update(piece.data)
+    else:
+        digest.update(np.ascontiguousarray(images.matrix).data)
     return digest.hexdigest()
 
 

@@ -4,19 +4,31 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, warn_user
-from pumlc.labels import UNKNOWN, LabelManifest, PackedLabels, compare
+from pumlc.labels import (
+    UNKNOWN,
+    LabelManifest,
+    LabelMatrix,
+    PackedLabels,
+    SparseLabels,
+    SparseManifest,
+    compare,
+)
+from pumlc.labels.manifest import restored_labels
+from pumlc.labels.sparse import positives_of
+from pumlc.labels.sparse_manifest import compare_sparse
 from pumlc.vision.data.bad_pictures import BadRow, restored
 from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
-from pumlc.vision.data.observe import observe
+from pumlc.vision.data.observe import observe, observe_sparse
 from pumlc.vision.data.partition import hold_out
 from pumlc.vision.data.positive_list import keep_listed
+
+Manifest = LabelManifest | SparseManifest
 
 
 def read_split(
@@ -74,8 +86,8 @@ class TrainingData:
     validation: LabelledImages | None
     rows: np.ndarray
     validation_rows: np.ndarray | None
-    manifest: LabelManifest
-    validation_manifest: LabelManifest | None = None
+    manifest: Manifest
+    validation_manifest: Manifest | None = None
 
 
 def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = ()) -> TrainingData:
@@ -98,8 +110,10 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
     _warn_of_idle_options(config)
     if config.protocol == "positive-list":
         images, rows, manifest = _listed(config, skipped)
+        whole = images
     else:
-        images, manifest = _observed(read_split(config, "train", skipped=skipped), config)
+        whole = read_split(config, "train", skipped=skipped)
+        images, manifest = _observed(whole, config)
         rows = np.arange(len(images))
     if _has_own_validation(config):
         assert config.data_set.held_out is not None
@@ -113,13 +127,14 @@ def training_data(config: DataConfig, *, seed: int, skipped: Sequence[BadRow] = 
     if images.groups is None:
         held, rest = _held_out(rows, config.validation, seed)
     else:
-        held, rest = _held_out_groups(images, rows, config.validation, seed)
+        # by the labels of the file: the part is the same whatever a protocol hides
+        held, rest = _held_out_groups(whole, rows, config.validation, seed)
     return TrainingData(images.subset(rest), images.subset(held), rest, held, manifest)
 
 
 def true_rows(
     data: TrainingData, config: DataConfig, part: Literal["train", "validation"]
-) -> tuple[str, np.ndarray, np.ndarray]:
+) -> tuple[str, np.ndarray, LabelMatrix]:
     """The split, the rows and the true labels of a part.
 
     Args:
@@ -134,14 +149,16 @@ def true_rows(
         assert data.validation is not None
         assert data.validation_manifest is not None
         assert config.data_set.held_out is not None
-        labels = data.validation_manifest.restore(data.validation.labels)
+        labels = restored_labels(data.validation_manifest, data.validation.matrix)
         return config.data_set.held_out, np.arange(len(labels)), labels
+    rows = data.rows if part == "train" else data.validation_rows
+    assert rows is not None
+    if isinstance(data.manifest, SparseManifest):
+        return "train", rows, data.manifest.truth
     observed = np.full(data.manifest.shape, UNKNOWN, np.int8)  # rows in neither part stay unknown
     observed[data.rows] = data.train.labels
     if data.validation is not None and data.validation_rows is not None:
         observed[data.validation_rows] = data.validation.labels
-    rows = data.rows if part == "train" else data.validation_rows
-    assert rows is not None
     return "train", rows, data.manifest.restore(observed)
 
 
@@ -153,10 +170,14 @@ def _has_own_validation(config: DataConfig) -> bool:
     return data_set.held_out in data_set.reader.splits(Path(config.root), config.options)
 
 
-def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, LabelManifest]:
+def _observed(images: LabelledImages, config: DataConfig) -> tuple[LabelledImages, Manifest]:
     """The pictures with the labels that a run may see."""
-    labels, manifest = observe(images.labels, config, images.classes, seed=config.label_seed)
-    return dataclasses.replace(images, labels=labels), manifest
+    labels, classes, seed = images.matrix, images.classes, config.label_seed
+    if isinstance(labels, SparseLabels):
+        observed, manifest = observe_sparse(labels, config, classes, seed=seed)
+    else:
+        observed, manifest = observe(labels, config, classes, seed=seed)
+    return dataclasses.replace(images, matrix=observed), manifest
 
 
 def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,16 +199,21 @@ def _held_out(rows: np.ndarray, proportion: float, seed: int) -> tuple[np.ndarra
 def _held_out_groups(
     images: LabelledImages, rows: np.ndarray, proportion: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same with whole groups on one side, stratified over the observed labels."""
+    """The same with whole groups on one side, stratified over the labels of the file."""
     chosen = images.subset(rows)
-    labels = csr_array(chosen.labels > 0)
-    held = hold_out(labels, proportion, groups=chosen.groups, seed=seed, what="data.validation")
+    held = hold_out(
+        positives_of(chosen.matrix),
+        proportion,
+        groups=chosen.groups,
+        seed=seed,
+        what="data.validation",
+    )
     return rows[held], np.delete(rows, held)
 
 
 def _listed(
     config: DataConfig, skipped: Sequence[BadRow]
-) -> tuple[LabelledImages, np.ndarray, LabelManifest]:
+) -> tuple[LabelledImages, np.ndarray, Manifest]:
     """The training split with the labels of the positive-only list, and the rows that it names."""
     assert config.positive_list is not None
     images = read_split(config, "train", skipped=skipped)
@@ -198,14 +224,17 @@ def _listed(
         if "unannotated" in config.data_set.option_names and config.unannotated == "drop":
             _refuse_list_of_dropped(images, config, file, error)
         raise
-    manifest = compare(
-        PackedLabels.pack(images.labels),
-        labels,
-        protocol=config.protocol,
-        seed=config.label_seed,
-        parameters={"positive_list": config.positive_list},
-    )
-    return dataclasses.replace(images, labels=labels), rows, manifest
+    made: dict[str, Any] = {
+        "protocol": config.protocol,
+        "seed": config.label_seed,
+        "parameters": {"positive_list": config.positive_list},
+    }
+    if isinstance(labels, SparseLabels):
+        assert isinstance(images.matrix, SparseLabels)
+        manifest = compare_sparse(images.matrix, labels, **made)
+    else:
+        manifest = compare(PackedLabels.pack(images.labels), labels, **made)
+    return dataclasses.replace(images, matrix=labels), rows, manifest
 
 
 def _refuse_list_of_dropped(

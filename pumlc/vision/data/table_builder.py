@@ -59,7 +59,7 @@ class TableBuilder:
         split: str | None = None,
         group: str | None = None,
         place: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Add a picture.
 
         Args:
@@ -67,11 +67,14 @@ class TableBuilder:
             states: class -> code of the listed labels; pairs may repeat if they agree.
             rest: code of the unlisted labels.
             split, group, place: see `LabelTable`; None in all rows, or in none.
+
+        Returns:
+            Whether it has a row; a picture with a problem has none.
         """
         where = f"entry {len(self._paths)}" if place is None else f"entry {place}"
         if not path or "\0" in path or not _is_text(path):
             self.problem("name", f"{where}: {path!r} is not the name of a picture")
-            return
+            return False
         own: dict[str, int] = {}
         try:
             pairs = states if isinstance(states, Sequence) else states.items()
@@ -82,7 +85,7 @@ class TableBuilder:
                     raise UserError(f"{name!r} is {' and '.join(both)}")
         except UserError as error:
             self.problem("label", f"{where} ({path}): {error}")
-            return
+            return False
         columns = [self._column_of.setdefault(name, len(self._column_of)) for name in own]
         self._paths.append(path)
         self._indices.extend(columns)
@@ -92,6 +95,7 @@ class TableBuilder:
         self._places.append(len(self._paths) - 1 if place is None else place)
         self._splits = _extended(self._splits, split, len(self._paths))
         self._groups = _extended(self._groups, group, len(self._paths))
+        return True
 
     def table(self) -> LabelTable:
         """The finished table.

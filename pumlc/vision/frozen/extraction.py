@@ -237,7 +237,10 @@ def read_content(images: LabelledImages, row: int) -> bytes:
     path = images.path(row)
     if images.paths[row] in images.removed:
         raise UserError(f"{path}: its row was taken out of {images.source}")
+    content = images.content(row)
+    if isinstance(content, bytes):
+        return content
     try:
-        return path.read_bytes()
+        return content.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} ({images.place(row)}): no such picture") from error

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pumlc.engine.checkpoint import load_into, load_weights
 from pumlc.errors import UserError, warn_user
+from pumlc.labels import LabelMatrix
 from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
@@ -17,7 +17,7 @@ from pumlc.vision.models.trained_part import freeze, train_last_stages
 
 
 def build_for_training(
-    config: VisionConfig, classes: tuple[str, ...], observed_labels: np.ndarray
+    config: VisionConfig, classes: tuple[str, ...], observed_labels: LabelMatrix
 ) -> Classifier:
     """Build the network with its starting weights, and freeze what the config says.
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.labels import POSITIVE
+from pumlc.labels import POSITIVE, LabelMatrix, SparseLabels
 from pumlc.labels.convention import row_blocks
+from pumlc.labels.sparse import positives_of
 
 
 def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
@@ -89,7 +90,7 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
     return torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1), dim=1)
 
 
-def label_graph(labels: np.ndarray) -> Tensor:
+def label_graph(labels: LabelMatrix) -> Tensor:
     """The share of the positives of class i that are also positive in class j: ``n_ij / n_i``.
 
     ``n_ij`` counts the rows in which i and j are both POSITIVE, and ``n_i = n_ii``. Unknown labels
@@ -113,12 +114,16 @@ def label_graph(labels: np.ndarray) -> Tensor:
                 [1.0000, 1.0000, 0.0000],
                 [0.0000, 0.0000, 0.0000]])
     """
-    if labels.ndim != 2:
+    if len(labels.shape) != 2:
         raise ValueError(f"labels must be [N,C], got {list(labels.shape)}")
     together = np.zeros((labels.shape[1], labels.shape[1]))
-    for rows in row_blocks(labels.shape):  # a matrix of floats per block, not of the data set
-        positive = (labels[rows] == POSITIVE).astype(np.float32)
-        together += positive.T @ positive
+    if isinstance(labels, SparseLabels):
+        shown = positives_of(labels).astype(np.float64)
+        together += (shown.T @ shown).toarray()
+    else:
+        for rows in row_blocks(labels.shape):  # floats of a block, not of the data set
+            positive = (labels[rows] == POSITIVE).astype(np.float32)
+            together += positive.T @ positive
     own = np.diagonal(together)[:, None]
     graph = np.divide(together, own, out=np.zeros_like(together), where=own > 0)
     return torch.from_numpy(graph.astype(np.float32))

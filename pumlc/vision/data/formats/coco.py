@@ -6,13 +6,16 @@ a picture.
 """
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
+import numpy as np
+
 from pumlc.errors import UserError
-from pumlc.files import read_json, write_json
+from pumlc.files import write_json
 from pumlc.vision.data.formats.label_format import (
     LabelFormat,
     ReadOptions,
@@ -20,11 +23,15 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
     text_of,
 )
+from pumlc.vision.data.json_entries import json_entries
 from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.scattered import ScatteredLabels
 from pumlc.vision.data.table_builder import TableBuilder
 
 _KEYS = ("images", "annotations", "categories")
 _ABSENT = "neg_category_ids"
+_Key = int | str
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}", re.ASCII)
 
 
 def recognises_coco(path: Path) -> str | None:
@@ -86,96 +93,155 @@ def _read(path: Path, name: str, rest: int) -> LabelTable:
     builder: TableBuilder | None = None
     classes: list[str] = []
     for split, folder, file in files:
-        content = _content(file)
-        name_of = _categories(file, content["categories"])
+        content = _Content()
+        for key, number, entry in json_entries(file, _KEYS):
+            content.add(key, number, entry)
+        name_of = _categories(file, content.categories)
         if builder is None:
             classes = list(name_of.values())
             builder = TableBuilder(path, name, classes)
         elif sorted(classes) != sorted(name_of.values()):
             raise UserError(f"{file}: other categories than {files[0][2]}")
-        _add(builder, content, name_of, rest, split, folder)
+        content.enter(builder, name_of, rest, split, folder)
     assert builder is not None
     return builder.table()
 
 
-def _content(file: Path) -> dict[str, list[Any]]:
-    content = read_json(file)
-    for key in _KEYS:
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise UserError(f"{file}: no list {key!r}; needed: {', '.join(_KEYS)}")
-    return content
-
-
-def _categories(file: Path, entries: list[Any]) -> dict[str, str]:
+def _categories(file: Path, entries: list[Any]) -> dict[_Key, str]:
     """Identifier -> name, by ascending identifier."""
-    named: dict[str, str] = {}
-    order: dict[str, float] = {}
+    named: dict[_Key, str] = {}
+    seen: set[str] = set()
     for number, entry in enumerate(entries):
-        name, key = text_of(entry, "name"), identifier(entry, "id")
+        name = text_of(entry, "name")
+        key = _identifier(entry.get("id")) if isinstance(entry, dict) else None
         if name is None or key is None:
             raise UserError(
                 f"{file}: categories[{number}] needs 'id' and 'name', got {entry!r:.200}"
             )
-        if key in named or name in named.values():
+        if key in named or name in seen:
             raise UserError(f"{file}: categories[{number}]: id or name twice: {entry!r:.200}")
         named[key] = name
-        order[key] = float(key) if re.fullmatch(r"-?\d{1,15}", key) else float("inf")
-    return {key: named[key] for key in sorted(named, key=lambda key: (order[key], key))}
+        seen.add(name)
+    return {key: named[key] for key in sorted(named, key=lambda key: (isinstance(key, str), key))}
 
 
-def identifier(entry: object, key: str) -> str | None:
+def _identifier(value: object) -> _Key | None:
     """One spelling of identifiers that are equal on paper: 1, 1.0 and "1"."""
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        return int(value) if _INTEGER.fullmatch(value) else value
+    return str(value) if isinstance(value, float) else None
 
 
-def _add(
-    builder: TableBuilder,
-    content: dict[str, list[Any]],
-    name_of: dict[str, str],
-    rest: int,
-    split: str | None,
-    folder: str,
-) -> None:
-    """Add the pictures of one file, with what it annotates."""
-    states: dict[str, dict[str, int]] = {}
-    entries: dict[str, tuple[int, Any]] = {}
-    for number, entry in enumerate(content["images"]):
-        key, name = identifier(entry, "id"), _file_name(entry)
-        if key is None or name is None or key in entries:
-            wrong = "the id is there already" if key in entries else "needs 'id' and 'file_name'"
-            builder.problem("entry", f"images[{number}]: {wrong}, got {entry!r:.200}")
-            continue
-        entries[key] = (number, entry)
-        states[key] = dict.fromkeys(_absent(builder, number, entry, name_of), ABSENT_CODE)
-    for number, entry in enumerate(content["annotations"]):
-        image, category = identifier(entry, "image_id"), identifier(entry, "category_id")
-        if image not in states or category not in name_of:
+class _Picture(NamedTuple):
+    """What an entry of ``images`` says."""
+
+    number: int
+    name: str
+    split: str | None
+    group: str | None
+    absent: tuple[Any, ...]
+
+
+class _Content:
+    """The three lists of a file as they come, in whatever order; an annotation is two numbers."""
+
+    def __init__(self) -> None:
+        self.categories: list[Any] = []
+        self._pictures: dict[_Key, _Picture] = {}
+        self._problems: list[str] = []
+        self._numbers: dict[_Key | None, int] = {}  # of the identifiers of pictures, and of classes
+        self._images, self._classes = array("q"), array("q")
+
+    def add(self, key: str, number: int, entry: Any) -> None:
+        """Take an entry of one of the lists."""
+        if key == "categories":
+            self.categories.append(entry)
+        elif key == "images":
+            self._add_picture(number, entry)
+        else:
+            known = entry if isinstance(entry, dict) else {}
+            for place, name in ((self._images, "image_id"), (self._classes, "category_id")):
+                spelled = _identifier(known.get(name))
+                place.append(self._numbers.setdefault(spelled, len(self._numbers)))
+
+    def _add_picture(self, number: int, entry: Any) -> None:
+        key = _identifier(entry.get("id")) if isinstance(entry, dict) else None
+        name = _file_name(entry)
+        if key is None or name is None or key in self._pictures:
+            wrong = "needs 'id' and 'file_name'"
+            if key is not None and key in self._pictures:
+                wrong = "the id is there already"
+            self._problems.append(f"images[{number}]: {wrong}, got {entry!r:.200}")
+            return
+        absent = entry.get(_ABSENT, [])
+        self._pictures[key] = _Picture(
+            number,
+            name,
+            text_of(entry, "split"),
+            text_of(entry, "group"),
+            tuple(absent) if isinstance(absent, list) else (None,),
+        )
+
+    def enter(
+        self,
+        builder: TableBuilder,
+        name_of: dict[_Key, str],
+        rest: int,
+        split: str | None,
+        folder: str,
+    ) -> None:
+        """Add the pictures, with what is annotated, to a table."""
+        for message in self._problems:
+            builder.problem("entry", message)
+        names = list(name_of.values())
+        labels = self._annotated(builder, name_of)
+        pairs = zip(self._pictures.values(), labels.by_row(len(self._pictures), names), strict=True)
+        for picture, present in pairs:
+            absent = _absent(builder, picture, name_of)
+            for name, _ in present:
+                if name in absent:
+                    builder.problem(
+                        "entry",
+                        f"images[{picture.number}]: {name!r} is annotated and in {_ABSENT}",
+                    )
+            states = {**dict(present), **dict.fromkeys(absent, ABSENT_CODE)}
+            builder.add(
+                f"{folder}/{picture.name}" if folder else picture.name,
+                states,
+                rest=rest,
+                split=split or picture.split,
+                group=picture.group,
+                place=picture.number,
+            )
+
+    def _annotated(self, builder: TableBuilder, name_of: dict[_Key, str]) -> ScatteredLabels:
+        """The annotations whose picture and class there are; a problem for each of the others."""
+        spelled = list(self._numbers)
+        rows, columns = (
+            _places(spelled, known)[np.frombuffer(numbers, np.int64)]
+            for known, numbers in ((self._pictures, self._images), (name_of, self._classes))
+        )
+        for number in np.flatnonzero((rows < 0) | (columns < 0)).tolist():
+            image, category = spelled[self._images[number]], spelled[self._classes[number]]
             builder.problem(
                 "entry",
                 f"annotations[{number}]: image_id {image!r} or category_id {category!r} is not "
                 "among those of the file",
             )
-        elif states[image].get(name_of[category]) == ABSENT_CODE:
-            builder.problem(
-                "entry",
-                f"annotations[{number}]: {name_of[category]!r} is annotated and in {_ABSENT}",
-            )
-        else:
-            states[image][name_of[category]] = PRESENT_CODE
-    for key, (number, entry) in entries.items():
-        name = _file_name(entry)
-        assert name is not None
-        builder.add(
-            f"{folder}/{name}" if folder else name,
-            states[key],
-            rest=rest,
-            split=split or text_of(entry, "split"),
-            group=text_of(entry, "group"),
-            place=number,
-        )
+        right = (rows >= 0) & (columns >= 0)
+        labels = ScatteredLabels()
+        labels.extend(rows[right], columns[right], PRESENT_CODE)
+        return labels
+
+
+def _places(spelled: Sequence[_Key | None], known: Mapping[_Key, Any]) -> np.ndarray:
+    """Place of each identifier among those that are known, in their order; -1: it is not there."""
+    place_of = {key: place for place, key in enumerate(known)}
+    return np.array([-1 if key is None else place_of.get(key, -1) for key in spelled], np.int64)
 
 
 def _file_name(entry: object) -> str | None:
@@ -189,17 +255,19 @@ def _file_name(entry: object) -> str | None:
     return name
 
 
-def _absent(
-    builder: TableBuilder, number: int, entry: dict[str, Any], name_of: dict[str, str]
-) -> Iterator[str]:
+def _absent(builder: TableBuilder, picture: _Picture, name_of: dict[_Key, str]) -> list[str]:
     """Classes that a picture of LVIS is known not to have."""
-    listed = entry.get(_ABSENT, [])
-    for value in listed if isinstance(listed, list) else [None]:
-        name = name_of.get(identifier({"id": value}, "id") or "")
+    names = []
+    for value in picture.absent:
+        key = _identifier(value)
+        name = None if key is None else name_of.get(key)
         if name is None:
-            builder.problem("entry", f"images[{number}]: {_ABSENT} has {value!r:.50}, no category")
+            builder.problem(
+                "entry", f"images[{picture.number}]: {_ABSENT} has {value!r:.50}, no category"
+            )
         else:
-            yield name
+            names.append(name)
+    return names
 
 
 def write_coco(table: LabelTable, out: Path) -> None:

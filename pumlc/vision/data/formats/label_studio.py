@@ -5,7 +5,7 @@ are unknown. Choices of a control named ``uncertain`` or ``unknown`` have that s
 are not labels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,33 @@ def _task(table: LabelTable, row: int) -> dict[str, Any]:
         if (names := table.names_with(row, code))
     ]
     return {"data": data, "annotations": [{"result": results}]}
+
+
+def suggested_task(
+    image: str,
+    names: Sequence[str],
+    *,
+    score: float | None,
+    note: str,
+    classes: Sequence[str] | None,
+    split: str | None,
+) -> dict[str, Any]:
+    """A task to be done, with a prediction that Label Studio shows as chosen already.
+
+    Args:
+        image: its address.
+        names: the suggested classes.
+        score: between 0 and 1; Label Studio sorts tasks by it.
+        note: a text beside the picture.
+        classes: all classes, in the first task; None in the others.
+        split: of the picture; None: there are no splits.
+    """
+    more = {"classes": classes and list(classes), "split": split, "note": note}
+    data = {"image": image, **{key: value for key, value in more.items() if value}}
+    prediction: dict[str, Any] = {"model_version": "pumlc", "result": [_result("tag", list(names))]}
+    if score is not None:
+        prediction["score"] = score
+    return {"data": data, "annotations": [], "predictions": [prediction]}
 
 
 def _result(control: str, names: list[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ An unlisted class is unknown. If the verifications of a label disagree, it is pr
 pictures have no ending.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
 )
 from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
+from pumlc.vision.data.scattered import ScatteredLabels
 from pumlc.vision.data.table_builder import TableBuilder
 
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
@@ -61,27 +63,31 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     names = _display_names(path if path.is_dir() else path.parent)
     rest = CODE[options.values.get("unlisted", "unknown")]
     for split, file in tables.items():
-        for image, (line, states) in _pictures(file, names, builder).items():
+        for image, line, states in _pictures(file, names, builder):
             builder.add(image, states, rest=rest, split=split, place=line)
     return builder.table()
 
 
 def _pictures(
     file: Path, name_of: dict[str, str], builder: TableBuilder
-) -> dict[str, tuple[int, dict[str, int]]]:
-    """Picture -> first line and states; the lines of a picture need not be together."""
+) -> Iterator[tuple[str, int, list[tuple[str, int]]]]:
+    """Picture, first line and labels; the lines of a picture need not be together."""
     lines = read_cells(file)
     header = next(lines, (1, []))[1]
     if not is_image_labels(header):
         raise UserError(f"{file}: the columns are {header}, expected {', '.join(_COLUMNS)}")
     at = [header.index(name) for name in ("ImageID", "LabelName", "Confidence")]
-    pictures: dict[str, tuple[int, dict[str, int]]] = {}
+    row_of: dict[str, int] = {}
+    column_of: dict[str, int] = {}
+    first_lines, labels = array("q"), ScatteredLabels()
     for line, cells in lines:
         if len(cells) != len(header):
             builder.problem("cells", f"line {line}: {len(cells)} cells, expected {len(header)}")
             continue
         image, label, confidence = (unescaped(cells[place].strip()) for place in at)
-        states = pictures.setdefault(image, (line, {}))[1]
+        row = row_of.setdefault(image, len(row_of))
+        if row == len(first_lines):
+            first_lines.append(line)
         if not label and not confidence:
             continue  # a picture without a label, as `write` writes it
         code = _CODES.get(confidence)
@@ -92,9 +98,11 @@ def _pictures(
             )
             continue
         name = name_of.get(label, label)
-        if states.get(name) != PRESENT_CODE:
-            states[name] = code
-    return pictures
+        labels.add(row, column_of.setdefault(name, len(column_of)), code)
+    images = list(row_of)
+    del row_of  # of a million pictures it is large
+    # present is the smallest code: it counts where verifications of a label disagree
+    yield from zip(images, first_lines, labels.by_row(len(images), list(column_of)), strict=True)
 
 
 def _display_names(folder: Path) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """Parquet as Hugging Face writes it: columns ``image`` (a path, or bytes and path) and ``labels``.
 
+A picture whose bytes are in the file is read in place. It is called by its path, or, where that is
+missing or several have the same, ``FILE.parquet/PATH`` and ``FILE.parquet/ROW``.
 Labels are names, or indices into the names in the schema. An unlisted class is absent; null makes
 all labels unknown. Our own files also have ``split`` and ``group``.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
 )
 from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.parquet_files import (
+    as_user_error,
+    has_fields,
+    image_column,
+    require_pyarrow,
+)
+from pumlc.vision.data.stored_pictures import StoredBuilder
 from pumlc.vision.data.table_builder import TableBuilder
 
-_IMAGES = ("image", "file_name", "path", "img")
 _LABELS = ("labels", "label", "tags")
+_LEAST_PICTURE = 1024  # bytes of a row: with fewer the column of pictures is quickly read
 
 
 def recognises(path: Path) -> str | None:
@@ -46,42 +54,38 @@ def _files(path: Path) -> list[tuple[str | None, Path]]:
     return sorted(found, key=lambda each: (order.index(each[0]) if each[0] else -1, each[1].name))
 
 
-def _pyarrow(path: Path) -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f"{path}: Parquet needs pyarrow: pip install 'pumlc[formats]'") from error
-    return pyarrow
-
-
 def read(path: Path, options: ReadOptions) -> LabelTable:
     """The table; a batch of rows at a time, without the bytes of pictures."""
     files = _files(path)
     if not files:
         raise UserError(f"{path}: no Parquet file")
-    arrow = _pyarrow(path)
+    arrow = require_pyarrow(path)
     builder: TableBuilder | None = None
+    stored = StoredBuilder("parquet")
     for split, file in files:
-        with _as_user_error(arrow, file):
+        with as_user_error(arrow, file):
             content = arrow.parquet.ParquetFile(file)
             names = _class_names(content.schema_arrow)
             if builder is None:
                 builder = TableBuilder(path, "parquet", names)
-            _add(builder, content, file, split, names, options)
+            _add(builder, stored, content, file, split, names, options)
     assert builder is not None
-    return builder.table()
+    return _with_own_names(replace(builder.table(), stored=stored.finished()))
 
 
-@contextmanager
-def _as_user_error(arrow: Any, file: Path) -> Iterator[None]:
-    """Inside, an error of the library about a damaged file becomes a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not readable as Parquet ({error})") from error
+def _with_own_names(table: LabelTable) -> LabelTable:
+    """The table with the file before the names of pictures inside of it, if names occur twice."""
+    stored = table.stored
+    if stored is None or len(set(table.paths)) == len(table):
+        return table
+    files = [Path(file).name for file in stored.files]
+    paths = tuple(
+        f"{files[number]}/{path}"
+        if number >= 0 and not path.startswith(f"{files[number]}/")
+        else path
+        for path, number in zip(table.paths, stored.places[:, 0].tolist(), strict=True)
+    )
+    return replace(table, paths=paths)
 
 
 def _class_names(schema: Any) -> list[str] | None:
@@ -102,6 +106,7 @@ def _class_names(schema: Any) -> list[str] | None:
 
 def _add(
     builder: TableBuilder,
+    stored: StoredBuilder,
     content: Any,
     file: Path,
     split: str | None,
@@ -110,34 +115,55 @@ def _add(
 ) -> None:
     """Add the rows of one file."""
     there = content.schema_arrow.names
-    at_image = next((name for name in _IMAGES if name in there), None)
+    at_image = image_column(content.schema_arrow)
     at_labels = next((name for name in _LABELS if name in there), None)
     if at_image is None or at_labels is None:
         raise UserError(f"{file}: needs columns 'image' and 'labels', got {there}")
     group = options.group or "group"
     columns = [at_labels, *(name for name in ("split", group) if name in there)]
-    is_struct = "struct" in str(content.schema_arrow.field(at_image).type)
-    columns.append(f"{at_image}.path" if is_struct else at_image)
+    with_bytes = has_fields(content.schema_arrow, at_image, "bytes", "path")
+    columns.append(f"{at_image}.path" if with_bytes else at_image)
     rest = CODE[options.values.get("unlisted", "absent")]
     number = 0
-    for batch in content.iter_batches(columns=columns):
-        for row in batch.to_pylist():
-            image, names = row[at_image], _names(row[at_labels], classes)
+    for row_group in range(content.num_row_groups):
+        rows = content.read_row_group(row_group, columns=columns).to_pylist()
+        inside = _has_bytes(content, row_group, at_image) if with_bytes else None
+        for place, row in enumerate(rows):
+            image, names = row.get(at_image), _names(row.get(at_labels), classes)
             image = image.get("path") if isinstance(image, dict) else image
-            if not isinstance(image, str) or (row[at_labels] is not None and names is None):
+            is_stored = inside is not None and inside[place]
+            if is_stored and not image:
+                image = f"{file.name}/{number}"
+            if not isinstance(image, str) or (row.get(at_labels) is not None and names is None):
                 builder.problem(
                     "entry", f"{file.name}, row {number}: {row!r:.200}; expected a path and names"
                 )
-            else:
-                builder.add(
-                    image,
-                    dict.fromkeys(names or (), PRESENT_CODE),
-                    rest=UNKNOWN_CODE if names is None else rest,
-                    split=split or row.get("split"),
-                    group=row.get(group),
-                    place=number,
-                )
+            elif builder.add(
+                image,
+                dict.fromkeys(names or (), PRESENT_CODE),
+                rest=UNKNOWN_CODE if names is None else rest,
+                split=split or row.get("split"),
+                group=row.get(group),
+                place=number,
+            ):
+                stored.add(str(file) if is_stored else None, row_group, place)
             number += 1
+
+
+def _has_bytes(content: Any, row_group: int, image: str) -> list[bool]:
+    """Whether each row of a group holds a picture.
+
+    Of a group that is as large as pictures are, the first row is looked at, and all have one if it
+    has. (Statistics of columns would say it exactly, but over those of a damaged file the library
+    ends the process.)
+    """
+    group, column = content.metadata.row_group(row_group), [f"{image}.bytes"]
+    if group.total_byte_size > _LEAST_PICTURE * group.num_rows:
+        first = next(content.iter_batches(1, row_groups=[row_group], columns=column), None)
+        if first is not None and first.column(image).field("bytes").is_valid()[0].as_py():
+            return [True] * group.num_rows
+    found = content.read_row_group(row_group, columns=column).column(image)
+    return found.combine_chunks().field("bytes").is_valid().to_pylist()
 
 
 def _names(value: Any, classes: list[str] | None) -> list[str] | None:
@@ -151,7 +177,7 @@ def _names(value: Any, classes: list[str] | None) -> list[str] | None:
 
 def write(table: LabelTable, out: Path) -> None:
     """Write paths and indices of the present labels, with the names in the schema."""
-    arrow = _pyarrow(out)
+    arrow = require_pyarrow(out)
     names = list(table.classes)
     features = {
         "image": {"_type": "Image"},

@@ -1,6 +1,7 @@
 """WebDataset: tar files with ``000.jpg`` and ``000.json`` (``{"labels": ["cat"]}``) per picture.
 
-An unlisted class is absent. A picture is called ``SHARD.tar/000.jpg``; shards are never unpacked.
+An unlisted class is absent. A picture is called ``SHARD.tar/000.jpg`` and is read in place: shards
+are never unpacked.
 Our own shards also have ``classes`` in their first JSON file.
 """
 
@@ -8,6 +9,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pumlc.vision.data.formats.label_format import (
     text_of,
 )
 from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
+from pumlc.vision.data.stored_pictures import StoredBuilder
 from pumlc.vision.data.table_builder import TableBuilder
 
 _LABELS = ("labels", "label", "tags")
@@ -54,9 +57,11 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     if not shards:
         raise UserError(f"{path}: no tar file")
     builder: TableBuilder | None = None
+    stored = StoredBuilder("tar")
     rest = CODE[options.values.get("unlisted", "absent")]
     for shard in shards:
         for number, (image, entry) in enumerate(_samples(shard)):
+            first, size = image.offset_data, image.size
             if builder is None:
                 builder = TableBuilder(path, "webdataset", _classes(shard, entry))
             value = next(
@@ -64,19 +69,22 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
             )
             names = name_list(value)
             if not isinstance(entry, dict) or (value is not None and names is None):
-                builder.problem("entry", f"{shard.name}, {image}: {entry!r:.100} has no 'labels'")
+                builder.problem(
+                    "entry", f"{shard.name}, {image.name}: {entry!r:.100} has no 'labels'"
+                )
                 continue
-            builder.add(
-                f"{shard.name}/{image}",
+            if builder.add(
+                f"{shard.name}/{image.name}",
                 dict.fromkeys(names or (), PRESENT_CODE),
                 rest=UNKNOWN_CODE if value is None else rest,
                 split=_split(shard),
                 group=text_of(entry, options.group or "group"),
                 place=number,
-            )
+            ):
+                stored.add(str(shard), first, size)
     if builder is None:
         raise UserError(f"{path}: no picture with a JSON file")
-    return builder.table()
+    return replace(builder.table(), stored=stored.finished())
 
 
 def _classes(shard: Path, entry: object) -> list[str] | None:
@@ -86,13 +94,13 @@ def _classes(shard: Path, entry: object) -> list[str] | None:
     return classes
 
 
-def _samples(shard: Path) -> Iterator[tuple[str, Any]]:
-    """The name of each picture and the content of its JSON file, which is next to it in the tar."""
+def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
+    """The header of each picture and the content of its JSON file, which is next to it."""
     key, image, entry = None, None, None
     try:
-        with tarfile.open(shard) as archive:
+        with tarfile.open(shard, "r:") as archive:  # in a compressed one a picture has no place
             for member in archive:
-                if not member.isfile():
+                if not member.isfile() or member.issparse():
                     continue
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
@@ -101,7 +109,7 @@ def _samples(shard: Path) -> Iterator[tuple[str, Any]]:
                         yield image, entry
                     key, image, entry = folder + slash + stem, None, None
                 if f".{ending.lower()}" in IMAGE_ENDINGS:
-                    image = member.name
+                    image = member
                 elif ending == "json":
                     entry = _json(archive, member, shard)
     except (tarfile.TarError, EOFError, OSError, UnicodeError, ValueError) as error:
@@ -128,12 +136,12 @@ def write(table: LabelTable, out: Path) -> None:
     Raises:
         UserError: a picture is missing, or its name has a second dot.
     """
-    if table.root is None:
+    if table.root is None and table.stored is None:
         raise UserError("webdataset holds the pictures themselves: name the folder that has them")
     names = [_member(path) for path in table.paths]
     for row, path in enumerate(table.paths):
-        if not (table.root / path).is_file():
-            raise UserError(f"{table.place(row)}: {table.root / path} is not a file")
+        if not table.has_inside(row) and not (table.root and (table.root / path).is_file()):
+            raise UserError(f"{table.place(row)}: {path} is not a file in {table.root}")
     for split in table.split_names():
         if table.splits is not None and split_of(split) is None:
             raise UserError(f"split {split!r}: shards are named by train, val and test")
@@ -164,13 +172,16 @@ def _member(path: str) -> str:
 def _append(
     archive: tarfile.TarFile, table: LabelTable, row: int, name: str, *, with_classes: bool
 ) -> None:
-    assert table.root is not None
     entry: dict[str, Any] = {"labels": table.names_with(row, PRESENT_CODE)}
     if with_classes:
         entry["classes"] = list(table.classes)
     if table.groups is not None:
         entry["group"] = table.groups[row]
-    picture = (table.root / table.paths[row]).read_bytes()
+    if table.stored is not None and table.has_inside(row):
+        picture = table.stored.read(row)
+    else:
+        assert table.root is not None
+        picture = (table.root / table.paths[row]).read_bytes()
     stem = name.rpartition(".")[0]
     for member, content in ((name, picture), (f"{stem}.json", json.dumps(entry).encode())):
         information = tarfile.TarInfo(member)

@@ -13,6 +13,7 @@ from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.label_file import refuse, spelled_values
+from pumlc.vision.data.label_matrix import label_matrix
 from pumlc.vision.data.label_table import LabelTable, State
 from pumlc.vision.data.partition import group_numbers, hold_out
 from pumlc.vision.data.picture_files import PictureFiles, locate
@@ -63,7 +64,7 @@ class LabelFileReader:
     options: ClassVar[type] = LabelFileOptions
 
     def splits(self, root: Path, options: LabelFileOptions) -> tuple[str, ...]:
-        there = set(_table(options).split_names()) | ({"test"} if options.test else set())
+        there = set(table_of(options).split_names()) | ({"test"} if options.test else set())
         return tuple(split for split in SPLITS if split in there)
 
     def read(
@@ -73,16 +74,20 @@ class LabelFileReader:
         options: LabelFileOptions,
         classes: tuple[str, ...] | None = None,
     ) -> LabelledImages:
-        table = _table(options)
+        table = table_of(options)
         rows = _rows(table, split, options)
         files = PictureFiles(root, allow_outside=options.allow_outside)
         located, problems = locate(table, files)
-        own = set(rows.tolist())
+        own = np.zeros(len(table), bool)
+        own[rows] = True
         refuse(
             table.source,
-            [*table.problems, *(each for each in problems if own.intersection(each.rows))],
+            [*table.problems, *(each for each in problems if own[list(each.rows)].any())],
         )
-        groups = None if options.group is None else group_numbers(table, options.group)[rows]
+        # without groups each picture is one: what is held out of them is stratified too
+        groups = np.arange(len(rows))
+        if options.group is not None:
+            groups = group_numbers(table, options.group)[rows]
         chosen = _with_classes(located.subset(rows), classes)
         paths = np.array([path.encode() for path in chosen.paths])
         places = chosen.places if table.format in _WITH_LINES else None
@@ -90,14 +95,16 @@ class LabelFileReader:
             table.source,
             root,
             paths,
-            chosen.labels(options.uncertain if split == "train" else "unknown"),
+            label_matrix(chosen, options.uncertain if split == "train" else "unknown"),
             chosen.classes,
             None if places is None else partial(_line_of, paths, places),
             groups=groups,
+            stored=chosen.stored,
         )
 
 
-def _table(options: LabelFileOptions) -> LabelTable:
+def table_of(options: LabelFileOptions) -> LabelTable:
+    """The table of the label file that the settings of a run name."""
     states: dict[str, State] = {"unknown": "unknown", "negative": "absent"}
     by_column = options.group is not None and not options.group.startswith("path:")
     said = ReadOptions(

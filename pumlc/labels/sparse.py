@@ -1,0 +1,154 @@
+"""Labels of many pictures and many classes: what a row says is stored, silence is not.
+
+A dense matrix of 9 million pictures x 9,605 classes takes 86 GB, and few of its labels are known.
+`SparseLabels` takes 5 bytes a stored label and 9 a picture, whatever the number of classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks
+
+DENSE_LIMIT = 2**28
+"""So many labels are one byte each; of more only the stored ones are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class SparseLabels:
+    """A label matrix [N, C]. Nothing of it can be changed in place.
+
+    Attributes:
+        stored: [N, C] int8 CSR with sorted columns, of labels that differ from their row's silence;
+            in a row that is silent of absent labels these may be 0.
+        silent: [N] int8, the label of what a row does not store.
+    """
+
+    stored: csr_array
+    silent: np.ndarray
+
+    def __post_init__(self) -> None:
+        for array in (self.stored.data, self.stored.indices, self.stored.indptr, self.silent):
+            array.flags.writeable = False
+
+    @staticmethod
+    def of(stored: csr_array, silent: np.ndarray) -> "SparseLabels":
+        """The labels without entries that say what the row's silence says.
+
+        Args:
+            stored: [N, C] int8 CSR in {1, 0, -1}; not changed.
+            silent: [N] int8, the label of what a row does not store.
+        """
+        stored = stored.sorted_indices()  # a copy
+        told = stored.data != np.repeat(silent, np.diff(stored.indptr))
+        if not told.all():
+            ends = np.concatenate([[0], np.cumsum(told)])[stored.indptr]
+            arrays = (stored.data[told], stored.indices[told], ends)
+            stored = csr_array(arrays, shape=stored.shape)
+        return SparseLabels(stored, silent.astype(np.int8))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[N, C]."""
+        number, width = self.stored.shape  # pyright: ignore[reportGeneralTypeIssues]
+        return int(number), int(width)
+
+    def __len__(self) -> int:
+        return len(self.silent)
+
+    def row(self, row: int) -> np.ndarray:
+        """[C] int8 of one row."""
+        labels = np.full(self.shape[1], self.silent[row], np.int8)
+        span = slice(self.stored.indptr[row], self.stored.indptr[row + 1])
+        labels[self.stored.indices[span]] = self.stored.data[span]
+        return labels
+
+    def subset(self, rows: np.ndarray) -> "SparseLabels":
+        """The given rows, in the given order."""
+        return SparseLabels(csr_array(self.stored[rows]), self.silent[rows])
+
+    def toarray(self) -> np.ndarray:
+        """[N, C] int8, dense: for a batch, or a part that is scored."""
+        labels = np.repeat(self.silent[:, None], self.shape[1], axis=1)
+        row_of = np.repeat(np.arange(len(self)), np.diff(self.stored.indptr))
+        labels[row_of, self.stored.indices] = self.stored.data
+        return labels
+
+    def insert(self, places: Sequence[int], labels: np.ndarray) -> "SparseLabels":
+        """The labels with further rows, as `numpy.insert` of a dense matrix inserts them."""
+        number, new = len(self), csr_array(labels)
+        order = np.insert(np.arange(number), places, number + np.arange(len(labels)))
+        silent = np.concatenate([self.silent, np.full(len(labels), UNKNOWN, np.int8)])
+        stored = csr_array(vstack([self.stored, new], format="csr"))
+        return SparseLabels(stored, silent).subset(order)
+
+    def known(self) -> csr_array:
+        """[N, C] int8 CSR of 1 and -1, every known label: silent rows of absent labels in full."""
+        if not self.silent.any():
+            return self.stored
+        parts = []
+        for rows in row_blocks(self.shape):
+            block = self.stored[rows], self.silent[rows]
+            parts.append(csr_array(SparseLabels(csr_array(block[0]), block[1]).toarray()))
+        return csr_array(vstack(parts, format="csr"))
+
+    def number_known(self) -> int:
+        """How many labels are known, the silent ones too."""
+        told = np.diff(self.stored.indptr)[self.silent != UNKNOWN].sum()
+        silent = int((self.silent != UNKNOWN).sum()) * self.shape[1] - int(told)
+        return silent + int(np.count_nonzero(self.stored.data))
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """ "positive", "negative", "unknown" -> number of labels of each class, [C]."""
+        columns, width = self.stored.indices, self.shape[1]
+        silent_of = np.repeat(self.silent, np.diff(self.stored.indptr))
+        counts = {}
+        for name, sign in (("positive", POSITIVE), ("negative", NEGATIVE), ("unknown", UNKNOWN)):
+            told = np.bincount(columns[self.stored.data == sign], minlength=width)
+            spoken = np.bincount(columns[silent_of == sign], minlength=width)
+            counts[name] = told + int((self.silent == sign).sum()) - spoken
+        return counts
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The arrays that say everything of the labels, for a hash or a file."""
+        yield np.array(self.shape, np.int64)
+        yield self.stored.indptr.astype(np.int64)
+        yield self.stored.indices.astype(np.int32)
+        yield np.ascontiguousarray(self.stored.data)
+        yield np.ascontiguousarray(self.silent)
+
+
+LabelMatrix = np.ndarray | SparseLabels
+"""[N, C] in {1, 0, -1}: int8, or sparse."""
+
+
+def dense(labels: LabelMatrix) -> np.ndarray:
+    """[N, C] int8; an array is returned itself."""
+    return labels.toarray() if isinstance(labels, SparseLabels) else labels
+
+
+def has_label(labels: LabelMatrix, label: int) -> bool:
+    """Whether any entry is 1, 0 or -1."""
+    if not isinstance(labels, SparseLabels):
+        return bool((labels == label).any())
+    name = {POSITIVE: "positive", NEGATIVE: "negative", UNKNOWN: "unknown"}[label]
+    return bool(labels.counts()[name].any())
+
+
+def label_row(labels: LabelMatrix, row: int) -> np.ndarray:
+    """[C] int8 of one row."""
+    return labels.row(row) if isinstance(labels, SparseLabels) else labels[row]
+
+
+def label_rows(labels: LabelMatrix, rows: np.ndarray) -> LabelMatrix:
+    """The given rows, in the given order."""
+    return labels.subset(rows) if isinstance(labels, SparseLabels) else labels[rows]
+
+
+def positives_of(labels: LabelMatrix) -> csr_array:
+    """[N, C] boolean CSR of the positive labels."""
+    if isinstance(labels, SparseLabels):
+        return csr_array((labels.known() if (labels.silent > 0).any() else labels.stored) > 0)
+    return csr_array(labels > 0)
