@@ -1,12 +1,13 @@
 """The data that a run is evaluated on: their place, a split of them, the labels to measure by."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pumlc.engine.config import require
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -116,8 +117,8 @@ def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int
 def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
     """Refuse a test split that an evaluation would refuse, before training.
 
-    Its labels decide nothing else. A split that is missing or cannot be read is no error here:
-    training needs none.
+    Its labels decide nothing else. Training needs no test split: one that is missing or cannot be
+    read is a warning, and nothing if the data set says that it has none.
 
     Args:
         data: names the data set.
@@ -126,9 +127,13 @@ def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:
     Raises:
         UserError: The test split has other classes, or labels by which nothing can be measured.
     """
+    reader = data.data_set.reader
+    if "test" not in reader.splits(Path(data.root), data.options):
+        return
     try:
         test = read_split(data, "test")
-    except UserError:
+    except UserError as error:
+        warn_user(f"the split test cannot be read, so the run could not be evaluated: {error}")
         return
     if test.classes != classes:
         different = sorted(set(test.classes) ^ set(classes)) or "their order"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pumlc.errors import UserError
+from pumlc.errors import PumlcWarning, UserError
 from pumlc.labels import PackedLabels, compare
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.class_warnings import warn_of_classes
@@ -87,6 +87,13 @@ def test_what_an_evaluation_would_refuse_is_refused_before_training(tmp_path):
     for classes, different in ((("b", "a"), "their order"), (("a", "b", "c"), r"\['c'\]")):
         with pytest.raises(UserError, match=f"split test has other classes .*: {different}"):
             unfit(csv_file(tmp_path, ["test,2.jpg,a,b"]), classes)
+
+
+def test_a_test_split_that_cannot_be_read_is_said_before_training(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text("[")
+    with pytest.warns(PumlcWarning, match=r"split test cannot be read, .*instances_val\.json"):
+        refuse_unfit_test(DataConfig(name="coco", root=str(tmp_path)), ("a", "b"))
 
 
 def test_thresholds_that_could_not_be_fitted_are_known():

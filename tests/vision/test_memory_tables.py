@@ -2,6 +2,7 @@
 
 import io
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_lists_of_names_and_splits(made):
 @pytest.mark.parametrize("made", [Rows, real])
 def test_a_column_for_each_class(made):
     data = made({"image": ["a.jpg", "b.jpg"], "cat": [1, 0], "dog": [-1, 1]})
-    values = {1: "present", 0: "unknown", -1: "absent"}
+    values: Any = {1: "present", 0: "unknown", -1: "absent"}
     np.testing.assert_array_equal(read_labels(data, values=values).labels, [[1, -1], [0, 1]])
 
 
