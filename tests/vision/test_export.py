@@ -118,11 +118,16 @@ def test_folded_weights_can_be_saved(tmp_path):
 
 def test_a_missing_extra_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ValueError, match=r"no onnx: pip install 'pumlc\[export\]'"):
+    with pytest.raises(
+        ValueError,
+        match=r"exporting needs onnx, which is not installed: pip install 'pumlc\[export\]'",
+    ):
         export_onnx(classifier("linear"), tmp_path / "m.onnx", class_names=NAMES)
 
 
 def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
+    (tmp_path / "no_run").mkdir()
+    (tmp_path / "no_run" / "run.json").write_text('{"config": {"task": "vision"}}')
     for out, message in (
         (tmp_path / "missing" / "m.onnx", "--out .*m.onnx: there is no folder .*missing"),
         (tmp_path, f"--out {tmp_path} is a folder; name a file"),
@@ -132,11 +137,11 @@ def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
 
 
 @pytest.mark.parametrize(
-    ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None)]
+    ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None), ((605, 385), None)]
 )
 def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size, thresholds):
     """Its code gives the probabilities and decisions of this package, and needs no torch."""
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert "torch" not in block
     model = classifier("linear").eval()
     model.data_config.update(input_size=(3, 64, 64), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
@@ -152,7 +157,9 @@ def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size,
     Image.fromarray(noise).save("one.jpg", exif=exif)
     used: dict = {}
     exec(compile(block, "export.md", "exec"), used)
-    image = evaluation_transform(model.data_config)(image=load_image("one.jpg"))["image"]
+    transform = evaluation_transform(model.data_config)
+    decoded = load_image("one.jpg", at_least=transform.decoded_size)  # the largest at a quarter
+    image = transform(image=decoded)["image"]
     with torch.no_grad():
         logits = model(image[None])[0].numpy()
     np.testing.assert_allclose(used["image"], image, atol=1.01 / 255 / 0.2)  # one level of grey
