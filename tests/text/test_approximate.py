@@ -67,6 +67,7 @@ def test_what_is_saved_is_what_was_built(vectors, tmp_path, monkeypatch):
     built.save(tmp_path / "index", "a key")
     assert (tmp_path / "index" / "labels.faiss").stat().st_size < 2 * labels.size  # one byte each
     opened = ApproximateIndex.open(tmp_path / "index", "a key")
+    assert opened is not None
     for first, second in zip(built.search(queries, 7), opened.search(queries, 7), strict=True):
         np.testing.assert_array_equal(first, second)
     assert (opened.recall, opened.probes) == (built.recall, built.probes)

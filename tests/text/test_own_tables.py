@@ -127,6 +127,7 @@ def test_the_splits_of_the_table_are_kept(tmp_path):
     path = write_csv_table(tmp_path / "s.csv", rows, ("doc", "text", "labels", "split"))
     corpus = load_corpus(DataConfig(labels=str(path), id_column="doc"), seed=0)
     assert corpus.test.names == ["d2"]
+    assert corpus.source.names is not None
     assert [corpus.source.names[row] for row in corpus.train] == ["d0"]
     assert [corpus.source.names[row] for row in corpus.validation] == ["d1"]
     write_csv_table(path, rows[:2], ("doc", "text", "labels", "split"))

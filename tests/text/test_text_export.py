@@ -50,6 +50,7 @@ def test_a_folder_for_sentence_transformers_and_back(make, accelerator, tmp_path
     predictor = pumlc.load(run, device="cpu")
     tokenizer, head = load_tokenizer(str(out)), read_head(str(out))
     assert head == predictor.model.documents.head
+    assert head is not None
     encoder = load_encoder(str(out), head).eval()
     length = predictor.config.data.document_length
     assert json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"] == length

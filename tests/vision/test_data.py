@@ -117,9 +117,7 @@ def test_coco_warns_of_a_category_that_only_groups_others(tmp_path):
         category["supercategory"] = "animals"
     content["categories"].append({"id": 0, "name": "animals", "supercategory": "none"})
     file.write_text(json.dumps(content))
-    with pytest.warns(
-        UserWarning, match=r"'animals' \(supercategory of 2 others\) without an anno"
-    ):
+    with pytest.warns(UserWarning, match=r"'animals' \(supercategory of 2 others\) has no annot"):
         images = read_coco(tmp_path, "train", name="coco")
     assert images.classes == ("animals", "cat", "dog")
     content["annotations"].append({"image_id": 2, "category_id": 0})

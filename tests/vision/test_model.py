@@ -163,6 +163,8 @@ def test_networks_with_positions_are_told_the_input_size(backbone):
         model = create_classifier(
             backbone, 3, local_global=False, head="linear", weights=None, image_size=128
         )
+        if not hasattr(model.backbone, "set_input_size"):
+            pytest.skip(f"this version of timm cannot tell {backbone} a size; a run refuses it")
         assert model.data_config["input_size"] == (3, 128, 128)
         assert model(torch.zeros(2, 3, 128, 128)).shape == (2, 3)
 

@@ -81,7 +81,7 @@ def test_a_value_that_is_no_number_is_refused(own_loss, squares_coco):
     task = VisionTask(settings(squares_coco, "own_losses:by_row"))
     accelerator = Accelerator(cpu=True)
     batch = next(iter(task.batches(0, accelerator)))
-    with pytest.raises(UserError, match=r"own_losses:by_row: .*one floating.*float32 \[16\]"):
+    with pytest.raises(UserError, match=r"own_losses:by_row must .*one floating.*float32 \[16\]"):
         task.training_step(task.model, batch, accelerator, 0)
 
 
