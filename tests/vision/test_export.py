@@ -135,7 +135,7 @@ def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
 
 
 @pytest.mark.parametrize(
-    ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None)]
+    ("size", "thresholds"), [((150, 90), [0.5, 0, 0.5, 1, 0]), ((40, 30), None), ((605, 385), None)]
 )
 def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size, thresholds):
     """Its code gives the probabilities and decisions of this package, and needs no torch."""
@@ -155,7 +155,9 @@ def test_the_page_shows_how_to_use_the_file(tmp_path, monkeypatch, capsys, size,
     Image.fromarray(noise).save("one.jpg", exif=exif)
     used: dict = {}
     exec(compile(block, "export.md", "exec"), used)
-    image = evaluation_transform(model.data_config)(image=load_image("one.jpg"))["image"]
+    transform = evaluation_transform(model.data_config)
+    decoded = load_image("one.jpg", at_least=transform.decoded_size)  # the largest at a quarter
+    image = transform(image=decoded)["image"]
     with torch.no_grad():
         logits = model(image[None])[0].numpy()
     np.testing.assert_allclose(used["image"], image, atol=1.01 / 255 / 0.2)  # one level of grey
