@@ -111,3 +111,12 @@ def test_precision_needs_known_labels_of_both_kinds():
             precision_thresholds(
                 scores, targets, **{"precision": 0.9, "confidence": 0.95, name: 1.0}
             )
+
+
+def test_all_thresholds_together_err_no_more_often_than_promised():
+    """Where every threshold has just less than the precision, to name one is an error."""
+    random = np.random.RandomState(0)
+    scores = random.rand(600, 500)
+    targets = np.where(random.rand(600, 500) < 0.799, 1, -1)
+    found = precision_thresholds(scores, targets, precision=0.8, confidence=0.9)
+    assert np.isfinite(found).mean() <= 0.12
