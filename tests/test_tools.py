@@ -535,7 +535,7 @@ def test_a_run_never_imports_its_own_loss_unless_it_is_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train.epochs", "9"], r"only --data.root.* may go with it.*'--train.epochs'"),
+        (["--train.seed", "9"], r"only --data.root.* may go with it.*'--train.seed'"),
         (["--data.root"], "--data.root: expected one argument"),
         (["--data.known", "1"], "got .'--data.known', '1'."),
     ],
