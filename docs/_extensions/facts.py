@@ -4,6 +4,7 @@ They are written into ``docs/reference/generated`` before each build, so that no
 anything else than the code.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,13 +113,16 @@ def write(app: Sphinx) -> None:
             file.write_text(text, "utf-8")
 
 
-def skip_fields(app: Sphinx, kind: str, name: str, member: Any, skip: bool, options: Any) -> bool:
-    """Leave out what ``NamedTuple`` writes itself; the class's own docstring has its fields."""
-    return skip or str(getattr(member, "__doc__", "")).startswith("Alias for field number")
+def skip_generated(
+    app: Sphinx, kind: str, name: str, member: Any, skip: bool, options: Any
+) -> bool:
+    """Leave out what ``NamedTuple`` writes itself, and scikit-learn's ``set_fit_request``."""
+    of_a_tuple = str(getattr(member, "__doc__", "")).startswith("Alias for field number")
+    return skip or of_a_tuple or re.fullmatch(r"set_\w+_request", name) is not None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("builder-inited", write)
-    app.connect("autodoc-skip-member", skip_fields)
+    app.connect("autodoc-skip-member", skip_generated)
     return {"parallel_read_safe": True}
