@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom
+from scipy.special import bdtrc  # P(Binomial > k); scipy.stats would take half a second to load
 
 from pumlc.labels import POSITIVE, UNKNOWN
 from pumlc.metrics.inputs import check_scores
@@ -74,7 +74,7 @@ def recall_thresholds(
         if len(found) >= needed:
             # P(Binomial >= k) falls with k, and reaches the confidence at k = 1
             places = np.arange(1, len(found) + 1)
-            reached = binom.sf(places - 1, len(found), 1 - recall) >= confidence - 1e-12
+            reached = bdtrc(places - 1, len(found), 1 - recall) >= confidence - 1e-12
             thresholds[column] = found[int(reached.sum()) - 1]
     return thresholds
 
@@ -172,7 +172,7 @@ def _precise(values: np.ndarray, present: np.ndarray, precision: float, error: f
             break
         level += error / tests
         above = int((values > values[number]).sum())  # fewer than the number if scores are equal
-        p_value = binom.sf(int(present[:above].sum()) - 1, above, precision)
+        p_value = bdtrc(int(present[:above].sum()) - 1, above, precision)
         if above and p_value <= level + 1e-12:
             found = float(np.nextafter(values[number], np.inf))
         else:

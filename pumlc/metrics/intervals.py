@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit  # the quantile of Student's t
 
 
 def paired_interval(gaps: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -17,5 +17,5 @@ def paired_interval(gaps: np.ndarray, level: float = 0.95) -> tuple[float, float
     """
     if len(gaps) < 2 or np.ptp(gaps) == 0:
         return math.nan, math.nan
-    half = t.ppf((1 + level) / 2, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
+    half = stdtrit(len(gaps) - 1, (1 + level) / 2) * gaps.std(ddof=1) / math.sqrt(len(gaps))
     return float(gaps.mean() - half), float(gaps.mean() + half)
