@@ -8,7 +8,6 @@ pumlc inspect docs.csv --text-column TEXT --label-column TAGS      a table of do
 It trains nothing and, without --fix, writes nothing. docs/label_formats.md describes the formats.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +18,10 @@ from pumlc.cli import console
 from pumlc.cli.inspected_texts import inspect_documents
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
+from pumlc.cli.problems import print_problems
 from pumlc.progress import Progress
 from pumlc.tables import table as as_table
 
-_SHOWN = 10
 _STATES = ("present", "absent", "unknown", "uncertain")
 
 
@@ -104,15 +103,7 @@ def _print(inspection: Any, *, per_class: bool) -> None:
         print("\n" + as_table(["value", "state", "labels"], meaning_rows(table)))
     if per_class:
         print("\n" + as_table(["class", *_STATES], class_rows(table)))
-    counts = Counter(problem.kind for problem in inspection.problems)
-    for kind, count in counts.items():
-        print(f"\n{kind}: {count}")
-        of_kind = [each.message for each in inspection.problems if each.kind == kind]
-        for message in of_kind[:_SHOWN]:
-            print(f"  {message}")
-        if count > _SHOWN:
-            print(f"  and {count - _SHOWN} more; --json prints all")
-    print("\nno problems" if not counts else "")
+    print_problems(inspection.problems)
 
 
 def _fix(table: Any, inspection: Any, out: Path) -> None:

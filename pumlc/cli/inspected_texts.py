@@ -1,15 +1,13 @@
 """``pumlc inspect`` of a table of documents."""
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from pumlc.cli.problems import SHOWN, print_problems
 from pumlc.errors import UserError
 from pumlc.tables import table as as_table
 
 if TYPE_CHECKING:
     from pumlc.cli.inspect import InspectOptions
-
-_SHOWN = 10
 
 
 def inspect_documents(options: "InspectOptions") -> Any:
@@ -52,19 +50,11 @@ def _print(inspection: Any, reason: str, *, per_label: bool) -> None:
     print(as_table(["split", "documents", "without a label", "pairs"], rows))
     if table.splits is None:
         print("\nThe table has no column 'split': data.test, 0.2, is drawn in whole groups.")
-    shown = labels if per_label else labels[:_SHOWN]
+    shown = labels if per_label else labels[:SHOWN]
     print("\n" + as_table(["label", "documents"], [list(pair) for pair in shown]))
     if inspection.lengths is not None:
         found = inspection.lengths
         print(f"\ntokens of a document: median {found.median}, longest {found.longest}")
     else:
         print(f"\n{reason}")
-    counts = Counter(problem.kind for problem in inspection.problems)
-    for kind, count in counts.items():
-        print(f"\n{kind}: {count}")
-        of_kind = [each.message for each in inspection.problems if each.kind == kind]
-        for message in of_kind[:_SHOWN]:
-            print(f"  {message}")
-        if count > _SHOWN:
-            print(f"  and {count - _SHOWN} more; --json has all")
-    print("\nno problem" if not counts else "")
+    print_problems(inspection.problems)

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pumlc.engine.extras import import_extra
 from pumlc.errors import UserError
 from pumlc.files import complete_file, write_json
 from pumlc.text.data.tokens import tokenize
@@ -132,8 +132,8 @@ def export_text_onnx(predictor: TextPredictor, path: Path) -> None:
         UserError: the extra [export] is not installed, the tokenizer has no such file, or the
             labels are too many for one file.
     """
-    onnx = _require("onnx")
-    _require("onnxscript")
+    onnx = import_extra("onnx", "export", what="exporting")
+    import_extra("onnxscript", "export", what="exporting")
     labels = predictor.label_embeddings()
     if labels.size > _LARGEST:
         raise UserError(
@@ -179,9 +179,11 @@ def largest_text_difference(path: Path, predictor: TextPredictor, texts: Sequenc
     Raises:
         UserError: the extra [export] is not installed.
     """
-    session = _require("onnxruntime").InferenceSession(str(path))
+    session = import_extra("onnxruntime", "export", what="exporting").InferenceSession(str(path))
     stored = session.get_modelmeta().custom_metadata_map["tokenizer"]
-    tokenizer = _require("tokenizers").Tokenizer.from_str(json.loads(stored))
+    tokenizer = import_extra("tokenizers", "export", what="exporting").Tokenizer.from_str(
+        json.loads(stored)
+    )
     encoded = tokenizer.encode_batch(list(texts))
     tokens = {
         "input_ids": np.array([row.ids for row in encoded], np.int64),
@@ -200,17 +202,10 @@ def _tokenizer_json(tokenizer: "PreTrainedTokenizerBase", length: int) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError("this tokenizer has no form for the library tokenizers, which ONNX needs")
-    content = _require("tokenizers").Tokenizer.from_str(backend.to_str())
+    content = import_extra("tokenizers", "export", what="exporting").Tokenizer.from_str(
+        backend.to_str()
+    )
     content.enable_truncation(length)
     pad = tokenizer.pad_token_id
     content.enable_padding(pad_id=0 if pad is None else pad, pad_token=tokenizer.pad_token or "")
     return content.to_str()
-
-
-def _require(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"exporting needs {module}, which is not installed: pip install 'pumlc[export]'"
-        ) from error

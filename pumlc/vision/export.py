@@ -4,7 +4,6 @@ import copy
 import json
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pumlc.errors import UserError
+from pumlc.engine.extras import import_extra
 from pumlc.files import complete_file
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.classifier import Classifier
@@ -50,8 +49,8 @@ def export_onnx(
         UserError: the extra [export] is not installed.
         ValueError: the number of names, thresholds, slopes or biases is not C.
     """
-    onnx = _require("onnx")
-    _require("onnxscript")
+    onnx = import_extra("onnx", "export", what="exporting")
+    import_extra("onnxscript", "export", what="exporting")
     height, width = classifier.data_config["input_size"][-2:]
     model = fold_local_global(copy.deepcopy(classifier).cpu().float().eval())
     images = torch.zeros(2, 3, height, width)
@@ -117,7 +116,7 @@ def largest_difference(path: Path | str, classifier: Classifier, images: Tensor)
     Raises:
         UserError: the extra [export] is not installed.
     """
-    session = _require("onnxruntime").InferenceSession(str(path))
+    session = import_extra("onnxruntime", "export", what="exporting").InferenceSession(str(path))
     (logits,) = session.run(["logits"], {"images": images.numpy()})
     model = copy.deepcopy(classifier).cpu().float().eval()
     with torch.inference_mode():
@@ -136,12 +135,3 @@ def _preprocessing(classifier: Classifier) -> dict[str, object]:
         "mean": list(config["mean"]),
         "std": list(config["std"]),
     }
-
-
-def _require(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"exporting needs {module}, which is not installed: pip install 'pumlc[export]'"
-        ) from error

@@ -68,6 +68,17 @@ def test_inspect_names_every_problem_in_one_pass_and_mends_what_it_can(tmp_path,
     assert not any(p["refuses_training"] for p in json.loads(clean.splitlines()[-1])["problems"])
 
 
+def test_inspect_finds_repeated_rows_without_the_pictures(tmp_path, capsys):
+    file = tmp_path / "l.csv"
+    rows = ["train,a.jpg,x", "train,b.jpg,x|y", "train,./a.jpg,y", "test,b.jpg,y"]
+    file.write_text("\n".join(["split,image,labels", *rows]) + "\n")
+    main.main(["inspect", str(file), "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["problems"]
+    (repeated,) = (each["message"] for each in found if each["kind"] == "repeated")
+    assert "line 4" in repeated  # b.jpg of test may be in another folder than that of train
+    assert "line 2" in repeated
+
+
 def test_inspect_strict_is_an_exit_status(tmp_path, capsys):
     (tmp_path / "l.csv").write_text(MESSY)
     with pytest.raises(SystemExit) as end:

@@ -22,12 +22,13 @@ from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part,
 from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
+from pumlc.vision.evaluation import logits_of
 from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import other_place
-from pumlc.vision.scoring import labels_as_validated, score_images
+from pumlc.vision.scoring import labels_as_validated
 
 
 @dataclass(frozen=True)
@@ -178,15 +179,8 @@ def _scored(
     """Logits by the run's network; with heads on features, by heads that never saw the picture."""
     images = part.images
     if not predictor.config.is_frozen or part.name != "train":
-        return score_images(
-            predictor.model,
-            images,
-            accelerator,
-            batch_size=batch_size,
-            workers=workers,
-            bad=bad,
-            progress=_progress_of(part, progress),
-        )
+        show = _progress_of(part, progress)
+        return logits_of(predictor, images, accelerator, batch_size, workers, bad, show)
     logits = read_left_out(predictor.run.path, len(images), len(images.classes))
     for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
         bad.add(row, f"{images.path(row)} ({images.place(row)}): skipped by the run")

@@ -10,7 +10,7 @@ import numpy as np
 
 from pumlc.labels.names import neighbouring_names, similar_names
 from pumlc.vision.data.label_table import CODE, STATES, UNKNOWN_CODE, LabelTable, Problem
-from pumlc.vision.data.picture_files import PictureFiles, locate
+from pumlc.vision.data.picture_files import PictureFiles, locate, repeated_rows
 from pumlc.vision.data.picture_inspection import first_names, picture_problems
 
 _RARE = 0.05  # share of the labels of the nearest name, below which a name may be a typing error
@@ -73,7 +73,12 @@ def inspect_labels(
         progress: called with the number of opened pictures and the number of all.
     """
     problems = [*table.problems, *_class_problems(table), *_label_problems(table)]
-    if root is not None:
+    if root is None:
+        # a name in two splits may be two pictures: some formats have a folder for each split
+        splits = table.splits or [""] * len(table)
+        names = [os.path.join(*each) for each in zip(splits, table.paths, strict=True)]
+        problems += repeated_rows(table, names, np.arange(len(table)))
+    else:
         files = PictureFiles(root, allow_outside=allow_outside)
         table, wrong = locate(table, files)
         lost = {row for problem in wrong for row in problem.rows if problem.kind != "repeated"}

@@ -130,13 +130,19 @@ def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Pro
             found.append(row)
         else:
             problems.append(problem)
-    problems += _repeated(table, paths, np.array(found, np.int64))
+    problems += repeated_rows(table, paths, np.array(found, np.int64))
     problems.sort(key=lambda problem: problem.rows[-1])
     return replace(table, paths=tuple(paths), root=files.root), problems
 
 
-def _repeated(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterator[Problem]:
-    """A problem for each row whose picture has a row already."""
+def repeated_rows(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterator[Problem]:
+    """A problem for each row whose picture has a row already.
+
+    Args:
+        table: the labels.
+        paths: of each row, what tells its picture from others.
+        found: the rows to look at.
+    """
     # numbers in the place of paths: a set of a million paths is large
     of_path = np.array([hash(os.path.normpath(paths[row])) for row in found.tolist()], np.int64)
     numbers, count = np.unique(of_path, return_counts=True)
