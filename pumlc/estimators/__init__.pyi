@@ -1,3 +1,4 @@
+from .channel import fit_channel_positives as fit_channel_positives
 from .classifier import PartialLabelClassifier as PartialLabelClassifier
 from .least_squares import (
     PENALTIES as PENALTIES,

@@ -21,9 +21,10 @@ class Method:
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
     penalty, and validation measures the leave-one-out scores of all rows"""
-    positives: Literal["given", "moved", "soft"] = "given"
+    positives: Literal["given", "moved", "soft", "channel"] = "given"
     """closed-form: the target of given positives. moved: six tenths of the way to the score of
-    heads fitted without them; soft: by their probability to be true, docs/noise.md"""
+    heads fitted without them; soft: by their probability to be true; channel: the same with rates
+    of errors that all classes estimate together; docs/noise.md"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters

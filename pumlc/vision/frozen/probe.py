@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.estimators import fit_least_squares, fit_moved_positives, fit_soft_positives
+from pumlc.estimators import (
+    fit_channel_positives,
+    fit_least_squares,
+    fit_moved_positives,
+    fit_soft_positives,
+)
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision
@@ -190,6 +195,7 @@ def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> d
         "given": fit_least_squares,
         "moved": functools.partial(fit_moved_positives, share=0.6),
         "soft": fit_soft_positives,
+        "channel": fit_channel_positives,
     }[method.positives]
     heads = fit(data.train.numpy(), labels)
     figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
