@@ -1,4 +1,3 @@
-from .channel import fit_channel_positives as fit_channel_positives
 from .classifier import PartialLabelClassifier as PartialLabelClassifier
 from .least_squares import (
     PENALTIES as PENALTIES,
@@ -6,4 +5,8 @@ from .least_squares import (
     fit_least_squares as fit_least_squares,
 )
 from .moved import fit_moved_positives as fit_moved_positives
+from .noisy_labels import (
+    NoisyLabelHeads as NoisyLabelHeads,
+    fit_noisy_labels as fit_noisy_labels,
+)
 from .soft_positives import fit_soft_positives as fit_soft_positives

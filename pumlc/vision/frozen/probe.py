@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pumlc.errors import UserError
 from pumlc.estimators import (
-    fit_channel_positives,
     fit_least_squares,
     fit_moved_positives,
+    fit_noisy_labels,
     fit_soft_positives,
 )
 from pumlc.files import complete_file
@@ -195,7 +195,7 @@ def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> d
         "given": fit_least_squares,
         "moved": functools.partial(fit_moved_positives, share=0.6),
         "soft": fit_soft_positives,
-        "channel": fit_channel_positives,
+        "doubted": fit_noisy_labels,
     }[method.positives]
     heads = fit(data.train.numpy(), labels)
     figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
