@@ -1,4 +1,4 @@
-"""Heads for labels of which some may be wrong: two kernels, and doubt where it proves right."""
+"""Heads for labels of which some may be wrong: two kernels, and doubt unless it proves wrong."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from pumlc.estimators.design import identical_rows
 from pumlc.estimators.doubt import doubted_targets
 from pumlc.estimators.gaussian import GaussianMap, affordable_landmarks
 from pumlc.estimators.least_squares import LeastSquares, fit_least_squares
-from pumlc.labels import NEGATIVE, UNKNOWN, validate
-from pumlc.metrics import average_precision
+from pumlc.labels import UNKNOWN, validate
 
 CANDIDATES: dict[str, tuple[Errors, ...] | None] = {
     "given": None,
@@ -25,58 +24,59 @@ CANDIDATES: dict[str, tuple[Errors, ...] | None] = {
 
 @dataclass(frozen=True)
 class NoisyLabelHeads:
-    """Linear heads, or linear and Gaussian ones whose scores are averaged.
+    """Linear and Gaussian heads, whose scores are averaged.
 
     Attributes:
-        heads: on the features, then on those of ``kernel``, if any.
-        kernel: the map to the features of the Gaussian heads.
+        linear: heads on the features.
+        gaussian: heads on the features of ``kernel``.
+        kernel: the map to these.
         chosen: one of `CANDIDATES`.
-        unexplained: candidate -> its criterion; empty if no label was doubted.
+        unexplained: candidate -> its criterion for each class, [C]; empty if no error was found.
     """
 
-    heads: tuple[LeastSquares, ...]
-    kernel: GaussianMap | None
+    linear: LeastSquares
+    gaussian: LeastSquares
+    kernel: GaussianMap
     chosen: str
-    unexplained: dict[str, float]
+    unexplained: dict[str, np.ndarray]
 
     @property
     def penalty(self) -> float:
         """That of the linear heads."""
-        return self.heads[0].penalty
+        return self.linear.penalty
 
     @property
     def loo_scores(self) -> np.ndarray:
         """[N, C]; a row's own target has no part in its score, its label has in those of others."""
-        return _mean([each.loo_scores for each in self.heads])
+        return _left_out((self.linear, self.gaussian))
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Scores of other rows, [M, C]; about 1 where a label is present, -1 where it is absent."""
-        found = [self.heads[0].scores(features)]
-        if self.kernel is not None:
-            found.append(self.heads[1].scores(self.kernel.rows(features)))
-        return _mean(found)
+        gaussian = self.gaussian.scores(self.kernel.rows(features))
+        return (self.linear.scores(features) + gaussian) / 2
 
 
 def fit_noisy_labels(
     features: np.ndarray, labels: ArrayLike, *, folds: int = 3, seed: int = 0
 ) -> NoisyLabelHeads:
-    r"""Choose kernels by left-out scores; doubt positives if that predicts other rows better.
+    r"""Fit two kernels; doubt given positives unless that predicts the labels of other rows worse.
 
-    1. Kernels: least squares, linear and with a Gaussian kernel, each with its own penalty
-       (`fit_least_squares`). Of the linear scores and the mean of both, those are taken whose
-       left-out scores have the higher mean average precision for the given labels.
-    2. Targets: the labels as they are given, or `doubted_targets`, in which a given positive counts
-       by its probability to be true, with one rate of errors for all classes or one for each. Each
-       candidate is fitted on the rows outside of a fold, which includes the estimate of its rates,
-       and gives the scores g of the fold. That with the least
+    1. Least squares, linear and with a Gaussian kernel, each with its own penalty
+       (`fit_least_squares`). The scores are the mean of both.
+    2. `doubted_targets`: a given positive counts by its probability to be true. There is one rate
+       of errors for all classes, or one for each: two candidates beside the labels as given. If no
+       error is found, the labels stay as they are.
+    3. Each candidate is fitted on the rows outside of a fold, which includes the estimate of its
+       rates, and gives the scores g of the fold. For class c and the labels y as they are given,
 
-       .. math:: \frac{1}{C} \sum_c 1 - \mathrm{corr}(g_c, y_c)^2
+       .. math:: u_c = 1 - \mathrm{corr}(g_c, y_c)^2
 
-       is taken, the share of the variance of the labels y, as they are given, that g does not
-       explain. Class-conditional noise lowers all correlations of a class by the same factor, so
-       that the best scores for given labels are the best for true ones. If no error is found in
-       all rows, there is one candidate.
-    3. The kernels are fitted to the chosen targets of all rows, with the penalties of step 1.
+       is the share of their variance that g does not explain. Class-conditional noise lowers all
+       correlations of a class by the same factor, so that the best scores for given labels are the
+       best for true ones. The doubted candidate with the least mean u is taken, unless u of the
+       labels as given is less by more than two standard errors (of the mean difference over the
+       classes): the labels already spoke for errors in step 2.
+    4. The two kernels are fitted to the chosen targets of all rows, with the penalties of step 1.
 
     Args:
         features: real [N, D], dense.
@@ -95,46 +95,46 @@ def fit_noisy_labels(
     groups = identical_rows(features)
     problem = _Problem((features, kernel.rows(features)), labels, groups)
     first = problem.fit(slice(None))
-    if _precision(first[0].loo_scores, labels) >= _precision(_left_out(first), labels):
-        problem, first, kernel = _Problem((features,), labels, groups), first[:1], None
     tried = _different(_left_out(first), labels)
     if len(tried) == 1:
-        return NoisyLabelHeads(first, kernel, "given", {})
+        return NoisyLabelHeads(*first, kernel, "given", {})
     penalties = [each.penalty for each in first]
     left = _unexplained_by(problem, list(tried), penalties, folds, seed)
-    chosen = min(left, key=left.__getitem__)
+    chosen = _choice(left)
     final = first if chosen == "given" else problem.fit(slice(None), penalties, tried[chosen])
-    return NoisyLabelHeads(final, kernel, chosen, left)
+    return NoisyLabelHeads(*final, kernel, chosen, left)
 
 
-def unexplained(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the classes of 1 - correlation^2 of scores and known labels; 1 if there is none.
+def unexplained(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """1 - correlation^2 of the scores and the known labels of each class, [C]; 1 if there is none.
 
     Example:
         >>> labels = np.array([[1, 1], [-1, -1], [1, 0], [-1, 1]])
         >>> scores = np.array([[0.9, 0.0], [0.1, 1.0], [0.9, 5.0], [0.1, 0.0]])
-        >>> round(unexplained(scores, labels), 3)
-        0.0
+        >>> np.abs(unexplained(scores, labels).round(3))
+        array([0., 0.])
     """
-    left = []
-    for score, label in zip(scores.T, labels.T, strict=True):
+    left = np.ones(labels.shape[1])
+    for c, (score, label) in enumerate(zip(scores.T, labels.T, strict=True)):
         known = label != UNKNOWN
         if len(np.unique(label[known])) == 2 and np.ptp(score[known]) > 0:
-            left.append(1 - np.corrcoef(score[known], label[known])[0, 1] ** 2)
-    return float(np.mean(left)) if left else 1.0
+            left[c] -= np.corrcoef(score[known], label[known])[0, 1] ** 2
+    return left
 
 
-def _precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean average precision over the classes with both signs; 0 if there is none."""
-    each = average_precision(scores, labels)[(labels == NEGATIVE).any(axis=0)]
-    return float(np.nanmean(each)) if (~np.isnan(each)).any() else 0.0
+def _choice(left: dict[str, np.ndarray]) -> str:
+    """The candidate to take; see `fit_noisy_labels`."""
+    doubted = min((name for name in left if name != "given"), key=lambda name: left[name].mean())
+    excess = left[doubted] - left["given"]
+    error = excess.std() / np.sqrt(max(1, len(excess) - 1))
+    return "given" if excess.mean() > 2 * error else doubted
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is fitted: features of each kernel (the linear one first), labels, and groups."""
+    """What is fitted: features of the linear and of the Gaussian kernel, labels, and groups."""
 
-    features: tuple[np.ndarray, ...]
+    features: tuple[np.ndarray, np.ndarray]
     labels: np.ndarray
     groups: np.ndarray
 
@@ -143,8 +143,8 @@ class _Problem:
         rows: Any,
         penalties: list[float] | None = None,
         targets: np.ndarray | None = None,
-    ) -> tuple[LeastSquares, ...]:
-        """Heads of each kernel; ``targets`` are those of ``rows``."""
+    ) -> tuple[LeastSquares, LeastSquares]:
+        """Heads of both kernels; ``targets`` are those of ``rows``."""
         options: dict[str, Any] = {"groups": self.groups[rows], "targets": targets}
         heads = []
         for place, features in enumerate(self.features):
@@ -152,19 +152,17 @@ class _Problem:
                 options["penalties"] = [penalties[place]]
             options["standardize"] = place == 0
             heads.append(fit_least_squares(features[rows], self.labels[rows], **options))
-        return tuple(heads)
+        return heads[0], heads[1]
 
-    def scores(self, heads: tuple[LeastSquares, ...], rows: np.ndarray) -> np.ndarray:
-        pairs = zip(heads, self.features, strict=True)
-        return _mean([each.scores(features[rows]) for each, features in pairs])
-
-
-def _mean(scores: list[np.ndarray]) -> np.ndarray:
-    return np.sum(scores, axis=0) / len(scores)
+    def scores(self, heads: tuple[LeastSquares, LeastSquares], rows: np.ndarray) -> np.ndarray:
+        linear, gaussian = (
+            each.scores(features[rows]) for each, features in zip(heads, self.features, strict=True)
+        )
+        return (linear + gaussian) / 2
 
 
-def _left_out(heads: tuple[LeastSquares, ...]) -> np.ndarray:
-    return _mean([each.loo_scores for each in heads])
+def _left_out(heads: tuple[LeastSquares, LeastSquares]) -> np.ndarray:
+    return (heads[0].loo_scores + heads[1].loo_scores) / 2
 
 
 def _targets(
@@ -187,7 +185,7 @@ def _different(left_out: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
 
 def _unexplained_by(
     problem: _Problem, names: list[str], penalties: list[float], folds: int, seed: int
-) -> dict[str, float]:
+) -> dict[str, np.ndarray]:
     """The criterion of each candidate of targets; see `fit_noisy_labels`."""
     scores = {name: np.zeros(problem.labels.shape) for name in names}
     for held_out, rest in _folds(problem.groups, folds, seed):

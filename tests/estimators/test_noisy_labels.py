@@ -11,7 +11,7 @@ from pumlc.estimators import fit_least_squares, fit_noisy_labels
 from pumlc.estimators.asymptotes import BOTH, BY_CLASS, Errors, fit_curve
 from pumlc.estimators.doubt import doubted_targets
 from pumlc.estimators.gaussian import GaussianMap
-from pumlc.estimators.noisy_labels import unexplained
+from pumlc.estimators.noisy_labels import _choice, unexplained
 from pumlc.labels import NEGATIVE, POSITIVE, flip
 from pumlc.metrics import average_precision
 
@@ -132,34 +132,45 @@ def test_false_positives_harm_less():
     noisy = flip(labels, false_negative=0.1, false_positive=0.1, seed=0)
     heads = fit_noisy_labels(train, noisy)
     assert heads.chosen != "given"
-    assert heads.unexplained[heads.chosen] == min(heads.unexplained.values())
     plain = fit_least_squares(train, noisy)
     assert quality(heads, test, test_labels) > quality(plain, test, test_labels) + 2
 
 
-def test_clean_labels_of_a_linear_problem_are_fitted_by_least_squares():
+def test_labels_in_which_no_error_is_found_are_fitted_as_they_are():
     train, labels, test, _ = linear_problem()
     heads = fit_noisy_labels(train, labels)
-    assert (heads.chosen, heads.kernel, heads.unexplained) == ("given", None, {})
+    assert (heads.chosen, heads.unexplained) == ("given", {})
     plain = fit_least_squares(train, labels)
-    np.testing.assert_array_equal(heads.scores(test), plain.scores(test))
-    np.testing.assert_array_equal(heads.loo_scores, plain.loo_scores)
+    mapped = GaussianMap.build(train)
+    gaussian = fit_least_squares(mapped.rows(train), labels, standardize=False)
+    expected = (plain.scores(test) + gaussian.scores(mapped.rows(test))) / 2
+    np.testing.assert_allclose(heads.scores(test), expected, atol=1e-6)
+    expected = (plain.loo_scores + gaussian.loo_scores) / 2
+    np.testing.assert_allclose(heads.loo_scores, expected, atol=1e-6)
     assert heads.penalty == plain.penalty
 
 
-def test_a_kernel_is_added_where_it_ranks_better():
+def test_boundaries_that_are_not_linear_are_found():
     random = np.random.RandomState(0)
     features = random.randn(600, 3)
-    labels = np.where(np.abs(features) > 1, 1, -1).astype(np.int8)  # not linear
-    labels[random.rand(*labels.shape) < 0.2] = 0
-    heads = fit_noisy_labels(features[:300], labels[:300])
-    linear, gaussian = heads.heads
-    assert heads.kernel is not None
-    test = features[300:]
-    expected = (linear.scores(test) + gaussian.scores(heads.kernel.rows(test))) / 2
-    np.testing.assert_allclose(heads.scores(test), expected)
-    plain = fit_least_squares(features[:300], labels[:300])
+    labels = np.where(np.abs(features) > 1, 1, -1).astype(np.int8)
+    train, test = features[:300], features[300:]
+    known = np.where(random.rand(300, 3) < 0.2, 0, labels[:300]).astype(np.int8)
+    plain, heads = fit_least_squares(train, known), fit_noisy_labels(train, known)
     assert quality(heads, test, labels[300:]) > quality(plain, test, labels[300:]) + 10
+
+
+def test_given_labels_are_kept_only_if_they_are_clearly_better():
+    given = np.full(100, 0.5)
+    noise = np.random.RandomState(0).randn(100)
+    noise -= noise.mean()
+
+    def chosen(difference):  # its standard error is about 0.01
+        return _choice(
+            {"given": given, "doubted": given + difference + 0.1 * noise, "worse": given + 1}
+        )
+
+    assert [chosen(d) for d in (-0.1, 0.0, 0.015, 0.03)] == ["doubted"] * 3 + ["given"]
 
 
 def test_the_criterion_is_measured_on_rows_that_took_no_part(monkeypatch):
@@ -190,7 +201,7 @@ def test_the_criterion_does_not_mind_noise_that_ignores_the_row():
     better, worse = (labels + spread * random.randn(*labels.shape) for spread in (1.0, 1.3))
     for rates in ((0.0, 0.0), (0.4, 0.0), (0.0, 0.2), (0.3, 0.2)):
         noisy = flip(labels, false_negative=rates[0], false_positive=rates[1], seed=0)
-        assert unexplained(better, noisy) < unexplained(worse, noisy)
+        assert (unexplained(better, noisy) < unexplained(worse, noisy)).all()
 
 
 def test_landmarks_give_nearly_the_kernel():
