@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
+from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -67,33 +68,47 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     return LEAST_SQUARES, f"least squares in closed form: {reason}"
 
 
-def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
+def fit_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: VisionConfig,
+    *,
+    groups: np.ndarray | None = None,
+) -> FittedHeads:
     """Fit heads on all rows; left-out scores give the penalty, probabilities and thresholds.
 
-    Pictures with the same features are left out together. A class without a known label gets the
-    same probability for every picture: the share of present labels among all known labels.
+    Pictures of a group, and pictures with the same features, are left out together. A class without
+    a known label gets the same probability for every picture: the share of present labels among all
+    known labels.
 
     Args:
         features: float32 [N, D].
         labels: [N, C] in {1, 0, -1}, at least one of them 1.
         config: the settings of the run.
+        groups: [N], equal for pictures that must stay together; None: each may be left out alone.
     """
     kind, reason = choose_heads(config, labels)
+    together = identical_rows(features)
+    if groups is not None:
+        together = joined_groups(groups, together)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
     if kind == LEAST_SQUARES:
-        heads = fit_least_squares(features, fitted[:, known])
+        heads = fit_least_squares(features, fitted[:, known], groups=together)
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
         facts.update(penalty=heads.penalty, left_out="leave-one-out")
     else:
-        heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
+        heads = fit_loss_heads(
+            features, labels[:, known], config.loss, seed=config.train.seed, groups=together
+        )
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
         facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
     shared = len(slope) - own
+    facts["left_out_blocks"] = len(np.unique(together))
     facts["calibration"] = {"own": own, "together": shared, "listed": calibration.listed}
     logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
     logits[:, known] = scores * slope + bias

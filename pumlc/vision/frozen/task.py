@@ -95,7 +95,8 @@ class FrozenTrainer:
         extracted = time.perf_counter()
         if not self.accelerator.is_main_process:
             return
-        heads = fit_heads(features, labels, self.task.config)
+        groups = None if data.train.groups is None else data.train.groups[rows]
+        heads = fit_heads(features, labels, self.task.config, groups=groups)
         _set_head(self.task.model, heads)
         left_out = np.full(data.train.labels.shape, np.nan, np.float32)
         left_out[rows] = heads.left_out_logits
