@@ -4,7 +4,7 @@ The curve of called-present over the score, and what tells errors from labels th
 `pumlc.estimators.asymptotes`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -29,7 +29,7 @@ class NoiseModel(NamedTuple):
     invented: float
 
 
-def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> NoiseModel:
+def fit_noise_model(scores: Any, labels: Any, *, seed: int = 0) -> NoiseModel:
     """Fit the two rates of error, and probabilities: `pumlc.estimators.asymptotes.fit_curve`.
 
     Labels without errors give rates of 0: "nothing suspicious".

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, issparse
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
 from pumlc.labels.convention import row_blocks
+from pumlc.labels.known_cells import stored_by_class
 
 BLOCK_CLASSES = 16
 
@@ -155,17 +156,6 @@ def _stored_classes(
         label = targets.data[entries]
         known = label != UNKNOWN
         yield scores.data[entries][known], label[known] == POSITIVE
-
-
-def stored_by_class(matrix: csr_array) -> Iterator[np.ndarray]:
-    """For each class the places of its entries in the arrays of a CSR matrix, by row."""
-    order = np.argsort(matrix.indices, kind="stable")
-    width = matrix.shape[1]  # pyright: ignore[reportOptionalSubscript]
-    ends = np.searchsorted(matrix.indices, np.arange(1, width + 1), sorter=order)
-    start = 0
-    for end in ends.tolist():
-        yield order[start:end]
-        start = end
 
 
 def _place(matrix: csr_array, entry: int) -> tuple[int, int]:

@@ -218,7 +218,7 @@ def precision_recall_f1(
         check_probabilities(block, start)
         decided = (target != UNKNOWN) & (block >= threshold)
         if top_k is not None:
-            decided &= _in_top(block, top_k)
+            decided &= in_top(block, top_k)
         hits += (decided & (target == POSITIVE)).sum(axis=0)
         predicted += decided.sum(axis=0)
         positives += (target == POSITIVE).sum(axis=0)
@@ -254,8 +254,13 @@ def _check_decision(threshold: ArrayLike | None, top_k: int | None, num_classes:
     return threshold
 
 
-def _in_top(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """Mark exactly k entries of each row, the highest; ties in order of the columns."""
+def in_top(probabilities: np.ndarray, k: int) -> np.ndarray:
+    """Mark exactly k entries of each row, the highest; ties in order of the columns.
+
+    Args:
+        probabilities: [N, C].
+        k: in [1, C].
+    """
     lowest = np.partition(probabilities, -k, axis=1)[:, -k, None]
     higher, tied = probabilities > lowest, probabilities == lowest
     vacant = k - higher.sum(axis=1, keepdims=True)

@@ -1,0 +1,124 @@
+"""Runs whose labels are too many for a matrix: scored, measured and audited by known labels."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from pumlc.engine.config import TrainConfig
+from pumlc.engine.processes import create_accelerator
+from pumlc.engine.run import RunFolder
+from pumlc.engine.training import train_run
+from pumlc.labels import SparseLabels, dense, known_cells, sparse
+from pumlc.labels.known_cells import measured_cells
+from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.data.images import LabelledImages
+from pumlc.vision.evaluation import evaluate_run
+from pumlc.vision.task import VisionTask
+
+NAMES = ("blue", "green", "lone", "red")
+
+
+@pytest.fixture(scope="module")
+def labels_file(squares_coco, tmp_path_factory) -> Path:
+    """Half of the labels of four classes; of one, present ones alone."""
+    random = np.random.RandomState(3)
+    file = tmp_path_factory.mktemp("known") / "labels.csv"
+    lines = ["split,image,labels,negatives,unknown"]
+    for split, folder, number in (("train", "train", 96), ("test", "val", 33)):
+        for row in range(number):
+            states = dict(zip(NAMES, random.choice([1, -1, 0], 4, p=[0.3, 0.3, 0.4]), strict=True))
+            if states["lone"] == -1:
+                states["lone"] = 0
+            cells = ["|".join(n for n in NAMES if states[n] == state) for state in (1, -1, 0)]
+            lines.append(f"{split},{folder}/{row}.png,{','.join(cells)}")
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.fixture
+def sparsely(monkeypatch):
+    """Every label matrix is too large, and none is made dense."""
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 0)
+    monkeypatch.setattr(LabelledImages, "labels", property(_refused))
+
+
+def _refused(images: LabelledImages) -> np.ndarray:
+    raise AssertionError(f"{len(images)} rows of labels were made dense")
+
+
+def settings(labels_file: Path, root: Path, **changes: object) -> VisionConfig:
+    return VisionConfig(
+        data=DataConfig(labels=str(labels_file), root=str(root), image_size=32, validation=0.25),
+        model=ModelConfig(backbone="test_efficientnet"),
+        loss=LossConfig(name="bce", parameters={"unknown": "ignore"}),
+        train=TrainConfig(epochs=1, batch_size=18, learning_rate=1e-3, workers=0),
+        **changes,
+    )
+
+
+def assert_alike(found: object, expected: object, place: str = "") -> None:
+    """Equal, up to rounding and to the scale at which curves of all classes are fitted."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict)
+        assert found.keys() == expected.keys(), place
+        for key, value in expected.items():
+            assert_alike(found[key], value, f"{place}/{key}")
+    elif isinstance(expected, float) and not math.isnan(expected):
+        assert found == pytest.approx(expected, rel=2e-3, abs=1e-3), place
+    elif isinstance(expected, list):
+        assert isinstance(found, list)
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_alike(one, other, f"{place}/{number}")
+    else:
+        assert found == expected, place
+
+
+def test_a_sparse_run_is_measured_as_a_dense_one(labels_file, squares_coco, tmp_path, request):
+    config = settings(labels_file, squares_coco)
+    train_run(config, VisionTask, RunFolder(tmp_path / "run"))
+    expected = {split: _evaluated(tmp_path / "run", split) for split in ("test", "validation")}
+    stored = RunFolder(tmp_path / "run").index()
+    request.getfixturevalue("sparsely")
+    train_run(config, VisionTask, RunFolder(tmp_path / "sparse"))
+    assert_alike(RunFolder(tmp_path / "sparse").index(), stored)
+    for split, result in expected.items():
+        found = _evaluated(tmp_path / "sparse", split)
+        assert_alike(found, result)
+        assert found["weights"]["best"]["mAP"] == result["weights"]["best"]["mAP"]
+    assert expected["test"]["unknown_labels"] > 20
+    assert expected["validation"]["classes_unknown_as_negative"] == 1
+
+
+def _evaluated(run: Path, split: str) -> dict[str, object]:
+    result = evaluate_run(run, create_accelerator(), split=split, oracle=True)
+    return {name: value for name, value in result.items() if name != "run"}
+
+
+def test_what_is_measured_of_positives_alone():
+    labels = np.array([[1, 1, 0], [0, -1, 0], [1, 0, -1], [0, 1, 1]], np.int8)
+    held = SparseLabels.of(csr_array(labels), np.zeros(4, np.int8))
+    cells = measured_cells(held)
+    assert cells.alone.tolist() == [True, False, False]
+    assert dense(cells.labels.toarray()).tolist() == [
+        [1, 1, 0],
+        [-1, -1, 0],
+        [1, 0, -1],
+        [-1, 1, 1],
+    ]
+
+
+def test_of_very_many_positives_alone_some_pictures_are_measured(monkeypatch):
+    monkeypatch.setattr(known_cells, "SAMPLED_CELLS", 20)
+    labels = csr_array((np.ones(30, np.int8), (np.arange(30), np.zeros(30, int))), shape=(90, 2))
+    labels = csr_array(labels + csr_array(([-1, 1], ([3, 4], [1, 1])), shape=(90, 2)))
+    cells = measured_cells(SparseLabels.of(labels.astype(np.int8), np.zeros(90, np.int8)))
+    column = cells.labels.toarray()[:, 0]
+    assert len(cells.sampled) == 20
+    assert (column[cells.sampled] == np.where(cells.sampled < 30, 1, -1)).all()
+    assert np.count_nonzero(column) == 20
+    assert cells.labels.toarray()[[3, 4], 1].tolist() == [-1, 1]
+    part = cells.subset(np.arange(1, 90, 2))
+    assert (np.arange(1, 90, 2)[part.sampled] == cells.sampled[cells.sampled % 2 == 1]).all()
