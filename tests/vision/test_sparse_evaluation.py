@@ -1,6 +1,8 @@
 """Runs whose labels are too many for a matrix: scored, measured and audited by known labels."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +15,38 @@ from pumlc.engine.run import RunFolder
 from pumlc.engine.training import train_run
 from pumlc.labels import SparseLabels, dense, known_cells, sparse
 from pumlc.labels.known_cells import measured_cells
-from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.audit.run import audit_run
+from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import evaluate_run
+from pumlc.vision.frozen.task import FrozenTask
 from pumlc.vision.task import VisionTask
-
-NAMES = ("blue", "green", "lone", "red")
 
 
 @pytest.fixture(scope="module")
 def labels_file(squares_coco, tmp_path_factory) -> Path:
-    """Half of the labels of four classes; of one, present ones alone."""
+    """Six of ten labels of the colours, and of one class present ones alone."""
     random = np.random.RandomState(3)
     file = tmp_path_factory.mktemp("known") / "labels.csv"
     lines = ["split,image,labels,negatives,unknown"]
-    for split, folder, number in (("train", "train", 96), ("test", "val", 33)):
-        for row in range(number):
-            states = dict(zip(NAMES, random.choice([1, -1, 0], 4, p=[0.3, 0.3, 0.4]), strict=True))
-            if states["lone"] == -1:
-                states["lone"] = 0
-            cells = ["|".join(n for n in NAMES if states[n] == state) for state in (1, -1, 0)]
-            lines.append(f"{split},{folder}/{row}.png,{','.join(cells)}")
+    for split, folder in (("train", "train"), ("test", "val")):
+        content = json.loads(
+            (squares_coco / "annotations" / f"instances_{folder}.json").read_text()
+        )
+        names = {each["id"]: each["name"] for each in content["categories"]}
+        for image in content["images"]:
+            there = {
+                names[each["category_id"]]
+                for each in content["annotations"]
+                if each["image_id"] == image["id"]
+            }
+            states = {name: (1 if name in there else -1) for name in names.values()}
+            states["lone"] = int("red" in there)
+            states = {name: state * int(random.rand() < 0.6) for name, state in states.items()}
+            cells = [
+                "|".join(n for n, is_ in states.items() if is_ == state) for state in (1, -1, 0)
+            ]
+            lines.append(f"{split},{folder}/{image['file_name']},{','.join(cells)}")
     file.write_text("\n".join(lines) + "\n")
     return file
 
@@ -122,3 +135,43 @@ def test_of_very_many_positives_alone_some_pictures_are_measured(monkeypatch):
     assert cells.labels.toarray()[[3, 4], 1].tolist() == [-1, 1]
     part = cells.subset(np.arange(1, 90, 2))
     assert (np.arange(1, 90, 2)[part.sampled] == cells.sampled[cells.sampled % 2 == 1]).all()
+
+
+def test_heads_on_features_are_those_of_a_matrix(
+    labels_file, squares_coco, tmp_path, request, monkeypatch
+):
+    model = ModelConfig(backbone="test_resnet", weights=None)
+    features = FeaturesConfig(cache=str(tmp_path / "cache"))
+    config = replace(
+        settings(labels_file, squares_coco),
+        model=model,
+        heads="auto",
+        features=features,
+        loss=LossConfig(name="auto"),
+    )
+    train_run(config, FrozenTask, RunFolder(tmp_path / "run"))
+    expected = {split: _evaluated(tmp_path / "run", split) for split in ("test", "validation")}
+    request.getfixturevalue("sparsely")
+    train_run(config, FrozenTask, RunFolder(tmp_path / "sparse"))
+    found = RunFolder(tmp_path / "sparse").index()["last"]
+    stored = RunFolder(tmp_path / "run").index()["last"]
+    assert_alike(found["extras"], stored["extras"])
+    assert_alike(found["heads"]["penalty"], stored["heads"]["penalty"])
+    for split, result in expected.items():
+        assert_alike(_evaluated(tmp_path / "sparse", split), result)
+    audits = {}
+    for name in ("run", "sparse"):
+        with monkeypatch.context() as patch:
+            if name == "run":
+                patch.setattr(LabelledImages, "labels", property(lambda i: dense(i.matrix)))
+                patch.setattr(sparse, "DENSE_LIMIT", 2**28)
+            audits[name] = audit_run(tmp_path / name, create_accelerator(), top=7)
+    for one, other in zip(audits["sparse"].parts, audits["run"].parts, strict=True):
+        for given, suspects in other.suspects.items():
+            assert len(suspects.rows) == 7
+            np.testing.assert_array_equal(one.suspects[given].rows, suspects.rows)
+            np.testing.assert_array_equal(one.suspects[given].columns, suspects.columns)
+            np.testing.assert_allclose(
+                one.suspects[given].probabilities, suspects.probabilities, atol=1e-3
+            )
+    assert_alike(audits["sparse"].figures, audits["run"].figures)

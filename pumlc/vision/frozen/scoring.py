@@ -97,9 +97,19 @@ def known_frozen_logits(
 ) -> KnownLogits:
     """The same for the cells of ``labels``, [N, C] CSR, alone; see `score_known`."""
     features = frozen_features_of(classifier, images, config, accelerator, **settings)
+    return known_head_logits(classifier, features, labels, probabilities)
+
+
+def known_head_logits(
+    classifier: Classifier,
+    features: np.ndarray,
+    labels: csr_array,
+    probabilities: Callable[[Any], Any] = probabilities_of,
+) -> KnownLogits:
+    """Logits of the head for the cells of ``labels``; nan where features [N, D] are."""
     readable = np.flatnonzero(np.isfinite(features[:, 0]))
-    builder = KnownLogitsBuilder(labels, range(len(images)), probabilities)
-    for block in row_blocks((len(readable), len(images.classes))):
+    builder = KnownLogitsBuilder(labels, range(len(features)), probabilities)
+    for block in row_blocks((len(readable), labels.shape[1])):
         rows = readable[block]
         builder.put(rows, head_logits(classifier, features[rows]))
     return builder.finished()
