@@ -62,6 +62,8 @@ def proportion_title(proportion: float) -> str:
     return f"{100 * proportion:g} %"
 
 
+RESAMPLES = "resamples"
+"""The entry of a row with its metrics on resamples of the test rows; no column of results.csv."""
 CELL_COLUMNS = tuple(field.name for field in dataclasses.fields(Cell))
 
 Settings = Callable[[Cell], Any]
@@ -219,6 +221,6 @@ def _write_results(rows_of: dict[Cell, list[Row] | None], out: Path) -> list[Row
         for cell, rows in rows_of.items()
         for row in rows or ()
     ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [name for name in dict.fromkeys(n for row in rows for n in row) if name != RESAMPLES]
     write_csv(out / "results.csv", columns, ([row.get(name) for name in columns] for row in rows))
     return rows
