@@ -239,6 +239,8 @@ def trained_heads(
     num_held_out = 0 if all_rows else round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     labels = torch.from_numpy(observed[fitted])
+    if method.negatives == "unknown":
+        labels = labels.masked_fill(labels == NEGATIVE, UNKNOWN)
     heads = Heads(
         data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
     )

@@ -69,7 +69,7 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     threads = max(1, torch.get_num_threads() // config.workers)
 
     def settings(cell: Cell) -> dict[str, Any]:
-        found = {**common, "method": plain(config.methods[cell.method])}
+        found = {**common, "method": config.methods[cell.method].recorded()}
         observation = config.observation(cell)
         return found if observation is None else {**found, "condition": plain(observation)}
 
