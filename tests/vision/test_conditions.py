@@ -84,7 +84,8 @@ def test_what_was_chosen_has_a_row_a_cell(finished):
 
 
 def test_labels_of_a_cell_are_those_of_the_condition(finished):
-    data = ProbeData.load(finished[0] / "out" / "probe_data.pt")
+    (file,) = (finished[0] / "out").glob("probe_data.*.pt")
+    data = ProbeData.load(file)
     assert data.classes == ["red", "green", "blue"]
     cell = json.loads((finished[0] / "out" / "cells" / "pnu-mis20-1.json").read_text())
     assert cell["settings"]["condition"]["noise"]["kind"] == "mislabel"
