@@ -51,8 +51,8 @@ oldest: tests/oldest_versions.py setup.cfg  ## the whole suite with the oldest v
 	build/oldest/bin/python -m pip install -q -e '.[dev]' -c build/oldest/constraints.txt
 	build/oldest/bin/python -m pytest
 
-reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour
-	$(BIN)/python tests/reliability/run.py
+reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour (JOBS=N at once)
+	$(BIN)/python tests/reliability/run.py $(if $(JOBS),--jobs $(JOBS))
 
 coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it does not reach
 	$(BIN)/python -m pytest --cov --cov-report=term

@@ -2,7 +2,7 @@
 
 A file is written under an unpredictable name in the folder of its place, flushed to the disk and
 then renamed. So a kill, a full disk or a power cut leaves the old file or the new one. A link that
-lies in the place of either file is replaced and never followed.
+lies in the place of either file is replaced and never followed. Nor is a link to a folder.
 """
 
 import csv
@@ -85,6 +85,49 @@ def sync_folder(folder: Path) -> None:
         pass  # some file systems cannot
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder below one that may be anyone's, unless it is there.
+
+    Raises:
+        UserError: a link lies in its place. What is written to it would be written elsewhere.
+    """
+    refuse_link(folder)
+    folder.mkdir(exist_ok=True)
+
+
+def refuse_link(folder: Path) -> None:
+    """Refuse to write into a folder that is a link to another one.
+
+    Raises:
+        UserError: it is one.
+    """
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder} is a link to {os.readlink(folder)}: nothing is written through a link; put "
+            "the folder itself in its place"
+        )
+
+
+def copy_files(source: Path, folder: Path) -> None:
+    """Copy the files below a folder into another one, each complete or not at all.
+
+    Args:
+        source: written a moment ago by a library that follows links and flushes nothing.
+        folder: created unless it is there; other files in it stay.
+
+    Raises:
+        UserError: a link lies in the place of the folder, or of one below it.
+    """
+    make_folder(folder)
+    for path in sorted(source.rglob("*")):
+        place = folder / path.relative_to(source)
+        if path.is_dir():
+            make_folder(place)
+        else:
+            with complete_file(place, binary=True) as file:
+                file.write(path.read_bytes())
 
 
 def write_text(path: Path | str, content: str) -> None:
