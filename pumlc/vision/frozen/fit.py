@@ -8,7 +8,11 @@ from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
-from pumlc.estimators.fitted_labels import fitted_labels, never_absent
+from pumlc.estimators.fitted_labels import (
+    chosen_negatives_as_unlisted,
+    fitted_labels,
+    never_absent,
+)
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
@@ -54,14 +58,16 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     if said is not None:
         return said
     count = int(never_absent(labels).sum())
+    more = int(never_absent(_as_listed(labels, config)).sum()) - count
     if not (labels == UNKNOWN).any():
         reason = "all labels are known"
-    elif not count:
+    elif not count + more:
         reason = "each class is fitted on the pictures where its label is known"
     else:
+        rarely = f", {more} in a few pictures only" if more else ""
         reason = (
-            f"{count} of {labels.shape[1]} classes are never known to be absent; for them unknown "
-            "counts as absent, and a probability allows for the share that is not listed"
+            f"{count} of {labels.shape[1]} classes are never known to be absent{rarely}; for them "
+            "unknown counts as absent, and a probability allows for the share that is not listed"
         )
     return LEAST_SQUARES, f"least squares in closed form: {reason}"
 
@@ -88,6 +94,7 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         config: the settings of the run.
     """
     kind, reason = choose_heads(config, labels)
+    labels = _as_listed(labels, config)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
@@ -124,6 +131,12 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
+
+
+def _as_listed(labels: np.ndarray, config: VisionConfig) -> np.ndarray:
+    """Labels that a protocol has hidden are known at random; those of a file are not."""
+    hidden = config.data.known < 1 or config.data.protocol != "proportion"
+    return labels if hidden else chosen_negatives_as_unlisted(labels)
 
 
 def _expect_thresholds(
