@@ -3,6 +3,7 @@
 pumlc demo            three losses on pictures of digits with 90 % of their labels hidden, a minute
 pumlc demo --train    BCE and the whole of PU-MLC on the same pictures, twice the epochs, minutes
 pumlc demo --texts    a dual encoder that finds functions to which a documentation text refers
+pumlc demo --data photos    no training: writes the example data of a guide (photos, xrays, texts)
 """
 
 import os
@@ -23,12 +24,16 @@ class DemoOptions:
 
     train: bool = option("train for twice as long, PU-MLC with all its parts", default=False)
     texts: bool = option("run the demo on texts (extra: pumlc[text])", default=False)
+    data: str | None = option("write example data and train nothing: photos, xrays or texts")
     out: Path | None = option("folder to write; default: demo_data, with --texts demo_text_data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a demo."""
     options = parse_options(DemoOptions, arguments, program="pumlc demo", about=__doc__ or "")
+    if options.data is not None:
+        _write_data(options.data, options.out or Path(options.data))
+        return
     if options.texts and options.train:
         raise UserError("--train has no part in the demo on texts; leave out --train or --texts")
     if options.texts:
@@ -41,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {out} exists and was not written by this demo; name another folder")
     shutil.rmtree(out, ignore_errors=True)
     demo.run(out, **({"longer": True} if options.train else {}))
+
+
+def _write_data(kind: str, out: Path) -> None:
+    from pumlc.cli import demo_data
+
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out {out} exists; name another folder, or remove it")
+    demo_data.write(kind, out)
 
 
 def main_of_texts(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from pumlc.engine.config import TrainConfig
 from pumlc.errors import UserError
 from pumlc.estimators.design import joined_groups
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
-from pumlc.vision.frozen.fit import fit_heads
+from pumlc.vision.frozen.fit import fit_heads, left_out_together
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
 
 BCE = LossConfig(name="bce", parameters={"unknown": "ignore"})
@@ -53,7 +53,7 @@ def test_joined_groups_split_neither_numbering_and_are_the_finest(pairs):
 
 def test_left_out_logits_are_those_of_a_fit_without_the_patient():
     features, labels, groups = patients()
-    fitted = fit_heads(features, labels, settings(), groups=groups)
+    fitted = fit_heads(features, labels, settings(), groups=left_out_together(features, groups))
     # patients 2 and 10 share a picture: their blocks become one
     together = np.where(groups == 10, 2, groups)
     assert fitted.facts["left_out_blocks"] == len(np.unique(together)) == 13
