@@ -215,6 +215,8 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
                 weights=weights,
                 image_size=config.data.input_size,
                 batch_norm=model.batch_norm,
+                pooling=model.pooling,
+                mirror=model.mirror,
             )
         except UserError as error:
             if weights != FOUND:
