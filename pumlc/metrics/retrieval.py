@@ -20,6 +20,7 @@ PROPENSITY_PRESETS = MappingProxyType(
         "amazon": {"a": 0.6, "b": 2.6},  # Amazon-670K, Amazon-3M
     }
 )
+"""The two parameters of `inverse_propensities` by data set, as they are published."""
 
 
 def _positives(matrix: Any, name: str = "positives") -> sparse.csr_array:
