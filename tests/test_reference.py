@@ -78,6 +78,16 @@ def test_the_names_of_the_contract_are_on_a_page(described, name):
     assert name in described
 
 
+def test_formulas_are_rendered_as_formulas():
+    from pumlc import metrics
+    from pumlc.losses import LOSSES
+
+    named = ["average_precision", "ndcg_at_k", "propensity_precision_at_k", "inverse_propensities"]
+    functions = [loss.function for loss in LOSSES.values()] + [getattr(metrics, n) for n in named]
+    for function in functions:
+        assert ".. math::" in (function.__doc__ or ""), function.__name__
+
+
 def test_a_name_that_no_page_describes_is_found(complete, described):
     described = described - {"pumlc.losses.pu_loss", "pumlc.labels.POSITIVE"}
     missing = complete.missing_names(described)
