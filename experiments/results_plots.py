@@ -142,7 +142,9 @@ def pnu_fine_tuned() -> None:
     made, axes = figure(height=4.5)
     _, rows = tables("pnu_fine_tuned.md")[1]
     columns = ("10 % known", "50 % known", "100 % known")
-    shown = {name: dict(zip(columns, cells, strict=False)) for name, cells in rows.items()}
+    shown: dict[str, dict[str, str]] = {
+        name: dict(zip(columns, cells, strict=False)) for name, cells in rows.items()
+    }
     bars(axes[0], "VOC subset, five classes, fine-tuned", shown, "mAP, %")
     save("pnu_fine_tuned", made)
 

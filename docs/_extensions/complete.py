@@ -1,7 +1,7 @@
 """The reference has every public name: a build warns of one that no page describes.
 
-A name is public if the ``__all__`` of a module lists it. Constants are documented too, by the text
-below their definition, wherever that is: autodoc itself leaves out those of another module.
+A name is public if the ``__all__`` of a module lists it. The pages name constants one by one, since
+autodoc leaves out those of another module; their text is that below their definition.
 """
 
 import inspect
@@ -63,22 +63,13 @@ def text_below(name: str, value: Any) -> list[str]:
 def document_constant(
     app: Sphinx, kind: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
-    """Give a constant its text."""
-    if kind == "data" and not any(lines):
-        lines[:] = text_below(name.rpartition(".")[2], value)
-
-
-def keep_constant(
-    app: Sphinx, kind: str, name: str, value: Any, skip: bool, options: Any
-) -> bool | None:
-    """Keep a constant that autodoc would leave out for its missing text."""
-    is_constant = kind == "module" and not callable(value) and not inspect.ismodule(value)
-    return False if skip and is_constant and text_below(name, value) else None
+    """Give a constant its text, and not that of its type."""
+    if kind == "data":
+        lines[:] = text_below(name.rpartition(".")[2], value) or lines
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
-    app.connect("autodoc-skip-member", keep_constant, priority=400)  # before that of facts
     app.connect("autodoc-process-docstring", document_constant)
     app.connect("env-check-consistency", check)
     return {"parallel_read_safe": True}
