@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from all_kinds import call
+from all_kinds import KINDS, call
 from safetensors.torch import load_file, save_file
 
 import pumlc
@@ -123,6 +124,42 @@ def test_the_settings_of_any_run_import_nothing(run, source, value, monkeypatch)
             with pytest.raises(UserError, match=r"run\.json|task"):
                 apply(command, run, source)
         assert "own_code" not in sys.modules, group
+
+
+def test_loading_any_run_starts_no_program_and_asks_no_network(finished):
+    code = f"""
+import sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "os.system", "os.exec"):
+        raise SystemExit(f"{{event}} {{arguments}}")
+sys.addaudithook(refuse)
+import pumlc
+for run in {[str(finished(kind)) for kind in KINDS]}:
+    pumlc.load(run, device="cpu")
+"""
+    online = {name: value for name, value in os.environ.items() if "OFFLINE" not in name}
+    online.pop("NO_ALBUMENTATIONS_UPDATE", None)
+    done = subprocess.run([sys.executable, "-c", code], env=online, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": None},
+        {"score": float("nan")},
+        {"extras": 1},
+        {"extras": {"thresholds": 1, "decisions": 1}},
+        {"extras": {"thresholds": {"global": "0.5"}, "decisions": {"slope": "1"}}},
+        {"extras": {"thresholds": {}, "decisions": {"slope": 1e999, "bias": 0, "threshold": 0.5}}},
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused(run, change):
+    file = run / "weights" / "index.json"
+    index = json.loads(file.read_text())
+    file.write_text(json.dumps({name: entry | change for name, entry in index.items()}))
+    with pytest.raises(UserError, match=r"index\.json"):
+        pumlc.load(run, device="cpu")
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
