@@ -9,6 +9,8 @@ import csv
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 import zipfile
 import zlib
@@ -70,6 +72,29 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
             # the error of a full disk names no file, that of renaming names two
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def complete_folder(path: Path | str) -> Iterator[Path]:
+    """A folder to write into that becomes ``path`` when the block ends without an error.
+
+    Args:
+        path: a place where nothing is; the folder that it is in exists.
+
+    Raises:
+        UserError: something is there already.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise UserError(f"{path} is there already; name a new folder")
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
+    try:
+        yield building
+        building.chmod(0o755)  # temporary folders are readable by their owner alone
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
     sync_folder(path.parent)
 
 

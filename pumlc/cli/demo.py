@@ -2,6 +2,7 @@
 
 pumlc demo            BCE and PU-MLC on pictures of digits with 90 % of their labels hidden
 pumlc demo --texts    a dual encoder that finds functions to which a documentation text refers
+pumlc demo --data photos    no training: writes the example data of a guide (photos, xrays, texts)
 """
 
 import shutil
@@ -20,12 +21,16 @@ class DemoOptions:
     """The command line of ``pumlc demo``."""
 
     texts: bool = option("run the demo on texts (extra: pumlc[text])", default=False)
+    data: str | None = option("write example data and train nothing: photos, xrays or texts")
     out: Path | None = option("folder to write; default: demo_data, with --texts demo_text_data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a demo."""
     options = parse_options(DemoOptions, arguments, program="pumlc demo", about=__doc__ or "")
+    if options.data is not None:
+        _write_data(options.data, options.out or Path(options.data))
+        return
     if options.texts:
         from pumlc.cli import demo_texts as demo
     else:
@@ -36,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {out} exists and was not written by this demo; name another folder")
     shutil.rmtree(out, ignore_errors=True)
     demo.run(out)
+
+
+def _write_data(kind: str, out: Path) -> None:
+    from pumlc.cli import demo_data
+
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out {out} exists; name another folder, or remove it")
+    demo_data.write(kind, out)
 
 
 def main_of_texts(arguments: Sequence[str] | None = None) -> None:

@@ -79,8 +79,8 @@ def refuse_unfit_validation(validation: LabelledImages, name: str) -> None:
     Raises:
         UserError: no label of it is positive, or none is negative.
     """
-    refuse_without_positives(validation.labels)
-    labels, _ = labels_as_validated(validation.labels)
+    labels, _ = labels_as_validated(validation.matrix)
+    refuse_without_positives(labels)
     refuse_one_sided(validation, labels, "validation", name)
 
 
