@@ -65,9 +65,10 @@ def test_the_mixture_is_that_of_expectation_maximisation(share):
     found = clean_probabilities(losses, labels)
     known = labels[:, 0] == 1
     reference = GaussianMixture(2, tol=1e-8, max_iter=500, random_state=0).fit(losses[known])
-    small = reference.means_.ravel().argmin()
+    means = np.asarray(reference.means_)
+    small = means.ravel().argmin()
     expected = reference.predict_proba(losses[known])[:, small]
-    above = losses[known, 0] >= reference.means_.min()  # below it counts as at the mean
+    above = losses[known, 0] >= means.min()  # below it counts as at the mean
     np.testing.assert_allclose(found[known, 0][above], expected[above], atol=0.02)
     assert (found[~known] == 1).all()
     assert (found[known, 0][~above] > 0.5).all()
@@ -97,12 +98,12 @@ def test_rates_are_found_from_correlations(missed, invented):
     random = np.random.RandomState(0)
     scene = random.rand(40_000, 1) < 0.5  # what makes the classes go together
     truth = np.where(random.rand(40_000, 3) < np.where(scene, 0.7, 0.1), 1, -1)
-    rates = {"false_negative": [missed, 0.1, 0.2], "false_positive": [invented, 0.05, 0.0]}
-    noisy = flip(truth, **rates, seed=0)
+    rates = [missed, 0.1, 0.2], [invented, 0.05, 0.0]
+    noisy = flip(truth, false_negative=rates[0], false_positive=rates[1], seed=0)
     selected = (noisy == truth) & (random.rand(40_000, 3) < 0.5)
     found = class_transitions(noisy, selected)
-    np.testing.assert_allclose(found.missed, rates["false_negative"], atol=0.04)
-    np.testing.assert_allclose(found.invented, rates["false_positive"], atol=0.04)
+    np.testing.assert_allclose(found.missed, rates[0], atol=0.04)
+    np.testing.assert_allclose(found.invented, rates[1], atol=0.04)
 
 
 @pytest.mark.parametrize("labels", [[[1], [-1]], [[1, 1], [-1, 1]], [[0, 0], [0, 0]]])

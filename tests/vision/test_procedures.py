@@ -58,8 +58,8 @@ def test_a_head_is_trained_on_what_its_peer_chooses():
     heads = CoTeaching(20, labels, [1e-3], method("co-teaching", forget_rate=0.5), 0)
     heads.kept = 0.5
     with torch.no_grad():
-        heads.heads[0].weight.normal_()
-        heads.peers[0].weight.normal_()
+        torch.nn.init.normal_(heads.heads[0].weight)
+        torch.nn.init.normal_(heads.peers[0].weight)
         logits = [each(features) for each in (heads.heads[0], heads.peers[0])]
     rows = torch.arange(40)
     heads.total_loss(features, rows, {}).backward()

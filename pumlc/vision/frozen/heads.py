@@ -46,7 +46,7 @@ class Heads:
         self.labels, self.method = labels, method
         self.loss = find_loss(method.loss.name, imports=True)
         # skip_init, since torch's own initialisation would draw from the global random state
-        self.heads = [
+        self.heads: list[nn.Linear] = [
             nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in self.candidates
         ]
         for head in self.heads:

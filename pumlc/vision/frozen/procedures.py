@@ -66,10 +66,9 @@ class CoTeaching(Heads):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.peers = nn.ModuleList(copy.deepcopy(head) for head in self.heads)
-        with torch.no_grad():
-            for head in (*self.heads, *self.peers):
-                head.weight.normal_(std=1e-3, generator=self.generator)
+        self.peers = [copy.deepcopy(head) for head in self.heads]
+        for head in (*self.heads, *self.peers):
+            nn.init.normal_(head.weight, std=1e-3, generator=self.generator)
         for group in list(self.optimizer.param_groups):
             self.optimizer.add_param_group(self._of_peer(group))
 
