@@ -117,14 +117,23 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
             raise UserError(f"--{place} does not apply to {run.path}, which has another task")
         if value is not None:
             group, name = place.split(".")
-            content[group][name] = value
+            _group(content, group, run.path)[name] = value
     if branch.name == "vision" and Checkpoint(run.path).folder() is not None:
-        content["model"]["weights"] = None  # the checkpoint has all weights; the file may be gone
+        # the checkpoint has all weights; the file may be gone
+        _group(content, "model", run.path)["weights"] = None
     config = from_plain(branch.config_class, content)
     _check_loss(config.loss.name, options.loss_name, run.path)
     if options.epochs is not None:
         config = _extended(config, options.epochs, run.path)
     return config, branch, run.path
+
+
+def _group(content: dict[str, Any], name: str, run: Path) -> dict[str, Any]:
+    """A group of the settings in run.json, which may be anyone's."""
+    group = content.get(name)
+    if not isinstance(group, dict):
+        raise UserError(f"{run / 'run.json'}: {name} must be an object, got {group!r:.80}")
+    return group
 
 
 def _extended(config: Any, epochs: int, run: Path) -> Any:

@@ -1,6 +1,9 @@
 """From the labels of a file to those that heads are fitted on."""
 
+from typing import Any
+
 import numpy as np
+from scipy.sparse import issparse
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -18,6 +21,20 @@ def fitted_labels(labels: np.ndarray) -> np.ndarray:
 def never_absent(labels: np.ndarray) -> np.ndarray:
     """Whether each class, [C], is known to be present somewhere and absent nowhere."""
     return ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)
+
+
+def label_counts(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How many labels of each class are present, and how many absent, each [C].
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; CSR too.
+    """
+    if issparse(labels):
+        width = labels.shape[1]
+        columns = [labels.indices[labels.data == sign] for sign in (POSITIVE, NEGATIVE)]
+        present, absent = (np.bincount(one, minlength=width) for one in columns)
+        return present, absent
+    return (labels == POSITIVE).sum(axis=0), (labels == NEGATIVE).sum(axis=0)
 
 
 def chosen_negatives_as_unlisted(labels: np.ndarray) -> np.ndarray:

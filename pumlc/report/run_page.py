@@ -13,6 +13,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision, expected_calibration_error, mean_average_precision
 from pumlc.report.class_pages import class_details, confused_pairs
 from pumlc.report.figures import RunFigures, SplitScores
+from pumlc.report.joined_sweeps import join_sweeps
 from pumlc.report.page import write_page
 from pumlc.report.run_plots import Named, histogram, history_plots, precision_recall, reliability
 from pumlc.report.sweep_page import SweepFigures
@@ -61,6 +62,7 @@ def write_report(
         "confused": [(name, confused_pairs(scores)) for name, scores in scored],
         "suspects": suspects or {},
         "sweeps": sweeps,
+        "joined": join_sweeps(sweeps) if len(sweeps) > 1 else None,
     }
     write_page(path, "report.html", script=None, style="report.css", **values)
 

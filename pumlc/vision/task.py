@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, closest, warn_user
+from pumlc.labels import SparseLabels
+from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.losses import Loss, find_loss, pu_mixup_loss, weigh_classes
 from pumlc.progress import Progress
 from pumlc.vision.config import VisionConfig
@@ -23,6 +25,7 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.known_logits import score_known
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
@@ -186,19 +189,26 @@ class VisionTask:
             return None
         bad = BadPictures(images)
         show = partial(Progress().show, "validation")
+        settings: dict[str, Any] = {
+            "batch_size": self.config.train.batch_size,
+            "bad": bad,
+            "progress": show if accelerator.is_main_process else None,
+        }
+        labels: Any = images.matrix
         try:
-            logits = score_images(
-                self.model,
-                images,
-                accelerator,
-                batch_size=self.config.train.batch_size,
-                bad=bad,
-                progress=show if accelerator.is_main_process else None,
-            )
+            if isinstance(labels, SparseLabels):
+                labels = measured_cells(labels)
+                known = score_known(self.model, images, labels.labels, accelerator, **settings)
+                logits: Any = known.logits
+            else:
+                logits = score_images(self.model, images, accelerator, **settings)
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
-        return validate_logits(logits[rest], images.labels[rest])
+        return validate_logits(
+            logits[rest],
+            labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest],
+        )
 
 
 def _class_weights(given: dict[str, float], classes: tuple[str, ...]) -> Tensor | None:
@@ -218,8 +228,8 @@ def _check_value(loss: Any, name: str) -> None:
 
 def _check_validation(validation: LabelledImages, name: str) -> None:
     """Refuse a held-out part that cannot choose weights, before an epoch is spent."""
-    refuse_without_positives(validation.labels)
-    labels, _ = labels_as_validated(validation.labels)
+    labels, _ = labels_as_validated(validation.matrix)
+    refuse_without_positives(labels)
     refuse_one_sided(validation, labels, "validation", name)
 
 

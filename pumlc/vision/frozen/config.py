@@ -1,10 +1,14 @@
 """Settings of heads on frozen features."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pumlc.engine.config import require
+from pumlc.engine.config import plain, require
 from pumlc.vision.config import LossConfig
+
+_LATER = ("negatives",)
+"""Settings of a method that came after the first sweeps."""
 
 
 @dataclass(kw_only=True)
@@ -18,6 +22,9 @@ class Method:
     """parameters that have another value in the first epoch (SPLC: threshold 1)"""
     per_epoch: dict[str, float] = field(default_factory=dict)
     """growth of parameters with every epoch after the first (LL-R: rate)"""
+    negatives: Literal["given", "unknown"] = "given"
+    """unknown: training takes negative labels for unknown ones, as methods for missing labels do;
+    the held-out part keeps them"""
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
     penalty, and validation measures the leave-one-out scores of all rows"""
@@ -31,6 +38,8 @@ class Method:
         require(not closed or name == "squared", "loss.name", name, "squared for closed-form heads")
         plain = self.positives == "given"
         require(closed or plain, "positives", self.positives, "given but for closed-form heads")
+        trusted = self.negatives == "given"
+        require(not closed or trusted, "negatives", self.negatives, "given for closed-form heads")
         for parameter in self.per_epoch:
             require(
                 type(start.get(parameter)) in (int, float),
@@ -47,6 +56,19 @@ class Method:
         if epoch == 1:
             values.update(self.first_epoch)
         return values
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a cell's file keeps.
+
+        Those of `_LATER` are left out at their defaults, so that results of a version that did not
+        know them still count.
+        """
+        defaults = {item.name: item.default for item in dataclasses.fields(self)}
+        content = plain(self)
+        for name in _LATER:
+            if content[name] == defaults[name]:
+                del content[name]
+        return content
 
 
 @dataclass(kw_only=True)

@@ -27,7 +27,8 @@ class FittedHeads:
     Attributes:
         coefficients: [D, C].
         intercept: [C].
-        left_out_logits: float32 [N, C], each row by heads that have not seen its labels.
+        left_out_logits: float32 [N, C], each row by heads that have not seen its labels; of very
+            many labels CSR with the measured ones.
         thresholds: [C], the probabilities that give the highest F1 of each class on these logits.
         threshold: the same, one for all classes.
         mean_average_precision: mAP of these logits by the known labels, in percent.
@@ -36,7 +37,7 @@ class FittedHeads:
 
     coefficients: np.ndarray
     intercept: np.ndarray
-    left_out_logits: np.ndarray
+    left_out_logits: Any
     thresholds: np.ndarray
     threshold: float
     mean_average_precision: float
@@ -53,11 +54,9 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     Returns:
         ``least_squares`` or ``loss``, and a sentence that says why.
     """
-    named = config.loss.name not in (AUTO, LEAST_SQUARES)
-    if config.heads == "loss" or (config.heads == "auto" and named):
-        return "loss", f"heads of the loss {config.loss.name}, as the settings say"
-    if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
-        return LEAST_SQUARES, "least squares in closed form, as the settings say"
+    said = choose_kind(config)
+    if said is not None:
+        return said
     count = int(never_absent(labels).sum())
     more = int(never_absent(_as_listed(labels, config)).sum()) - count
     if not (labels == UNKNOWN).any():
@@ -71,6 +70,16 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
             "unknown counts as absent, and a probability allows for the share that is not listed"
         )
     return LEAST_SQUARES, f"least squares in closed form: {reason}"
+
+
+def choose_kind(config: VisionConfig) -> tuple[str, str] | None:
+    """The kind of heads that the settings name, and why; None: the labels decide."""
+    named = config.loss.name not in (AUTO, LEAST_SQUARES)
+    if config.heads == "loss" or (config.heads == "auto" and named):
+        return "loss", f"heads of the loss {config.loss.name}, as the settings say"
+    if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
+        return LEAST_SQUARES, "least squares in closed form, as the settings say"
+    return None
 
 
 def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
@@ -138,7 +147,14 @@ def _expect_thresholds(
     thresholds[alone] = expected_thresholds(probabilities[:, alone])
 
 
+def prior_logit(present: int, absent: int) -> float:
+    """Log-odds that a known label is present, with one label of each sign added.
+
+    Args:
+        present, absent: numbers of known labels.
+    """
+    return float(np.log((present + 1) / (absent + 1)))
+
+
 def _prior_logit(labels: np.ndarray) -> float:
-    """Log-odds that a known label is present, with one label of each sign added."""
-    present, absent = ((labels == sign).sum() + 1 for sign in (POSITIVE, NEGATIVE))
-    return float(np.log(present / absent))
+    return prior_logit(*((labels == sign).sum() for sign in (POSITIVE, NEGATIVE)))

@@ -14,10 +14,13 @@ from pumlc.errors import UserError
 from pumlc.estimators import fit_least_squares, fit_moved_positives, fit_soft_positives
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import average_precision
+from pumlc.metrics import average_precision, resample_counts, resampled_average_precision
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
 from pumlc.vision.frozen.heads import Heads, standardisation
+
+NUM_RESAMPLES = 200
+"""Resamples of the test pictures on which a cell is measured, for intervals over pictures."""
 
 _MATRICES = ("train", "train_labels", "test", "test_labels")
 
@@ -167,16 +170,26 @@ def _figures(
     validation_scores: np.ndarray,
     validation_labels: np.ndarray,
     test_scores: np.ndarray,
-) -> dict[str, float | None]:
-    """The measured columns of a row."""
+) -> dict[str, Any]:
+    """The measured columns of a row; ``resamples`` has each average on resampled test pictures."""
     known = average_precision(validation_scores, validation_labels)
-    figures = {"validation": _mean_percent(known)}
+    figures: dict[str, Any] = {"validation": _mean_percent(known)}
     if "listed" in data.averages:
         figures["validation_listed"] = _mean_percent(known[data.averages["listed"]])
     each = average_precision(test_scores, data.test_labels)
     for name, columns in data.averages.items():
         figures[name] = _mean_percent(each[columns])
+    counts = resample_counts(len(test_scores), NUM_RESAMPLES)
+    resampled = resampled_average_precision(test_scores, data.test_labels, counts)
+    figures["resamples"] = {
+        name: [_rounded(_mean_percent(each[columns])) for each in resampled]
+        for name, columns in data.averages.items()
+    }
     return figures
+
+
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 4)
 
 
 def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
@@ -226,6 +239,8 @@ def trained_heads(
     num_held_out = 0 if all_rows else round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     labels = torch.from_numpy(observed[fitted])
+    if method.negatives == "unknown":
+        labels = labels.masked_fill(labels == NEGATIVE, UNKNOWN)
     heads = Heads(
         data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
     )

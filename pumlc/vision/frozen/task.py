@@ -11,14 +11,19 @@ from torch import nn
 
 from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
+from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
+from pumlc.labels import LabelMatrix, SparseLabels, dense
+from pumlc.labels.known_cells import measured_cells, row_numbers
+from pumlc.labels.sparse import label_rows
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes
 from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
+from pumlc.vision.frozen.known_fit import choose_known_heads, fit_known_heads
 from pumlc.vision.frozen.left_out import write_left_out
-from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.run_weights import run_weights_file
@@ -58,7 +63,9 @@ class FrozenTask:
 
     def facts(self) -> dict[str, Any]:
         """The facts about data, network and heads in run.json, as plain JSON."""
-        kind, reason = choose_heads(self.config, self.data.train.labels)
+        labels = self.data.train.matrix
+        choose = choose_known_heads if isinstance(labels, SparseLabels) else choose_heads
+        kind, reason = choose(self.config, labels)  # pyright: ignore[reportArgumentType]
         return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
 
     def write_files(self, folder: Path) -> None:
@@ -95,10 +102,8 @@ class FrozenTrainer:
         extracted = time.perf_counter()
         if not self.accelerator.is_main_process:
             return
-        heads = fit_heads(features, labels, self.task.config)
+        heads, left_out = self._fit(features, labels, rows)
         _set_head(self.task.model, heads)
-        left_out = np.full(data.train.labels.shape, np.nan, np.float32)
-        left_out[rows] = heads.left_out_logits
         self._print(heads.facts["why"])
         row = {
             "epoch": 1,
@@ -107,14 +112,39 @@ class FrozenTrainer:
             f"{heads.facts['left_out']}/mAP": heads.mean_average_precision,
         }
         if held_out is not None:
-            validation = validate_logits(head_logits(self.task.model, held_out[0]), held_out[1])
+            validation = self._validated(*held_out)
             row.update({f"validation/{name}": value for name, value in validation.metrics.items()})
         self._save(heads, left_out, row)
         self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
+    def _fit(
+        self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray
+    ) -> tuple[FittedHeads, np.ndarray]:
+        """The heads, and left-out logits of the whole training part for the run folder."""
+        matrix = self.task.data.train.matrix
+        if not isinstance(labels, SparseLabels) or not isinstance(matrix, SparseLabels):
+            heads = fit_heads(features, dense(labels), self.task.config)
+            left_out = np.full(matrix.shape, np.nan, np.float32)
+            left_out[rows] = heads.left_out_logits
+            return heads, left_out
+        cells = measured_cells(matrix)
+        heads = fit_known_heads(features, labels, cells.subset(rows), self.task.config)
+        left_out = np.full(cells.labels.nnz, np.nan, np.float32)
+        left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
+        return heads, left_out
+
+    def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
+        """The heads by the held-out part."""
+        model = self.task.model
+        if not isinstance(labels, SparseLabels):
+            return validate_logits(head_logits(model, features), labels)
+        cells = measured_cells(labels)
+        known = known_head_logits(model, features, cells.labels)
+        return validate_logits(known.logits, cells)
+
     def _features(
         self, part: Literal["train", "validation"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, LabelMatrix, np.ndarray]:
         """Features [n, D], labels [n, C] and rows [n] of the readable pictures of a part."""
         images = getattr(self.task.data, part)
         bad = BadPictures(images)
@@ -132,7 +162,7 @@ class FrozenTrainer:
         finally:
             self.task.bad_list.note(part, bad)
         rows = bad.rest()
-        return features[rows], images.labels[rows], rows
+        return features[rows], label_rows(images.matrix, rows), rows
 
     def _save(self, heads: FittedHeads, left_out: np.ndarray, row: dict[str, Any]) -> None:
         """Save the results; the index of weights is last, so that a run is complete or has none."""

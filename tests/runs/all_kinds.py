@@ -1,0 +1,38 @@
+"""How a run of each kind is trained in seconds."""
+
+from importlib import import_module
+
+from accelerate.state import AcceleratorState
+
+PICTURES = [
+    *("--data.name", "csv", "--data.validation", "0.25", "--data.image_size", "32"),
+    *("--data.unlisted", "negative", "--model.backbone", "test_resnet", "--model.weights", "none"),
+]
+TEXTS = """
+task: text
+data: {{root: {root}, document_length: 16, label_length: 8, token_cache: {cache}/tokens,
+       validation: 0.2}}
+encoder: {{model: {model}, document_chunk: 24, label_chunk: 32}}
+"""
+SETTINGS = {
+    "pictures": [
+        *("--loss.name", "bce", "--loss.parameters", '{"unknown": "ignore"}'),
+        *("--train.epochs", "1", "--train.batch_size", "16", "--train.learning_rate", "1e-3"),
+    ],
+    "heads of pictures": [],
+    "texts": """
+loss: {name: softmax, temperature: 0.05}
+train: {epochs: 1, batch_size: 24, learning_rate: 1e-3}
+""",
+    "heads of texts": """
+heads: least_squares
+loss: {name: least_squares, temperature: 1.0}
+train: {epochs: 1, batch_size: 24, learning_rate: 1.0}
+""",
+}
+
+
+def call(command: str, *arguments: object) -> None:
+    """A command of ``pumlc``, as from a fresh process; its errors are raised."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    import_module(f"pumlc.cli.{command}").main([str(argument) for argument in arguments])
