@@ -1,4 +1,5 @@
 from .classifier import PartialLabelClassifier as PartialLabelClassifier
+from .cross_validation import cross_val_predict as cross_val_predict
 from .confident_learning import confident_errors as confident_errors
 from .least_squares import (
     PENALTIES as PENALTIES,

@@ -283,3 +283,4 @@ _ALL = (
 )
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
+"""The facts about every loss, by the name that settings have for it."""
