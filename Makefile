@@ -61,7 +61,7 @@ coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 guides: .venv/.installed-dev  ## the commands of all guides, the slow ones too, and the examples
-	$(BIN)/python -m pytest -m "slow or not slow" tests/test_guides.py
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_guides.py tests/test_examples.py
 
 docs: .venv/.installed-dev  ## build the site into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

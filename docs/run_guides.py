@@ -142,7 +142,8 @@ def comparable(output: str) -> list[str]:
         (r"\d[\d.]*e-\d+", "TINY"),
         (r"\b[\d.]+ ?(?:/s|s|ms|seconds?|minutes?|MiB|GiB|kB)\b", "TIME"),
         (r"(seconds\w*) [\d.]+", r"\1 TIME"),
-        (r"[\d.]+ a second", "RATE"),
+        (r"[\d.e+]+ a second", "RATE"),
+        (r"(rows_per_second) [\d.]+", r"\1 RATE"),
         (r"-{3,}", "---"),
         (r"[ \t]+", " "),
     ):

@@ -130,7 +130,10 @@ def write_texts(out: Path) -> None:
     """Write the documentation of the installed libraries as one table, and a small encoder."""
     from pumlc.cli.demo_texts import docstring_records, write_encoder
 
-    records = docstring_records()
+    records = [
+        (name, text, [label.replace("|", "/") for label in labels])  # a bar separates labels
+        for name, text, labels in docstring_records()
+    ]
     rows = [[name, text, "|".join(labels)] for name, text, labels in records]
     _write_table(out / "docs.csv", [["name", "text", "labels"], *rows])
     write_encoder(out / "encoder", [text for _, text, _ in records])

@@ -13,7 +13,7 @@ def draw_scene(present: set[str], random: Random) -> np.ndarray:
     """Draw things at random places, in random sizes and colours, before sky and ground.
 
     Returns:
-        RGB, [HEIGHT, WIDTH, 3] uint8.
+        RGB, [2 HEIGHT, 2 WIDTH, 3] uint8.
     """
     sky, ground = random.uniform(150, 220, 3), random.uniform(90, 160, 3)
     sky[2] = 235
@@ -27,7 +27,8 @@ def draw_scene(present: set[str], random: Random) -> np.ndarray:
         if thing in present:
             left = int(places.get(thing, random.randint(30, WIDTH - 30)))
             _DRAWN[thing](picture, left, horizon, random)
-    picture += random.normal(0, 6, picture.shape)
+    picture = cv2.resize(picture, (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_LINEAR)
+    picture += random.normal(0, 8, picture.shape)
     return picture.clip(0, 255).astype(np.uint8)
 
 
