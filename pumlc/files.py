@@ -2,13 +2,15 @@
 
 A file is written under an unpredictable name in the folder of its place, flushed to the disk and
 then renamed. So a kill, a full disk or a power cut leaves the old file or the new one. A link that
-lies in the place of either file is replaced and never followed.
+lies in the place of either file is replaced and never followed. Nor is a link to a folder.
 """
 
 import csv
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import threading
 import zipfile
 import zlib
@@ -73,6 +75,29 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
     sync_folder(path.parent)
 
 
+@contextmanager
+def complete_folder(path: Path | str) -> Iterator[Path]:
+    """A folder to write into that becomes ``path`` when the block ends without an error.
+
+    Args:
+        path: a place where nothing is; the folder that it is in exists.
+
+    Raises:
+        UserError: something is there already.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise UserError(f"{path} is there already; name a new folder")
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}-", dir=path.parent))
+    try:
+        yield building
+        building.chmod(0o755)  # temporary folders are readable by their owner alone
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, where the system can (not on Windows)."""
     try:
@@ -85,6 +110,49 @@ def sync_folder(folder: Path) -> None:
         pass  # some file systems cannot
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder below one that may be anyone's, unless it is there.
+
+    Raises:
+        UserError: a link lies in its place. What is written to it would be written elsewhere.
+    """
+    refuse_link(folder)
+    folder.mkdir(exist_ok=True)
+
+
+def refuse_link(folder: Path) -> None:
+    """Refuse to write into a folder that is a link to another one.
+
+    Raises:
+        UserError: it is one.
+    """
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder} is a link to {os.readlink(folder)}: nothing is written through a link; put "
+            "the folder itself in its place"
+        )
+
+
+def copy_files(source: Path, folder: Path) -> None:
+    """Copy the files below a folder into another one, each complete or not at all.
+
+    Args:
+        source: written a moment ago by a library that follows links and flushes nothing.
+        folder: created unless it is there; other files in it stay.
+
+    Raises:
+        UserError: a link lies in the place of the folder, or of one below it.
+    """
+    make_folder(folder)
+    for path in sorted(source.rglob("*")):
+        place = folder / path.relative_to(source)
+        if path.is_dir():
+            make_folder(place)
+        else:
+            with complete_file(place, binary=True) as file:
+                file.write(path.read_bytes())
 
 
 def write_text(path: Path | str, content: str) -> None:

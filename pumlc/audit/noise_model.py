@@ -4,7 +4,7 @@ The curve of called-present over the score, and what tells errors from labels th
 `pumlc.estimators.asymptotes`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -29,7 +29,7 @@ class NoiseModel(NamedTuple):
     invented: float
 
 
-def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> NoiseModel:
+def fit_noise_model(scores: Any, labels: Any, *, seed: int = 0) -> NoiseModel:
     """Fit the two rates of error, and probabilities: `pumlc.estimators.asymptotes.fit_curve`.
 
     Labels without errors give rates of 0: "nothing suspicious".
@@ -51,14 +51,20 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
         raise ValueError("labels need a present and an absent one")
     curve = fit_curve(scores, labels, seed=seed)
     probabilities = expit(curve.slope * scores + curve.bias)
-    wrong = _wrong(probabilities, labels, curve.missed, curve.invented)
+    wrong = wrong_probabilities(probabilities, labels, curve.missed, curve.invented)
     return NoiseModel(probabilities, wrong, curve.missed, curve.invented)
 
 
-def _wrong(
+def wrong_probabilities(
     probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float
 ) -> np.ndarray:
-    """Probability that a label is wrong as it is called, by Bayes' rule."""
+    """Probability that a label is wrong as it is called, by Bayes' rule.
+
+    Args:
+        probabilities: of being truly present, any shape.
+        labels: of that shape, in {1, 0, -1}.
+        missed, invented: the rates of `NoiseModel`.
+    """
     present = missed * probabilities, (1 - missed) * probabilities
     absent = (1 - invented) * (1 - probabilities), invented * (1 - probabilities)
     tiny = np.finfo(np.float64).tiny

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, closest, warn_user
+from pumlc.labels import SparseLabels
+from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.losses import Loss, find_loss, pu_mixup_loss, weigh_classes
 from pumlc.progress import Progress
 from pumlc.vision.config import VisionConfig
@@ -23,22 +25,17 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.known_logits import score_known
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
     refuse_empty_training,
+    refuse_unfit_validation,
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import (
-    labels_as_validated,
-    refuse_one_sided,
-    refuse_without_positives,
-    score_images,
-    to_device,
-    validate_logits,
-)
+from pumlc.vision.scoring import score_images, to_device, validate_logits
 
 
 class VisionTask:
@@ -63,15 +60,13 @@ class VisionTask:
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         self._class_weights = _class_weights(config.loss.class_weights, self.classes)
-        file = config.data.csv or config.data.labels
-        if file is not None:
-            warn_of_similar_classes(Path(file), self.classes)
+        warn_of_similar_classes(self.data.train.source, self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.matrix)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # check it now, not after an epoch
-            _check_validation(self.data.validation, config.data.name)
+            refuse_unfit_validation(self.data.validation, config.data.name)
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
@@ -186,19 +181,26 @@ class VisionTask:
             return None
         bad = BadPictures(images)
         show = partial(Progress().show, "validation")
+        settings: dict[str, Any] = {
+            "batch_size": self.config.train.batch_size,
+            "bad": bad,
+            "progress": show if accelerator.is_main_process else None,
+        }
+        labels: Any = images.matrix
         try:
-            logits = score_images(
-                self.model,
-                images,
-                accelerator,
-                batch_size=self.config.train.batch_size,
-                bad=bad,
-                progress=show if accelerator.is_main_process else None,
-            )
+            if isinstance(labels, SparseLabels):
+                labels = measured_cells(labels)
+                known = score_known(self.model, images, labels.labels, accelerator, **settings)
+                logits: Any = known.logits
+            else:
+                logits = score_images(self.model, images, accelerator, **settings)
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
-        return validate_logits(logits[rest], images.labels[rest])
+        return validate_logits(
+            logits[rest],
+            labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest],
+        )
 
 
 def _class_weights(given: dict[str, float], classes: tuple[str, ...]) -> Tensor | None:
@@ -214,13 +216,6 @@ def _check_value(loss: Any, name: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise UserError(f"loss.name {name} must return one floating-point number, got {got}")
-
-
-def _check_validation(validation: LabelledImages, name: str) -> None:
-    """Refuse a held-out part that cannot choose weights, before an epoch is spent."""
-    refuse_without_positives(validation.labels)
-    labels, _ = labels_as_validated(validation.labels)
-    refuse_one_sided(validation, labels, "validation", name)
 
 
 def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:

@@ -285,6 +285,25 @@ def test_positives_alone_give_the_probability_of_being_present():
     assert f1 > best - 0.02
 
 
+def test_a_few_decisions_of_people_do_not_make_everything_present():
+    random = np.random.RandomState(0)
+    features = random.randn(600, 20).astype(np.float32)
+    true = np.where(features[:, :3] > 0.5, 1, -1).astype(np.int8)
+    labels = np.where((true == 1) & (random.rand(600, 3) < 0.7), 1, 0).astype(np.int8)
+    before = fit_heads(features[:400], labels[:400], settings())
+    suspects = (labels[:400] == 0) & (before.left_out_logits > 0)
+    labels[:400][suspects] = true[:400][suspects]  # people look at them: most are present
+    assert (labels[:400] == -1).any(axis=0).all()
+    after = fit_heads(features[:400], labels[:400], settings())
+
+    def share_right(fitted):
+        logits = features[400:] @ fitted.coefficients + fitted.intercept
+        return ((logits > 0) == (true[400:] == 1)).mean()
+
+    assert share_right(after) > max(0.9, share_right(before) - 0.01)
+    assert "in a few pictures only" in after.facts["why"]
+
+
 def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     features, labels = linear_labels()
     heads = fit_loss_heads(features, labels, BCE, seed=0, weight_decays=[1e-2])
