@@ -35,6 +35,7 @@ from pumlc.vision.run_record import (
     write_run_record,
 )
 from pumlc.vision.scoring import (
+    as_listed,
     labels_as_validated,
     refuse_one_sided,
     refuse_without_positives,
@@ -201,6 +202,7 @@ class VisionTask:
                 known = score_known(self.model, images, labels.labels, accelerator, **settings)
                 logits: Any = known.logits
             else:
+                labels = as_listed(labels, self.config.data)
                 logits = score_images(self.model, images, accelerator, **settings)
         finally:
             self._bad_list.note("validation", bad)

@@ -8,16 +8,13 @@ from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
-from pumlc.estimators.fitted_labels import (
-    chosen_negatives_as_unlisted,
-    fitted_labels,
-    never_absent,
-)
+from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
+from pumlc.vision.scoring import as_listed
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     if said is not None:
         return said
     count = int(never_absent(labels).sum())
-    more = int(never_absent(_as_listed(labels, config)).sum()) - count
+    more = int(never_absent(as_listed(labels, config.data)).sum()) - count
     if not (labels == UNKNOWN).any():
         reason = "all labels are known"
     elif not count + more:
@@ -94,7 +91,7 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         config: the settings of the run.
     """
     kind, reason = choose_heads(config, labels)
-    labels = _as_listed(labels, config)
+    given, labels = labels, as_listed(labels, config.data)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
@@ -103,7 +100,7 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
         facts.update(penalty=heads.penalty, left_out="leave-one-out")
     else:
-        heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
+        heads = fit_loss_heads(features, given[:, known], config.loss, seed=config.train.seed)
         coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
         facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     calibration = calibrate_classes(scores, labels[:, known])
@@ -131,12 +128,6 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
-
-
-def _as_listed(labels: np.ndarray, config: VisionConfig) -> np.ndarray:
-    """Labels that a protocol has hidden are known at random; those of a file are not."""
-    hidden = config.data.known < 1 or config.data.protocol != "proportion"
-    return labels if hidden else chosen_negatives_as_unlisted(labels)
 
 
 def _expect_thresholds(

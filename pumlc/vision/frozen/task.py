@@ -30,7 +30,7 @@ from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.weights import FOUND
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
-from pumlc.vision.scoring import validate_logits
+from pumlc.vision.scoring import as_listed, validate_logits
 
 NAME = "last"
 """The name of the weights that a frozen run saves; there are no others."""
@@ -137,6 +137,7 @@ class FrozenTrainer:
         """The heads by the held-out part."""
         model = self.task.model
         if not isinstance(labels, SparseLabels):
+            labels = as_listed(labels, self.task.config.data)
             return validate_logits(head_logits(model, features), labels)
         cells = measured_cells(labels)
         known = known_head_logits(model, features, cells.labels)
