@@ -6,4 +6,4 @@ A source tree that was never installed has no such file. Nothing here imports mo
 try:
     from pumlc._version import __version__  # pyright: ignore[reportMissingImports]
 except ImportError:
-    __version__ = "0.0.0+unknown"
+    __version__ = "0.0.0"

@@ -62,12 +62,11 @@ def build() -> list[Path]:
         run(tools / "bin" / "python", "-m", "pip", "install", "-q", *TOOLS)
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     run(tools / "bin" / "python", "-m", "build", "--outdir", ROOT / "dist", ROOT)
-    files = sorted((ROOT / "dist").iterdir(), reverse=True)  # .whl, .tar.gz
-    assert [file.suffix for file in files] == [".whl", ".gz"], files
-    run(tools / "bin" / "twine", "check", "--strict", *files)
+    (wheel,), (source,) = ((ROOT / "dist").glob(ending) for ending in ("*.whl", "*.tar.gz"))
+    run(tools / "bin" / "twine", "check", "--strict", wheel, source)
     # W004: a stub beside a module is no module of its own
-    run(tools / "bin" / "check-wheel-contents", "--ignore", "W004", files[0])
-    return files
+    run(tools / "bin" / "check-wheel-contents", "--ignore", "W004", wheel)
+    return [wheel, source]
 
 
 def check_content(file: Path) -> None:

@@ -14,6 +14,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
 from pumlc.metrics import average_precision
 
 GIVEN = {"unknown": UNKNOWN, "negative": NEGATIVE, "positive": POSITIVE}
+"""What a label of a list of suspects was given as, and its number."""
 STATES = {"unknown": "unknown", "negative": "absent", "positive": "present"}
 """What files and screens call the keys of `GIVEN`."""
 

@@ -70,9 +70,12 @@ def reliability_curve(probabilities: Scores, targets: Targets, *, bins: int = 15
 
 
 def expected_calibration_error(probabilities: Scores, targets: Targets, *, bins: int = 15) -> float:
-    """ECE = mean over known labels of abs(share of positives - mean probability), in percent.
+    r"""Expected calibration error: how far probabilities are from shares of positives, in percent.
 
-    Share and mean are those of the label's bin.
+    .. math:: \mathrm{ECE} = 100 \sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|
+
+    :math:`\bar y_b` is the share of positives among the :math:`n_b` of n known labels in bin b,
+    and :math:`\bar p_b` their mean probability.
 
     Args:
         probabilities: [N, C] in [0, 1].

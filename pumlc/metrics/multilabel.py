@@ -88,16 +88,22 @@ def _expected_precision(
 def average_precision(
     scores: Scores, targets: Targets, *, definition: Definition = "sklearn"
 ) -> np.ndarray:
-    """Average precision of every class, a fraction in [0, 1]; nan for a class without a positive.
+    r"""Average precision of every class, a fraction in [0, 1]; nan for a class without a positive.
 
-    For the known entries of a class with P positives, let ``precision(i)`` be the share of
-    positives among the entries that score at least as high as positive i.
+    For the known entries of a class with P positives, let :math:`p(i)` be the share of positives
+    among the entries that score at least as high as positive i:
 
-    - ``"sklearn"``: (1 / P) sum_i precision(i), the area under the precision-recall steps.
-    - ``"asl"``: (1 / P) sum_i of the precision at the rank of positive i, as in the code of ASL and
+    .. math::
+
+        p(i) = \frac{|\{j : y_j = 1,\; s_j \ge s_i\}|}{|\{j : s_j \ge s_i\}|} \qquad
+        \mathrm{AP}_\mathrm{sklearn} = \frac1P \sum_{i:\, y_i = 1} p(i) \qquad
+        \mathrm{AP}_\mathrm{voc2012} = \frac1P \sum_{i:\, y_i = 1} \max_{j:\, s_j \le s_i} p(j)
+
+    - ``"sklearn"``: the area under the precision-recall steps.
+    - ``"asl"``: the same mean of the precision at the rank of positive i, as in the code of ASL and
       its descendants. There the order of tied entries decides; here the mean over all orders is
       taken. Without ties it equals ``"sklearn"``.
-    - ``"voc2012"``: (1 / P) sum_i max {precision(j): s_j <= s_i}, the area under the envelope.
+    - ``"voc2012"``: the area under the envelope.
     - ``"voc2007"``: the mean of the envelope at recall 0, 0.1, ..., 1.
 
     None depends on the order of the rows. UNKNOWN entries are ignored.

@@ -43,13 +43,14 @@ __all__ = [
 ]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
-# options of `evaluate_run` and `report` that a text run does not have
+"""The definitions of average precision that an evaluation reports."""
 OPTIONS = frozenset(
     {
         *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures"),
         *("oracle", "per_class"),
     }
 )
+"""Options of `evaluate_run` and `report` that a text run does not have."""
 
 
 def evaluate_run(
