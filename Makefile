@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test oldest reliability coverage guides docs docs-links wheel release-check matrix hooks clean
+.PHONY: help install demo demo-train demo-text lint format test oldest reliability coverage guides docs docs-links wheel release-check matrix hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,8 +26,11 @@ help:  ## show this list
 
 install: .venv/.installed  ## create .venv and install the package
 
-demo: .venv/.installed  ## compose pictures of digits, hide 90 % of the labels, train BCE and PU-MLC, compare
+demo: .venv/.installed  ## a minute: compose pictures of digits, hide 90 % of the labels, train with three losses, compare
 	$(BIN)/pumlc demo
+
+demo-train: .venv/.installed  ## minutes: the same pictures, longer training, BCE and the whole of PU-MLC
+	$(BIN)/pumlc demo --train
 
 demo-text: .venv/.installed-text  ## tag texts with a dual encoder trained from scratch, P@1/3/5
 	$(BIN)/pumlc demo --texts

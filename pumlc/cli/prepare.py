@@ -62,5 +62,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         header = ["class", "split", "positive", "negative", "unknown"]
         print("\n" + table(header, result.class_rows()))
     warn_of_untrained(file or options.root, result.untrained())
-    if file is not None:
-        warn_of_similar_classes(file, result.classes)
+    warn_of_similar_classes(file or options.root, result.classes)

@@ -50,23 +50,26 @@ def fit_known_least_squares(
     cells: MeasuredCells,
     *,
     penalties: Sequence[float] = PENALTIES,
+    groups: np.ndarray | None = None,
 ) -> KnownLeastSquares:
     """The fit of `fit_least_squares`, and leave-one-out scores of the measured cells alone.
 
     A class is fitted on the rows where its label is known. A class that is never known to be absent
     is fitted on all rows, with what is not listed as absent. If that were too many cells, only sums
     over the rows are made (no matrix of labels), and the cells of the sampled rows choose the
-    penalty; there a row is left out by itself, without those that are identical with it.
+    penalty; there a row is left out by itself, without the others of its group.
 
     Args:
         features: real [N, D], dense or a memory map.
         labels: [N, C].
         cells: `measured_cells` of these labels.
         penalties: candidates, above 0.
+        groups: [N], equal for rows that are left out together; None: rows with identical features.
     """
     number, width = labels.shape
     design = fit_design(features, np.ones(number), standardize=True)
-    fits = _Fits(features, design, identical_rows(features), cells.labels)
+    groups = identical_rows(features) if groups is None else groups
+    fits = _Fits(features, design, groups, cells.labels)
     parts: list[_Fits | _ListedFits] = [fits]
     if len(cells.sampled) < number:
         parts.append(_ListedFits(features, design, labels, cells))

@@ -1,6 +1,5 @@
 """The report of runs: curves of training, classes, precision-recall and reliability, suspects."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,11 +129,16 @@ def read_suspects(file: Path, *, most: int = _SUSPECTS) -> list[dict[str, str]]:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file."""
+    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file.
+
+    Raises:
+        UserError: it is no CSV file.
+    """
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    lines = read_cells(file)
+    header = next(lines, (1, []))[1]
+    rows = [dict(zip(header, cells, strict=False)) for _, cells in lines]
     return [
         {name: value for name, text in row.items() if name and (value := _number(text)) is not None}
         for row in rows

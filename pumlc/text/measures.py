@@ -66,12 +66,14 @@ def measure(
         if index != "exact" or precision != "fp32":
             raise UserError(
                 f"{predictor.run.path}: index and search_precision are of runs that compare "
-                "embeddings of labels; this one has least squares"
+                "embeddings of labels; this one has heads in closed form"
             )
         scored = predictor.score_split(
             documents, accelerator, batch_size=batch_size, progress=progress
         )
-        ranked = Ranked(scored.ids, scored.best, None)
+        rows, _ = only_labels(documents.truth, ~corpus.labels_seen())
+        among = None if scored.by_text is None or not len(rows) else scored.by_text[rows]
+        ranked = Ranked(scored.ids, scored.best, among)
     metrics = measure_ranked(ranked, documents, corpus, propensity)
     metrics["decisions"] = None
     if predictor.decisions is not None:

@@ -31,17 +31,11 @@ from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
     refuse_empty_training,
+    refuse_unfit_validation,
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import (
-    labels_as_validated,
-    refuse_one_sided,
-    refuse_without_positives,
-    score_images,
-    to_device,
-    validate_logits,
-)
+from pumlc.vision.scoring import score_images, to_device, validate_logits
 
 
 class VisionTask:
@@ -66,15 +60,13 @@ class VisionTask:
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         self._class_weights = _class_weights(config.loss.class_weights, self.classes)
-        file = config.data.csv or config.data.labels
-        if file is not None:
-            warn_of_similar_classes(Path(file), self.classes)
+        warn_of_similar_classes(self.data.train.source, self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.matrix)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
         refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # check it now, not after an epoch
-            _check_validation(self.data.validation, config.data.name)
+            refuse_unfit_validation(self.data.validation, config.data.name)
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
@@ -224,13 +216,6 @@ def _check_value(loss: Any, name: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise UserError(f"loss.name {name} must return one floating-point number, got {got}")
-
-
-def _check_validation(validation: LabelledImages, name: str) -> None:
-    """Refuse a held-out part that cannot choose weights, before an epoch is spent."""
-    labels, _ = labels_as_validated(validation.matrix)
-    refuse_without_positives(labels)
-    refuse_one_sided(validation, labels, "validation", name)
 
 
 def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:

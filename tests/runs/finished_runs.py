@@ -14,41 +14,43 @@ import pytest
 pytest.importorskip("transformers")
 sys.path.append(str(Path(__file__).parent.parent / "text"))
 
-from all_kinds import PICTURES, SETTINGS, TEXTS, call
+from all_kinds import KINDS, call, pictures_of, texts_of
 from small_texts import write_corpus
 from tiny_bert import save_bert, word_tokenizer
 
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("texts_of_runs")
-    write_corpus(folder)
-    return folder
-
 
 @pytest.fixture(scope="session")
-def finished(squares_csv, corpus, tmp_path_factory) -> Callable[[str], Path]:
-    """The folder of a run of a kind of `SETTINGS`, trained when it is asked for first."""
-    base = tmp_path_factory.mktemp("finished")
+def arguments(squares_csv, tmp_path_factory) -> Callable[[str], list[str]]:
+    """What ``pumlc train`` takes for a run of a kind, but for ``--out``."""
+    base = tmp_path_factory.mktemp("settings")
     bert = save_bert(base / "bert", word_tokenizer(), 0.0)
+    (base / "corpus").mkdir()
+    write_corpus(base / "corpus")
 
-    def of_kind(kind: str) -> Path:
-        out, own = base / kind / "run", SETTINGS[kind]
-        if out.exists():
-            return out
-        if isinstance(own, str):
+    def of_kind(kind: str) -> list[str]:
+        if "texts" in kind:
             file = base / f"{kind}.yaml"
-            file.write_text(TEXTS.format(root=corpus, cache=base, model=bert) + own)
-            call("train", "--config", file, "--out", out)
-            return out
-        recipe = ["--config", "frozen", "--features.cache", base / kind] if not own else []
-        places = ["--data.csv", squares_csv, "--data.root", squares_csv.parent]
-        call("train", *recipe, *PICTURES, *own, *places, "--out", out)
-        return out
+            file.write_text(texts_of(kind, base / "corpus", bert, base / "tokens"))
+            return ["--config", str(file)]
+        return pictures_of(kind, squares_csv, base / "features")
 
     return of_kind
 
 
-@pytest.fixture(params=SETTINGS)
+@pytest.fixture(scope="session")
+def finished(arguments, tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a run of a kind, trained when it is asked for first."""
+    base = tmp_path_factory.mktemp("finished")
+
+    def of_kind(kind: str) -> Path:
+        if not (base / kind).exists():
+            call("train", *arguments(kind), "--out", base / kind)
+        return base / kind
+
+    return of_kind
+
+
+@pytest.fixture(params=KINDS)
 def run(request, finished, tmp_path) -> Path:
     """A copy of the run of each kind."""
     return shutil.copytree(finished(request.param), tmp_path / "run")

@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
+from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import (
     chosen_negatives_as_unlisted,
     fitted_labels,
@@ -82,30 +83,43 @@ def choose_kind(config: VisionConfig) -> tuple[str, str] | None:
     return None
 
 
-def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
+def left_out_together(features: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Numbers [N], equal for pictures of a group and for pictures with the same features.
+
+    Args:
+        features: [N, D].
+        groups: [N], equal for pictures that must stay together; None: each may be left out alone.
+    """
+    identical = identical_rows(features)
+    return identical if groups is None else joined_groups(groups, identical)
+
+
+def fit_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: VisionConfig,
+    *,
+    groups: np.ndarray | None = None,
+) -> FittedHeads:
     """Fit heads on all rows; left-out scores give the penalty, probabilities and thresholds.
 
-    Pictures with the same features are left out together. A class without a known label gets the
-    same probability for every picture: the share of present labels among all known labels.
+    A class without a known label gets the same probability for every picture: the share of present
+    labels among all known labels.
 
     Args:
         features: float32 [N, D].
         labels: [N, C] in {1, 0, -1}, at least one of them 1.
         config: the settings of the run.
+        groups: [N], of `left_out_together`; None: its groups of identical pictures.
     """
     kind, reason = choose_heads(config, labels)
+    groups = left_out_together(features) if groups is None else groups
     labels = _as_listed(labels, config)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
-    if kind == LEAST_SQUARES:
-        heads = fit_least_squares(features, fitted[:, known])
-        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
-        facts.update(penalty=heads.penalty, left_out="leave-one-out")
-    else:
-        heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
-        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
-        facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
+    given = labels[:, known] if kind == "loss" else fitted[:, known]
+    coefficients, intercept, scores = _fit(kind, features, given, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
@@ -131,6 +145,26 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
+
+
+def _fit(
+    kind: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: VisionConfig,
+    groups: np.ndarray,
+    facts: dict[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients [D, C], intercept [C] and left-out scores [N, C]; adds to the facts."""
+    facts["left_out_blocks"] = len(np.unique(groups))
+    if kind == LEAST_SQUARES:
+        heads = fit_least_squares(features, labels, groups=groups)
+        facts.update(penalty=heads.penalty, left_out="leave-one-out")
+        return heads.coefficients, heads.intercept, heads.loo_scores
+    seed = config.train.seed
+    heads = fit_loss_heads(features, labels, config.loss, seed=seed, groups=groups)
+    facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
+    return heads.coefficients, heads.intercept, heads.left_out
 
 
 def _as_listed(labels: np.ndarray, config: VisionConfig) -> np.ndarray:

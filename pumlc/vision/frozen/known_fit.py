@@ -45,7 +45,12 @@ def choose_known_heads(config: VisionConfig, labels: SparseLabels) -> tuple[str,
 
 
 def fit_known_heads(
-    features: np.ndarray, labels: SparseLabels, cells: MeasuredCells, config: VisionConfig
+    features: np.ndarray,
+    labels: SparseLabels,
+    cells: MeasuredCells,
+    config: VisionConfig,
+    *,
+    groups: np.ndarray | None = None,
 ) -> FittedHeads:
     """The heads of `pumlc.vision.frozen.fit.fit_heads`, from the cells that are known.
 
@@ -54,12 +59,13 @@ def fit_known_heads(
         labels: [N, C], at least one of them 1.
         cells: `measured_cells` of these labels.
         config: the settings of the run.
+        groups: [N], equal for rows that are left out together; None: those of identical pictures.
 
     Returns:
         The heads, whose left-out logits are CSR with the cells.
     """
     kind, reason = choose_known_heads(config, labels)
-    heads = fit_known_least_squares(features, labels, cells)
+    heads = fit_known_least_squares(features, labels, cells, groups=groups)
     known = np.sum(label_counts(cells.labels), axis=0) > 0
     calibration = calibrate_classes(
         heads.loo_scores[:, known], cells.labels[:, known], alone=cells.alone[known]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file
+from pumlc.files import DAMAGED_ARRAY, complete_file
 
 FILE = "left_out.npy"
 
@@ -40,7 +40,7 @@ def read_left_out(run: Path, *shape: int) -> np.ndarray:
         raise UserError(f"{file}: no such file; to write it again, resume the run")
     try:
         logits = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{file}: not the logits of a run's training part: {error}") from error
     if logits.shape != shape or logits.dtype != np.float32:
         raise UserError(

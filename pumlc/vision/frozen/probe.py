@@ -18,6 +18,7 @@ from pumlc.metrics import average_precision, resample_counts, resampled_average_
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
 from pumlc.vision.frozen.heads import Heads, standardisation
+from pumlc.vision.frozen.procedures import HEADS, without_errors
 
 NUM_RESAMPLES = 200
 """Resamples of the test pictures on which a cell is measured, for intervals over pictures."""
@@ -144,7 +145,7 @@ def probe_cell(
         seed: decides held-out part, order and mixtures.
     """
     if method.heads == "closed-form":
-        return [_closed_form_row(data, method, observed)]
+        return [_closed_form_row(data, method, observed, seed)]
     rows = []
     parts = [trained_heads(data, method, config, observed, seed)]
     if config.refit:
@@ -192,13 +193,18 @@ def _rounded(percent: float | None) -> float | None:
     return None if percent is None else round(percent, 4)
 
 
-def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
+def _closed_form_row(
+    data: ProbeData, method: Method, observed: np.ndarray, seed: int
+) -> dict[str, Any]:
     """The one row of closed-form heads, for which leave-one-out chooses only the penalty."""
-    unknown = (observed == UNKNOWN) & (
+    labels = observed
+    if method.procedure == "confident-learning":
+        labels = without_errors(data.train, observed, seed)
+    unknown = (labels == UNKNOWN) & (
         # a class that is never known to be absent has no other negatives
-        ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
+        ~(labels == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
     )
-    labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
+    labels = np.where(unknown, NEGATIVE, labels).astype(np.int8)
     fit = {
         "given": fit_least_squares,
         "moved": functools.partial(fit_moved_positives, share=0.6),
@@ -241,11 +247,14 @@ def trained_heads(
     labels = torch.from_numpy(observed[fitted])
     if method.negatives == "unknown":
         labels = labels.masked_fill(labels == NEGATIVE, UNKNOWN)
-    heads = Heads(
-        data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
+    features = data.train[fitted]
+    if method.procedure == "confident-learning":
+        labels = torch.from_numpy(without_errors(features, labels.numpy(), seed))
+    heads = HEADS[method.procedure](
+        features.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
     )
     for epoch in range(1, max(config.epochs) + 1):
-        heads.train_epoch(data.train[fitted], config.batch_size, epoch)
+        heads.train_epoch(features, config.batch_size, epoch)
         if epoch in config.epochs:
             yield epoch, Trained(heads, held_out)
 

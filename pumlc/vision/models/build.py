@@ -99,6 +99,8 @@ def _build(
         weights=weights,
         image_size=config.data.input_size,
         batch_norm=config.model.batch_norm,
+        pooling=config.model.pooling,
+        mirror=config.model.mirror,
         **inputs,
     )
     # convolutions run up to twice as fast in this layout, on CPU and on GPU

@@ -219,8 +219,10 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method], conditions:
     for method_name, method in methods.items():
         heads = f"methods.{method_name}.heads"
         require(method.heads == "adam", heads, method.heads, "left out in fine_tune")
-        negatives = f"methods.{method_name}.negatives"
-        require(method.negatives == "given", negatives, method.negatives, "left out in fine_tune")
+        for setting, default in (("negatives", "given"), ("procedure", "plain")):
+            value = getattr(method, setting)
+            where = f"methods.{method_name}.{setting}"
+            require(value == default, where, value, "left out in fine_tune")
         for group in ("first_epoch", "per_epoch"):
             values = getattr(method, group)
             require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")

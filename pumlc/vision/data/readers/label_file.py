@@ -15,6 +15,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.label_file import refuse, spelled_values
 from pumlc.vision.data.label_matrix import label_matrix
 from pumlc.vision.data.label_table import LabelTable, State
+from pumlc.vision.data.packed_names import encoded_names
 from pumlc.vision.data.partition import group_numbers, hold_out
 from pumlc.vision.data.picture_files import PictureFiles, locate
 from pumlc.vision.data.readers.data_set import DataSet, UnlistedOptions
@@ -89,7 +90,7 @@ class LabelFileReader:
         if options.group is not None:
             groups = group_numbers(table, options.group)[rows]
         chosen = _with_classes(located.subset(rows), classes)
-        paths = np.array([path.encode() for path in chosen.paths])
+        paths = encoded_names(chosen.paths)
         places = chosen.places if table.format in _WITH_LINES else None
         return LabelledImages(
             table.source,
