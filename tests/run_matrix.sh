@@ -85,5 +85,8 @@ done
 echo
 echo "| Python | dependencies | torch | timm | NumPy | scikit-learn | transformers | tests |"
 echo "|--------|--------------|-------|------|-------|--------------|--------------|-------|"
-cat build/matrix/*.row
-! grep -q "failed\|error\|not installable" build/matrix/*.row
+shopt -s nullglob
+rows=(build/matrix/*.row)
+[ ${#rows[@]} -gt 0 ] || { echo "no cell was tested" >&2; exit 1; }
+cat "${rows[@]}"
+! grep -qE "failed|error|not installable|No matching" "${rows[@]}"
