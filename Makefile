@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-text lint format test oldest reliability coverage docs docs-links wheel hooks clean
+.PHONY: help install demo demo-train demo-text lint format test oldest reliability coverage guides docs docs-links wheel release-check matrix hooks clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,8 +26,11 @@ help:  ## show this list
 
 install: .venv/.installed  ## create .venv and install the package
 
-demo: .venv/.installed  ## compose pictures of digits, hide 90 % of the labels, train BCE and PU-MLC, compare
+demo: .venv/.installed  ## a minute: compose pictures of digits, hide 90 % of the labels, train with three losses, compare
 	$(BIN)/pumlc demo
+
+demo-train: .venv/.installed  ## minutes: the same pictures, longer training, BCE and the whole of PU-MLC
+	$(BIN)/pumlc demo --train
 
 demo-text: .venv/.installed-text  ## tag texts with a dual encoder trained from scratch, P@1/3/5
 	$(BIN)/pumlc demo --texts
@@ -51,11 +54,14 @@ oldest: tests/oldest_versions.py setup.cfg  ## the whole suite with the oldest v
 	build/oldest/bin/python -m pip install -q -e '.[dev]' -c build/oldest/constraints.txt
 	build/oldest/bin/python -m pytest
 
-reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour
-	$(BIN)/python tests/reliability/run.py
+reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour (JOBS=N at once)
+	$(BIN)/python tests/reliability/run.py $(if $(JOBS),--jobs $(JOBS))
 
 coverage: .venv/.installed-dev  ## the whole suite, and which lines of pumlc/ it does not reach
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+guides: .venv/.installed-dev  ## the commands of all guides, the slow ones too, and the examples
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_guides.py tests/test_examples.py
 
 docs: .venv/.installed-dev  ## build the site into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
@@ -66,6 +72,12 @@ docs-links: .venv/.installed-dev  ## ask every address that the site names wheth
 
 wheel: .venv/bin/python  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist .
+
+release-check:  ## sdist and wheel: metadata, and the demo from each in an empty environment
+	$(PYTHON) tests/release_check.py
+
+matrix:  ## the whole suite with every Python found, with the newest and the oldest dependencies
+	tests/run_matrix.sh
 
 hooks: .venv/.installed-dev  ## run `make lint` before every commit
 	$(BIN)/pre-commit install

@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "mathml",
     "facts",
+    "complete",
 ]
 default_role = "py:obj"  # `pu_loss` in a docstring is a link where there is such a name
 exclude_patterns = ["_build", "reference/generated"]

@@ -1,6 +1,7 @@
 """Is the promise of `pumlc predict --recall 0.9` kept? Coverage over many draws of masks.
 
     python experiments/recall_promise.py FEATURES.npz ... [--draws 1000] [--halves 200]
+    python experiments/recall_promise.py FEATURES.npz --cells 0.5-hard 1       # these rows alone
 
 A file holds train, train_labels, test and test_labels, as for audit_order.py; both splits together
 are the pictures here, so that nothing but the draw is at random. 10 or 50 % of the present labels
@@ -28,6 +29,7 @@ from pumlc.metrics import positives_needed, recall_thresholds
 
 RECALL, CONFIDENCE = 0.9, 0.95
 NEEDED = positives_needed(recall=RECALL, confidence=CONFIDENCE)
+CELLS = ("0.1", "0.1-hard", "0.5", "0.5-hard", "1")
 
 
 class LeftOut:
@@ -74,7 +76,9 @@ class Kept(NamedTuple):
         )
 
 
-def masks(features: np.ndarray, present: np.ndarray, share: float, draws: int, *, hard: bool):
+def masks(
+    features: np.ndarray, present: np.ndarray, share: float, draws: int, *, hard: bool
+) -> Kept:
     """Over draws of which present labels are known."""
     random = np.random.RandomState(0)
     chance = np.full(present.shape, share)
@@ -118,6 +122,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--halves", type=int, default=200, help="draws with 100 %% known")
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=CELLS, help="share known")
     options = parser.parse_args()
     for file in options.files:
         with np.load(file) as arrays:
@@ -128,12 +133,14 @@ def main() -> None:
         )  # equal ones are left out together
         features, present = features[np.sort(first)], present[np.sort(first)]
         print(f"{file.stem}: {len(features)} pictures, {present.shape[1]} classes", flush=True)
-        for share in (0.1, 0.5):
-            for hard in (False, True):
-                what = "hard" if hard else "random"
-                kept = masks(features, present, share, options.draws, hard=hard)
-                print(f"  {100 * share:g} % known, {what}: {kept}", flush=True)
-        print(f"  100 % known: {halves(features, present, options.halves)}", flush=True)
+        for cell in options.cells:
+            share, _, hard = cell.partition("-")
+            if share == "1":
+                kept = halves(features, present, options.halves)
+            else:
+                kept = masks(features, present, float(share), options.draws, hard=bool(hard))
+            what = f"{100 * float(share):g} % known"
+            print(f"  {what}{', hard' if hard else ''}: {kept}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Branch:
         predictor: names of the module and the class behind `pumlc.load`.
         evaluation: name of the module with ``evaluate_run``, ``report`` and ``OPTIONS``. The last
             names the options of the first two that this branch alone has.
+        card: name of the module with ``card_of``, ``check_options`` and ``write_folder``.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Branch:
     task: tuple[str, str]
     predictor: tuple[str, str]
     evaluation: str
+    card: str
 
     @property
     def config_class(self) -> Any:
@@ -49,6 +51,10 @@ class Branch:
     def evaluation_module(self) -> Any:
         return import_module(self.evaluation)
 
+    @property
+    def card_module(self) -> Any:
+        return import_module(self.card)
+
 
 BRANCHES = {
     branch.name: branch
@@ -59,6 +65,7 @@ BRANCHES = {
             task=("pumlc.vision.tasks", "create_task"),
             predictor=("pumlc.vision.predictor", "VisionPredictor"),
             evaluation="pumlc.vision.evaluation",
+            card="pumlc.vision.card",
         ),
         Branch(
             "text",
@@ -66,6 +73,7 @@ BRANCHES = {
             task=("pumlc.text.tasks", "create_task"),
             predictor=("pumlc.text.tasks", "create_predictor"),
             evaluation="pumlc.text.evaluation",
+            card="pumlc.text.card",
         ),
     )
 }

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-# scripts that start themselves anew when they are imported: `make reliability`
-collect_ignore = ["reliability"]
+collect_ignore = [
+    "reliability",  # scripts that start themselves anew when they are imported: `make reliability`
+    "runs/finished_runs.py",  # a plugin, which is to be imported as one
+]
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -39,7 +39,7 @@ def test_scores_are_those_of_fits_without_the_row():
 @pytest.mark.parametrize("known", [1.0, 0.6])
 def test_a_score_does_not_depend_on_its_own_label(known, monkeypatch):
     # the choice of the penalty looks at all labels
-    monkeypatch.setattr("pumlc.estimators.least_squares._choice", lambda *_: 0.3)
+    monkeypatch.setattr("pumlc.estimators.least_squares.choose_penalty", lambda *_: 0.3)
     features, labels = pictures(rows=60)
     labels[np.random.RandomState(1).rand(*labels.shape) > known] = 0
     fixed = left_out_scores(features, labels)

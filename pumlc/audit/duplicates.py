@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pumlc.labels import POSITIVE, validate
+from pumlc.labels import POSITIVE, LabelMatrix, SparseLabels, validate
+from pumlc.labels.sparse import label_row
 
 LEAST = 0.9
 """Cosine of pooled features from which two pictures are near-duplicates.
@@ -33,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def near_duplicates(
-    vectors: np.ndarray, labels: np.ndarray, *, least: float = LEAST, most: int = 500
+    vectors: np.ndarray, labels: LabelMatrix, *, least: float = LEAST, most: int = 500
 ) -> list[Pair]:
     """Pairs of near-duplicates of which one has a tag that the other lacks, the most alike first.
 
@@ -41,7 +42,7 @@ def near_duplicates(
 
     Args:
         vectors: [N, D], pooled features.
-        labels: [N, C] in {1, 0, -1}.
+        labels: [N, C] in {1, 0, -1}, dense or sparse.
         least: cosine from which two rows are near-duplicates.
         most: so many pairs at most.
 
@@ -53,13 +54,14 @@ def near_duplicates(
         >>> [(pair.first, pair.second, pair.columns.tolist()) for pair in pairs]
         [(0, 2, [0])]
     """
-    labels = validate(labels, "labels")
+    if not isinstance(labels, SparseLabels):
+        labels = validate(labels, "labels")
     if len(vectors) != len(labels):
         raise ValueError(f"{len(vectors)} vectors, but {len(labels)} rows of labels")
-    present = labels == POSITIVE
     pairs = []
     for first, second, similarity in _alike(np.asarray(vectors, np.float32), least):
-        columns = np.flatnonzero(present[first] != present[second])
+        present = [label_row(labels, row) == POSITIVE for row in (first, second)]
+        columns = np.flatnonzero(present[0] != present[1])
         if len(columns):
             pairs.append(Pair(first, second, similarity, columns))
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair[:2]))[:most]

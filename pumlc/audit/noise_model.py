@@ -4,12 +4,12 @@ The curve of called-present over the score, and what tells errors from labels th
 `pumlc.estimators.asymptotes`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.asymptotes import fit_curve, probability_wrong
+from pumlc.estimators.asymptotes import fit_curve, wrong_probabilities
 from pumlc.labels import NEGATIVE, POSITIVE, validate
 
 
@@ -29,7 +29,7 @@ class NoiseModel(NamedTuple):
     invented: float
 
 
-def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> NoiseModel:
+def fit_noise_model(scores: Any, labels: Any, *, seed: int = 0) -> NoiseModel:
     """Fit the two rates of error, and probabilities: `pumlc.estimators.asymptotes.fit_curve`.
 
     Labels without errors give rates of 0: "nothing suspicious".
@@ -51,5 +51,5 @@ def fit_noise_model(scores: np.ndarray, labels: np.ndarray, *, seed: int = 0) ->
         raise ValueError("labels need a present and an absent one")
     curve = fit_curve(scores, labels, seed=seed)
     probabilities = expit(curve.slope * scores + curve.bias)
-    wrong = probability_wrong(probabilities, labels, curve.missed, curve.invented)
+    wrong = wrong_probabilities(probabilities, labels, curve.missed, curve.invented)
     return NoiseModel(probabilities, wrong, curve.missed, float(curve.invented.mean()))

@@ -14,6 +14,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
 from pumlc.metrics import average_precision
 
 GIVEN = {"unknown": UNKNOWN, "negative": NEGATIVE, "positive": POSITIVE}
+"""What a label of a list of suspects was given as, and its number."""
 STATES = {"unknown": "unknown", "negative": "absent", "positive": "present"}
 """What files and screens call the keys of `GIVEN`."""
 
@@ -77,7 +78,7 @@ def rank_suspects(
         candidates, suspicion = candidates[suspicion >= least], suspicion[suspicion >= least]
     chosen = candidates[np.argsort(-suspicion, kind="stable")[:top]]
     rows, columns = np.divmod(chosen, labels.shape[1])
-    return Suspects(rows, columns, probabilities[rows, columns], _counts_so_far(columns))
+    return Suspects(rows, columns, probabilities[rows, columns], counts_so_far(columns))
 
 
 def score_finding(
@@ -165,7 +166,7 @@ def _suspicion(probabilities: np.ndarray, given: str) -> np.ndarray:
     return -probabilities if given == "positive" else probabilities
 
 
-def _counts_so_far(columns: np.ndarray) -> np.ndarray:
+def counts_so_far(columns: np.ndarray) -> np.ndarray:
     """How often each value has occurred up to its place: 1 for the first."""
     order = np.argsort(columns, kind="stable")
     _, first, counts = np.unique(columns[order], return_index=True, return_counts=True)

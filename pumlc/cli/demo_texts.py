@@ -54,12 +54,8 @@ def words(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_+", " ", name).strip()
 
 
-def write_corpus(folder: Path) -> list[str]:
-    """Write train.jsonl and test.jsonl, one document in five.
-
-    Returns:
-        The texts of the training documents.
-    """
+def docstring_records() -> list[tuple[str, str, list[str]]]:
+    """Name, text and labels of each document, sorted by name."""
     found = docstrings()
     summary = {
         name: f"{words(name)}: {text.strip().splitlines()[0]}" if text.strip() else words(name)
@@ -70,13 +66,23 @@ def write_corpus(folder: Path) -> list[str]:
         labels = [other for other in see_also(found[name]) if other in found and other != name]
         if labels:
             text = " ".join(SEE_ALSO.sub("", found[name]).split("Examples\n---")[0].split())
-            records.append((f"{words(name)}: {text}", [summary[other] for other in labels]))
+            records.append((name, f"{words(name)}: {text}", [summary[other] for other in labels]))
+    return records
+
+
+def write_corpus(folder: Path) -> list[str]:
+    """Write train.jsonl and test.jsonl, one document in five.
+
+    Returns:
+        The texts of the training documents.
+    """
+    records = docstring_records()
     order = np.random.RandomState(0).permutation(len(records))
     parts = {"test": order[: len(order) // 5], "train": order[len(order) // 5 :]}
     for split, rows in parts.items():
-        lines = [json.dumps({"text": records[i][0], "labels": records[i][1]}) for i in rows]
+        lines = [json.dumps({"text": records[i][1], "labels": records[i][2]}) for i in rows]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    return [records[i][0] for i in parts["train"]]
+    return [records[i][1] for i in parts["train"]]
 
 
 def write_encoder(folder: Path, texts: list[str]) -> None:

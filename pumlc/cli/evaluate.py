@@ -87,11 +87,30 @@ class EvaluateOptions:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate a run."""
+    options = evaluate_options(arguments)
+    from pumlc.engine.processes import create_accelerator, end_processes
+
+    accelerator = create_accelerator(options.precision)
+    evaluate(options, accelerator)
+    end_processes(accelerator)
+
+
+def evaluate_options(arguments: Sequence[str] | None) -> EvaluateOptions:
+    """The options of a command line; see `parse_options`."""
     options = parse_options(
         EvaluateOptions, arguments, program="pumlc evaluate", about=__doc__ or ""
     )
     at_least_one(options, "batch_size")
-    from pumlc.engine.processes import create_accelerator, end_processes
+    return options
+
+
+def evaluate(options: EvaluateOptions, accelerator: Any) -> None:
+    """Measure a run, print the table and write the file.
+
+    Args:
+        options: the command line.
+        accelerator: devices and processes; the caller ends them.
+    """
     from pumlc.engine.run import RunFolder
 
     content = RunFolder(options.run).read()
@@ -100,7 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "classes" in given:
         given["classes"] = class_names(given["classes"], content.get("classes", ()))
     shown = {name: given.pop(name) for name in _OF_REPORT if name in given}
-    accelerator = create_accelerator(options.precision)
     result = evaluation.evaluate_run(
         options.run,
         accelerator,
@@ -119,7 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print_result(result, always=options.json)
         name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
         write_json(options.run / name, result)  # last: the folder may be read-only
-    end_processes(accelerator)
 
 
 def _given(options: EvaluateOptions, valid: Collection[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "show runs and audits on a page: curves, classes, calibration, suspects",
     "sweep": "compare methods over proportions of known labels and seeds",
     "export": "write a run's classifier as an ONNX file and check it",
+    "card": "write the model card of a run, and a folder for timm and transformers",
     "inspect": "show how a label file is understood, and what is doubtful in it",
     "convert": "write a label file in another format",
     "prepare": "check the download of a data set, or your own label file",

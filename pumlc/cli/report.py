@@ -2,7 +2,7 @@
 
 pumlc report runs/x --out report.html
 pumlc report runs/x runs/y audit --out report.html
-pumlc report sweeps/voc --out report.html
+pumlc report sweeps/voc sweeps/coco --out report.html
 
 PATH is a run folder, or the folder that an audit or a sweep has written. An image run has training
 curves; mAP and calibration on a split; AP, threshold, precision and recall of each class;
@@ -10,7 +10,8 @@ precision-recall and reliability curves, also of each class, with its best, wors
 pictures; and the classes that are taken for each other. Several runs stand side by side, with the
 paired difference to the first. Each image run is scored again, with its preferred weights. A text
 run has training curves and settings. An audit has the first suspects of each list. A sweep has
-methods by conditions, with the paired difference to the first method.
+methods by conditions, with the paired difference to the first method. Several sweeps, such as those
+of several data sets, also have one table of average ranks and columns won.
 """
 
 import shlex

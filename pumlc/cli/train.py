@@ -3,6 +3,7 @@
 pumlc train --config voc2007_pumlc_10 --data.root VOCdevkit --out runs/x
 pumlc train --out runs/x --resume      # with --data.root FOLDER if the data have moved
 pumlc train --out runs/x --resume --train.epochs 20     # more epochs than the run had
+pumlc train --config frozen --data.csv labels.csv --data.root PICTURES --out runs/x --evaluate
 torchrun --nproc-per-node 2 -m pumlc train --config ... --out runs/x
 
 --config takes a YAML file or the name of a recipe (pumlc recipes). Every setting of the file can be
@@ -25,13 +26,19 @@ from pumlc.engine.stopping import TrainingStoppedError
 from pumlc.errors import UserError
 
 PROGRAM = "pumlc train"
+_SWITCHES = ("--resume", "--evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, or resume a run."""
     given = with_recipe_files(arguments)
-    resume = "--resume" in given
+    resume, evaluates = "--resume" in given, "--evaluate" in given
     config, branch, out = _resumed(given) if resume else _settings(given)
+    if evaluates and config.train.precision != "no":
+        raise UserError(
+            f"--evaluate measures in float32, and train.precision is {config.train.precision}; "
+            "leave --evaluate out and give the command pumlc evaluate afterwards"
+        )
     # the loop imports torch, which is slow: only after the command line has been checked
     from pumlc.engine.processes import end_processes
     from pumlc.engine.run import RunExistsError, RunFolder
@@ -43,11 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{error}; continue it with --resume, or choose another --out") from error
     except TrainingStoppedError as stopped:
         _end_stopped(stopped, out, config.loss.name)
-    if accelerator.is_main_process:
+    if evaluates:
+        _evaluate(out, accelerator)
+    elif accelerator.is_main_process:
         run = shlex.quote(str(out))
         page = f"pumlc report {run} --out report.html"
         print(f"done: {out}; next: pumlc evaluate {run}; as a page: {page}")
     end_processes(accelerator)
+
+
+def _evaluate(run: Path, accelerator: Any) -> None:
+    """Do what ``pumlc evaluate RUN`` does, in the processes of the training."""
+    from pumlc.cli.evaluate import evaluate, evaluate_options
+
+    accelerator.free_memory()  # the optimizer's, for one
+    if accelerator.is_main_process:
+        print(f"done: {run}; the test split:", flush=True)
+    evaluate(evaluate_options([str(run)]), accelerator)
 
 
 def _end_stopped(stopped: TrainingStoppedError, out: Path, loss: str) -> NoReturn:
@@ -71,8 +90,17 @@ def _settings(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
             "--data.bad_pictures and more --train.epochs go with it",
         },
     )
+    evaluate = (
+        "--evaluate",
+        {
+            "action": "store_true",
+            "help": "afterwards measure the test split, as pumlc evaluate does, without a second "
+            "start of Python and torch",
+        },
+    )
+    extra_options = (out, resume, evaluate)
     config, extra = parse(
-        branch.config_class, arguments, program=PROGRAM, about=__doc__, extra=(out, resume)
+        branch.config_class, arguments, program=PROGRAM, about=__doc__, extra=extra_options
     )
     return config, branch, Path(extra["out"])
 
@@ -84,7 +112,7 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
 
     places = dict.fromkeys(place for branch in BRANCHES.values() for place in branch.places)
     valid = [
-        *("--resume", "--out", "--loss.name", "--train.epochs"),
+        *(*_SWITCHES, "--out", "--loss.name", "--train.epochs"),
         *(f"--{place}" for place in places),
     ]
     unknown = _unknown(arguments, valid)
@@ -98,6 +126,7 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
     kinds = [
         ("out", Path, option("folder of the run")),
         ("resume", bool, option("continue the run in --out", default=False)),
+        ("evaluate", bool, option("afterwards measure the test split", default=False)),
         ("loss_name", str, option("the loss of the run, if it is your own", flag="--loss.name")),
         ("epochs", int, option("more epochs than the run had", flag="--train.epochs")),
         *(
@@ -117,14 +146,23 @@ def _resumed(arguments: Sequence[str]) -> tuple[Any, Branch, Path]:
             raise UserError(f"--{place} does not apply to {run.path}, which has another task")
         if value is not None:
             group, name = place.split(".")
-            content[group][name] = value
+            _group(content, group, run.path)[name] = value
     if branch.name == "vision" and Checkpoint(run.path).folder() is not None:
-        content["model"]["weights"] = None  # the checkpoint has all weights; the file may be gone
+        # the checkpoint has all weights; the file may be gone
+        _group(content, "model", run.path)["weights"] = None
     config = from_plain(branch.config_class, content)
     _check_loss(config.loss.name, options.loss_name, run.path)
     if options.epochs is not None:
         config = _extended(config, options.epochs, run.path)
     return config, branch, run.path
+
+
+def _group(content: dict[str, Any], name: str, run: Path) -> dict[str, Any]:
+    """A group of the settings in run.json, which may be anyone's."""
+    group = content.get(name)
+    if not isinstance(group, dict):
+        raise UserError(f"{run / 'run.json'}: {name} must be an object, got {group!r:.80}")
+    return group
 
 
 def _extended(config: Any, epochs: int, run: Path) -> Any:
@@ -159,6 +197,6 @@ def _unknown(arguments: Sequence[str], valid: Sequence[str]) -> list[str]:
         flag, equals, _ = argument.partition("=")
         if flag not in valid:
             unknown.append(argument)
-        elif not equals and flag != "--resume":
+        elif not equals and flag not in _SWITCHES:
             next(rest, None)
     return unknown

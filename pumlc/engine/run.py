@@ -23,7 +23,7 @@ import filelock
 import safetensors
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file, read_json, sync_folder, write_json
+from pumlc.files import complete_file, make_folder, read_json, refuse_link, sync_folder, write_json
 from pumlc.version import __version__
 
 _LIBRARIES = (
@@ -32,6 +32,7 @@ _LIBRARIES = (
 )
 # the lock of a run that was killed is free when the system has ended its loading processes
 _PATIENCE = 2.0
+_FOLDERS = ("weights", "checkpoint", "checkpoint.previous", "checkpoint.tmp", "tensorboard")
 # the key of a safetensors header that holds the entry of the index
 ENTRY = "pumlc"
 # an average with a larger share of the weights it started from is never preferred
@@ -62,7 +63,8 @@ class RunFolder:
         """
         if (self.path / "run.json").exists() and self.has_saved():
             raise RunExistsError(f"{self.path} already holds a run")
-        self.weights.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.weights)
         sync_folder(self.path.parent)
         content = {
             "config": config,
@@ -93,10 +95,16 @@ class RunFolder:
         """Create the folder if need be and let no other process train into it meanwhile.
 
         Raises:
-            UserError: another process trains into it.
+            UserError: another process trains into it; or a link lies in the place of a folder that
+                training writes to.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / ".lock")
+        for name in _FOLDERS:
+            refuse_link(self.path / name)
+        place = self.path / ".lock"
+        if place.is_symlink():  # older releases of filelock would empty the file that it leads to
+            place.unlink()
+        lock = filelock.FileLock(place)
         try:
             lock.acquire(timeout=_PATIENCE)
         except filelock.Timeout as error:

@@ -16,12 +16,14 @@ random: Elkan & Noto 2008; the choice of the rates: Schwarz 1978.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import issparse
 from scipy.special import expit
 
+from pumlc.estimators.fitted_labels import label_counts
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _ABSENT_SAMPLED = 200_000
@@ -65,9 +67,7 @@ class Curve(NamedTuple):
     invented: np.ndarray
 
 
-def fit_curve(
-    scores: np.ndarray, labels: np.ndarray, *, errors: Sequence[Errors] = BOTH, seed: int = 0
-) -> Curve:
+def fit_curve(scores: Any, labels: Any, *, errors: Sequence[Errors] = BOTH, seed: int = 0) -> Curve:
     """Fit the two rates, and the curves of all classes together, by maximum likelihood.
 
     The log-odds of p are w0 + w1 z + w2 c + w3 z c, with z the score and c the log-odds of the
@@ -80,18 +80,23 @@ def fit_curve(
 
     Args:
         scores: [N, C], finite, of models that have not seen the label; comparable between classes.
-        labels: [N, C] in {1, 0, -1}, at least one of them present and one absent.
+        labels: [N, C] in {1, 0, -1}, at least one of them present and one absent. Both may be CSR
+            that store the known labels alone; then the mean of the scores is that of these.
         errors: the errors that are tried, the first of equally likely ones is taken.
         seed: of the sample of absent labels that is fitted on where there are very many.
     """
-    present = labels == POSITIVE
-    mean, spread = float(scores.mean()), max(float(scores.std()), 1e-12)
-    odds = np.log(present.sum(axis=0) + 0.5) - np.log((labels == NEGATIVE).sum(axis=0) + 0.5)
+    width = labels.shape[1]
+    stored, signs = (each.data if issparse(each) else each for each in (scores, labels))
+    present, absent = label_counts(labels)
+    mean, spread = float(stored.mean()), max(float(stored.std()), 1e-12)
+    values, signs = stored.ravel(), signs.ravel()
+    odds = np.log(present + 0.5) - np.log(absent + 0.5)
     odds = (odds - odds.mean()) / max(float(odds.std()), 1e-12)
-    rows, columns, weights = _sample(labels, seed)
-    chosen = (scores[rows, columns] - mean) / spread, odds[columns]
-    design = np.stack([np.ones(len(rows)), *chosen, chosen[0] * chosen[1]], axis=1)
-    sample = _Sample(design, present[rows, columns], weights, columns)
+    places, weights = _sample(signs, seed)
+    columns = labels.indices[places] if issparse(labels) else places % width
+    chosen = (values[places] - mean) / spread, odds[columns]
+    design = np.stack([np.ones(len(places)), *chosen, chosen[0] * chosen[1]], axis=1)
+    sample = _Sample(design, signs[places] == POSITIVE, weights, columns)
     weight, missed, invented = _choice(sample, odds, errors)
     slope = np.maximum(weight[1] + weight[3] * odds, _LEAST_SLOPE) / spread
     return Curve(slope, weight[0] + weight[2] * odds - slope * mean, missed, invented)
@@ -106,19 +111,19 @@ class _Sample(NamedTuple):
     classes: np.ndarray
 
 
-def probability_wrong(
+def wrong_probabilities(
     probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float | np.ndarray
 ) -> np.ndarray:
-    """Probability that a label is wrong as it is called, by Bayes' rule, [N, C].
+    """Probability that a label is wrong as it is called, by Bayes' rule.
 
     Args:
-        probabilities: [N, C], of being truly present.
-        labels: [N, C] in {1, 0, -1}; of an unknown one, the result is the probability of presence.
+        probabilities: of being truly present, any shape; [N, C] if the rate differs by class.
+        labels: of that shape, in {1, 0, -1}; for an unknown one the result is that of presence.
         missed: rate a.
         invented: rate b, of all classes or of each, [C].
 
     Example:
-        >>> probability_wrong(np.array([[0.5]]), np.array([[1]]), missed=0.2, invented=0.2)
+        >>> wrong_probabilities(np.array([[0.5]]), np.array([[1]]), missed=0.2, invented=0.2)
         array([[0.2]])
     """
     present = missed * probabilities, (1 - missed) * probabilities
@@ -130,7 +135,7 @@ def probability_wrong(
     return np.where(labels == UNKNOWN, probabilities, wrong)
 
 
-def _sample(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sample(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Places and weights of the labels to fit on: every positive, and absent ones by chance."""
     present, absent = (np.flatnonzero(labels == sign) for sign in (POSITIVE, NEGATIVE))
     weight = 1.0
@@ -139,7 +144,7 @@ def _sample(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
         absent = np.random.RandomState(seed).choice(absent, _ABSENT_SAMPLED, replace=False)
     places = np.concatenate([present, absent])
     weights = np.repeat([1.0, weight], [len(present), len(absent)])
-    return *np.divmod(places, labels.shape[1]), weights
+    return places, weights
 
 
 def _choice(

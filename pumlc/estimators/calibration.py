@@ -1,9 +1,12 @@
 """From scores to logits whose sigmoid is a probability."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit
 
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.estimators.fitted_labels import label_counts
+from pumlc.labels import POSITIVE, UNKNOWN
 from pumlc.metrics import fit_thresholds
 
 _MAX_STEPS = 100
@@ -77,16 +80,17 @@ def calibrate(
     return slope, bias
 
 
-def fit_left_out_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit_left_out_thresholds(probabilities: Any, labels: Any) -> np.ndarray:
     """Thresholds of the highest F1, [C], on rows that the heads have not seen.
 
     A class without a known present and a known absent label keeps 0.5.
 
     Args:
         probabilities: [N, C].
-        labels: [N, C] in {1, 0, -1}.
+        labels: [N, C] in {1, 0, -1}; or both CSR with the known labels.
     """
-    both = (labels == POSITIVE).any(axis=0) & (labels == NEGATIVE).any(axis=0)
+    present, absent = label_counts(labels)
+    both = (present > 0) & (absent > 0)
     thresholds = np.full(labels.shape[1], 0.5)
     if both.any():
         thresholds[both] = fit_thresholds(probabilities[:, both], labels[:, both], per_class=True)

@@ -3,11 +3,13 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 from pumlc.estimators.asymptotes import MISSED, Errors, fit_curve
-from pumlc.estimators.calibration import calibrate
-from pumlc.estimators.fitted_labels import never_absent
+from pumlc.estimators.calibration import calibrate, fit_sigmoid
+from pumlc.estimators.fitted_labels import label_counts, never_absent
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels.known_cells import stored_by_class
 
 ENOUGH = 20
 """Known labels of either kind from which a class has a slope and bias of its own.
@@ -43,7 +45,9 @@ class ClassCalibration(NamedTuple):
         }
 
 
-def calibrate_classes(scores: np.ndarray, labels: np.ndarray) -> ClassCalibration:
+def calibrate_classes(
+    scores: Any, labels: Any, *, alone: np.ndarray | None = None
+) -> ClassCalibration:
     """Slope above 0 and bias of each class, by what its known labels can bear.
 
     - With at least `ENOUGH` known present and known absent labels: Platt's sigmoid of its own.
@@ -56,34 +60,55 @@ def calibrate_classes(scores: np.ndarray, labels: np.ndarray) -> ClassCalibratio
 
     Args:
         scores: [N, C], finite, of models that have not seen the labels; logits for example.
-        labels: [N, C] in {1, 0, -1}, one of them present.
+        labels: [N, C] in {1, 0, -1}, one of them present; or both CSR that store the known labels.
+        alone: bool [C], only with CSR: in these classes what is not listed is stored as absent.
     """
-    scores = np.asarray(scores, np.float64)
-    present, absent = ((labels == sign).sum(axis=0) for sign in (POSITIVE, NEGATIVE))
-    alone = never_absent(labels) & (labels == UNKNOWN).any(axis=0)
+    if issparse(labels):
+        scores, labels = csr_array(scores, dtype=np.float64), csr_array(labels)
+        positives_alone = np.zeros(labels.shape[1], bool) if alone is None else alone  # pyright: ignore
+    else:
+        scores = np.asarray(scores, np.float64)
+        positives_alone = never_absent(labels) & (labels == UNKNOWN).any(axis=0)
+    return _calibrated(scores, labels, positives_alone)
+
+
+def _calibrated(scores: Any, labels: Any, alone: np.ndarray) -> ClassCalibration:
+    present, absent = label_counts(labels)
     own = ~alone & (np.minimum(present, absent) >= ENOUGH)
     few = ~alone & ~own & (present + absent > 0)
     slope, bias, listed = np.full(len(own), np.nan), np.full(len(own), np.nan), 1.0
     if own.any():
-        slope[own], bias[own] = calibrate(scores[:, own], labels[:, own], np.ones(len(labels)))
+        slope[own], bias[own] = _each(scores[:, own], labels[:, own])
     if few.any():
         together = ~alone & (present + absent > 0)
         slope[few], bias[few] = _together(scores[:, together], labels[:, together], few[together])
     if alone.any():
-        unlisted_absent = np.where(labels[:, alone] == UNKNOWN, NEGATIVE, labels[:, alone])
-        curve = fit_curve(scores[:, alone], unlisted_absent, errors=MISSED)
+        listed_or_not = labels[:, alone]
+        if not issparse(labels):
+            listed_or_not = np.where(listed_or_not == UNKNOWN, NEGATIVE, listed_or_not)
+        curve = fit_curve(scores[:, alone], listed_or_not, errors=MISSED)
         slope[alone], bias[alone], listed = curve.slope, curve.bias, 1 - curve.missed
     rest = np.isnan(slope)
     slope[rest], bias[rest] = slope[~rest].mean(), bias[~rest].mean()
     return ClassCalibration(slope, bias, own, listed)
 
 
-def _together(
-    scores: np.ndarray, labels: np.ndarray, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _each(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and bias of each class by its own labels."""
+    if not issparse(labels):
+        return calibrate(scores, labels, np.ones(len(labels)))
+    pairs = []
+    for entries in stored_by_class(labels):
+        own = scores.data[entries], labels.data[entries] == POSITIVE
+        pairs.append(fit_sigmoid(*own, np.ones(len(entries))))
+    slope, bias = np.array(pairs).T
+    return slope, bias
+
+
+def _together(scores: Any, labels: Any, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slope and bias of some of the classes, from the labels of all."""
-    if (labels == POSITIVE).any() and (labels == NEGATIVE).any():
+    present, absent = label_counts(labels)
+    if present.any() and absent.any():
         curve = fit_curve(scores, labels, errors=_NO_ERRORS)
         return curve.slope[wanted], curve.bias[wanted]
-    each = calibrate(scores[:, wanted], labels[:, wanted], np.ones(len(labels)))
-    return each[0], each[1]
+    return _each(scores[:, wanted], labels[:, wanted])

@@ -1,6 +1,9 @@
 """From the labels of a file to those that heads are fitted on."""
 
+from typing import Any
+
 import numpy as np
+from scipy.sparse import issparse
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -18,3 +21,46 @@ def fitted_labels(labels: np.ndarray) -> np.ndarray:
 def never_absent(labels: np.ndarray) -> np.ndarray:
     """Whether each class, [C], is known to be present somewhere and absent nowhere."""
     return ~(labels == NEGATIVE).any(axis=0) & (labels == POSITIVE).any(axis=0)
+
+
+def label_counts(labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How many labels of each class are present, and how many absent, each [C].
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; CSR too.
+    """
+    if issparse(labels):
+        width = labels.shape[1]
+        columns = [labels.indices[labels.data == sign] for sign in (POSITIVE, NEGATIVE)]
+        present, absent = (np.bincount(one, minlength=width) for one in columns)
+        return present, absent
+    return (labels == POSITIVE).sum(axis=0), (labels == NEGATIVE).sum(axis=0)
+
+
+def chosen_negatives_as_unlisted(labels: np.ndarray) -> np.ndarray:
+    """Known absences become unlisted in each class where they are a few that somebody chose.
+
+    A file that lists what is present gets a few absent labels when people decide on suspects. They
+    lie where the classifier had said "present", so they do not stand for all that is absent. Heads
+    fitted on the known labels alone would call everything present. The class is better treated as
+    one that lists positives alone, where these labels are still absent (`fitted_labels`).
+
+    A class is of this kind if it has less than half as many known absent as known present labels,
+    and fewer than unknown ones. Labels that were hidden by a protocol are not to be given here: the
+    known ones of a frequent class may look the same, and are drawn at random.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; not changed.
+
+    Example:
+        >>> labels = np.array([[1, 1], [1, -1], [1, -1], [-1, 0], [0, 0], [0, 0]], np.int8)
+        >>> chosen_negatives_as_unlisted(labels)[:, 0].tolist()
+        [1, 1, 1, 0, 0, 0]
+        >>> chosen_negatives_as_unlisted(labels)[:, 1].tolist()
+        [1, -1, -1, 0, 0, 0]
+    """
+    present, absent, unknown = (
+        (labels == state).sum(axis=0) for state in (POSITIVE, NEGATIVE, UNKNOWN)
+    )
+    chosen = (2 * absent < present) & (absent < unknown)
+    return np.where(chosen & (labels == NEGATIVE), UNKNOWN, labels).astype(np.int8)

@@ -136,13 +136,45 @@ class KernelFit:
 
     def left_out(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers [n] and their scores [n, L] by the fit without them and their group."""
+        targets = self.problem.targets
+        return self._left_out(
+            self.coefficients, lambda rows: targets[rows].toarray().astype(np.float32)
+        )
+
+    def further(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same regression on other targets: nothing is decomposed again.
+
+        Args:
+            targets: [N, D], dense.
+
+        Returns:
+            coefficients float32 [M, D], and float32 [N, D], each row by the fit without it and its
+            group.
+        """
+        problem = self.problem
+        if problem.anchors is None:
+            moments = targets
+        else:
+            moments = np.zeros((len(self.inverse), targets.shape[1]))
+            for start in range(0, problem.count, ROWS_AT_A_TIME):
+                rows = np.arange(start, min(start + ROWS_AT_A_TIME, problem.count))
+                moments += problem.kernel(rows).T @ targets[rows]
+        coefficients = (self.inverse @ moments).astype(np.float32)
+        without = np.empty(targets.shape, np.float32)
+        for rows, scores in self._left_out(coefficients, lambda rows: targets[rows]):
+            without[rows] = scores
+        return coefficients, without
+
+    def _left_out(
+        self, coefficients: np.ndarray, targets_of: Callable[[np.ndarray], np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for rows, groups in self.problem.blocks:
-            targets = self.problem.targets[rows].toarray().astype(np.float32)
+            targets = targets_of(rows)
             if self.problem.anchors is None:
-                residuals, matrix = self.coefficients[rows], self.inverse[np.ix_(rows, rows)]
+                residuals, matrix = coefficients[rows], self.inverse[np.ix_(rows, rows)]
             else:
                 kernel = self.problem.kernel(rows)
-                residuals = targets - kernel @ self.coefficients
+                residuals = targets - kernel @ coefficients
                 matrix = np.eye(len(rows)) - kernel @ self.inverse @ kernel.T
             yield rows, targets - _without_group(residuals, matrix, groups)
 

@@ -117,7 +117,7 @@ def fit_least_squares(
         errors[:, fit.classes] = problem.errors(fit, candidates)
         if sum(one.num_entries for one in kept.values()) + fit.num_entries < _KEPT_ENTRIES:
             kept[number] = fit
-    penalty = _choice(candidates, errors)
+    penalty = choose_penalty(candidates, errors)
     theta = np.zeros((problem.design.width, labels.shape[1]))
     dtype = np.result_type(features, np.float32)
     loo_scores = np.zeros(labels.shape, dtype)
@@ -132,7 +132,7 @@ def fit_least_squares(
     )
 
 
-def _choice(penalties: tuple[float, ...], errors: np.ndarray) -> float:
+def choose_penalty(penalties: tuple[float, ...], errors: np.ndarray) -> float:
     """The penalty by the errors, [P, C]; see `fit_least_squares`."""
     judged = errors[:, (errors > 0).all(axis=0)]
     if not judged.size:  # no class has both signs: nothing tells the candidates apart

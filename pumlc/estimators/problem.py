@@ -110,7 +110,7 @@ class Problem:
             if len(numbers) != count:
                 raise ValueError(f"groups have {len(numbers)} rows, labels {count}")
         design = fit_design(features, weights, standardize=standardize, reduce=reduce)
-        blocks = list(_whole_groups(numbers, max(1, BLOCK_ENTRIES // design.width)))
+        blocks = list(whole_groups(numbers, max(1, BLOCK_ENTRIES // design.width)))
         weighting = Weighting(labels, weights, class_weights)
         fitted = labels if targets is None else np.asarray(targets)
         if fitted.shape != labels.shape or not np.isfinite(fitted).all():
@@ -255,7 +255,7 @@ def _row_weights(row_weights: ArrayLike | None, count: int, reduce: Reduce | Non
     return weights
 
 
-def _whole_groups(groups: np.ndarray, rows: int) -> Iterator[np.ndarray | slice]:
+def whole_groups(groups: np.ndarray, rows: int) -> Iterator[np.ndarray | slice]:
     """Blocks of about ``rows`` rows; slices where every row is a group of its own."""
     _, starts, sizes = np.unique(groups, return_index=True, return_counts=True)
     if (sizes == 1).all():

@@ -81,8 +81,8 @@ def _check_values(values: np.ndarray) -> None:
     hint = ""
     if values.dtype.kind in "iu" and (values[wrong] == 2).all():
         hint = (
-            "; cross_val_predict turns nan into 2 for every method but 'predict': use the "
-            "leave-one-out scores, loo_scores_, or fit and score each fold"
+            "; scikit-learn's cross_val_predict turns nan into 2 for every method but 'predict': "
+            "take pumlc.estimators.cross_val_predict, or the leave-one-out scores, loo_scores_"
         )
     raise ValueError(
         f"Unknown label type: Y [N, C] holds {first}; write 1 (present), 0 (absent) or nan "

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 POSITIVE = 1
+"""A label that is known to be present."""
 UNKNOWN = 0
+"""A label that nobody has given."""
 NEGATIVE = -1
+"""A label that is known to be absent."""
 
 BLOCK_ENTRIES = 2**22
 

@@ -129,8 +129,10 @@ def dense(labels: LabelMatrix) -> np.ndarray:
     return labels.toarray() if isinstance(labels, SparseLabels) else labels
 
 
-def has_label(labels: LabelMatrix, label: int) -> bool:
-    """Whether any entry is 1, 0 or -1."""
+def has_label(labels: LabelMatrix | csr_array, label: int) -> bool:
+    """Whether any entry is 1, 0 or -1; of CSR of 1 and -1, any that is stored."""
+    if isinstance(labels, csr_array):
+        return bool((labels.data == label).any())
     if not isinstance(labels, SparseLabels):
         return bool((labels == label).any())
     name = {POSITIVE: "positive", NEGATIVE: "negative", UNKNOWN: "unknown"}[label]

@@ -40,6 +40,7 @@ from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
 from pumlc.losses.pu import pu_loss, pu_mixup_loss
 from pumlc.losses.registry import LOSSES
+from pumlc.losses.reweighted import reweighted_loss
 from pumlc.losses.single_positive import (
     asymmetric_pseudo_labels,
     entropy_maximization_loss,
@@ -74,6 +75,7 @@ __all__ = [
     "pnu_loss",
     "pu_loss",
     "pu_mixup_loss",
+    "reweighted_loss",
     "role_loss",
     "soft_topk",
     "soft_topk_loss",

@@ -70,7 +70,7 @@ def pnu_loss(
     When to use: some labels are known, negatives among them, and the rest is missing, at random
     within each side. With positives alone it is the PU loss without its two numbers. For a network
     that is trained, not just its head, supervised = 100 and rejection = None with ``pu_mixup_loss``
-    at weight 1 did better (docs/partial_labels.md).
+    at weight 1 did better (docs/results/pnu_fine_tuned.md).
 
     Relations: gamma = 0 and a large alpha make ``pu_loss(..., absent="skip")`` the first bracket;
     ``asymmetric_loss(..., gamma_positive=0, unknown="ignore")`` is the third with t = w = 1 and

@@ -15,6 +15,7 @@ from pumlc.losses.correction import large_loss_loss, splc_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
 from pumlc.losses.pu import pu_loss
+from pumlc.losses.reweighted import reweighted_loss
 from pumlc.losses.single_positive import entropy_maximization_loss, role_loss
 from pumlc.losses.softmax import decoupled_softmax_loss, softmax_loss
 from pumlc.losses.spec import REQUIRED, Loss, Parameter
@@ -120,6 +121,20 @@ _ALL = (
         ignores_unknown={"unknown": "ignore"},
         paper="Manwani & Sastry (2013)",
         when="wrong labels, at rates nobody knows",
+    ),
+    Loss(
+        name="reweighted",
+        function=reweighted_loss,
+        takes="targets",
+        couples="nothing",
+        parameters={
+            "missed": _number(0, 1, open_high=True, tensor=True, default=0.0),
+            "invented": _number(0, 1, open_high=True, tensor=True, default=0.0),
+            "unknown": UNKNOWN,
+        },
+        ignores_unknown={"unknown": "ignore"},
+        paper="Liu & Tao (TPAMI 2016)",
+        when="wrong labels, at rates known per class",
     ),
     Loss(
         name="focal",
@@ -268,3 +283,4 @@ _ALL = (
 )
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
+"""The facts about every loss, by the name that settings have for it."""

@@ -22,6 +22,7 @@ class Required(Enum):
 
 
 REQUIRED: Final = Required.REQUIRED
+"""The default of a parameter that has none: papers tune it for each data set."""
 
 # arguments that the training passes; no setting gives them
 RESERVED = {

@@ -24,6 +24,11 @@ from pumlc.metrics.multilabel import (
     num_averaged_classes,
     precision_recall_f1,
 )
+from pumlc.metrics.resampling import (
+    interval_over_seeds_and_rows,
+    resample_counts,
+    resampled_average_precision,
+)
 from pumlc.metrics.retrieval import (
     PROPENSITY_PRESETS,
     drop_excluded,
@@ -44,6 +49,7 @@ __all__ = [
     "expected_calibration_error",
     "expected_thresholds",
     "fit_thresholds",
+    "interval_over_seeds_and_rows",
     "inverse_propensities",
     "labels_needed",
     "mean_average_precision",
@@ -59,4 +65,6 @@ __all__ = [
     "recall_at_k",
     "recall_thresholds",
     "reliability_curve",
+    "resample_counts",
+    "resampled_average_precision",
 ]

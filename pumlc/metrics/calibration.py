@@ -3,10 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from pumlc.labels import POSITIVE, UNKNOWN
-from pumlc.metrics.inputs import check_probabilities, check_scores
+from pumlc.metrics.inputs import (
+    Scores,
+    Targets,
+    check_all_probabilities,
+    check_scores,
+    known_entries,
+)
 
 
 class Reliability(NamedTuple):
@@ -23,9 +27,7 @@ class Reliability(NamedTuple):
     counts: np.ndarray
 
 
-def reliability_curve(
-    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
-) -> Reliability:
+def reliability_curve(probabilities: Scores, targets: Targets, *, bins: int = 15) -> Reliability:
     """Bins of equal mass over all known labels, by their probability.
 
     With labels sorted by probability, bin b holds those from floor(b n / B) to
@@ -48,9 +50,9 @@ def reliability_curve(
     if bins < 1:
         raise ValueError(f"bins is {bins}, below 1")
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
-    check_probabilities(probabilities)
-    known = targets != UNKNOWN
-    values, positive = probabilities[known].astype(np.float64), targets[known] == POSITIVE
+    check_all_probabilities(probabilities)
+    values, positive = known_entries(probabilities, targets)
+    values = values.astype(np.float64)
     if not len(values):
         raise ValueError("targets have no known label")
     order = np.argsort(values, kind="stable")
@@ -67,12 +69,13 @@ def reliability_curve(
     )
 
 
-def expected_calibration_error(
-    probabilities: ArrayLike, targets: ArrayLike, *, bins: int = 15
-) -> float:
-    """ECE = mean over known labels of abs(share of positives - mean probability), in percent.
+def expected_calibration_error(probabilities: Scores, targets: Targets, *, bins: int = 15) -> float:
+    r"""Expected calibration error: how far probabilities are from shares of positives, in percent.
 
-    Share and mean are those of the label's bin.
+    .. math:: \mathrm{ECE} = 100 \sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|
+
+    :math:`\bar y_b` is the share of positives among the :math:`n_b` of n known labels in bin b,
+    and :math:`\bar p_b` their mean probability.
 
     Args:
         probabilities: [N, C] in [0, 1].

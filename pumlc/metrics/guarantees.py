@@ -67,7 +67,7 @@ def recall_thresholds(
     needed = positives_needed(recall=recall, confidence=confidence)
     scores, targets = np.asarray(scores), np.asarray(targets)
     # only the positives count: a matrix without a negative is valid here
-    scores, _ = check_scores(scores, np.where(targets == POSITIVE, targets, -1), "scores")
+    check_scores(scores, np.where(targets == POSITIVE, targets, -1), "scores")
     thresholds = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):
         found = np.sort(scores[targets[:, column] == POSITIVE, column].astype(np.float64))

@@ -2,16 +2,26 @@
 
 All counts are integers and all ratios float64. A class without a known positive has no recall and
 no average precision: its value is nan, and every mean over classes leaves it out.
+
+Scores and targets may be CSR arrays that store the known entries alone, see `pumlc.metrics.inputs`.
 """
 
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, issparse
 from scipy.special import digamma
 
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
-from pumlc.metrics.inputs import check_probabilities, check_scores, known_classes
+from pumlc.metrics.inputs import (
+    Scores,
+    Targets,
+    check_all_probabilities,
+    check_probabilities,
+    check_scores,
+    known_classes,
+)
 
 Definition = Literal["sklearn", "asl", "voc2007", "voc2012"]
 
@@ -76,18 +86,24 @@ def _expected_precision(
 
 
 def average_precision(
-    scores: ArrayLike, targets: ArrayLike, *, definition: Definition = "sklearn"
+    scores: Scores, targets: Targets, *, definition: Definition = "sklearn"
 ) -> np.ndarray:
-    """Average precision of every class, a fraction in [0, 1]; nan for a class without a positive.
+    r"""Average precision of every class, a fraction in [0, 1]; nan for a class without a positive.
 
-    For the known entries of a class with P positives, let ``precision(i)`` be the share of
-    positives among the entries that score at least as high as positive i.
+    For the known entries of a class with P positives, let :math:`p(i)` be the share of positives
+    among the entries that score at least as high as positive i:
 
-    - ``"sklearn"``: (1 / P) sum_i precision(i), the area under the precision-recall steps.
-    - ``"asl"``: (1 / P) sum_i of the precision at the rank of positive i, as in the code of ASL and
+    .. math::
+
+        p(i) = \frac{|\{j : y_j = 1,\; s_j \ge s_i\}|}{|\{j : s_j \ge s_i\}|} \qquad
+        \mathrm{AP}_\mathrm{sklearn} = \frac1P \sum_{i:\, y_i = 1} p(i) \qquad
+        \mathrm{AP}_\mathrm{voc2012} = \frac1P \sum_{i:\, y_i = 1} \max_{j:\, s_j \le s_i} p(j)
+
+    - ``"sklearn"``: the area under the precision-recall steps.
+    - ``"asl"``: the same mean of the precision at the rank of positive i, as in the code of ASL and
       its descendants. There the order of tied entries decides; here the mean over all orders is
       taken. Without ties it equals ``"sklearn"``.
-    - ``"voc2012"``: (1 / P) sum_i max {precision(j): s_j <= s_i}, the area under the envelope.
+    - ``"voc2012"``: the area under the envelope.
     - ``"voc2007"``: the mean of the envelope at recall 0, 0.1, ..., 1.
 
     None depends on the order of the rows. UNKNOWN entries are ignored.
@@ -117,9 +133,7 @@ def average_precision(
     return np.array([_class_average_precision(*known, definition) for known in classes])
 
 
-def mean_average_precision(
-    scores: ArrayLike, targets: ArrayLike, *, definition: Definition
-) -> float:
+def mean_average_precision(scores: Scores, targets: Targets, *, definition: Definition) -> float:
     """Mean of ``average_precision`` over the classes with a known positive, in percent.
 
     ``num_averaged_classes(targets)`` tells how many those are; nan if there is none. The code of
@@ -149,8 +163,8 @@ def mean_average_precision(
 
 
 def precision_recall_f1(
-    probabilities: ArrayLike,
-    targets: ArrayLike,
+    probabilities: Scores,
+    targets: Targets,
     *,
     threshold: ArrayLike | None = None,
     top_k: int | None = None,
@@ -180,7 +194,7 @@ def precision_recall_f1(
         probabilities: in [0, 1], [N, C].
         targets: [N, C] in {1, 0, -1}.
         threshold: a number or [C].
-        top_k: in [1, C].
+        top_k: in [1, C]; not of CSR, in which a row lacks scores.
 
     Returns:
         name -> percent.
@@ -201,6 +215,8 @@ def precision_recall_f1(
     threshold = _check_decision(threshold, top_k, targets.shape[1])
     if np.issubdtype(probabilities.dtype, np.floating):  # 0.7 in float32 is below 0.7 in float64
         threshold = threshold.astype(probabilities.dtype)
+    if issparse(targets):
+        return _summary(*_stored_counts(probabilities, targets, threshold, top_k))
     hits, predicted, positives = np.zeros((3, targets.shape[1]), dtype=np.int64)
     rows = max(1, _BLOCK_ENTRIES // max(1, targets.shape[1]))
     for start in range(0, len(targets), rows):
@@ -208,11 +224,27 @@ def precision_recall_f1(
         check_probabilities(block, start)
         decided = (target != UNKNOWN) & (block >= threshold)
         if top_k is not None:
-            decided &= _in_top(block, top_k)
+            decided &= in_top(block, top_k)
         hits += (decided & (target == POSITIVE)).sum(axis=0)
         predicted += decided.sum(axis=0)
         positives += (target == POSITIVE).sum(axis=0)
     return _summary(hits, predicted, positives)
+
+
+def _stored_counts(
+    probabilities: csr_array, targets: csr_array, threshold: np.ndarray, top_k: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits, predicted and positive entries of each class, of known entries that are stored."""
+    if top_k is not None:
+        raise ValueError("top_k needs the scores of all classes of a row; CSR has the known ones")
+    check_all_probabilities(probabilities)
+    width = targets.shape[1]  # pyright: ignore[reportOptionalSubscript]
+    columns, label = targets.indices, targets.data
+    decided = probabilities.data >= np.broadcast_to(threshold, width)[columns]
+    decided &= label != UNKNOWN
+    chosen = (decided & (label == POSITIVE), decided, label == POSITIVE)
+    hits, predicted, positives = (np.bincount(columns[one], minlength=width) for one in chosen)
+    return hits, predicted, positives
 
 
 def _check_decision(threshold: ArrayLike | None, top_k: int | None, num_classes: int) -> np.ndarray:
@@ -228,8 +260,13 @@ def _check_decision(threshold: ArrayLike | None, top_k: int | None, num_classes:
     return threshold
 
 
-def _in_top(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """Mark exactly k entries of each row, the highest; ties in order of the columns."""
+def in_top(probabilities: np.ndarray, k: int) -> np.ndarray:
+    """Mark exactly k entries of each row, the highest; ties in order of the columns.
+
+    Args:
+        probabilities: [N, C].
+        k: in [1, C].
+    """
     lowest = np.partition(probabilities, -k, axis=1)[:, -k, None]
     higher, tied = probabilities > lowest, probabilities == lowest
     vacant = k - higher.sum(axis=1, keepdims=True)

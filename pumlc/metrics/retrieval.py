@@ -20,6 +20,7 @@ PROPENSITY_PRESETS = MappingProxyType(
         "amazon": {"a": 0.6, "b": 2.6},  # Amazon-670K, Amazon-3M
     }
 )
+"""The two parameters of `inverse_propensities` by data set, as they are published."""
 
 
 def _positives(matrix: Any, name: str = "positives") -> sparse.csr_array:
@@ -128,10 +129,12 @@ def recall_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
 
 
 def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
-    """nDCG@k = mean over rows of DCG / best DCG, in percent; 0 without a positive.
+    r"""nDCG@k = mean over rows of DCG / best DCG, in percent; 0 without a positive.
 
-    DCG = sum of 1 / log2(rank + 1) over the ranks 1..k of positives; the best has them all at the
-    ranks 1..min(k, number of positives).
+    .. math:: \mathrm{DCG} = \sum_{r = 1}^{k} \frac{y_{l(r)}}{\log_2(r + 1)}
+
+    :math:`l(r)` is the label at rank r, and y is 1 for a positive. The best DCG has the positives
+    at the ranks 1..min(k, number of positives).
 
     Args:
         top_ids: integers [N, >= k], best first.
@@ -156,7 +159,9 @@ def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
 
 
 def inverse_propensities(positives: Any, *, a: float, b: float) -> np.ndarray:
-    """1 / p_l = 1 + (ln N - 1) (b + 1)^a (n_l + b)^-a from the TRAINING positives.
+    r"""One over the propensity of each label, from the TRAINING positives.
+
+    .. math:: \frac{1}{p_l} = 1 + (\ln N - 1)\,(b + 1)^a\,(n_l + b)^{-a}
 
     ``a`` and ``b`` belong to the data set: ``**PROPENSITY_PRESETS[name]`` with the name
     ``"wikipedia"``, ``"amazon"`` or, for all others, ``"default"``.
@@ -188,11 +193,15 @@ def inverse_propensities(positives: Any, *, a: float, b: float) -> np.ndarray:
 def propensity_precision_at_k(
     top_ids: ArrayLike, positives: Any, k: int, inverse_propensities: ArrayLike
 ) -> float:
-    """PSP@k: the propensity-scored hits over the best attainable, in percent.
+    r"""PSP@k: the propensity-scored hits over the best attainable, in percent.
 
-    sum_i sum_{l in top k, positive} w_l / sum_i (sum of the k largest w_l of row i's positives),
-    w_l = 1 / p_l: a ratio of two sums over all rows, as the Extreme Classification Repository
-    reports it. nan if there is no positive at all.
+    .. math::
+
+        \frac{\sum_i \sum_{l \in T_i} y_{il} w_l}
+             {\sum_i \max_{|S| = k} \sum_{l \in S} y_{il} w_l} \qquad w_l = 1 / p_l
+
+    :math:`T_i` are the top k of row i. It is a ratio of two sums over all rows, as the Extreme
+    Classification Repository reports it. nan if there is no positive at all.
 
     Args:
         top_ids: integers [N, >= k], best first.

@@ -4,17 +4,25 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 
-from pumlc.labels import POSITIVE, UNKNOWN
 from pumlc.labels.convention import row_blocks
-from pumlc.metrics.inputs import check_probabilities, check_scores, known_classes
+from pumlc.metrics.inputs import (
+    Scores,
+    Targets,
+    check_all_probabilities,
+    check_probabilities,
+    check_scores,
+    known_classes,
+    known_entries,
+)
 
 Part = tuple[np.ndarray, np.ndarray]
 """Probabilities of known entries, and which of them are positive."""
 
 
 def fit_thresholds(
-    probabilities: ArrayLike, targets: ArrayLike, *, per_class: bool
+    probabilities: Scores, targets: Targets, *, per_class: bool
 ) -> float | np.ndarray:
     """Thresholds t with the highest F1 of ``probability >= t``, from a validation part.
 
@@ -26,7 +34,7 @@ def fit_thresholds(
 
     Args:
         probabilities: in [0, 1], [N, C].
-        targets: [N, C] in {1, 0, -1}.
+        targets: [N, C] in {1, 0, -1}; or both CSR, see `pumlc.metrics.inputs`.
         per_class: one threshold for each class instead of one for all.
 
     Returns:
@@ -45,13 +53,14 @@ def fit_thresholds(
         0.1
     """
     probabilities, targets = check_scores(probabilities, targets, "probabilities")
-    for rows in row_blocks(probabilities.shape):
-        check_probabilities(probabilities[rows], rows.start)
+    check_all_probabilities(probabilities)
 
     def blocks() -> Iterator[Part]:
+        if issparse(targets):
+            yield known_entries(probabilities, targets)
+            return
         for rows in row_blocks(probabilities.shape):
-            known = targets[rows] != UNKNOWN
-            yield probabilities[rows][known], targets[rows][known] == POSITIVE
+            yield known_entries(probabilities[rows], targets[rows])
 
     everywhere = _best_threshold(blocks)
     if np.isnan(everywhere):
@@ -115,7 +124,7 @@ def expected_thresholds(probabilities: ArrayLike) -> np.ndarray:
 
 
 def oracle_thresholds(
-    probabilities: ArrayLike, targets: ArrayLike, *, per_class: bool
+    probabilities: Scores, targets: Targets, *, per_class: bool
 ) -> float | np.ndarray:
     """``fit_thresholds`` on the very targets that the figures are about.
 

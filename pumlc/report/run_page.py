@@ -1,6 +1,5 @@
 """The report of runs: curves of training, classes, precision-recall and reliability, suspects."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision, expected_calibration_error, mean_average_precision
 from pumlc.report.class_pages import class_details, confused_pairs
 from pumlc.report.figures import RunFigures, SplitScores
+from pumlc.report.joined_sweeps import join_sweeps
 from pumlc.report.page import write_page
 from pumlc.report.run_plots import Named, histogram, history_plots, precision_recall, reliability
 from pumlc.report.sweep_page import SweepFigures
@@ -61,6 +61,7 @@ def write_report(
         "confused": [(name, confused_pairs(scores)) for name, scores in scored],
         "suspects": suspects or {},
         "sweeps": sweeps,
+        "joined": join_sweeps(sweeps) if len(sweeps) > 1 else None,
     }
     write_page(path, "report.html", script=None, style="report.css", **values)
 
@@ -128,11 +129,16 @@ def read_suspects(file: Path, *, most: int = _SUSPECTS) -> list[dict[str, str]]:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file."""
+    """The numbers of a run's metrics.csv, one per epoch; nothing if there is no file.
+
+    Raises:
+        UserError: it is no CSV file.
+    """
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    lines = read_cells(file)
+    header = next(lines, (1, []))[1]
+    rows = [dict(zip(header, cells, strict=False)) for _, cells in lines]
     return [
         {name: value for name, text in row.items() if name and (value := _number(text)) is not None}
         for row in rows

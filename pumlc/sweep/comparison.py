@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from pumlc.metrics import paired_interval
-from pumlc.sweep.cells import Row
+from pumlc.metrics import interval_over_seeds_and_rows, paired_interval
+from pumlc.sweep.cells import RESAMPLES, Row
 from pumlc.sweep.choose import mean
 from pumlc.sweep.tables import condition_of, conditions_of, summary
 from pumlc.tables import table
@@ -44,47 +44,63 @@ def against_the_best(rows: Sequence[Row], metric: str, own: Sequence[str]) -> st
     """A table of conditions: the best of all other methods, and how far a method is ahead of it.
 
     The best is taken by the metric itself, condition by condition, which favours it: nobody could
-    have known which it is. The interval is that of the mean of the differences between cells of
-    the same seed: mean +- t(0.975, n - 1) s / sqrt(n).
+    have known which it is. The gap is the mean of the differences between cells of the same seed.
+    Its interval covers seeds and test rows (`interval_over_seeds_and_rows`) where the rows have the
+    metric on resamples; else it covers seeds alone: mean +- t(0.975, n - 1) s / sqrt(n).
 
     Args:
         rows: one candidate of each method.
         metric: the column, larger is better.
         own: the method, then the families that it belongs to; none of these counts as another.
     """
-    values: dict[tuple[str, str], dict[int, float]] = {}
+    found: dict[tuple[str, str], dict[int, Row]] = {}
     for row in rows:
         if row.get(metric) is not None:
-            of_seeds = values.setdefault((condition_of(row), row["method"]), {})
-            of_seeds[row["seed"]] = row[metric]
+            found.setdefault((condition_of(row), row["method"]), {})[row["seed"]] = row
     lines = []
     for condition in conditions_of(rows):
-        ours = values.get((condition, own[0]))
+        ours = found.get((condition, own[0]))
         others = {
             method: of_seeds
-            for (name, method), of_seeds in values.items()
+            for (name, method), of_seeds in found.items()
             if name == condition and method not in own
         }
         if ours is None or not others:
             continue
-        best = max(others, key=lambda method: float(np.mean(list(others[method].values()))))
-        pairs = [
-            (value, others[best][seed]) for seed, value in ours.items() if seed in others[best]
-        ]
+        best = max(others, key=lambda method: mean(list(others[method].values()), metric))
+        pairs = [(row, others[best][seed]) for seed, row in ours.items() if seed in others[best]]
         if pairs:
-            lines.append([condition, *_compared(best, pairs)])
+            lines.append([condition, *_compared(best, pairs, metric)])
     if not lines:
         return ""
-    return table(["condition", "best other", "it", own[0], "gap", "95 % of the gap", "n"], lines)
+    titles = ["condition", "best other", "it", own[0], "gap", "95 % of the gap", "covers", "n"]
+    return table(titles, lines)
 
 
-def _compared(best: str, pairs: list[tuple[float, float]]) -> list:
-    """Name and mean of the best other, our mean, the gap, its interval and the number of seeds."""
-    ours, theirs = np.array(pairs).T
+def _compared(best: str, pairs: list[tuple[Row, Row]], metric: str) -> list:
+    """The cells of a line after its condition."""
+    ours, theirs = np.array([[row[metric] for row in pair] for pair in pairs]).T
     gaps = ours - theirs
-    low, high = paired_interval(gaps)
+    resampled = _resampled_gaps(pairs, metric)
+    if resampled is None:
+        (low, high), covers = paired_interval(gaps), "seeds"
+    else:
+        covers = "seeds, test rows" if len(gaps) > 1 else "test rows"
+        low, high = interval_over_seeds_and_rows(gaps, resampled)
     shown = None if math.isnan(low) else f"{low:.2f} to {high:.2f}"
-    return [best, float(theirs.mean()), float(ours.mean()), float(gaps.mean()), shown, len(gaps)]
+    covers = None if shown is None else covers
+    means = float(theirs.mean()), float(ours.mean()), float(gaps.mean())
+    return [best, *means, shown, covers, len(gaps)]
+
+
+def _resampled_gaps(pairs: list[tuple[Row, Row]], metric: str) -> np.ndarray | None:
+    """The differences of pairs on the resamples of the test rows, [n, R], if all rows have them."""
+    found = [[row.get(RESAMPLES, {}).get(metric) for row in pair] for pair in pairs]
+    lengths = {len(values) if values is not None else 0 for pair in found for values in pair}
+    if len(lengths) != 1 or 0 in lengths:
+        return None
+    ours, theirs = np.array(found, np.float64).transpose(1, 0, 2)  # None becomes nan
+    return ours - theirs
 
 
 def chosen_columns(rows: Sequence[Row], metric: str, by: str, settings: Sequence[str]) -> list[Row]:

@@ -44,7 +44,11 @@ def in_a_process(
     # forked from a server that has imported ``preload`` and done nothing else: a new
     # process takes seconds to import torch, one forked from here would inherit its threads
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    method = "forkserver" if "forkserver" in methods else "spawn"
+    if multiprocessing.get_start_method() not in methods:
+        # a worker of joblib has a method of its own, which the new process would look for in vain
+        multiprocessing.set_start_method(method, force=True)
+    context = multiprocessing.get_context(method)
     context.set_forkserver_preload([preload])
     receiver, sender = context.Pipe(duplex=False)
     # no pool: its workers wait for ever for a next task if this one is killed

@@ -10,6 +10,7 @@ from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError, closest
 from pumlc.text.data.layouts import Layout
 from pumlc.text.frozen.config import LEAST_SQUARES, KernelConfig
+from pumlc.text.joint.config import JOINT, JointConfig
 from pumlc.text.models.head import Pooling
 
 
@@ -125,7 +126,7 @@ class LossConfig:
     name: str
     """softmax, decoupled_softmax, soft_topk, bce or pu (the last two take every label that a text
     does not have as unknown), or package.module:function, a loss of your own; least_squares with
-    heads least_squares"""
+    heads least_squares or joint"""
     temperature: float
     """divides the inner products; least_squares has none"""
     bias: float = 0.0
@@ -204,18 +205,20 @@ class TextConfig:
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
     task: Literal["text"] = "text"
     """which branch of the package"""
-    heads: Literal["none", "least_squares"] = "none"
+    heads: Literal["none", "least_squares", "joint"] = "none"
     """none: the encoder is trained. least_squares: it is frozen, and labels are fitted in closed
-    form on embeddings and words, see kernel; only labels of training documents are found"""
+    form on embeddings and words, see kernel; only labels of training documents are found. joint:
+    the same, and labels are also scored by their text, see joint; all labels are found"""
     kernel: KernelConfig = field(default_factory=KernelConfig)
+    joint: JointConfig = field(default_factory=JointConfig)
 
     def __post_init__(self) -> None:
-        fitted = self.heads == LEAST_SQUARES
+        fitted = self.heads != "none"
         require(
             (self.loss.name == LEAST_SQUARES) == fitted,
             "loss.name",
             self.loss.name,
-            f"{LEAST_SQUARES} where heads is that, and only there (heads is {self.heads})",
+            f"{LEAST_SQUARES} where heads is that or joint, and only there (heads is {self.heads})",
         )
         if fitted:
             self._check_frozen()
@@ -234,18 +237,21 @@ class TextConfig:
         )
 
     def _check_frozen(self) -> None:
-        """Refuse what only an encoder that is trained has."""
-        encoder = self.encoder
-        require(
-            not encoder.label_vectors, "encoder.label_vectors", True, "false with least_squares"
-        )
-        require(encoder.shared, "encoder.shared", encoder.shared, "true with least_squares")
+        """Refuse what only a trained encoder has, and what joint heads cannot do without."""
+        encoder, kernel, heads = self.encoder, self.kernel, self.heads
+        require(not encoder.label_vectors, "encoder.label_vectors", True, f"false with {heads}")
+        require(encoder.shared, "encoder.shared", encoder.shared, f"true with {heads}")
         require(
             encoder.projection is None,
             "encoder.projection",
             encoder.projection,
-            "null with least_squares: a new layer would stay untrained",
+            f"null with {heads}: a new layer would stay untrained",
         )
+        if heads == JOINT:
+            require(kernel.embeddings, "kernel.embeddings", False, "true with joint")
+            require(kernel.words, "kernel.words", False, "true with joint")
+            rare = kernel.rare_labels
+            require(rare == 0, "kernel.rare_labels", rare, "0 with joint, see joint.cost")
 
 
 def _check_loss(name: str, parameters: dict[str, int | float | str | bool]) -> None:

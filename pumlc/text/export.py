@@ -2,8 +2,6 @@
 
 import copy
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 
 from pumlc.engine.extras import import_extra
 from pumlc.errors import UserError
-from pumlc.files import complete_file, write_json
+from pumlc.files import complete_file, complete_folder, write_json, write_text
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.models.encoder import TextEncoder
 from pumlc.text.predictor import TextPredictor
@@ -28,7 +26,9 @@ _MODULES = "sentence_transformers.models."
 _LARGEST = 2**28  # numbers of label embeddings in an ONNX file, which holds 2 GiB
 
 
-def export_sentence_transformers(predictor: TextPredictor, folder: Path, *, side: str) -> None:
+def export_sentence_transformers(
+    predictor: TextPredictor, folder: Path, *, side: str, card: str | None = None
+) -> None:
     """Write an encoder as a folder that sentence-transformers, and ``encoder.model``, take.
 
     With it come ``labels.json`` and ``label_embeddings.npy``, float32 [L, D], learned vectors among
@@ -38,17 +38,15 @@ def export_sentence_transformers(predictor: TextPredictor, folder: Path, *, side
         predictor: of a run.
         folder: a new one; it appears when it is complete.
         side: "documents" or "labels", which are the same where the encoder is shared.
+        card: the text of its README.md; None: it has none.
 
     Raises:
         UserError: the folder is there already.
     """
-    if folder.exists():
-        raise UserError(f"{folder} is there already; name a new folder")
     encoder = predictor.model.documents if side == "documents" else predictor.model.labels
     data = predictor.config.data
     length = data.document_length if side == "documents" else data.label_length
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with complete_folder(folder) as building:
         encoder.backbone.save_pretrained(building)
         predictor.tokenizer.save_pretrained(building)
         settings = {"max_seq_length": length, "do_lower_case": False}
@@ -57,10 +55,8 @@ def export_sentence_transformers(predictor: TextPredictor, folder: Path, *, side
         write_json(building / "labels.json", list(predictor.labels))
         with complete_file(building / "label_embeddings.npy", binary=True) as stream:
             np.save(stream, predictor.label_embeddings())
-        building.chmod(0o755)  # temporary folders are readable by their owner alone
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        if card is not None:
+            write_text(building / "README.md", card)
 
 
 def _write_modules(folder: Path, encoder: TextEncoder) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pumlc.text.config import TextConfig
 from pumlc.text.frozen.config import LEAST_SQUARES
+from pumlc.text.joint.config import JOINT
 
 
 def create_task(config: TextConfig, folder: Path | None = None) -> Any:
@@ -18,11 +19,11 @@ def create_task(config: TextConfig, folder: Path | None = None) -> Any:
         UserError: the package of the encoder is missing, which is found before data are read; see
             also the tasks.
     """
-    if config.kernel.embeddings or config.heads != LEAST_SQUARES:
+    if config.kernel.embeddings or config.heads == "none":
         from pumlc.text.models.build import model_source
 
         model_source(config.encoder.model)
-    if config.heads == LEAST_SQUARES:
+    if config.heads != "none":
         from pumlc.text.frozen.task import FrozenTextTask
 
         return FrozenTextTask(config, folder)
@@ -39,6 +40,10 @@ def create_predictor(
     from pumlc.engine.run import RunFolder
 
     config: TextConfig = from_plain(TextConfig, RunFolder(run_dir).read()["config"])
+    if config.heads == JOINT:
+        from pumlc.text.joint.predictor import JointTextPredictor
+
+        return JointTextPredictor(run_dir, weights, device)
     if config.heads == LEAST_SQUARES:
         from pumlc.text.frozen.predictor import FrozenTextPredictor
 

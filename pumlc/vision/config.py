@@ -25,6 +25,12 @@ class ModelConfig:
     """add a local-global branch to the 3x3 convolutions, if the backbone has any"""
     head: Literal["linear", "ml_decoder", "ssgrl"] = "linear"
     """linear: global average pooling and a linear layer"""
+    pooling: str | None = None
+    """linear: how a feature map becomes one vector, a name of timm's: avg, max, avgmax (their mean)
+    or catavgmax (both), for a transformer also token or map; none: as the backbone was trained"""
+    mirror: bool = False
+    """heads on features: the features are the mean of those of the picture and its mirror image,
+    in twice the time"""
     label_vectors: str | None = None
     """ssgrl: word vectors (GloVe text format) or the folder of a text encoder, for class names"""
     label_graph: bool = True
@@ -48,6 +54,12 @@ class ModelConfig:
             "model.backbone",
             self.backbone,
             "a name of timm's own list; weights from elsewhere: model.weights FILE",
+        )
+        require(
+            self.pooling is None or self.head == "linear",
+            "model.pooling",
+            self.pooling,
+            f"none with head {self.head}, which reads the whole map",
         )
         for name in ("train_stages", "train_branches"):
             value = getattr(self, name)
@@ -147,6 +159,12 @@ class VisionConfig:
         )
         if self.is_frozen:
             self._check_frozen()
+        require(
+            self.is_frozen or not self.model.mirror,
+            "model.mirror",
+            self.model.mirror,
+            "false without heads: training has data.augmentation, which mirrors at random",
+        )
 
     @property
     def is_frozen(self) -> bool:

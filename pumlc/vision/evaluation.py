@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
+from scipy.sparse import issparse
 
 from pumlc.engine.config import require
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE
+from pumlc.estimators.fitted_labels import label_counts
 from pumlc.metrics import (
     average_precision,
     expected_calibration_error,
@@ -26,7 +27,8 @@ from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import count_seen
 from pumlc.vision.evaluation_report import report
-from pumlc.vision.frozen.scoring import frozen_logits
+from pumlc.vision.frozen.scoring import frozen_logits, known_frozen_logits
+from pumlc.vision.known_logits import TOP, KnownLogits, score_known
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import measured_labels, other_place, split_of_run
 from pumlc.vision.scoring import probabilities_of, refuse_one_sided, score_images
@@ -41,13 +43,14 @@ __all__ = [
 ]
 
 DEFINITIONS = ("sklearn", "asl", "voc2007", "voc2012")
-# options of `evaluate_run` and `report` that a text run does not have
+"""The definitions of average precision that an evaluation reports."""
 OPTIONS = frozenset(
     {
         *("csv", "labels", "classes", "positive_list", "unlisted", "bad_pictures"),
         *("oracle", "per_class"),
     }
 )
+"""Options of `evaluate_run` and `report` that a text run does not have."""
 
 
 def evaluate_run(
@@ -122,6 +125,8 @@ def evaluate_run(
         "weights": {},
     }
     images: LabelledImages | None = None
+    truth: Any = None
+    changed = 0
     for name in names:
         predictor = VisionPredictor(run.path, name, device=str(accelerator.device))
         if images is None:
@@ -135,37 +140,48 @@ def evaluate_run(
                 labels=labels,
             )
             images = split_of_run(data, split, predictor)
-            refuse_one_sided(images, measured_labels(images, split)[0], split, data.name)
+            truth, changed = measured_labels(images, split)
+            refuse_one_sided(images, truth, split, data.name)
         bad = BadPictures(images)
         shown = None if progress is None else partial(progress, f"{split}, weights {name}")
-        logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, shown)
+        logits = logits_of(
+            predictor, images, accelerator, batch_size, workers, bad, shown, known=truth
+        )
         if not results["weights"]:
             rest = bad.rest()
             # the other weights are measured on the same pictures
-            images, logits = replace(images.subset(rest), bad_pictures="error"), logits[rest]
-            results |= {"bad_pictures": bad.named(), **_described(images, split, run, data.root)}
-        if not np.isfinite(logits).all():
+            images = replace(images.subset(rest), bad_pictures="error")
+            if isinstance(logits, KnownLogits):
+                logits, truth = logits.subset(rest), truth[rest]
+            else:
+                logits, (truth, changed) = logits[rest], measured_labels(images, split)
+            described = _described(images, truth, changed, run, data.root)
+            results |= {"bad_pictures": bad.named(), **described}
+        stored = logits.logits.data if isinstance(logits, KnownLogits) else logits
+        if not np.isfinite(stored).all():
             raise UserError(
                 f"{run.path}: weights {name!r} give logits that are not finite: the training has "
                 "diverged"
             )
-        truth, _ = measured_labels(images, split)
         entry = measure(logits, truth, images.classes, predictor, classes, oracle=oracle)
         entry["global_threshold_in"] = list(predictor.global_in)
         results["weights"][name] = {"epoch": run.index()[name]["epoch"], **entry}
     return _without_nan(results)
 
 
-def _described(images: LabelledImages, split: str, run: RunFolder, root: str) -> dict[str, Any]:
+def _described(
+    images: LabelledImages, labels: Any, changed: int, run: RunFolder, root: str
+) -> dict[str, Any]:
     """The part of a result that describes the evaluated pictures."""
-    labels, changed = measured_labels(images, split)
+    known = labels.nnz if issparse(labels) else np.count_nonzero(labels)
+    absent = label_counts(labels)[1]
     return {
         "source": images.source,
         "N": len(images),
         "classes": len(images.classes),
-        "classes_without_negative": int((labels.min(axis=0) != NEGATIVE).sum()),
+        "classes_without_negative": int((absent == 0).sum()),
         "classes_unknown_as_negative": changed,
-        "unknown_labels": replace(images, matrix=labels).counts()["unknown"],
+        "unknown_labels": len(images) * len(images.classes) - int(known),
         "known_labels": _known_labels(images),
         "seen": count_seen(run.path / "pictures.npz", images, root),
         "untrained_classes": run.read().get("untrained_classes", []),
@@ -189,35 +205,29 @@ def logits_of(
     workers: int | None,
     bad: BadPictures,
     progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
+    *,
+    known: Any = None,
+) -> Any:
     """Logits [N, C] of pictures: by the whole network, or by its head on cached features.
 
-    For the arguments see `score_images`; a bad picture has a row of nan.
+    For the arguments see `score_images`; a bad picture has a row of nan. With ``known``, labels as
+    CSR, they are `KnownLogits`.
     """
+    settings: dict[str, Any] = {"batch_size": batch_size, "bad": bad, "progress": progress}
     if predictor.config.is_frozen:
-        return frozen_logits(
-            predictor.model,
-            images,
-            predictor.config.features,
-            accelerator,
-            batch_size=batch_size,
-            bad=bad,
-            progress=progress,
-        )
-    return score_images(
-        predictor.model,
-        images,
-        accelerator,
-        batch_size=batch_size,
-        workers=workers,
-        bad=bad,
-        progress=progress,
-    )
+        score, settings["config"] = frozen_logits, predictor.config.features
+    else:
+        score, settings["workers"] = score_images, workers
+    if not issparse(known):
+        return score(predictor.model, images, accelerator=accelerator, **settings)
+    score = known_frozen_logits if predictor.config.is_frozen else score_known
+    settings["probabilities"] = predictor.probabilities
+    return score(predictor.model, images, known, accelerator=accelerator, **settings)
 
 
 def measure(
-    logits: np.ndarray,
-    labels: np.ndarray,
+    logits: Any,
+    labels: Any,
     class_names: Sequence[str],
     predictor: VisionPredictor,
     subset: Sequence[str] | None = None,
@@ -227,8 +237,8 @@ def measure(
     """All metrics of one set of logits.
 
     Args:
-        logits: [N, C].
-        labels: [N, C] in {1, 0, -1}.
+        logits: [N, C]; or `KnownLogits`.
+        labels: [N, C] in {1, 0, -1}; or CSR with the cells of these.
         class_names: C names.
         predictor: gives the fitted thresholds.
         subset: names of classes for a further mean.
@@ -240,6 +250,9 @@ def measure(
     Raises:
         UserError: ``subset`` names an unknown class.
     """
+    in_top = None
+    if isinstance(logits, KnownLogits):
+        logits, in_top = logits.logits, logits.in_top
     each = 100 * average_precision(logits, labels)
     result: dict[str, Any] = {
         "mAP": {
@@ -270,8 +283,6 @@ def measure(
         for name, per_class in (("threshold", False), ("thresholds per class", True)):
             fitted = oracle_thresholds(probabilities, labels, per_class=per_class)
             rules[f"oracle {name}, fitted on these very labels"] = {"threshold": fitted}
-    if len(class_names) > 3:
-        rules["top 3"] = {"top_k": 3}
     result["ECE"] = expected_calibration_error(probabilities, labels)
     if predictor.calibrated_on:
         uncalibrated = expected_calibration_error(probabilities_of(logits), labels)
@@ -279,6 +290,10 @@ def measure(
     result["decisions"] = {
         name: precision_recall_f1(probabilities, labels, **rule) for name, rule in rules.items()
     }
+    if len(class_names) > TOP:
+        # what is known of very many labels lacks the rest of its row, by which the top was found
+        top = (probabilities, {"top_k": TOP}) if in_top is None else (in_top, {"threshold": 1})
+        result["decisions"][f"top {TOP}"] = precision_recall_f1(top[0], labels, **top[1])
     return result
 
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from pumlc.engine.config import require
 from pumlc.errors import UserError, warn_user
+from pumlc.labels import SparseLabels
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -109,9 +108,15 @@ def split_of_run(data: DataConfig, split: str, predictor: VisionPredictor) -> La
     return held_out
 
 
-def measured_labels(images: LabelledImages, split: str) -> tuple[np.ndarray, int]:
-    """The labels [N, C] to measure a split by, and in how many classes unknown became negative."""
-    return labels_as_validated(images.labels) if split == "validation" else (images.labels, 0)
+def measured_labels(images: LabelledImages, split: str) -> tuple[Any, int]:
+    """The labels [N, C] to measure a split by, and in how many classes unknown became negative.
+
+    Of very many labels they are CSR with the known ones alone.
+    """
+    if split == "validation":
+        return labels_as_validated(images.matrix)
+    matrix = images.matrix
+    return (matrix.known() if isinstance(matrix, SparseLabels) else matrix), 0
 
 
 def refuse_unfit_test(data: DataConfig, classes: tuple[str, ...]) -> None:

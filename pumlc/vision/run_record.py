@@ -12,6 +12,7 @@ from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.seen import fingerprints, write_seen
 from pumlc.vision.data.split import TrainingData, true_rows
 from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.scoring import labels_as_validated, refuse_one_sided, refuse_without_positives
 
 
 def run_facts(data: TrainingData, model: Classifier) -> dict[str, Any]:
@@ -66,6 +67,21 @@ def refuse_empty_training(train: LabelledImages, loss: str) -> None:
             f"{train.source}: the training part has no positive label, so {loss} has nothing to "
             "learn"
         )
+
+
+def refuse_unfit_validation(validation: LabelledImages, name: str) -> None:
+    """Refuse a held-out part that cannot be measured, before anything is trained.
+
+    Args:
+        validation: the held-out part.
+        name: of the data set, for the message.
+
+    Raises:
+        UserError: no label of it is positive, or none is negative.
+    """
+    labels, _ = labels_as_validated(validation.matrix)
+    refuse_without_positives(labels)
+    refuse_one_sided(validation, labels, "validation", name)
 
 
 class BadList:

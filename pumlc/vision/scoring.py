@@ -1,25 +1,33 @@
 """Logits of pictures, and their validation by known labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
-from pumlc.estimators.fitted_labels import never_absent
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelMatrix
+from pumlc.estimators.fitted_labels import (
+    chosen_negatives_as_unlisted,
+    label_counts,
+    never_absent,
+)
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, SparseLabels
+from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.labels.sparse import has_label
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
+from pumlc.vision.data.observation import Observation
 from pumlc.vision.data.transforms import evaluation_transform, normalised
 
 
@@ -66,42 +74,83 @@ def score_images(
     Raises:
         UserError: A picture is missing or cannot be decoded, and the settings do not skip it.
     """
+    rows = own_rows(len(images), accelerator)
+    logits = np.full((len(rows), len(images.classes)), np.nan, np.float32)
+    sizes = {"batch_size": batch_size, "workers": workers}
+    for keys, scored in scored_blocks(
+        model, images, accelerator, **sizes, bad=bad, progress=progress
+    ):
+        logits[keys] = scored
+    return gather_rows(logits, len(images), accelerator)
+
+
+def scored_blocks(
+    model: Any,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int | None = None,
+    bad: BadPictures | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """The logits of the pictures of this process, a batch at a time; see `score_images`.
+
+    Yields:
+        places in `own_rows` of the pictures that could be read, and their logits [B, C] float32.
+    """
     bad = BadPictures(images) if bad is None else bad
     rows = own_rows(len(images), accelerator)
     pictures = Pictures(images, evaluation_transform(model.data_config), rows)
     was_training = model.training
     model.eval()
-    done, logits = 0, np.full((len(rows), len(images.classes)), np.nan, np.float32)
-    with torch.inference_mode(), accelerator.autocast():
-        for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
-            if batch.keys:
-                scored = model(to_device(batch.content, accelerator.device, model.data_config))
-                logits[batch.keys] = scored.float().cpu().numpy()
-            done = min(done + batch_size, len(rows))
-            if progress is not None:
-                progress(done, len(rows))
+    done = 0
+    for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
+        if batch.keys:
+            with torch.inference_mode(), accelerator.autocast():
+                pixels = to_device(batch.content, accelerator.device, model.data_config)
+                scored = model(pixels).float().cpu().numpy()
+            yield batch.keys, scored
+        done = min(done + batch_size, len(rows))
+        if progress is not None:
+            progress(done, len(rows))
     model.train(was_training)
     if accelerator.num_processes > 1:
         bad.merge(gather_object([bad.reasons]))
-    return gather_rows(logits, len(images), accelerator)
 
 
 def probabilities_of(
-    logits: np.ndarray, slope: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0
-) -> np.ndarray:
+    logits: Any, slope: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0
+) -> Any:
     """Sigmoid of slope * logits + bias, in float64: in float32 large logits would tie at 1.
 
     Args:
-        logits: any shape.
+        logits: any shape; or CSR [N, C], of which the stored ones are meant.
         slope: above 0, of each class or of all.
         bias: the same.
     """
     from scipy.special import expit
 
+    if issparse(logits):
+        each = (
+            np.broadcast_to(number, logits.shape[1])[logits.indices] for number in (slope, bias)
+        )
+        values = probabilities_of(logits.data, *each)
+        return csr_array((values, logits.indices, logits.indptr), shape=logits.shape)
     return expit(np.asarray(logits, np.float64) * slope + bias)
 
 
-def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
+def as_listed(labels: np.ndarray, observation: Observation) -> np.ndarray:
+    """The labels, where a few that people have decided to be absent count as unlisted.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; not changed.
+        observation: the settings of the run; labels that a protocol hides are drawn, and stay.
+    """
+    return labels if observation.hides_labels else chosen_negatives_as_unlisted(labels)
+
+
+def labels_as_validated(labels: Any) -> tuple[Any, int]:
     """The labels by which a validation part is measured.
 
     If the known labels of a class are all positive, its average precision over known labels is 1
@@ -111,8 +160,12 @@ def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
         labels: [N, C] in {1, 0, -1}; not changed.
 
     Returns:
-        The labels [N, C], and the number of classes in which unknown became negative.
+        The labels [N, C], and the number of classes in which unknown became negative. Of
+        `SparseLabels` CSR with the known labels alone, see `measured_cells`.
     """
+    if isinstance(labels, SparseLabels):
+        cells = measured_cells(labels)
+        return cells.labels, int(cells.alone.sum())
     positives_only = never_absent(labels)
     if not positives_only.any():
         return labels, 0
@@ -120,15 +173,15 @@ def labels_as_validated(labels: np.ndarray) -> tuple[np.ndarray, int]:
     return changed, int(positives_only.sum())
 
 
-def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
+def validate_logits(logits: Any, labels: Any) -> Validation:
     """Mean average precision, calibration and thresholds, from a validation part's known labels.
 
     The metric is named ``mAP``, or ``mAP_unknown_as_negative`` where `labels_as_validated` counts
     unknown labels as negative.
 
     Args:
-        logits: [N, C].
-        labels: [N, C] in {1, 0, -1}.
+        logits: [N, C]; or CSR of the cells of ``labels``.
+        labels: [N, C] in {1, 0, -1}; or `measured_cells` of very many.
 
     Returns:
         The mAP, and as extras the thresholds: ``global``, ``per_class`` [C], and in ``global_in``
@@ -137,49 +190,58 @@ def validate_logits(logits: np.ndarray, labels: np.ndarray) -> Validation:
     Raises:
         UserError: no class has a known positive, or a logit is not finite.
     """
-    refuse_without_positives(labels)
-    if not np.isfinite(logits).all():
+    if isinstance(labels, MeasuredCells):
+        alone, given = labels.alone, labels.labels
+        judged, changed = given, int(alone.sum())
+        calibrated = partial(calibrate_classes, alone=alone)
+    else:
+        alone, given, calibrated = never_absent(labels), labels, calibrate_classes
+        judged, changed = labels_as_validated(labels)
+    refuse_without_positives(given)
+    if not np.isfinite(logits.data if issparse(logits) else logits).all():
         raise UserError(
             "logits of the validation part are not finite: the training has diverged. Usual "
             "causes: train.learning_rate too large, train.precision fp16"
         )
-    calibration, alone = calibrate_classes(logits, labels), never_absent(labels)
-    labels, changed = labels_as_validated(labels)
+    calibration = calibrated(logits, given)
     name = "mAP_unknown_as_negative" if changed else "mAP"
-    score = mean_average_precision(logits, labels, definition="sklearn")
+    score = mean_average_precision(logits, judged, definition="sklearn")
     probabilities = probabilities_of(logits, calibration.slope, calibration.bias)
     thresholds = {
-        "global": float(fit_thresholds(probabilities, labels, per_class=False)),
-        "per_class": np.ravel(fit_thresholds(probabilities, labels, per_class=True)).tolist(),
+        "global": float(fit_thresholds(probabilities, judged, per_class=False)),
+        "per_class": np.ravel(fit_thresholds(probabilities, judged, per_class=True)).tolist(),
         # numbers of the classes whose own threshold could not be fitted; they use the global one
-        "global_in": np.flatnonzero(~(labels == POSITIVE).any(axis=0)).tolist(),
+        "global_in": np.flatnonzero(label_counts(judged)[0] == 0).tolist(),
     }
     if calibration.listed < 1:  # what is not listed says nothing about a decision
         each = np.array(thresholds["per_class"])
-        each[alone] = expected_thresholds(probabilities[:, alone])
+        rows = labels.sampled if isinstance(labels, MeasuredCells) else slice(None)
+        chosen = probabilities[rows][:, alone]  # of very many labels, all cells of these rows
+        dense = chosen.toarray() if issparse(chosen) else chosen
+        each[alone] = expected_thresholds(dense)
         thresholds["per_class"] = each.tolist()
     return Validation(
         score, {name: score}, {"thresholds": thresholds, "calibration": calibration.as_json()}
     )
 
 
-def refuse_without_positives(labels: np.ndarray) -> None:
+def refuse_without_positives(labels: Any) -> None:
     """Refuse a validation part that cannot select weights.
 
     Args:
-        labels: [N, C] of the validation part.
+        labels: [N, C] of the validation part; CSR or `SparseLabels` too.
 
     Raises:
         UserError: no label is positive.
     """
-    if not (labels == POSITIVE).any():
+    if not has_label(labels, POSITIVE):
         raise UserError(
-            f"the validation part ({len(labels)} pictures) has no known positive label; hold out "
-            "more with a larger data.validation, or nothing with data.validation 0"
+            f"the validation part ({labels.shape[0]} pictures) has no known positive label; hold "
+            "out more with a larger data.validation, or nothing with data.validation 0"
         )
 
 
-def refuse_one_sided(images: LabelledImages, labels: LabelMatrix, split: str, name: str) -> None:
+def refuse_one_sided(images: LabelledImages, labels: Any, split: str, name: str) -> None:
     """Refuse labels by which no ranking and no decision can be wrong.
 
     Args:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, closest, warn_user
+from pumlc.labels import SparseLabels
+from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.losses import Loss, find_loss, pu_mixup_loss, weigh_classes
 from pumlc.progress import Progress
 from pumlc.vision.config import VisionConfig
@@ -23,22 +25,17 @@ from pumlc.vision.data.loader import TrainingPictures, batches_of, training_load
 from pumlc.vision.data.mixup import mix_halves
 from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
+from pumlc.vision.known_logits import score_known
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
     refuse_empty_training,
+    refuse_unfit_validation,
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import (
-    labels_as_validated,
-    refuse_one_sided,
-    refuse_without_positives,
-    score_images,
-    to_device,
-    validate_logits,
-)
+from pumlc.vision.scoring import as_listed, score_images, to_device, validate_logits
 
 
 class VisionTask:
@@ -63,15 +60,15 @@ class VisionTask:
         self.classes = self.data.train.classes
         self._loss.check(config.loss.parameters, num_classes=len(self.classes))
         self._class_weights = _class_weights(config.loss.class_weights, self.classes)
-        file = config.data.csv or config.data.labels
-        if file is not None:
-            warn_of_similar_classes(Path(file), self.classes)
+        warn_of_similar_classes(self.data.train.source, self.classes)
         self.model = build_for_training(config, self.classes, self.data.train.matrix)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
+        self._start_score: float | None = None  # of another run, from whose head this one starts
+        self._end_scores: list[float] = []
         refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # check it now, not after an epoch
-            _check_validation(self.data.validation, config.data.name)
+            refuse_unfit_validation(self.data.validation, config.data.name)
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         _warn_of_positives_alone(self.data.train, self._loss, config)
@@ -87,9 +84,12 @@ class VisionTask:
         write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
-        """Put the weights of the classes where the logits are."""
+        """Put the weights of the classes where the logits are; score the head of another run."""
         if self._class_weights is not None:
             self._class_weights = self._class_weights.to(accelerator.device)
+        if self.model.has_trained_head:
+            found = self.validate(accelerator)
+            self._start_score = None if found is None else found.score
 
     def steps_per_epoch(self, world_size: int) -> int:
         return self._epoch_batches(world_size).steps
@@ -175,10 +175,13 @@ class VisionTask:
         return logits if self._class_weights is None else weigh_classes(logits, self._class_weights)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {}  # every random choice follows from seed, epoch and row
+        # every random choice follows from seed, epoch and row
+        score = self._start_score
+        return {} if score is None else {"start_score": torch.tensor(score, dtype=torch.float64)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        assert not state
+        if "start_score" in state:
+            self._start_score = float(state["start_score"])
 
     def validate(self, accelerator: Accelerator) -> Validation | None:
         images = self.data.validation
@@ -186,19 +189,50 @@ class VisionTask:
             return None
         bad = BadPictures(images)
         show = partial(Progress().show, "validation")
+        settings: dict[str, Any] = {
+            "batch_size": self.config.train.batch_size,
+            "bad": bad,
+            "progress": show if accelerator.is_main_process else None,
+        }
+        labels: Any = images.matrix
         try:
-            logits = score_images(
-                self.model,
-                images,
-                accelerator,
-                batch_size=self.config.train.batch_size,
-                bad=bad,
-                progress=show if accelerator.is_main_process else None,
-            )
+            if isinstance(labels, SparseLabels):
+                labels = measured_cells(labels)
+                known = score_known(self.model, images, labels.labels, accelerator, **settings)
+                logits: Any = known.logits
+            else:
+                labels = as_listed(labels, self.config.data)
+                logits = score_images(self.model, images, accelerator, **settings)
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
-        return validate_logits(logits[rest], images.labels[rest])
+        validation = validate_logits(
+            logits[rest],
+            labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest],
+        )
+        if accelerator.is_main_process:
+            self._warn_of_an_end_below_the_start(validation.score, len(rest))
+        return validation
+
+    def _warn_of_an_end_below_the_start(self, score: float, count: int) -> None:
+        """Say so if neither the last nor the averaged weights rank as well as another run's head.
+
+        Args:
+            score: mAP of the held-out part.
+            count: the number of its pictures.
+        """
+        last = self._batches is not None and self._batches.epoch == self.config.train.epochs - 1
+        if not last or self._start_score is None:
+            return
+        self._end_scores.append(score)
+        best = max(self._end_scores)
+        expected = 1 if self.config.train.ema_decay is None else 2
+        if len(self._end_scores) == expected and best < self._start_score:
+            warn_user(
+                f"the network ends below the head that it started from: mAP {best:.2f} against "
+                f"{self._start_score:.2f} on the {count} held-out pictures. Keep that run, or try "
+                "fewer train.epochs or a smaller train.learning_rate"
+            )
 
 
 def _class_weights(given: dict[str, float], classes: tuple[str, ...]) -> Tensor | None:
@@ -214,13 +248,6 @@ def _check_value(loss: Any, name: str) -> None:
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         got = f"{loss.dtype} {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
         raise UserError(f"loss.name {name} must return one floating-point number, got {got}")
-
-
-def _check_validation(validation: LabelledImages, name: str) -> None:
-    """Refuse a held-out part that cannot choose weights, before an epoch is spent."""
-    refuse_without_positives(validation.labels)
-    labels, _ = labels_as_validated(validation.labels)
-    refuse_one_sided(validation, labels, "validation", name)
 
 
 def _warn_of_positives_alone(train: LabelledImages, loss: Loss, config: VisionConfig) -> None:

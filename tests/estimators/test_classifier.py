@@ -173,7 +173,7 @@ def test_pipelines_searches_and_cross_validation(data):
     assert (values > 60).all()
     logits: Any = cross_val_predict(pipeline, X, complete, cv=4, method="decision_function")
     assert average_precision(logits, np.where(complete == 1, 1, -1)).mean() > 0.6
-    with pytest.raises(ValueError, match="use the leave-one-out scores"):
+    with pytest.raises(ValueError, match="take pumlc.estimators.cross_val_predict"):
         cross_val_predict(pipeline, X, Y, cv=folds, method="predict_proba")
 
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from pumlc.estimators import design, problem
 from pumlc.estimators.design import fit_design, identical_rows
-from pumlc.estimators.least_squares import _choice, fit_least_squares
+from pumlc.estimators.least_squares import choose_penalty, fit_least_squares
 from pumlc.labels import keep_proportion
 
 
@@ -115,10 +115,10 @@ def test_the_penalty_is_the_vertex_of_the_parabola_over_its_logarithm():
     penalties = tuple(10.0 ** np.arange(-3, 4))
     vertex = 0.3
     errors = (1 + (np.log10(penalties) - vertex) ** 2)[:, None] * [1.0, 7.0]
-    assert np.log10(_choice(penalties, errors)) == pytest.approx(vertex)
+    assert np.log10(choose_penalty(penalties, errors)) == pytest.approx(vertex)
     rising = np.arange(1.0, 8.0)[:, None]
-    assert _choice(penalties, rising) == 1e-3  # at an edge there is no parabola
-    assert _choice(penalties, np.full((7, 2), np.nan)) == 1.0
+    assert choose_penalty(penalties, rising) == 1e-3  # at an edge there is no parabola
+    assert choose_penalty(penalties, np.full((7, 2), np.nan)) == 1.0
 
 
 def test_blocks_of_rows_do_not_change_the_fit(monkeypatch):

@@ -102,6 +102,13 @@ CASES = [
     LossCase("pnu/two sides", partial(losses.pnu_loss, supervised=0.0), "labels", couples=True),
     LossCase("squared/ignore", partial(losses.squared_loss, unknown="ignore"), "labels"),
     LossCase("squared/negative", partial(losses.squared_loss, unknown="negative"), "labels"),
+    LossCase(
+        "reweighted/negative",
+        partial(losses.reweighted_loss, missed=0.3, invented=0.05, unknown="negative"),
+        "labels",
+        False,
+    ),
+    LossCase("reweighted/no rates", partial(losses.reweighted_loss, unknown="ignore"), "labels"),
     LossCase("bce/ignore", partial(losses.binary_cross_entropy_loss, unknown="ignore"), "labels"),
     LossCase(
         "bce/negative", partial(losses.binary_cross_entropy_loss, unknown="negative"), "labels"

@@ -31,6 +31,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         for unlabeled in ("all", "rest")
     ],
     "squared": [{"unknown": unknown} for unknown in ("ignore", "negative")],
+    "reweighted": [
+        {"unknown": unknown, **rates}
+        for unknown in ("ignore", "negative")
+        for rates in ({}, {"missed": 0.5, "invented": 0.1})
+    ],
     "bce": [
         {"unknown": unknown, "smoothing": smoothing}
         for unknown in ("ignore", "negative")

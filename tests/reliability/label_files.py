@@ -7,6 +7,7 @@ found by content and with the format said.
 """
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -84,7 +85,7 @@ def attempt(path: Path, said: str | None) -> str:
 def run(name: str, count: int, seed: int) -> Counter[str]:
     """Mutate the files of one format."""
     choose, results = random.Random(f"{name} {seed}"), Counter()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("RELIAB_TMP")) as place:
         pictures = Path(place) / "pictures"
         pictures.mkdir()
         for row in range(6):

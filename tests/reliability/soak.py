@@ -37,6 +37,12 @@ def rss(pid):
     return total / 1024
 
 
+def shm_files(processes):
+    """Files in /dev/shm of these processes: torch names a file by the process that made it."""
+    names = [name.split("_") for name in os.listdir("/dev/shm")]
+    return sum(any(part in processes for part in parts) for parts in names)
+
+
 def slope(samples):
     """MiB per 1,000 steps over the second half."""
     half = samples[len(samples) // 2 :]
@@ -50,7 +56,6 @@ data = base / "pictures"
 data.mkdir()
 c.pictures_csv(data, 534, 16)
 epochs = -(-STEPS // 50)
-shm = len(os.listdir("/dev/shm"))
 run = base / "run"
 pid = c.fork_tool(
     "train", [*c.vision_settings(data, train__epochs=epochs, train__workers=2), "--out", run], log
@@ -68,7 +73,7 @@ while time.time() < began + 500:
         step = 50 * max(0, text.count("\n") - 1)
         samples.append((step, rss(pid), time.time()))
         fds.append(len(os.listdir(f"/proc/{pid}/fd")))
-        shared.append(len(os.listdir("/dev/shm")) - shm)
+        shared.append(shm_files({str(pid), *map(str, workers)}))
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 stat = open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()
@@ -103,7 +108,7 @@ if slope(samples) > 5 or any(slope(w) > 5 for w in persistent):
 if fds[-1] > fds[len(fds) // 10] + 20:
     fault("medium", f"open files grow: {figures['fds']}")
 time.sleep(6)
-left = len(os.listdir("/dev/shm")) - shm
+left = shm_files({str(pid), *map(str, workers)})
 figures["shm_left"] = left
 if left > 0:
     fault("low", f"{left} files stay in /dev/shm")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pumlc.errors import UserError
 from pumlc.metrics import average_precision, mean_average_precision, paired_interval
 from pumlc.report import (
     RunFigures,
@@ -227,6 +228,9 @@ def test_files_of_a_run_and_an_audit(tmp_path):
     assert read_history(history) == []
     history.write_text("epoch,loss,word\n1,2.5,x\n2,,y\n")
     assert read_history(history) == [{"epoch": 1, "loss": 2.5}, {"epoch": 2}]
+    history.write_bytes(b"epoch\n\xff\n")  # of anyone
+    with pytest.raises(UserError, match=r"metrics\.csv, line 2: not UTF-8"):
+        read_history(history)
     file = tmp_path / "suspects.csv"
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)

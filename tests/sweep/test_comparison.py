@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
 from pumlc.metrics import paired_interval
@@ -53,16 +54,33 @@ def test_the_first_beside_the_best_of_the_others():
         ["fn20", "b", "71.00", "71.00", "0.00"],
         ["fp2", "a", "64.00", "61.00", "-3.00"],
     ]
-    assert lines[1][5:] == ["-15.71 to 9.71", "2"]
+    assert lines[1][5:] == ["-15.71 to 9.71", "seeds", "2"]
     one = [row for row in rows if row["seed"] == 0]
-    assert cells_of(against_the_best(one, "all", ["own", "family"]))[2][5:] == ["-", "1"]
+    assert cells_of(against_the_best(one, "all", ["own", "family"]))[2][5:] == ["-", "-", "1"]
+
+
+def test_the_interval_covers_test_rows_where_cells_were_resampled():
+    rows = rows_of({"own": {"c": [1.0, 3.0]}, "a": {"c": [0.0, 1.0]}})
+    for row in rows:
+        own = row["method"] == "own"
+        row["resamples"] = {"all": [4.0, 6.0, None] if own else [4.0, 3.0, 2.0]}
+    *_, line = cells_of(against_the_best(rows, "all", ["own"]))
+    # gaps 1 and 2: variance of their mean 0.25; means on resamples 0 and 3: variance 4.5
+    freedom = (0.25 + 4.5) ** 2 / (0.25**2 + 4.5**2)
+    half = student.ppf(0.975, freedom) * (0.25 + 4.5) ** 0.5
+    assert line[4:] == ["1.50", f"{1.5 - half:.2f} to {1.5 + half:.2f}", "seeds, test rows", "2"]
+    *_, line = cells_of(against_the_best(rows[::2], "all", ["own"]))  # one seed
+    assert line[6:] == ["test rows", "1"]
+    del rows[0]["resamples"]
+    *_, line = cells_of(against_the_best(rows, "all", ["own"]))
+    assert line[5:] == ["-4.85 to 7.85", "seeds", "2"]
 
 
 def test_pairs_are_cells_of_the_same_seed():
     rows = rows_of({"own": {"c": [1.0, 2.0, 3.0]}, "a": {"c": [0.0, 1.0, 9.0]}})
     rows = [row for row in rows if (row["method"], row["seed"]) != ("a", 2)][::-1]
     *_, line = cells_of(against_the_best(rows, "all", ["own"]))
-    assert line[4:] == ["1.00", "-", "2"]
+    assert line[4:] == ["1.00", "-", "-", "2"]
 
 
 @given(st.lists(st.floats(-50, 50).map(lambda x: round(x, 3)), min_size=3, max_size=8))

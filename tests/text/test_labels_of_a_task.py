@@ -7,6 +7,7 @@ import pytest
 from small_texts import text_config
 
 from pumlc.errors import UserError
+from pumlc.text.frozen.task import FrozenTextTask
 from pumlc.text.task import TextTask
 
 
@@ -16,11 +17,17 @@ def write(folder, train, test=("red",)):
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture
-def build(bert_folder, tmp_path):
+HEADS = {"heads": "least_squares", "loss__name": "least_squares", "loss__temperature": "1"}
+
+
+@pytest.fixture(params=[TextTask, FrozenTextTask])
+def build(request, bert_folder, tmp_path):
+    """A task, of trained encoders or of heads."""
+
     def task(**changes):
         changes = {"data__layout": "jsonl", "train__batch_size": "2"} | changes
-        return TextTask(text_config(tmp_path, bert_folder, tmp_path / "cache", **changes))
+        changes |= HEADS if request.param is FrozenTextTask else {}
+        return request.param(text_config(tmp_path, bert_folder, tmp_path / "cache", **changes))
 
     return task
 
@@ -48,3 +55,15 @@ def test_a_held_out_part_without_labels(build, tmp_path):
     write(tmp_path, ["red", *[""] * 19])
     with pytest.raises(UserError, match="none of the 10 documents held out by data.validation"):
         build(data__validation="0.5", train__seed="1")
+
+
+def test_training_documents_without_labels(build, tmp_path):
+    write(tmp_path, [""] * 4)
+    with pytest.raises(UserError, match="no training document has a label"):
+        build()
+
+
+def test_test_documents_without_labels_are_said_before_training(build, tmp_path):
+    write(tmp_path, ["red", "blue"], test=["", ""])
+    with pytest.warns(UserWarning, match="none of the 2 documents of the split test has a label"):
+        build()

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import pumlc
+from pumlc.cli.card import main as card
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
@@ -64,15 +66,54 @@ def test_a_folder_for_sentence_transformers_and_back(make, accelerator, tmp_path
         tool("export").main([str(run), "--out", str(out)])
 
 
-def test_sentence_transformers_reads_the_folder(make, accelerator, tmp_path, tool):
+def test_the_folder_of_a_card_has_the_scores_of_the_run(make, accelerator, tmp_path, capsys):
+    run = trained(make, accelerator, tmp_path / "run", data__validation="0.2")
+    out = tmp_path / "folder"
+    card([str(run), "--out", str(out)])
+    predictor = pumlc.load(run, device="cpu")
+    encoder = load_encoder(str(out), read_head(str(out))).eval()
+    tokens = tokenize(TEXTS, load_tokenizer(str(out)), max_length=32)
+    rows, device = np.arange(len(TEXTS)), torch.device("cpu")
+    documents = embed(encoder, tokens, rows, chunk_size=8, device=device)
+    scores = documents @ np.load(out / "label_embeddings.npy").T
+    np.testing.assert_allclose(scores, scores_of(predictor, TEXTS), atol=1e-5)
+    text = (out / "README.md").read_text()
+    assert yaml.safe_load(text.split("---")[1])["library_name"] == "sentence-transformers"
+    assert predictor.decisions is not None
+    assert f"probability {predictor.decisions.threshold:.3f} on" in text.replace("\n", " ")
+    assert "Not measured yet" in text
+    capsys.readouterr()
+    card([str(run)])
+    assert "pumlc.load" in capsys.readouterr().out
+    with pytest.raises(UserError, match="^--calibrated: it is for image runs"):
+        card([str(run), "--calibrated"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"encoder__projection": "8"}, {"encoder__pooling": "cls", "encoder__normalize": "false"}],
+    ids=["mean", "projection", "cls"],
+)
+def test_sentence_transformers_reads_the_folder_and_writes_one_for_us(
+    make, accelerator, tmp_path, tool, settings
+):
     library = pytest.importorskip("sentence_transformers")
-    run = trained(make, accelerator, tmp_path / "run", encoder__projection="8")
-    out = tmp_path / "exported"
+    run = trained(make, accelerator, tmp_path / "run", **settings)
+    out, back = tmp_path / "exported", str(tmp_path / "back")
     tool("export").main([str(run), "--out", str(out)])
-    documents = library.SentenceTransformer(str(out), device="cpu").encode(TEXTS)
+    theirs = library.SentenceTransformer(str(out), device="cpu")
+    documents = theirs.encode(TEXTS)
     labels = np.load(out / "label_embeddings.npy")
-    expected = scores_of(pumlc.load(run, device="cpu"), TEXTS)
-    np.testing.assert_allclose(documents @ labels.T, expected, atol=1e-5)
+    predictor = pumlc.load(run, device="cpu")
+    np.testing.assert_allclose(documents @ labels.T, scores_of(predictor, TEXTS), atol=1e-5)
+    theirs.save(back)
+    head = read_head(back)
+    assert head == predictor.model.documents.head
+    tokens = tokenize(TEXTS, load_tokenizer(back), max_length=predictor.config.data.document_length)
+    encoder = load_encoder(back, head).eval()
+    rows, device = np.arange(len(TEXTS)), torch.device("cpu")
+    ours = embed(encoder, tokens, rows, chunk_size=8, device=device)
+    np.testing.assert_allclose(ours, documents, atol=1e-5)
 
 
 def test_onnx_with_its_tokenizer_gives_the_scores_of_the_run(

@@ -144,7 +144,7 @@ def test_training_documents_and_validation_are_apart(make, corpus_folder):
     assert not np.array_equal(load_corpus(config, seed=4).train, corpus.train)
     assert not corpus.labels_seen()[UNSEEN].any()
     for changes, message in (
-        ({"data__train_rows": "121"}, "121, but .* has 120 documents"),
+        ({"data__train_rows": "121"}, "121, but .* has 120 documents; null takes all"),
         ({"data__validation": "0.001"}, "leaves none on one side"),
         ({"data__train_rows": "1", "data__validation": "0.9"}, "leaves none on one side"),
     ):

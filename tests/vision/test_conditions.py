@@ -16,6 +16,7 @@ from pumlc.vision.sweep.feature_cells import observed_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
 MISLABELLED = {"noise": {"kind": "mislabel", "rate": 0.2}, "known": 0.5}
+MISSED = {"fn50": {"false_negative": 0.5}}
 CONDITIONS = {
     "mis20": MISLABELLED,
     "hard": {"noise": {"kind": "hard-to-see", "rate": 0.5}},
@@ -83,7 +84,8 @@ def test_what_was_chosen_has_a_row_a_cell(finished):
 
 
 def test_labels_of_a_cell_are_those_of_the_condition(finished):
-    data = ProbeData.load(finished[0] / "out" / "probe_data.pt")
+    (file,) = (finished[0] / "out").glob("probe_data.*.pt")
+    data = ProbeData.load(file)
     assert data.classes == ["red", "green", "blue"]
     cell = json.loads((finished[0] / "out" / "cells" / "pnu-mis20-1.json").read_text())
     assert cell["settings"]["condition"]["noise"]["kind"] == "mislabel"
@@ -136,3 +138,25 @@ def test_conditions_that_are_refused(squares_coco, tmp_path, tool, conditions, m
     config = config_with(squares_coco, tmp_path, conditions, proportions=[])
     with pytest.raises(ValueError, match=message):
         run_tool(tool("sweep"), tmp_path, config)
+
+
+def test_training_can_take_negatives_for_unknown(squares_coco, tmp_path, tool):
+    config = config_with(squares_coco, tmp_path, MISSED, proportions=[])
+    unknown_is_negative = {"loss": {"name": "bce", "parameters": {"unknown": "negative"}}}
+    splc = {"loss": {"name": "splc", "parameters": {"threshold": 0.6, "gamma": 2, "margin": 1}}}
+    doubting = {"negatives": "unknown"}
+    config["methods"] = {
+        "all": {"loss": {"name": "bce", "parameters": {"unknown": "ignore"}}},
+        "same": {**unknown_is_negative, **doubting},
+        "splc": splc,
+        "splc_doubting": {**splc, **doubting},
+    }
+    run_tool(tool("sweep"), tmp_path, config)
+    rows = {name: [] for name in config["methods"]}
+    for row in read_rows(tmp_path / "out" / "results.csv"):
+        rows[row["method"]].append({**row, "method": None})
+    assert rows["all"] == rows["same"]  # validation keeps the negatives
+    assert rows["splc"] != rows["splc_doubting"]
+    cells = tmp_path / "out" / "cells"
+    found = [json.loads((cells / f"{name}-fn50-0.json").read_text()) for name in ("all", "same")]
+    assert ["negatives" in cell["settings"]["method"] for cell in found] == [False, True]

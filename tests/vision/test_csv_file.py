@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pumlc.errors import UserError
+from pumlc.labels import SparseLabels, sparse
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.class_warnings import warn_of_similar_classes
 from pumlc.vision.data.loader import decode
@@ -53,6 +54,24 @@ def test_csv_wide_form_as_pandas_writes_it(csv_root):
     file = long_csv(csv_root, "split,image,cat,dog\ntrain,a.jpg,1.0,-1.0\ntrain,b.jpg,0.0,+1\n")
     images = read_csv(file, csv_root, "train", unlisted="unknown")
     np.testing.assert_array_equal(images.labels, [[1, -1], [0, 1]])
+
+
+@pytest.mark.parametrize("unlisted", ["unknown", "negative"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "split,image,labels,negatives\ntrain,b.jpg,dog|cat|dog,\ntrain,a.jpg,,cat\n",
+        "split,image,cat,dog\ntrain,a.jpg,1.0,-1\ntrain,b.jpg,0,\n",
+    ],
+)
+def test_very_many_labels_are_sparse(csv_root, monkeypatch, text, unlisted):
+    file = long_csv(csv_root, text)
+    options = {"unlisted": unlisted, "unlisted_wide": unlisted}
+    expected = read_csv(file, csv_root, "train", **options).labels
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 0)
+    matrix = read_csv(file, csv_root, "train", **options).matrix
+    assert isinstance(matrix, SparseLabels)
+    np.testing.assert_array_equal(matrix.toarray(), expected)
 
 
 @pytest.mark.parametrize(

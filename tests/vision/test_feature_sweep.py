@@ -242,3 +242,23 @@ def test_held_out_labels_without_a_negative(squares_csv, tmp_path, tool):
     config["features"]["data"].update(name="csv", csv=str(squares_csv))
     with pytest.raises(ValueError, match="train: .*without a negative.*data.unlisted negative"):
         run_tool(tool("sweep"), tmp_path, config)
+
+
+def test_cells_run_by_jobs(squares_coco, tmp_path, tool, monkeypatch, capfd):
+    config = feature_config(squares_coco, tmp_path)
+    run_tool(tool("sweep"), tmp_path, config)
+    expected = (tmp_path / "out" / "results.csv").read_text()
+    shutil.rmtree(tmp_path / "out")
+    config["launcher"] = {"name": "joblib", "jobs": 2, "settings": {"backend": "loky"}}
+    run_tool(tool("sweep"), tmp_path, config)
+    assert (tmp_path / "out" / "results.csv").read_text() == expected
+    assert "bce-1-0" in capfd.readouterr().out
+
+
+def test_cells_that_fail_in_jobs(squares_coco, tmp_path, tool, monkeypatch):
+    own_losses(tmp_path, monkeypatch, "failing_losses_of_jobs")
+    config = feature_config(squares_coco, tmp_path)
+    config["methods"]["refusing"] = {"loss": {"name": "failing_losses_of_jobs:refusing"}}
+    config["launcher"] = {"name": "joblib", "settings": {"backend": "threading"}}
+    with pytest.raises(FailedCells, match="2 of 6 cells failed:\n  refusing-0.5-0: no label"):
+        run_tool(tool("sweep"), tmp_path, config)

@@ -21,6 +21,7 @@ from pumlc.vision.config import VisionConfig
 from pumlc.vision.evaluation import evaluate_run
 from pumlc.vision.sweep import fine_tuned_cells
 from pumlc.vision.sweep.config import SweepConfig
+from pumlc.vision.sweep.report import last_epoch_rows
 from pumlc.vision.task import VisionTask
 
 
@@ -128,6 +129,11 @@ def test_a_cell_is_what_training_alone_gives(fine_tune, tmp_path, monkeypatch):
     result = evaluate_run(tmp_path / "alone", create_accelerator(), classes=["red", "blue"])
     best = result["weights"][result["preferred"]]
     (row,) = json.loads((tmp_path / "out" / "cells" / "pnu-0.5-3.json").read_text())["rows"]
+    of_last = result["weights"]["last"]
+    assert row["all_last_epoch"] == of_last["mAP"]["sklearn"]
+    assert row["listed_last_epoch"] == of_last["mAP_of_classes"]["sklearn"]
+    report = (tmp_path / "out" / "table.md").read_text()
+    assert "| pnu, last epoch |" in report
     assert row["all"] == best["mAP"]["sklearn"]
     assert row["listed"] == best["mAP_of_classes"]["sklearn"]
     assert row["validation"] == RunFolder(cell).index()[result["preferred"]]["score"]
@@ -364,3 +370,11 @@ def test_a_validation_part_that_cannot_be_scored_costs_no_cell(
     assert "44.0" in report
     assert "by validation_listed" not in report  # the validation of all classes chose
     assert "| 61.00 " in report
+
+
+def test_the_last_epoch_is_a_row_of_its_own():
+    row = {"method": "bce", "seed": 1, "validation": 50.0, "all": 60.0, "listed": 70.0}
+    last = {**row, "all_last_epoch": 55.0, "listed_last_epoch": 65.0}
+    (found,) = last_epoch_rows([row, last])
+    assert (found["method"], found["all"], found["listed"]) == ("bce, last epoch", 55.0, 65.0)
+    assert (found["seed"], found["validation"]) == (1, 50.0)

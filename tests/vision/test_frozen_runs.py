@@ -24,6 +24,7 @@ from pumlc.vision.frozen.store import FeatureStore, content_digest
 from pumlc.vision.frozen.task import FrozenTask
 from pumlc.vision.models import weights
 from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.scoring import as_listed
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
 BCE = LossConfig(name="bce", parameters={"unknown": "ignore"})
@@ -285,6 +286,25 @@ def test_positives_alone_give_the_probability_of_being_present():
     assert f1 > best - 0.02
 
 
+def test_a_few_decisions_of_people_do_not_make_everything_present():
+    random = np.random.RandomState(0)
+    features = random.randn(600, 20).astype(np.float32)
+    true = np.where(features[:, :3] > 0.5, 1, -1).astype(np.int8)
+    labels = np.where((true == 1) & (random.rand(600, 3) < 0.7), 1, 0).astype(np.int8)
+    before = fit_heads(features[:400], labels[:400], settings())
+    suspects = (labels[:400] == 0) & (before.left_out_logits > 0)
+    labels[:400][suspects] = true[:400][suspects]  # people look at them: most are present
+    assert (labels[:400] == -1).any(axis=0).all()
+    after = fit_heads(features[:400], labels[:400], settings())
+
+    def share_right(fitted):
+        logits = features[400:] @ fitted.coefficients + fitted.intercept
+        return ((logits > 0) == (true[400:] == 1)).mean()
+
+    assert share_right(after) > max(0.9, share_right(before) - 0.01)
+    assert "in a few pictures only" in after.facts["why"]
+
+
 def test_loss_heads_are_at_the_minimum_of_the_loss_on_all_rows():
     features, labels = linear_labels()
     heads = fit_loss_heads(features, labels, BCE, seed=0, weight_decays=[1e-2])
@@ -334,3 +354,15 @@ def test_each_batch_is_told(squares_coco, tmp_path):
     extractor = Extractor(classifier, tmp_path, "float32", batch_size=16)
     extractor.features(images, range(33), each=lambda *numbers: told.append(numbers))
     assert told == [(16, 33), (32, 33), (33, 33)]
+
+
+def test_known_absences_stay_where_they_are_not_a_persons_choice():
+    chosen = np.array([[1]] * 40 + [[-1]] * 5 + [[0]] * 55, np.int8)
+    drawn = np.array([[1]] * 40 + [[-1]] * 60 + [[0]] * 100, np.int8)
+    complete = np.array([[1]] * 40 + [[-1]] * 5, np.int8)
+    listed = DataConfig(name="coco", root="nowhere")
+    assert (as_listed(chosen, listed) == -1).sum() == 0
+    for labels in (drawn, complete):
+        np.testing.assert_array_equal(as_listed(labels, listed), labels)
+    hidden = DataConfig(name="coco", root="nowhere", known=0.5)
+    np.testing.assert_array_equal(as_listed(chosen, hidden), chosen)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from pumlc.labels import SparseLabels, sparse
 from pumlc.vision.data.config import DataConfig
 from pumlc.vision.data.readers import find_data_set
 from pumlc.vision.data.readers.nuswide import read_nus_wide
@@ -195,6 +196,14 @@ def test_open_images(open_images):
     assert images.classes == ("Dog, large", "Crane (/m/1)", "Crane (/m/3)")
     assert [images.path(row).name for row in range(3)] == ["a.jpg", "b.jpg", "c.jpg"]
     np.testing.assert_array_equal(images.labels, [[0, -1, 1], [-1, 1, 1], [0, 0, 0]])
+
+
+def test_open_images_of_very_many_labels_are_sparse(open_images, monkeypatch):
+    expected = read_open_images(open_images, "val").labels
+    monkeypatch.setattr(sparse, "DENSE_LIMIT", 0)
+    matrix = read_open_images(open_images, "val").matrix
+    assert isinstance(matrix, SparseLabels)
+    np.testing.assert_array_equal(matrix.toarray(), expected)
 
 
 def test_open_images_blank_lines_and_suffixes(open_images):

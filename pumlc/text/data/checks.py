@@ -12,6 +12,8 @@ _GROUPS_SHOWN = 5  # of labels with similar texts
 def check_truth(corpus: Corpus, source: str) -> None:
     """Refuse documents from which nothing is to learn, or in which nothing is to be found.
 
+    Test documents without labels may be there to be predicted: these are only warned of.
+
     Raises:
         UserError: no training document has a label, or none that is held out.
     """
@@ -22,6 +24,11 @@ def check_truth(corpus: Corpus, source: str) -> None:
         raise UserError(
             f"{source}: none of the {len(corpus.validation)} documents held out by data.validation "
             "has a label"
+        )
+    if len(corpus.test) and corpus.test.truth.nnz == 0:
+        warn_user(
+            f"{source}: none of the {len(corpus.test)} documents of the split test has a label, so "
+            "that an evaluation will have nothing to measure"
         )
 
 

@@ -84,7 +84,8 @@ def _drawn(config: DataConfig, available: int, seed: int) -> np.ndarray:
     """The rows that a run sees, in a random order."""
     if config.train_rows is not None and config.train_rows > available:
         raise UserError(
-            f"data.train_rows is {config.train_rows}, but {config.source} has {available} documents"
+            f"data.train_rows is {config.train_rows}, but {config.source} has {available} "
+            "documents; null takes all of them"
         )
     return np.random.RandomState(seed).permutation(available)[: config.train_rows]
 

@@ -24,11 +24,14 @@ class LabelScores:
         ids: int64 [N, DEPTH], best first; -1 where there is none.
         best: float32 [N, DEPTH], their scores; -inf there.
         stored: float32 CSR [N, L], the same scores and those of the labels that a document has.
+        by_text: int64 [N, DEPTH], the best of the labels without a training document, which only a
+            joint run ranks.
     """
 
     ids: np.ndarray
     best: np.ndarray
     stored: SparseMatrix
+    by_text: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class FittedHeads:
         anchors: [M] rows of the documents.
         labels: [S] the labels that a document has, ascending; others have no score.
         coefficients: float32 [M, S].
-        penalty: the one that leave-one-out chose.
+        fit: that of the penalty that leave-one-out chose.
         left_out: of all documents, each by the fit without it and all that have the same text.
         metrics: of these scores, in percent.
         decisions: fitted on these scores.
@@ -48,7 +51,7 @@ class FittedHeads:
     anchors: np.ndarray
     labels: np.ndarray
     coefficients: np.ndarray
-    penalty: float
+    fit: KernelFit
     left_out: LabelScores
     metrics: dict[str, float]
     decisions: Decisions
@@ -109,7 +112,7 @@ def fit_heads(
         anchors,
         labels,
         fit.coefficients * label_weights[labels].astype(np.float32),
-        fit.penalty,
+        fit,
         scores,
         metrics,
         fit_decisions(scores.best, hits_of(scores.ids, truth), truth.nnz, fitted_on=LEFT_OUT),

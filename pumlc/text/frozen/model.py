@@ -14,9 +14,12 @@ from torch import nn
 from pumlc.engine.checkpoint import load_into
 from pumlc.errors import UserError
 from pumlc.files import read_json, write_text
-from pumlc.text.frozen.config import KernelConfig
+from pumlc.text.config import TextConfig
 from pumlc.text.frozen.kernel import Documents
 from pumlc.text.frozen.words import Words
+from pumlc.text.joint.config import JOINT
+from pumlc.text.joint.model import PREFIX, TYPES, JointHeads
+from pumlc.text.joint.model import TERMS as LETTERS
 from pumlc.text.models.encoder import DualEncoder
 
 if TYPE_CHECKING:
@@ -92,7 +95,12 @@ class FrozenModel(nn.Module):
         tokenizer: of the encoder.
         words: what the columns of the anchors' words mean; None where embeddings alone are
             compared.
+        joint: labels by their text, of a joint run.
+        letters: the pieces of words that these are compared by.
     """
+
+    joint: JointHeads | None
+    letters: Words | None
 
     def __init__(
         self,
@@ -104,17 +112,19 @@ class FrozenModel(nn.Module):
         super().__init__()
         self.encoders, self.heads = encoders, heads
         self.tokenizer, self.words = tokenizer, words
+        self.joint, self.letters = None, None
 
     def write_terms(self, run: Path) -> None:
         """Write the terms of the words into a run folder; no weights are complete without."""
-        if self.words is not None:
-            write_text(run / TERMS, json.dumps(list(self.words.terms), ensure_ascii=False))
+        for file, words in ((TERMS, self.words), (LETTERS, self.letters)):
+            if words is not None:
+                write_text(run / file, json.dumps(list(words.terms), ensure_ascii=False))
 
 
 def load_model(
     run: Path,
     file: Path,
-    config: KernelConfig,
+    config: TextConfig,
     encoders: DualEncoder | None,
     tokenizer: "PreTrainedTokenizerBase | None",
 ) -> FrozenModel:
@@ -123,15 +133,17 @@ def load_model(
     Args:
         run: the folder.
         file: its weights.
-        config: the kernel of its settings.
+        config: its settings.
         encoders: the encoder in its shape; None where words alone are compared.
         tokenizer: of the encoder.
 
     Raises:
         UserError: files are missing or damaged, or do not belong together.
     """
-    heads = KernelHeads(_empty_buffers(file))
+    heads = KernelHeads(_empty_buffers(file, _HEADS, _TYPES))
     model = FrozenModel(encoders, heads, tokenizer, None)
+    if config.heads == JOINT:
+        model.joint = JointHeads(_empty_buffers(file, PREFIX, TYPES))
     load_into(model, file)
     try:
         heads.anchors()
@@ -140,26 +152,38 @@ def load_model(
     labels = heads.labels
     if len(labels) and (int(labels[0]) < 0 or bool((labels.diff() <= 0).any())):
         raise UserError(f"{file}: heads.labels do not ascend")
-    if config.words:
-        terms = read_json(run / TERMS)
-        if not isinstance(terms, list) or len(set(map(str, terms))) != len(heads.word_weights):
-            raise UserError(f"{run / TERMS} must list {len(heads.word_weights)} different terms")
-        model.words = Words([str(t) for t in terms], heads.word_weights.numpy(), config.word_count)
+    if config.kernel.words:
+        model.words = _read_words(run / TERMS, heads.word_weights, config.kernel.word_count)
+    if model.joint is not None:
+        weights = model.joint.letter_weights
+        count = config.kernel.word_count
+        model.letters = _read_words(run / LETTERS, weights, count, config.joint.letters)
     return model.eval()
 
 
-def _empty_buffers(file: Path) -> dict[str, torch.Tensor]:
+def _read_words(
+    file: Path, weights: torch.Tensor, count: int | None, letters: int | None = None
+) -> Words:
+    terms = read_json(file)
+    if not isinstance(terms, list) or len(set(map(str, terms))) != len(weights):
+        raise UserError(f"{file} must list {len(weights)} different terms")
+    return Words([str(term) for term in terms], weights.numpy(), count, letters)
+
+
+def _empty_buffers(
+    file: Path, prefix: str, types: Mapping[str, torch.dtype]
+) -> dict[str, torch.Tensor]:
     """Buffers of the shapes in a weights file; their memory is not touched before it is filled."""
     try:
         with safetensors.safe_open(file, "pt") as content:
             names = set(content.keys())
             shapes: dict[str, Any] = {
-                name: content.get_slice(_HEADS + name).get_shape()
-                for name in _TYPES
-                if _HEADS + name in names
+                name: content.get_slice(prefix + name).get_shape()
+                for name in types
+                if prefix + name in names
             }
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{file}: not a readable safetensors file ({error})") from error
-    if missing := [name for name in _TYPES if name not in shapes]:
-        raise UserError(f"{file}: no weights of least squares: {_HEADS}{missing[0]} is missing")
-    return {name: torch.empty(shapes[name], dtype=kind) for name, kind in _TYPES.items()}
+    if missing := [name for name in types if name not in shapes]:
+        raise UserError(f"{file}: no weights of such heads: {prefix}{missing[0]} is missing")
+    return {name: torch.empty(shapes[name], dtype=kind) for name, kind in types.items()}

@@ -54,7 +54,7 @@ class FrozenTextPredictor:
         if self.config.kernel.embeddings:
             shape = trained_model(self.run.path, content, self.config.encoder)
             encoders, tokenizer = shape.encoders, shape.tokenizer
-        self.model = load_model(self.run.path, file, self.config.kernel, encoders, tokenizer)
+        self.model = load_model(self.run.path, file, self.config, encoders, tokenizer)
         if self.model.encoders is not None:
             self.model.encoders.to(choose_device(device))
         assert self.model.heads is not None
@@ -65,6 +65,10 @@ class FrozenTextPredictor:
         self._kernel = Kernel(self.model.heads.anchors(), self.config.kernel)
         entry = self.run.index().get(self.weights, {})
         self.decisions = Decisions.from_entry(entry, str(self.run.weights / "index.json"))
+        self._use_trained_labels()
+
+    def _use_trained_labels(self) -> None:
+        """Choose among the labels that the run can find."""
         self.use_labels([self.trained_labels[label] for label in self._known])
 
     def use_labels(self, texts: Iterable[str]) -> None:
@@ -81,8 +85,8 @@ class FrozenTextPredictor:
         if unknown:
             raise UserError(
                 f"{self.run.path} fits its labels on training documents, and {len(unknown)} of "
-                f"{len(labels)} labels have none, the first is {unknown[0]!r}; a dual encoder "
-                "(heads none) finds labels by their text"
+                f"{len(labels)} labels have none, the first is {unknown[0]!r}; heads joint "
+                "or a dual encoder (heads none) find labels by their text"
             )
         self.labels = tuple(labels)
         self._columns = np.array([place_of[label] for label in labels], np.int64)
@@ -108,13 +112,7 @@ class FrozenTextPredictor:
             UserError: another precision.
         """
         texts = strings(texts, "texts")
-        if not isinstance(top, int) or top < 1:
-            raise ValueError(f"top must be at least 1, an int, got {top}")
-        if precision != "fp32":
-            raise UserError(
-                f"search_precision {precision}: {self.run.path} has least squares, which compares "
-                "no embeddings of labels; leave it out"
-            )
+        self._check(top, precision)
         scores, labels = [np.empty((0, min(top, len(self.labels))), np.float32)], []
         documents = represent(texts, self.model, self.config, progress=progress)
         for _, block in self._blocks(documents, self._columns):
@@ -122,6 +120,16 @@ class FrozenTextPredictor:
             scores.append(np.take_along_axis(block, best, axis=1))
             labels += [[self.labels[place] for place in row] for row in best]
         return TextPrediction(np.concatenate(scores), labels)
+
+    def _check(self, top: int, precision: str) -> None:
+        """Refuse what `predict` cannot do."""
+        if not isinstance(top, int) or top < 1:
+            raise ValueError(f"top must be at least 1, an int, got {top}")
+        if precision != "fp32":
+            raise UserError(
+                f"search_precision {precision}: {self.run.path} has heads "
+                f"{self.config.heads}, which search no index; leave it out"
+            )
 
     def score_split(
         self,

@@ -24,6 +24,10 @@ from pumlc.text.frozen.left_out import write_left_out
 from pumlc.text.frozen.model import FrozenModel, KernelHeads
 from pumlc.text.frozen.represent import represent
 from pumlc.text.frozen.words import Words, first_words
+from pumlc.text.joint.config import JOINT
+from pumlc.text.joint.fit import TextEvidence, fit_joint
+from pumlc.text.joint.model import JointHeads
+from pumlc.text.joint.represent import document_texts, embed_labels, label_texts
 from pumlc.text.models.build import TextModel, new_model
 from pumlc.text.models.pretrained import check_length
 
@@ -117,6 +121,30 @@ class FrozenTextTask:
             show=show,
         )
 
+    def add_label_texts(
+        self,
+        documents: Documents,
+        heads: FittedHeads,
+        show: Callable[[str], None],
+        progress: ShowProgress | None = None,
+    ) -> FittedHeads:
+        """Score labels by their text too; the model gets what that needs."""
+        config, source, model = self.config, self.corpus.source, self.model
+        texts, count = self._texts(), config.kernel.word_count
+        model.letters = Words.fit([*texts, *source.label_texts], count, config.joint.letters)
+        embeddings = embed_labels(source.label_texts, model, config, cached=True, progress=progress)
+        excluded = source.excluded
+        evidence = TextEvidence(
+            document_texts(texts, documents, documents.embeddings, model),
+            label_texts(source.label_texts, embeddings, model),
+            source.truth[self.corpus.train],
+            same_texts(texts, count),
+            None if excluded is None else excluded[self.corpus.train],
+        )
+        fit = fit_joint(heads, evidence, config.joint, show)
+        model.joint = JointHeads.of(fit, embeddings, model.letters)
+        return fit.heads
+
     def _texts(self) -> list[str]:
         return list(self.corpus.source.rows(self.corpus.train).texts)
 
@@ -145,6 +173,8 @@ class FrozenTextTrainer:
         if not self.accelerator.is_main_process:
             return
         heads = task.fit(documents, self._print)
+        if task.config.heads == JOINT:
+            heads = task.add_label_texts(documents, heads, self._print, progress)
         task.model.heads = KernelHeads.of(
             documents.rows(heads.anchors), task.model.words, heads.labels, heads.coefficients
         )
@@ -166,7 +196,7 @@ class FrozenTextTrainer:
             "score": None,
             "chosen_by": LEFT_OUT,
             "metrics": heads.metrics,
-            "penalty": heads.penalty,
+            "penalty": heads.fit.penalty,
             "extras": {"decisions": heads.decisions.to_json()},
         }
         file = self.run.weights / f"{NAME}.safetensors"

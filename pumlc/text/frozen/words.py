@@ -1,4 +1,4 @@
-"""Documents as weighted words and pairs of words."""
+"""Texts as weighted words and pairs of words, or as weighted pieces of words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,24 +20,29 @@ _FREQUENT = 0.02  # terms of more of the anchors than this are multiplied as a d
 class Words:
     """TF-IDF vectors of length 1, ``(1 + log tf) * idf`` of words and pairs of neighbouring words.
 
+    With ``letters`` the terms are the pieces of so many letters of a word and the space around it,
+    so that "regulate" and "regulation" are alike.
+
     Attributes:
         terms: the V terms, column by column.
         weights: float32 [V], their idf.
         count: words kept of a document; None: all.
+        letters: length of a piece; None: the terms are words.
     """
 
     terms: Sequence[str]
     weights: np.ndarray
     count: int | None
+    letters: int | None = None
 
     @staticmethod
-    def fit(texts: Sequence[str], count: int | None) -> "Words":
-        """The terms of some documents.
+    def fit(texts: Sequence[str], count: int | None, letters: int | None = None) -> "Words":
+        """The terms of some texts.
 
         Raises:
             UserError: they have none.
         """
-        vectorizer = _vectorizer()
+        vectorizer = _vectorizer(letters)
         try:
             vectorizer.fit([first_words(text, count) for text in texts])
         except ValueError as error:  # scikit-learn's "empty vocabulary"
@@ -46,11 +51,14 @@ class Words:
                 "or more; set kernel.words false"
             ) from error
         terms = [str(term) for term in vectorizer.get_feature_names_out()]
-        return Words(terms, vectorizer.idf_.astype(np.float32), count)
+        return Words(terms, vectorizer.idf_.astype(np.float32), count, letters)
 
     def vectors(self, texts: Sequence[str]) -> SparseMatrix:
         """float32 CSR [N, V]; the row of a document without a known term is zero."""
-        vectorizer = _vectorizer({term: column for column, term in enumerate(self.terms)})
+        if not len(texts):
+            return sp.csr_array((0, len(self.terms)), dtype=np.float32)
+        vocabulary = {term: column for column, term in enumerate(self.terms)}
+        vectorizer = _vectorizer(self.letters, vocabulary)
         vectorizer.idf_ = self.weights
         matrix = vectorizer.transform([first_words(text, self.count) for text in texts])
         return sp.csr_array(matrix.astype(np.float32))
@@ -65,11 +73,14 @@ def first_words(text: str, count: int | None) -> str:
     return text if count is None else " ".join(text.split(maxsplit=count)[:count])
 
 
-def _vectorizer(vocabulary: dict[str, int] | None = None) -> "TfidfVectorizer":
+def _vectorizer(letters: int | None, vocabulary: dict[str, int] | None = None) -> "TfidfVectorizer":
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    terms: dict[str, Any] = {"ngram_range": (1, 2)}
+    if letters is not None:
+        terms = {"analyzer": "char_wb", "ngram_range": (letters, letters)}
     kind: Any = np.float32  # scikit-learn annotates its default alone
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), dtype=kind, vocabulary=vocabulary)
+    return TfidfVectorizer(sublinear_tf=True, dtype=kind, vocabulary=vocabulary, **terms)
 
 
 class InnerProducts:

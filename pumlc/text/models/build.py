@@ -1,12 +1,14 @@
 """The model of a text run: new for training, and as it was trained."""
 
 import dataclasses
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pumlc.errors import UserError
+from pumlc.files import copy_files
 from pumlc.text.config import EncoderConfig
 from pumlc.text.models.encoder import DualEncoder, TextEncoder
 from pumlc.text.models.head import Head
@@ -27,11 +29,17 @@ class TextModel:
     tokenizer: "PreTrainedTokenizerBase"
 
     def write_shape(self, run: Path) -> None:
-        """Write what `trained_model` needs beside weights and run.json: ``encoder/``."""
-        folder = run / "encoder"
-        self.encoders.documents.backbone.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        drop_code_names(folder)
+        """Write what `trained_model` needs beside weights and run.json: ``encoder/``.
+
+        Raises:
+            UserError: a link lies in the place of the folder.
+        """
+        with tempfile.TemporaryDirectory() as written:  # transformers writes through links
+            folder = Path(written)
+            self.encoders.documents.backbone.config.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            drop_code_names(folder)
+            copy_files(folder, run / "encoder")
 
 
 def model_source(name: str) -> str:

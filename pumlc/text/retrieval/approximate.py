@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pumlc.errors import UserError
-from pumlc.files import complete_file, read_json, write_json, write_text
+from pumlc.files import complete_file, make_folder, read_json, write_json, write_text
 from pumlc.text.retrieval.search import search
 
 FILE = "labels.faiss"
@@ -84,7 +84,7 @@ class ApproximateIndex:
 
     def save(self, folder: Path, key: str) -> None:
         """Write it below a folder; ``key`` names the labels and their vectors."""
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         known_indexes().mkdir(parents=True, exist_ok=True)
         with complete_file(folder / FILE, binary=True) as stream:
             stream.write(_faiss().serialize_index(self.index))

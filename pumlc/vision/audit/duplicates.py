@@ -10,6 +10,9 @@ from pumlc.audit import STATES
 from pumlc.audit.duplicates import near_duplicates
 from pumlc.audit.suspects import GIVEN
 from pumlc.files import write_csv
+from pumlc.labels import SparseLabels
+from pumlc.labels.sparse import label_row
+from pumlc.vision.audit.known_cells import stacked_labels
 from pumlc.vision.audit.suspects import AuditedPart
 
 COLUMNS = (
@@ -29,7 +32,9 @@ def duplicate_rows(audited: Sequence[AuditedPart]) -> list[list[Any]]:
     Returns:
         rows of `COLUMNS`, the most alike first; a pair has one rank.
     """
-    labels = np.concatenate([part.part.images.labels for part in audited])
+    matrices = [part.part.images.matrix for part in audited]
+    sparse = [each for each in matrices if isinstance(each, SparseLabels)]
+    labels = stacked_labels(sparse) if sparse else np.concatenate(matrices)  # pyright: ignore
     pairs = near_duplicates(np.concatenate([part.vectors for part in audited]), labels)
     places = [(part.part, row) for part in audited for row in range(len(part.part.images))]
     rows = []
@@ -39,7 +44,7 @@ def duplicate_rows(audited: Sequence[AuditedPart]) -> list[list[Any]]:
             cells.append(places[pair.first][0].images.classes[column])
             for number in (pair.first, pair.second):
                 part, row = places[number]
-                state = _STATE[int(labels[number, column])]
+                state = _STATE[int(label_row(labels, number)[column])]
                 cells += [part.name, part.images.paths[row].decode(), state]
             rows.append(cells)
     return rows

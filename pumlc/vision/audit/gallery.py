@@ -22,8 +22,7 @@ _BLOCK = 2**25  # entries of a block of similarities
 class _Pool:
     """The pictures of all parts, one below the other."""
 
-    labels: np.ndarray
-    probabilities: np.ndarray
+    audited: Sequence[AuditedPart]
     vectors: np.ndarray
     starts: np.ndarray
 
@@ -33,11 +32,16 @@ class _Pool:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         sizes = [len(part.part.images) for part in audited]
         return _Pool(
-            np.concatenate([part.part.images.labels for part in audited]),
-            np.concatenate([part.probabilities for part in audited]),
+            audited,
             vectors / np.maximum(lengths, np.finfo(np.float32).tiny),
             np.cumsum([0, *sizes]),
         )
+
+    def tagged(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures that have a class, and their probabilities of it."""
+        each = [part.tagged(column) for part in self.audited]
+        rows = [rows + start for (rows, _), start in zip(each, self.starts[:-1], strict=True)]
+        return np.concatenate(rows), np.concatenate([probabilities for _, probabilities in each])
 
     def place(self, row: int) -> tuple[int, int]:
         """The number of the part of a picture, and its row there."""
@@ -116,14 +120,14 @@ def _asked(audited: Sequence[AuditedPart], pool: _Pool) -> Iterator[_Asked]:
         for given, suspects in part.suspects.items():
             for rank, (row, column, probability, _) in enumerate(zip(*suspects, strict=True)):
                 place = int(pool.starts[number] + row)
-                wrong = None if part.wrong is None else float(part.wrong[row, column])
+                wrong = part.wrong_at(row, column)
                 yield _Asked(place, int(column), given, float(probability), wrong, rank)
 
 
 def _typical(pool: _Pool, column: int, number: int) -> list[int]:
     """The pictures with the tag that have the highest probability."""
-    present = np.flatnonzero(pool.labels[:, column] == POSITIVE)
-    order = np.argsort(-pool.probabilities[present, column], kind="stable")
+    present, probabilities = pool.tagged(column)
+    order = np.argsort(-probabilities, kind="stable")
     return present[order[:number]].tolist()
 
 
@@ -133,7 +137,7 @@ def _near(pool: _Pool, asked: Sequence[_Asked]) -> list[list[int]]:
     columns = np.array([suspect.column for suspect in asked])
     rows = np.array([suspect.row for suspect in asked])
     for column in np.unique(columns):
-        present = np.flatnonzero(pool.labels[:, column] == POSITIVE)
+        present, _ = pool.tagged(column)
         own = np.flatnonzero(columns == column)
         for block in np.array_split(own, 1 + len(own) * len(present) // _BLOCK):
             similarity = pool.vectors[rows[block]] @ pool.vectors[present].T

@@ -8,8 +8,9 @@ import numpy as np
 
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
-from pumlc.labels import dense, read_manifest
+from pumlc.labels import LabelMatrix, read_manifest
 from pumlc.labels.manifest import restored_labels
+from pumlc.labels.sparse import label_rows
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.bad_pictures import read_bad_rows
 from pumlc.vision.data.images import LabelledImages
@@ -23,18 +24,19 @@ class Part(NamedTuple):
     Attributes:
         name: "train", "validation" or that of a split.
         images: the pictures with the labels that are suspected.
-        true_labels: [N, C] in {1, 0, -1}; None where no label was changed on purpose.
+        true_labels: [N, C] in {1, 0, -1}, sparse if those of the pictures are; None where no label
+            was changed on purpose.
     """
 
     name: str
     images: LabelledImages
-    true_labels: np.ndarray | None
+    true_labels: LabelMatrix | None
 
     def subset(self, rows: np.ndarray) -> "Part":
         """The given rows, in the given order; the same part where they are all of it."""
         if len(rows) == len(self.images):
             return self
-        true_labels = None if self.true_labels is None else self.true_labels[rows]
+        true_labels = None if self.true_labels is None else label_rows(self.true_labels, rows)
         return Part(self.name, self.images.subset(rows), true_labels)
 
 
@@ -63,19 +65,19 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
         )
     true_labels = None
     if manifest.changes:
-        *_, truth = true_rows(replace(data, manifest=manifest), config, "train")
-        true_labels = dense(truth)
-    parts = [Part("train", data.train, None if true_labels is None else true_labels[data.rows])]
+        *_, true_labels = true_rows(replace(data, manifest=manifest), config, "train")
+    of_train = None if true_labels is None else label_rows(true_labels, data.rows)
+    parts = [Part("train", data.train, of_train)]
     if data.validation is not None:
         held_out = None if true_labels is None else _true_validation(true_labels, data)
         parts.insert(0, Part("validation", data.validation, held_out))
     return parts
 
 
-def _true_validation(true_labels: np.ndarray, data: TrainingData) -> np.ndarray:
+def _true_validation(true_labels: LabelMatrix, data: TrainingData) -> LabelMatrix:
     """The true labels of the validation part, which may be a separate split."""
     if data.validation_manifest is None:
         assert data.validation_rows is not None
-        return true_labels[data.validation_rows]
+        return label_rows(true_labels, data.validation_rows)
     assert data.validation is not None
-    return dense(restored_labels(data.validation_manifest, data.validation.matrix))
+    return restored_labels(data.validation_manifest, data.validation.matrix)

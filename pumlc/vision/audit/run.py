@@ -1,8 +1,7 @@
 """The audit of a run: which labels of its data are probably wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,18 +16,20 @@ from pumlc.errors import UserError
 from pumlc.labels import NEGATIVE, POSITIVE
 from pumlc.progress import ShowProgress
 from pumlc.vision.audit.decided import decided_labels
+from pumlc.vision.audit.known_audit import cell_figures, is_sparse, rank_cells
+from pumlc.vision.audit.known_scores import score_known_parts
+from pumlc.vision.audit.part_features import part_features, progress_of, readable_parts
 from pumlc.vision.audit.parts import Part, training_parts
 from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
 from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.split import read_split
 from pumlc.vision.evaluation import logits_of
-from pumlc.vision.frozen.features import frozen_network, pooled_features
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import other_place
-from pumlc.vision.scoring import labels_as_validated
+from pumlc.vision.scoring import as_listed, labels_as_validated
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,21 @@ def audit_run(
     parts = _parts(run_dir, data, split, predictor)
     sizes = {"batch_size": batch_size, "workers": workers}
     bad = [BadPictures(part.images) for part in parts]
+    if is_sparse(parts):
+        parts, cells, scored_by = score_known_parts(
+            parts, bad, predictor, config, accelerator, progress, folds=folds, top=top, **sizes
+        )
+        result = AuditResult(run_dir, scored_by, {}, [], _named(parts, bad))
+        for number, part in enumerate(parts):
+            audited = rank_cells(part, cells, number, top=top, decisions=decisions)
+            result.parts.append(audited)
+            result.figures[part.name] = cell_figures(part, cells, number)
+        return result
     if folds is None:
         scores = _scores_of_network(parts, bad, predictor, accelerator, progress, **sizes)
     else:
         scores = _left_out_scores(parts, bad, config, folds, progress, **sizes)
-    named = {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
-    result = AuditResult(run_dir, scores.scored_by, {}, [], named)
+    result = AuditResult(run_dir, scores.scored_by, {}, [], _named(parts, bad))
     for part, vectors, probabilities, wrong in zip(*scores[:4], strict=True):
         decided = decided_labels(part.images, decisions)
         audited = rank_part(part, probabilities, vectors, wrong=wrong, top=top, decided=decided)
@@ -162,8 +172,8 @@ def audit_run(
     return result
 
 
-def _progress_of(part: Part, progress: ShowProgress | None) -> Callable[[int, int], None] | None:
-    return None if progress is None else partial(progress, f"pictures of {part.name}")
+def _named(parts: Sequence[Part], bad: Sequence[BadPictures]) -> dict[str, list[dict[str, str]]]:
+    return {part.name: each.named() for part, each in zip(parts, bad, strict=True)}
 
 
 def _scored(
@@ -179,7 +189,7 @@ def _scored(
     """Logits by the run's network; with heads on features, by heads that never saw the picture."""
     images = part.images
     if not predictor.config.is_frozen or part.name != "train":
-        show = _progress_of(part, progress)
+        show = progress_of(part, progress)
         return logits_of(predictor, images, accelerator, batch_size, workers, bad, show)
     logits = read_left_out(predictor.run.path, len(images), len(images.classes))
     for row in np.flatnonzero(np.isnan(logits[:, 0])).tolist():
@@ -246,12 +256,12 @@ def _scores_of_network(
         for part, each in zip(parts, bad, strict=True)
     ]
     logits = [each[b.rest()] for each, b in zip(logits, bad, strict=True)]
-    readable = _readable(parts, bad)
+    readable = readable_parts(parts, bad)
     scored_by: dict[str, Any] = {"weights": predictor.weights}
     if predictor.config.is_frozen and any(part.name == "train" for part in parts):
         # no head has seen the picture that it scores, so the shares of errors can be estimated
         scored_by["left_out"] = predictor.fitted_on
-        return _estimated(readable, logits, logits, scored_by)
+        return _estimated(readable, logits, logits, scored_by, predictor.config)
     probabilities, wrong = [predictor.probabilities(each) for each in logits], [None] * len(parts)
     # pictures that look alike to the network have similar logits
     return _Scores(readable, logits, probabilities, wrong, scored_by)
@@ -269,21 +279,22 @@ def _left_out_scores(
 ) -> _Scores:
     """Scores by closed-form heads on the pictures of all parts, with each picture left out.
 
-    In a class whose known labels are all positive, unknown counts as negative: it has no other
-    negatives.
+    In a class whose known labels are all positive, or negative only where people have decided so,
+    unknown counts as negative: it has no other negatives.
     """
     sizes = {"batch_size": batch_size, "workers": workers}
-    features = _features(parts, bad, config, progress, **sizes)
-    parts = _readable(parts, bad)
-    labels = _judged_labels(parts)
+    features = part_features(parts, bad, config, progress, **sizes)
+    parts = readable_parts(parts, bad)
+    labels = _judged_labels(parts, config)
     scores = left_out_scores(np.concatenate(features), labels)
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     scored_by = {"folds": folds, "heads": "least squares"}
-    return _estimated(parts, features, np.split(scores, ends), scored_by)
+    return _estimated(parts, features, np.split(scores, ends), scored_by, config)
 
 
-def _judged_labels(parts: Sequence[Part]) -> np.ndarray:
-    labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
+def _judged_labels(parts: Sequence[Part], config: VisionConfig) -> np.ndarray:
+    labels = np.concatenate([part.images.labels for part in parts])
+    labels, _ = labels_as_validated(as_listed(labels, config.data))
     for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
         if not (labels == sign).any():
             raise UserError(f"no label of the data is {name}, so nothing can be learned from them")
@@ -295,38 +306,11 @@ def _estimated(
     vectors: list[np.ndarray],
     scores: Sequence[np.ndarray],
     scored_by: dict[str, Any],
+    config: VisionConfig,
 ) -> _Scores:
     """Probabilities and shares of errors, estimated from left-out scores."""
-    model = fit_noise_model(np.concatenate(scores), _judged_labels(parts))
+    model = fit_noise_model(np.concatenate(scores), _judged_labels(parts, config))
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     rates = {"missed": model.missed, "invented": model.invented}
     probabilities, wrong = np.split(model.probabilities, ends), np.split(model.wrong, ends)
     return _Scores(parts, vectors, probabilities, wrong, {**scored_by, **rates})
-
-
-def _readable(parts: Sequence[Part], bad: Sequence[BadPictures]) -> list[Part]:
-    return [part.subset(each.rest()) for part, each in zip(parts, bad, strict=True)]
-
-
-def _features(
-    parts: Sequence[Part],
-    bad: Sequence[BadPictures],
-    config: VisionConfig,
-    progress: ShowProgress | None,
-    *,
-    batch_size: int,
-    workers: int | None,
-) -> list[np.ndarray]:
-    """Pooled features of the readable pictures, by the network that the run started from."""
-    network = frozen_network(config.data, config.model)
-    return [
-        pooled_features(
-            network,
-            part.images,
-            batch_size=batch_size,
-            workers=workers,
-            progress=_progress_of(part, progress),
-            bad=each,
-        )[each.rest()]
-        for part, each in zip(parts, bad, strict=True)
-    ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pumlc.audit import GIVEN, STATES, Suspects, rank_suspects, score_finding
 from pumlc.files import write_csv
+from pumlc.labels import POSITIVE
 from pumlc.vision.audit.parts import Part
 
 COLUMNS = (
@@ -35,10 +36,19 @@ class AuditedPart:
     """
 
     part: Part
-    probabilities: np.ndarray
-    wrong: np.ndarray | None
+    probabilities: Any
+    wrong: Any
     vectors: np.ndarray
     suspects: Mapping[str, Suspects]
+
+    def tagged(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures that have a class, ascending, and their probabilities of it."""
+        rows = np.flatnonzero(self.part.images.labels[:, column] == POSITIVE)
+        return rows, self.probabilities[rows, column]
+
+    def wrong_at(self, row: int, column: int) -> float | None:
+        """The estimated probability that a suspected label is wrong, if it was estimated."""
+        return None if self.wrong is None else float(self.wrong[row, column])
 
 
 def rank_part(
@@ -65,14 +75,20 @@ def rank_part(
         number = top
         if number is None:
             candidates = labels == value if decided is None else (labels == value) & ~decided
-            number = _worth_a_look(wrong, candidates)
+            number = worth_a_look(wrong, candidates)
         suspects[given] = rank_suspects(
             probabilities, labels, given=given, top=number, decided=decided
         )
     return AuditedPart(part, probabilities, wrong, vectors, suspects)
 
 
-def _worth_a_look(wrong: np.ndarray | None, candidates: np.ndarray) -> int:
+def worth_a_look(wrong: np.ndarray | None, candidates: np.ndarray) -> int:
+    """How many labels a list has if nobody says it.
+
+    Args:
+        wrong: estimated probabilities of errors; None: not estimated.
+        candidates: which labels the list may have, bool, of the same shape.
+    """
     if wrong is None:
         return NOT_ESTIMATED
     return min(LONGEST, int((wrong[candidates] >= WORTH_A_LOOK).sum()))
@@ -89,7 +105,8 @@ def suspect_rows(audited: AuditedPart) -> list[list[Any]]:
     for given, suspects in audited.suspects.items():
         suspicions = suspicion_of(given, suspects.probabilities)
         for place, (row, column) in enumerate(zip(suspects.rows, suspects.columns, strict=True)):
-            wrong = "" if audited.wrong is None else f"{audited.wrong[row, column]:.4f}"
+            estimate = audited.wrong_at(row, column)
+            wrong = "" if estimate is None else f"{estimate:.4f}"
             rows.append(
                 [
                     *(audited.part.name, STATES[given], place + 1),

@@ -160,7 +160,7 @@ def checked_images(
     file: Path,
     folder: Path,
     paths: Sequence[str] | np.ndarray,
-    labels: np.ndarray,
+    labels: LabelMatrix,
     classes: tuple[str, ...],
     lines: np.ndarray | None = None,
 ) -> LabelledImages:
@@ -170,7 +170,7 @@ def checked_images(
         file: the file of the labels.
         folder: the folder to which ``paths`` are relative.
         paths: names, or already [N] UTF-8 bytes.
-        labels: [N, C] int8 in {1, 0, -1}.
+        labels: [N, C] in {1, 0, -1}, int8 or sparse.
         classes: C names.
         lines: [N] lines of ``file``, for messages; None: they name the row.
 

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, closest
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.vision.data.packed_names import subset_names
 from pumlc.vision.data.stored_pictures import StoredPictures
 
 State = Literal["present", "absent", "unknown", "uncertain"]
@@ -65,7 +66,7 @@ class LabelTable:
 
     source: str
     format: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     classes: tuple[str, ...]
     listed: csr_array
     rest: np.ndarray
@@ -98,10 +99,12 @@ class LabelTable:
 
     def subset(self, rows: np.ndarray) -> "LabelTable":
         """The given rows, in the given order."""
+        if len(rows) == len(self) and (rows == np.arange(len(rows))).all():
+            return self
         chosen = rows.tolist()
         return replace(
             self,
-            paths=tuple(self.paths[row] for row in chosen),
+            paths=subset_names(self.paths, rows),
             listed=csr_array(self.listed[rows]),
             rest=self.rest[rows],
             splits=None if self.splits is None else tuple(self.splits[row] for row in chosen),

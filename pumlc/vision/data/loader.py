@@ -66,7 +66,8 @@ class TrainingPictures(Dataset):
             else:
                 labels = torch.from_numpy(images.row_labels(row).astype(np.int8))
                 return {"image": picture, "labels": labels, "row": row}, bad
-            if not images.may_skip(row) or len(bad) > allowed_bad(images):
+            too_many = not images.may_skip(row) or len(bad) > allowed_bad(images)
+            if too_many or len(bad) == len(self):
                 return None, bad
             row = (row + 1) % len(self)
 

@@ -2,15 +2,18 @@
 
 import os
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from pumlc.vision.data.folder_names import FolderNames
 from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS
 from pumlc.vision.data.label_table import LabelTable, Problem
+from pumlc.vision.data.packed_names import NamesBuilder
 
 # folders in which the pictures of a split may be, if a file names pictures without a folder
 _FOLDERS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
@@ -28,20 +31,15 @@ class PictureFiles:
     def __init__(self, root: Path, *, allow_outside: bool = False) -> None:
         self.root, self.allow_outside = root, allow_outside
         self._real_root = os.path.realpath(root)
-        self._names: dict[str, dict[str, bool]] = {}
+        self._folders: dict[str, FolderNames] = {}
         self._inside: dict[str, bool] = {}
         self._by_name: dict[str, list[str]] | None = None
 
-    def names_in(self, folder: str) -> dict[str, bool]:
-        """For each file of a folder below the root, whether it is a link."""
-        if folder not in self._names:
-            try:
-                with os.scandir(self.root / folder) as entries:
-                    found = {e.name: e.is_symlink() for e in entries if e.is_file()}
-            except (OSError, ValueError):
-                found = {}
-            self._names[folder] = found
-        return self._names[folder]
+    def names_in(self, folder: str) -> FolderNames:
+        """The names of the files in a folder below the root."""
+        if folder not in self._folders:
+            self._folders[folder] = FolderNames(self.root / folder)
+        return self._folders[folder]
 
     def find(self, path: str, split: str | None = None) -> list[str]:
         """The paths below the root that a name may mean: one, none or several."""
@@ -56,7 +54,7 @@ class PictureFiles:
         return [
             os.path.join(place, name + ending)
             for place in places
-            for ending in ("", *endings, *(ending.upper() for ending in endings))
+            for ending in ("", *self.names_in(place).endings_of(endings))
             if name + ending in self.names_in(place)
         ]
 
@@ -83,7 +81,7 @@ class PictureFiles:
             self._inside[folder] = self._is_below(os.path.realpath(self.root / folder))
         if not self._inside[folder] or name == "..":
             return True
-        is_link = self.names_in(folder).get(name, False)
+        is_link = self.names_in(folder).is_link(name)
         return is_link and not self._is_below(os.path.realpath(self.root / path))
 
     def _is_below(self, real: str) -> bool:
@@ -119,9 +117,8 @@ def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Pro
         The table with the same rows and the found paths (a path that was not found stays), and a
         problem for each picture that is missing, ambiguous, outside the root, or listed twice.
     """
-    paths: list[str] = []
+    paths, found = NamesBuilder(), array("q")
     problems: list[Problem] = []
-    found: list[int] = []
     for row, spelled in enumerate(table.paths):
         split = None if table.splits is None else table.splits[row]
         path, problem = _located(table, files, row, spelled, split)
@@ -130,12 +127,13 @@ def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Pro
             found.append(row)
         else:
             problems.append(problem)
-    problems += repeated_rows(table, paths, np.array(found, np.int64))
+    located = paths.finished()
+    problems += repeated_rows(table, located, np.frombuffer(found, np.int64))
     problems.sort(key=lambda problem: problem.rows[-1])
-    return replace(table, paths=tuple(paths), root=files.root), problems
+    return replace(table, paths=located, root=files.root), problems
 
 
-def repeated_rows(table: LabelTable, paths: list[str], found: np.ndarray) -> Iterator[Problem]:
+def repeated_rows(table: LabelTable, paths: Sequence[str], found: np.ndarray) -> Iterator[Problem]:
     """A problem for each row whose picture has a row already.
 
     Args:
@@ -144,7 +142,8 @@ def repeated_rows(table: LabelTable, paths: list[str], found: np.ndarray) -> Ite
         found: the rows to look at.
     """
     # numbers in the place of paths: a set of a million paths is large
-    of_path = np.array([hash(os.path.normpath(paths[row])) for row in found.tolist()], np.int64)
+    each = (hash(os.path.normpath(paths[row])) for row in found)
+    of_path = np.fromiter(each, np.int64, len(found))
     numbers, count = np.unique(of_path, return_counts=True)
     suspected = found[np.isin(of_path, numbers[count > 1])].tolist()
     first: dict[str, int] = {}

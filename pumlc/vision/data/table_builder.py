@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from pumlc.errors import UserError, closest
 from pumlc.vision.data.label_table import STATES, LabelTable, Problem
+from pumlc.vision.data.packed_names import NamesBuilder
 
 
 class TableBuilder:
@@ -30,7 +31,7 @@ class TableBuilder:
             if name in self._column_of:
                 raise UserError(f"{source}: class {name!r} occurs twice")
             self._column_of[name] = len(self._column_of)
-        self._paths: list[str] = []
+        self._paths = NamesBuilder()
         self._splits: list[str] | None = None
         self._groups: list[str] | None = None
         self._rest, self._places = array("B"), array("q")
@@ -86,7 +87,7 @@ class TableBuilder:
         except UserError as error:
             self.problem("label", f"{where} ({path}): {error}")
             return False
-        columns = [self._column_of.setdefault(name, len(self._column_of)) for name in own]
+        columns = [self._column(name) for name in own]
         self._paths.append(path)
         self._indices.extend(columns)
         self._codes.extend(own.values())
@@ -97,13 +98,60 @@ class TableBuilder:
         self._groups = _extended(self._groups, group, len(self._paths))
         return True
 
+    def add_rows(
+        self,
+        paths: Sequence[str],
+        listed: csr_array,
+        names: Sequence[str],
+        *,
+        rest: int,
+        split: str | None,
+        places: np.ndarray,
+    ) -> None:
+        """Add many pictures at once; a picture with a problem has no row.
+
+        Args:
+            paths: [n], as the file spells them.
+            listed: [n, k] uint8 CSR of the codes of listed labels.
+            names: of its columns, k.
+            rest, split: see `add`.
+            places: [n].
+        """
+        right = np.ones(len(paths), bool)
+        for row, path in enumerate(paths):
+            if not path or "\0" in path:
+                right[row] = False
+                where = f"entry {int(places[row])}"
+                self.problem("name", f"{where}: {path!r} is not the name of a picture")
+            else:
+                self._paths.append(path)
+        if not right.all():
+            listed, places = csr_array(listed[right]), places[right]
+        columns = np.array([self._column(name) for name in names] or [0], np.int32)
+        self._indices.frombytes(columns[listed.indices].tobytes())
+        self._codes.frombytes(listed.data.tobytes())
+        ends = self._indptr[-1] + listed.indptr[1:].astype(np.int64)
+        self._indptr.frombytes(ends.tobytes())
+        self._rest.frombytes(np.full(len(places), rest, np.uint8).tobytes())
+        self._places.frombytes(places.astype(np.int64).tobytes())
+        if split is not None or self._splits is not None:
+            added = len(places)
+            before = len(self._paths) - added
+            self._splits = (self._splits or [""] * before) + [split or ""] * added
+        if self._groups is not None:
+            self._groups += [""] * len(places)
+
+    def _column(self, name: str) -> int:
+        self._check(name)
+        return self._column_of.setdefault(name, len(self._column_of))
+
     def table(self) -> LabelTable:
         """The finished table.
 
         Raises:
             UserError: it has no picture or no class.
         """
-        if not self._paths:
+        if not len(self._paths):
             found = f"; the first problem: {self._problems[0].message}" if self._problems else ""
             raise UserError(f"{self.source}: no picture{found}")
         names = list(self._column_of)
@@ -122,7 +170,7 @@ class TableBuilder:
         return LabelTable(
             self.source,
             self.format,
-            tuple(self._paths),
+            self._paths.finished(),
             tuple(names),
             listed,
             np.frombuffer(self._rest, np.uint8),

@@ -1,10 +1,14 @@
 """Settings of heads on frozen features."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pumlc.engine.config import require
+from pumlc.engine.config import plain, require
 from pumlc.vision.config import LossConfig
+
+_LATER = ("negatives", "procedure", "forget_rate", "relabel_threshold", "warmup_epochs")
+"""Settings of a method that came after the first sweeps."""
 
 
 @dataclass(kw_only=True)
@@ -18,6 +22,22 @@ class Method:
     """parameters that have another value in the first epoch (SPLC: threshold 1)"""
     per_epoch: dict[str, float] = field(default_factory=dict)
     """growth of parameters with every epoch after the first (LL-R: rate)"""
+    negatives: Literal["given", "unknown"] = "given"
+    """unknown: training takes negative labels for unknown ones, as methods for missing labels do;
+    the held-out part keeps them"""
+    procedure: Literal[
+        "plain", "confident-learning", "co-teaching", "label-wise", "transitions"
+    ] = "plain"
+    """what is done around the loss. confident-learning: labels that cross-fitted heads contradict
+    are hidden before training; co-teaching: two heads choose small-loss labels for each other;
+    label-wise: labels are kept, changed or weighted by their losses, as in BalanceMix; transitions:
+    rates of errors per class are estimated, for loss reweighted"""
+    forget_rate: float = 0.2
+    """co-teaching: part of the labels left out, reached after ten epochs"""
+    relabel_threshold: float = 0.975
+    """label-wise: probability at which a label that is not clean is changed"""
+    warmup_epochs: int = 2
+    """label-wise, transitions: epochs of the plain loss first"""
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
     penalty, and validation measures the leave-one-out scores of all rows"""
@@ -32,6 +52,9 @@ class Method:
         require(not closed or name == "squared", "loss.name", name, "squared for closed-form heads")
         plain = self.positives == "given"
         require(closed or plain, "positives", self.positives, "given but for closed-form heads")
+        trusted = self.negatives == "given"
+        require(not closed or trusted, "negatives", self.negatives, "given for closed-form heads")
+        self._check_procedure(closed)
         for parameter in self.per_epoch:
             require(
                 type(start.get(parameter)) in (int, float),
@@ -39,6 +62,19 @@ class Method:
                 start.get(parameter),
                 "a number to start from, since per_epoch lets it grow",
             )
+
+    def _check_procedure(self, closed: bool) -> None:
+        procedure, loss = self.procedure, self.loss.name
+        fits = not closed or procedure in ("plain", "confident-learning")
+        valid = "plain or confident-learning for closed-form heads"
+        require(fits, "procedure", procedure, valid)
+        needed = {"co-teaching": "bce", "label-wise": "bce", "transitions": "reweighted"}
+        wanted = needed.get(procedure, loss)
+        require(loss == wanted, "loss.name", loss, f"{wanted} for procedure {procedure}")
+        require(0 <= self.forget_rate < 1, "forget_rate", self.forget_rate, "in [0, 1)")
+        threshold = self.relabel_threshold
+        require(0.5 <= threshold <= 1, "relabel_threshold", threshold, "in [0.5, 1]")
+        require(self.warmup_epochs >= 1, "warmup_epochs", self.warmup_epochs, "at least 1")
 
     def parameters(self, epoch: int) -> dict[str, Any]:
         """The keyword arguments of the loss in an epoch, counted from 1; "known" stays."""
@@ -48,6 +84,19 @@ class Method:
         if epoch == 1:
             values.update(self.first_epoch)
         return values
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings that a cell's file keeps.
+
+        Those of `_LATER` are left out at their defaults, so that results of a version that did not
+        know them still count.
+        """
+        defaults = {item.name: item.default for item in dataclasses.fields(self)}
+        content = plain(self)
+        for name in _LATER:
+            if content[name] == defaults[name]:
+                del content[name]
+        return content
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pumlc.engine.foreign_code import as_user_error
 from pumlc.errors import UserError
-from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.models.classifier import Classifier, pooled_features
 
 _LOGGER = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
@@ -40,14 +40,15 @@ class Engine(NamedTuple):
 
 
 class _Features(nn.Module):
-    """The features that a backbone's own pooling gives its classification layer."""
+    """The features that a linear head sees."""
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Any, mirror: bool) -> None:
         super().__init__()
         self.backbone: Any = backbone
+        self.mirror = mirror
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.backbone.forward_head(self.backbone.forward_features(images), pre_logits=True)
+        return pooled_features(self.backbone, images, mirror=self.mirror)
 
 
 def choose_engine(
@@ -77,7 +78,7 @@ def working_engines(
         precision: float32, or bfloat16, whose features differ in the third digit.
         num_pictures: the number of pictures to compute.
     """
-    plain = _Features(classifier.backbone)
+    plain = _Features(classifier.backbone, classifier.mirror)
     expected = _in_torch(plain, "float32")(sample)
     networks: dict[str, nn.Module] = {"torch": plain}
     folded = fold_batch_norms(plain)

@@ -22,7 +22,7 @@ from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.engines import Engine, Precision, choose_engine
 from pumlc.vision.frozen.progress import Progress
 from pumlc.vision.frozen.store import DIGEST, FeatureStore, content_digest
-from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.models.classifier import Classifier, other_features
 from pumlc.vision.scoring import to_device
 
 _BATCHES_KEPT_AT_ONCE = 16  # a killed pass loses at most these
@@ -66,8 +66,9 @@ class Extractor:
         for name, value in self.classifier.backbone.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        others = other_features(self.classifier)
         settings = {n: self.classifier.data_config[n] for n in ("input_size", "mean", "std")}
-        digest.update(json.dumps([settings, self.precision, _DECODING]).encode())
+        digest.update(json.dumps([settings, self.precision, _DECODING, *others]).encode())
         kind = type(self.classifier.backbone).__name__.lower()
         return FeatureStore(self.cache.expanduser() / f"{kind}_{digest.hexdigest()}", self.width)
 

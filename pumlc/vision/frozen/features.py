@@ -21,7 +21,7 @@ from pumlc.vision.data.split import read_split
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.frozen.cache import cached_matrix
 from pumlc.vision.models.build import try_picture
-from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.classifier import Classifier, create_classifier, other_features
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.scoring import to_device
 
@@ -82,7 +82,7 @@ def frozen_features(
     key = {
         "data": [data.name, data.root, data.csv or data.labels, data.image_size, split],
         "decoding": "no larger than needed, whole rows",  # full decodes give other features
-        "model": [model.backbone, weights, *_version(weights)],
+        "model": [model.backbone, weights, *_version(weights), *other_features(model)],
         "paths": hashlib.sha256(images.paths.tobytes()).hexdigest(),
     }
     digest = hashlib.sha256(json.dumps(plain(key)).encode()).hexdigest()[:16]
@@ -135,6 +135,8 @@ def frozen_network(data: DataConfig, model: ModelConfig) -> Classifier:
             head="linear",
             weights=model.weights,
             image_size=data.input_size,
+            pooling=model.pooling,
+            mirror=model.mirror,
         )
     try_picture(classifier, model)
     return classifier
@@ -178,10 +180,8 @@ def pooled_features(
     with torch.inference_mode():
         for batch in batches_of(scoring_loader(pictures, batch_size, workers), bad):
             if batch.keys:
-                maps = classifier.backbone.forward_features(
-                    to_device(batch.content, device, classifier.data_config)
-                )
-                pooled = classifier.backbone.forward_head(maps, pre_logits=True).float()
+                inputs = to_device(batch.content, device, classifier.data_config)
+                pooled = classifier.pooled(inputs).float()
                 if not matrix.size:
                     matrix = np.full((len(images), pooled.shape[1]), np.nan, np.float32)
                 matrix[batch.keys] = pooled.cpu().numpy()

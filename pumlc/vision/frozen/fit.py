@@ -8,12 +8,14 @@ from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
+from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
+from pumlc.vision.scoring import as_listed
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class FittedHeads:
     Attributes:
         coefficients: [D, C].
         intercept: [C].
-        left_out_logits: float32 [N, C], each row by heads that have not seen its labels.
+        left_out_logits: float32 [N, C], each row by heads that have not seen its labels; of very
+            many labels CSR with the measured ones.
         thresholds: [C], the probabilities that give the highest F1 of each class on these logits.
         threshold: the same, one for all classes.
         mean_average_precision: mAP of these logits by the known labels, in percent.
@@ -32,7 +35,7 @@ class FittedHeads:
 
     coefficients: np.ndarray
     intercept: np.ndarray
-    left_out_logits: np.ndarray
+    left_out_logits: Any
     thresholds: np.ndarray
     threshold: float
     mean_average_precision: float
@@ -49,47 +52,71 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     Returns:
         ``least_squares`` or ``loss``, and a sentence that says why.
     """
+    said = choose_kind(config)
+    if said is not None:
+        return said
+    count = int(never_absent(labels).sum())
+    more = int(never_absent(as_listed(labels, config.data)).sum()) - count
+    if not (labels == UNKNOWN).any():
+        reason = "all labels are known"
+    elif not count + more:
+        reason = "each class is fitted on the pictures where its label is known"
+    else:
+        rarely = f", {more} in a few pictures only" if more else ""
+        reason = (
+            f"{count} of {labels.shape[1]} classes are never known to be absent{rarely}; for them "
+            "unknown counts as absent, and a probability allows for the share that is not listed"
+        )
+    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+
+
+def choose_kind(config: VisionConfig) -> tuple[str, str] | None:
+    """The kind of heads that the settings name, and why; None: the labels decide."""
     named = config.loss.name not in (AUTO, LEAST_SQUARES)
     if config.heads == "loss" or (config.heads == "auto" and named):
         return "loss", f"heads of the loss {config.loss.name}, as the settings say"
     if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
         return LEAST_SQUARES, "least squares in closed form, as the settings say"
-    count = int(never_absent(labels).sum())
-    if not (labels == UNKNOWN).any():
-        reason = "all labels are known"
-    elif not count:
-        reason = "each class is fitted on the pictures where its label is known"
-    else:
-        reason = (
-            f"{count} of {labels.shape[1]} classes are never known to be absent; for them unknown "
-            "counts as absent, and a probability allows for the share that is not listed"
-        )
-    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+    return None
 
 
-def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) -> FittedHeads:
+def left_out_together(features: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Numbers [N], equal for pictures of a group and for pictures with the same features.
+
+    Args:
+        features: [N, D].
+        groups: [N], equal for pictures that must stay together; None: each may be left out alone.
+    """
+    identical = identical_rows(features)
+    return identical if groups is None else joined_groups(groups, identical)
+
+
+def fit_heads(
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: VisionConfig,
+    *,
+    groups: np.ndarray | None = None,
+) -> FittedHeads:
     """Fit heads on all rows; left-out scores give the penalty, probabilities and thresholds.
 
-    Pictures with the same features are left out together. A class without a known label gets the
-    same probability for every picture: the share of present labels among all known labels.
+    A class without a known label gets the same probability for every picture: the share of present
+    labels among all known labels.
 
     Args:
         features: float32 [N, D].
         labels: [N, C] in {1, 0, -1}, at least one of them 1.
         config: the settings of the run.
+        groups: [N], of `left_out_together`; None: its groups of identical pictures.
     """
     kind, reason = choose_heads(config, labels)
+    groups = left_out_together(features) if groups is None else groups
+    given, labels = labels, as_listed(labels, config.data)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
-    if kind == LEAST_SQUARES:
-        heads = fit_least_squares(features, fitted[:, known])
-        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.loo_scores
-        facts.update(penalty=heads.penalty, left_out="leave-one-out")
-    else:
-        heads = fit_loss_heads(features, labels[:, known], config.loss, seed=config.train.seed)
-        coefficients, intercept, scores = heads.coefficients, heads.intercept, heads.left_out
-        facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
+    told = given[:, known] if kind == "loss" else fitted[:, known]
+    coefficients, intercept, scores = _fit(kind, features, told, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
@@ -117,6 +144,26 @@ def fit_heads(features: np.ndarray, labels: np.ndarray, config: VisionConfig) ->
     )
 
 
+def _fit(
+    kind: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: VisionConfig,
+    groups: np.ndarray,
+    facts: dict[str, Any],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients [D, C], intercept [C] and left-out scores [N, C]; adds to the facts."""
+    facts["left_out_blocks"] = len(np.unique(groups))
+    if kind == LEAST_SQUARES:
+        heads = fit_least_squares(features, labels, groups=groups)
+        facts.update(penalty=heads.penalty, left_out="leave-one-out")
+        return heads.coefficients, heads.intercept, heads.loo_scores
+    seed = config.train.seed
+    heads = fit_loss_heads(features, labels, config.loss, seed=seed, groups=groups)
+    facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
+    return heads.coefficients, heads.intercept, heads.left_out
+
+
 def _expect_thresholds(
     thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
 ) -> None:
@@ -125,7 +172,14 @@ def _expect_thresholds(
     thresholds[alone] = expected_thresholds(probabilities[:, alone])
 
 
+def prior_logit(present: int, absent: int) -> float:
+    """Log-odds that a known label is present, with one label of each sign added.
+
+    Args:
+        present, absent: numbers of known labels.
+    """
+    return float(np.log((present + 1) / (absent + 1)))
+
+
 def _prior_logit(labels: np.ndarray) -> float:
-    """Log-odds that a known label is present, with one label of each sign added."""
-    present, absent = ((labels == sign).sum() + 1 for sign in (POSITIVE, NEGATIVE))
-    return float(np.log(present / absent))
+    return prior_logit(*((labels == sign).sum() for sign in (POSITIVE, NEGATIVE)))

@@ -45,9 +45,10 @@ class Heads:
         self.candidates = list(itertools.product(rates, decays))
         self.labels, self.method = labels, method
         self.loss = find_loss(method.loss.name, imports=True)
-        # skip_init, since torch's own initialisation would draw from the global random state
+        # without torch's own initialisation, which would draw from the global random state
         self.heads = [
-            nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in self.candidates
+            nn.Linear(width, labels.shape[1], device="meta").to_empty(device="cpu")
+            for _ in self.candidates
         ]
         for head in self.heads:
             for parameter in head.parameters():
@@ -77,7 +78,7 @@ class Heads:
         for step in range(steps):
             end = None if step == steps - 1 else (step + 1) * batch_size
             rows = order[step * batch_size : end]
-            loss = self._total_loss(features[rows], self.labels[rows], parameters)
+            loss = self.total_loss(features[rows], rows, parameters)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -95,8 +96,15 @@ class Heads:
             for name, value in parameters.items()
         }
 
-    def _total_loss(self, features: Tensor, labels: Tensor, parameters: dict[str, Any]) -> Tensor:
-        """The sum of loss and mixup term over all heads, for one batch."""
+    def total_loss(self, features: Tensor, rows: Tensor, parameters: dict[str, Any]) -> Tensor:
+        """The sum of loss and mixup term over all heads, for one batch.
+
+        Args:
+            features: [B, D].
+            rows: which of the rows they are, [B].
+            parameters: of the loss, in this epoch.
+        """
+        labels = self.labels[rows]
         settings, total = self.method.loss, torch.zeros(())
         mixed, permutation, lam = features, torch.empty(0), 0.0
         if settings.mixup_weight:

@@ -48,6 +48,7 @@ def fit_loss_heads(
     *,
     seed: int,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    groups: np.ndarray | None = None,
 ) -> LossHeads:
     """Minimise loss + decay / 2 * |W|^2 over all rows at once, by L-BFGS to convergence.
 
@@ -60,15 +61,21 @@ def fit_loss_heads(
         features: [N, D].
         labels: [N, C] in {1, 0, -1}; every class has a known label.
         loss: name and parameters; the mixup term plays no part.
-        seed: deals the rows into five folds.
+        seed: deals the groups into five folds.
         weight_decays: candidates, above 0.
+        groups: [N], equal for rows of one fold; None: each row is a group.
 
     Raises:
-        UserError: there are fewer than five rows, or the heads are not finite.
+        UserError: there are fewer than five groups, or the heads are not finite.
     """
-    if len(features) < _FOLDS:
+    numbers = (
+        np.arange(len(features)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    )
+    num_groups = int(numbers.max(initial=-1)) + 1
+    if num_groups < _FOLDS:
         raise UserError(
-            f"heads fitted with a loss need at least {_FOLDS} pictures, got {len(features)}"
+            f"heads fitted with a loss need at least {_FOLDS} pictures (of different groups, where "
+            f"there are groups), got {num_groups}"
         )
     mean, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 0, spread, 1) * np.sqrt(features.shape[1])
@@ -76,10 +83,10 @@ def fit_loss_heads(
     targets = torch.from_numpy(labels)
     decays = sorted(set(weight_decays), reverse=True)
     left_out = np.empty((len(decays), *labels.shape), np.float32)
-    order = np.random.RandomState(seed).permutation(len(labels))
+    order = np.random.RandomState(seed).permutation(num_groups)
     for fold in range(_FOLDS):
-        held_out = order[fold::_FOLDS]
-        fitted = np.setdiff1d(order, held_out)
+        chosen = np.isin(numbers, order[fold::_FOLDS])
+        held_out, fitted = np.flatnonzero(chosen), np.flatnonzero(~chosen)
         head = _Head(inputs[fitted], targets[fitted], loss)
         for place, decay in enumerate(decays):  # each fit starts at the end of the stronger decay
             head.minimise(decay)

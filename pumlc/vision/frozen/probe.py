@@ -19,10 +19,14 @@ from pumlc.estimators import (
 )
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.metrics import average_precision
+from pumlc.metrics import average_precision, resample_counts, resampled_average_precision
 from pumlc.vision.frozen.config import Method, ProbeConfig
 from pumlc.vision.frozen.features import SplitFeatures
 from pumlc.vision.frozen.heads import Heads, standardisation
+from pumlc.vision.frozen.procedures import HEADS, without_errors
+
+NUM_RESAMPLES = 200
+"""Resamples of the test pictures on which a cell is measured, for intervals over pictures."""
 
 _MATRICES = ("train", "train_labels", "test", "test_labels")
 
@@ -146,7 +150,7 @@ def probe_cell(
         seed: decides held-out part, order and mixtures.
     """
     if method.heads == "closed-form":
-        return [_closed_form_row(data, method, observed)]
+        return [_closed_form_row(data, method, observed, seed)]
     rows = []
     parts = [trained_heads(data, method, config, observed, seed)]
     if config.refit:
@@ -172,25 +176,40 @@ def _figures(
     validation_scores: np.ndarray,
     validation_labels: np.ndarray,
     test_scores: np.ndarray,
-) -> dict[str, float | None]:
-    """The measured columns of a row."""
+) -> dict[str, Any]:
+    """The measured columns of a row; ``resamples`` has each average on resampled test pictures."""
     known = average_precision(validation_scores, validation_labels)
-    figures = {"validation": _mean_percent(known)}
+    figures: dict[str, Any] = {"validation": _mean_percent(known)}
     if "listed" in data.averages:
         figures["validation_listed"] = _mean_percent(known[data.averages["listed"]])
     each = average_precision(test_scores, data.test_labels)
     for name, columns in data.averages.items():
         figures[name] = _mean_percent(each[columns])
+    counts = resample_counts(len(test_scores), NUM_RESAMPLES)
+    resampled = resampled_average_precision(test_scores, data.test_labels, counts)
+    figures["resamples"] = {
+        name: [_rounded(_mean_percent(each[columns])) for each in resampled]
+        for name, columns in data.averages.items()
+    }
     return figures
 
 
-def _closed_form_row(data: ProbeData, method: Method, observed: np.ndarray) -> dict[str, Any]:
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 4)
+
+
+def _closed_form_row(
+    data: ProbeData, method: Method, observed: np.ndarray, seed: int
+) -> dict[str, Any]:
     """The one row of closed-form heads, for which leave-one-out chooses only the penalty."""
-    unknown = (observed == UNKNOWN) & (
+    labels = observed
+    if method.procedure == "confident-learning":
+        labels = without_errors(data.train, observed, seed)
+    unknown = (labels == UNKNOWN) & (
         # a class that is never known to be absent has no other negatives
-        ~(observed == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
+        ~(labels == NEGATIVE).any(axis=0) | (method.loss.parameters["unknown"] == "negative")
     )
-    labels = np.where(unknown, NEGATIVE, observed).astype(np.int8)
+    labels = np.where(unknown, NEGATIVE, labels).astype(np.int8)
     fit = {
         "given": fit_least_squares,
         "moved": functools.partial(fit_moved_positives, share=0.6),
@@ -232,11 +251,16 @@ def trained_heads(
     num_held_out = 0 if all_rows else round(config.validation * len(observed))
     held_out, fitted = order[:num_held_out], np.sort(order[num_held_out:])
     labels = torch.from_numpy(observed[fitted])
-    heads = Heads(
-        data.train.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
+    if method.negatives == "unknown":
+        labels = labels.masked_fill(labels == NEGATIVE, UNKNOWN)
+    features = data.train[fitted]
+    if method.procedure == "confident-learning":
+        labels = torch.from_numpy(without_errors(features, labels.numpy(), seed))
+    heads = HEADS[method.procedure](
+        features.shape[1], labels, config.learning_rates, method, seed, config.weight_decays
     )
     for epoch in range(1, max(config.epochs) + 1):
-        heads.train_epoch(data.train[fitted], config.batch_size, epoch)
+        heads.train_epoch(features, config.batch_size, epoch)
         if epoch in config.epochs:
             yield epoch, Trained(heads, held_out)
 

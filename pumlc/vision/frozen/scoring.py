@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from scipy.sparse import csr_array
 
 from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.labels.convention import row_blocks
 from pumlc.vision.config import FeaturesConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.frozen.extraction import Extractor
+from pumlc.vision.known_logits import KnownLogits, KnownLogitsBuilder
 from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.scoring import probabilities_of
 
 
 def frozen_features_of(
@@ -78,6 +83,36 @@ def frozen_logits(
         progress=progress,
     )
     return head_logits(classifier, features)
+
+
+def known_frozen_logits(
+    classifier: Classifier,
+    images: LabelledImages,
+    labels: csr_array,
+    config: FeaturesConfig,
+    accelerator: Accelerator,
+    *,
+    probabilities: Callable[[Any], Any] = probabilities_of,
+    **settings: Any,
+) -> KnownLogits:
+    """The same for the cells of ``labels``, [N, C] CSR, alone; see `score_known`."""
+    features = frozen_features_of(classifier, images, config, accelerator, **settings)
+    return known_head_logits(classifier, features, labels, probabilities)
+
+
+def known_head_logits(
+    classifier: Classifier,
+    features: np.ndarray,
+    labels: csr_array,
+    probabilities: Callable[[Any], Any] = probabilities_of,
+) -> KnownLogits:
+    """Logits of the head for the cells of ``labels``; nan where features [N, D] are."""
+    readable = np.flatnonzero(np.isfinite(features[:, 0]))
+    builder = KnownLogitsBuilder(labels, range(len(features)), probabilities)
+    for block in row_blocks((len(readable), labels.shape[1])):
+        rows = readable[block]
+        builder.put(rows, head_logits(classifier, features[rows]))
+    return builder.finished()
 
 
 def head_logits(classifier: Classifier, features: np.ndarray) -> np.ndarray:

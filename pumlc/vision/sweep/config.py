@@ -3,10 +3,11 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pumlc.engine.config import check_seed, require
 from pumlc.sweep.cells import Cell, grid
+from pumlc.sweep.launch import LauncherName
 from pumlc.vision.config import KNOWN, DataConfig, ModelConfig, check_loss
 from pumlc.vision.data.observation import Observation
 from pumlc.vision.frozen.config import Method, ProbeConfig
@@ -52,6 +53,22 @@ class FineTuneMode:
 
 
 @dataclass(kw_only=True)
+class LauncherConfig:
+    """Processes, on this machine or on others that share the folder, take cells of the sweep."""
+
+    name: LauncherName
+    """the library that starts them: joblib or submitit, which must be installed"""
+    jobs: int = 2
+    """number of processes; each runs as many cells at a time as the sweep has workers"""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """joblib: arguments of joblib.Parallel, such as {backend: loky}; submitit: its parameters, such
+    as {cluster: slurm, slurm_partition: gpu, timeout_min: 600}"""
+
+    def __post_init__(self) -> None:
+        require(self.jobs >= 1, "launcher.jobs", self.jobs, "at least 1")
+
+
+@dataclass(kw_only=True)
 class SweepConfig:
     """A sweep, with exactly one of features and fine_tune."""
 
@@ -74,7 +91,10 @@ class SweepConfig:
     metric: Literal["all", "frequent", "listed"] = "all"
     """classes whose mAP the plot shows"""
     workers: int = 1
-    """cells that run at the same time"""
+    """cells that run at the same time in one process"""
+    launcher: LauncherConfig | None = None
+    """how cells are run by further processes; none: by this one. The same command on several
+    machines that share the folder shares the cells too"""
 
     def __post_init__(self) -> None:
         one = (self.features is None) != (self.fine_tune is None)
@@ -199,6 +219,10 @@ def _check_fine_tune(mode: FineTuneMode, methods: dict[str, Method], conditions:
     for method_name, method in methods.items():
         heads = f"methods.{method_name}.heads"
         require(method.heads == "adam", heads, method.heads, "left out in fine_tune")
+        for setting, default in (("negatives", "given"), ("procedure", "plain")):
+            value = getattr(method, setting)
+            where = f"methods.{method_name}.{setting}"
+            require(value == default, where, value, "left out in fine_tune")
         for group in ("first_epoch", "per_epoch"):
             values = getattr(method, group)
             require(not values, f"methods.{method_name}.{group}", values, "left out in fine_tune")

@@ -1,6 +1,6 @@
 """Cells of a sweep that train linear heads on frozen features.
 
-OUT/probe_data.pt    the data that the processes of the cells read
+OUT/probe_data.HEX.pt    the data that the processes of the cells read; HEX depends on its content
 """
 
 import hashlib
@@ -57,8 +57,7 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         )
         for split in ("train", "test")
     ]
-    file = out / "probe_data.pt"
-    probe_data(train, test, mode.probe).save(file)
+    file = _saved(probe_data(train, test, mode.probe), out)
     # labels are read again in every sweep; the digest refuses results for other labels
     common = {
         "data": plain(mode.data),
@@ -69,7 +68,7 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
     threads = max(1, torch.get_num_threads() // config.workers)
 
     def settings(cell: Cell) -> dict[str, Any]:
-        found = {**common, "method": plain(config.methods[cell.method])}
+        found = {**common, "method": config.methods[cell.method].recorded()}
         observation = config.observation(cell)
         return found if observation is None else {**found, "condition": plain(observation)}
 
@@ -81,6 +80,17 @@ def feature_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         )
 
     return settings, run
+
+
+def _saved(data: ProbeData, out: Path) -> Path:
+    """The file of the data; one that another process may be reading is never replaced."""
+    digest = hashlib.sha256(repr((data.averages, data.classes)).encode())
+    for matrix in (data.train, data.train_labels, data.test, data.test_labels):
+        digest.update(np.ascontiguousarray(matrix).tobytes())
+    file = out / f"probe_data.{digest.hexdigest()[:16]}.pt"
+    if not file.is_file():
+        data.save(file)
+    return file
 
 
 def _digest(split: SplitFeatures) -> str:

@@ -171,16 +171,20 @@ def _run_cell(
     call(_train, config, folder)
     run = RunFolder(folder)
     weights = run.preferred_weights()
-    result = call(_evaluate, folder, weights, classes, "test")
     row = {
         "learning_rate": config.train.learning_rate,
         "weight_decay": config.train.weight_decay,
         "epochs": config.train.epochs,
         "validation": run.index()[weights].get("score"),
-        "all": result["mAP"]["sklearn"],
     }
+    last = next((name for name in ("last-ema", "last") if name in run.index()), None)
+    if last is not None:  # first, since the other result is to stay in metrics.json
+        of_last = call(_evaluate, folder, last, classes, "test")
+        row |= {
+            f"{name}_last_epoch": value for name, value in _columns_of(of_last, classes).items()
+        }
+    row |= _columns_of(call(_evaluate, folder, weights, classes, "test"), classes)
     if classes:
-        row["listed"] = result["mAP_of_classes"]["sklearn"]
         row["validation_listed"] = None
         if config.data.validation:
             try:
@@ -190,6 +194,12 @@ def _run_cell(
             else:
                 row["validation_listed"] = _number(held_out["mAP_of_classes"]["sklearn"])
     return row
+
+
+def _columns_of(result: dict[str, Any], classes: Sequence[str]) -> dict[str, float]:
+    """The mAP columns of one set of weights."""
+    columns = {"all": result["mAP"]["sklearn"]}
+    return columns | ({"listed": result["mAP_of_classes"]["sklearn"]} if classes else {})
 
 
 def _train(threads: int | None, config: VisionConfig, folder: Path) -> None:

@@ -20,6 +20,24 @@ METRICS = ("all", "frequent", "listed")
 """The columns of test mAP, named by the classes that they average."""
 
 
+LAST_EPOCH = ", last epoch"
+"""What the tables add to the name of a method whose weights were not chosen by validation."""
+
+
+def last_epoch_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows of fine-tuned cells once more, with the weights of the last epoch."""
+    kept = [name for name in METRICS if name != "frequent"]
+    return [
+        {
+            **{name: value for name, value in row.items() if name not in METRICS},
+            **{name: row.get(f"{name}_last_epoch") for name in kept},
+            "method": f"{row['method']}{LAST_EPOCH}",
+        }
+        for row in rows
+        if row.get("all_last_epoch") is not None
+    ]
+
+
 def validation_column(rows: Sequence[Row], metric: str) -> str:
     """The column by which to choose for a metric.
 
@@ -42,7 +60,7 @@ def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
     num_cells = len(config.grid())
     if num_finished < num_cells:
         parts.append(f"{num_cells - num_finished} cells failed: some means are over fewer seeds.")
-    rows = [*rows, *family_rows(rows, config.families)]
+    rows = [*rows, *family_rows(rows, config.families), *last_epoch_rows(rows)]
     parts += _tables(rows, "one learning rate and number of epochs for all conditions", False)
     parts += _tables(
         rows, "one learning rate, every run stopped where its own validation is best", True
@@ -62,7 +80,11 @@ def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
 def _comparison(chosen: Sequence[Row], config: SweepConfig) -> list[str]:
     """Ranks of all methods, and the first method beside the best of the others."""
     first = next(iter(config.methods))
-    own = [first, *(name for name, members in config.families.items() if first in members)]
+    own = [
+        first,
+        first + LAST_EPOCH,
+        *(name for name, members in config.families.items() if first in members),
+    ]
     titled = {
         f"Ranks. Classes: {config.metric}": ranking(chosen, config.metric),
         f"{first} beside the best of the others, by test. Classes: {config.metric}": (

@@ -34,6 +34,7 @@ READERS: dict[str, Callable[[Path], tuple[TextSplit, TextSplit]]] = {
     "csv": lambda root: read_records(root, "csv", read_csv),
     "xc": read_xc,
 }
+"""The reader of each layout of a folder: training and test split."""
 
 
 def read_corpus(root: Path, layout: Layout) -> tuple[TextSplit, TextSplit]:

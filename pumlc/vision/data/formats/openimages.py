@@ -4,7 +4,7 @@ An unlisted class is unknown. If the verifications of a label disagree, it is pr
 pictures have no ending.
 """
 
-from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pumlc.vision.data.formats.label_format import (
     split_of,
 )
 from pumlc.vision.data.label_table import ABSENT_CODE, CODE, PRESENT_CODE, LabelTable
-from pumlc.vision.data.scattered import ScatteredLabels
+from pumlc.vision.data.scattered import ScatteredPictures
 from pumlc.vision.data.table_builder import TableBuilder
 
 _COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
@@ -63,31 +63,35 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     names = _display_names(path if path.is_dir() else path.parent)
     rest = CODE[options.values.get("unlisted", "unknown")]
     for split, file in tables.items():
-        for image, line, states in _pictures(file, names, builder):
-            builder.add(image, states, rest=rest, split=split, place=line)
+        _add(file, names, builder, split, rest)
     return builder.table()
 
 
-def _pictures(
-    file: Path, name_of: dict[str, str], builder: TableBuilder
-) -> Iterator[tuple[str, int, list[tuple[str, int]]]]:
-    """Picture, first line and labels; the lines of a picture need not be together."""
+def _add(
+    file: Path, name_of: dict[str, str], builder: TableBuilder, split: str | None, rest: int
+) -> None:
+    """Add the pictures of one table."""
     lines = read_cells(file)
     header = next(lines, (1, []))[1]
     if not is_image_labels(header):
         raise UserError(f"{file}: the columns are {header}, expected {', '.join(_COLUMNS)}")
-    at = [header.index(name) for name in ("ImageID", "LabelName", "Confidence")]
-    row_of: dict[str, int] = {}
-    column_of: dict[str, int] = {}
-    first_lines, labels = array("q"), ScatteredLabels()
+    names = ("ImageID", "LabelName", "Confidence")
+    at_image, at_label, at_code = (header.index(name) for name in names)
+    pictures, column_of = ScatteredPictures(), dict[str, int]()
+    column_as_spelled: dict[str, int] = {}
+    last, row = None, 0
     for line, cells in lines:
         if len(cells) != len(header):
             builder.problem("cells", f"line {line}: {len(cells)} cells, expected {len(header)}")
             continue
-        image, label, confidence = (unescaped(cells[place].strip()) for place in at)
-        row = row_of.setdefault(image, len(row_of))
-        if row == len(first_lines):
-            first_lines.append(line)
+        image, label, confidence = cells[at_image], cells[at_label], cells[at_code]
+        if image != last:  # else it is spelled as in the line above
+            last, row = image, pictures.number(unescaped(image.strip()), line)
+        column, code = column_as_spelled.get(label), _CODES.get(confidence)
+        if column is not None and code is not None:
+            pictures.labels.add(row, column, code)
+            continue
+        label, confidence = unescaped(label.strip()), unescaped(confidence.strip())
         if not label and not confidence:
             continue  # a picture without a label, as `write` writes it
         code = _CODES.get(confidence)
@@ -97,12 +101,13 @@ def _pictures(
                 f"line {line}: confidence {confidence!r}; verified labels have 1 or 0",
             )
             continue
-        name = name_of.get(label, label)
-        labels.add(row, column_of.setdefault(name, len(column_of)), code)
-    images = list(row_of)
-    del row_of  # of a million pictures it is large
+        column = column_of.setdefault(name_of.get(label, label), len(column_of))
+        column_as_spelled[cells[at_label]] = column
+        pictures.labels.add(row, column, code)
+    images, first_lines = pictures.finished()
     # present is the smallest code: it counts where verifications of a label disagree
-    yield from zip(images, first_lines, labels.by_row(len(images), list(column_of)), strict=True)
+    listed = pictures.labels.matrix(len(images), len(column_of))
+    builder.add_rows(images, listed, list(column_of), rest=rest, split=split, places=first_lines)
 
 
 def _display_names(folder: Path) -> dict[str, str]:
@@ -112,8 +117,8 @@ def _display_names(folder: Path) -> dict[str, str]:
             pairs = [
                 (cells[0], cells[1]) for _, cells in read_cells(folder / name) if len(cells) == 2
             ]
-            shown = [display for _, display in pairs]
-            return {key: display for key, display in pairs if shown.count(display) == 1}
+            count = Counter(display for _, display in pairs)
+            return {key: display for key, display in pairs if count[display] == 1}
     return {}
 
 

@@ -17,6 +17,7 @@ from pumlc.errors import UserError, closest, warn_user
 from pumlc.files import read_cells
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.data.images import LabelledImages, checked_images, refuse_duplicates, require_file
+from pumlc.vision.data.label_rows import LabelRows
 from pumlc.vision.data.readers.data_set import DataSet, UnlistedOptions
 
 SPLITS = ("train", "test", "val")
@@ -100,8 +101,8 @@ def read_csv(
     if not long_form:
         _require_columns(file, columns, names)
     silent = NEGATIVE if (unlisted if long_form else unlisted_wide) == "negative" else UNKNOWN
-    labels = np.full((counts[split], len(names)), silent, np.int8)
-    enter = _enter_long if long_form else _enter_wide
+    labels = LabelRows(counts[split], len(names), silent)
+    entries = _entries_long if long_form else _entries_wide
     column_of = {name: index for index, name in enumerate(names)}
     paths = np.empty(counts.total(), f"S{width}")
     lines = np.empty(len(paths), np.int32)
@@ -109,11 +110,12 @@ def read_csv(
     for place, (line, row) in enumerate(_rows(file, columns)):
         paths[place], lines[place] = row[columns["image"]].encode(), line
         if row[columns["split"]] == split:
-            enter(labels[len(own)], row, columns, column_of, f"{file}, line {line}")
+            labels.add(*entries(row, columns, column_of, f"{file}, line {line}"))
             own.append(place)
     _refuse_repeated(file, root, paths, lines)
     places = np.array(own)
-    images = checked_images(file, root, paths[places], labels, names, lines[places])
+    found = labels.finished()
+    images = checked_images(file, root, paths[places], found, names, lines[places])
     return replace(images, line_of=partial(_line_of, file))
 
 
@@ -268,14 +270,10 @@ def _listed(row: list[str], columns: dict[str, int], column: str) -> list[str]:
     return [name.strip() for name in row[columns[column]].split("|") if name.strip()]
 
 
-def _enter_long(
-    labels: np.ndarray,
-    row: list[str],
-    columns: dict[str, int],
-    column_of: dict[str, int],
-    where: str,
-) -> None:
-    """Write a row of the long form into ``labels`` [C]."""
+def _entries_long(
+    row: list[str], columns: dict[str, int], column_of: dict[str, int], where: str
+) -> tuple[list[int], list[int]]:
+    """The present and the absent classes of a row of the long form, by number."""
     positives, negatives = _listed(row, columns, "labels"), _listed(row, columns, "negatives")
     for name in positives + negatives:
         if name not in column_of:
@@ -283,25 +281,21 @@ def _enter_long(
     both = set(positives) & set(negatives)
     if both:
         raise UserError(f"{where}: {sorted(both)} in labels and in negatives")
-    labels[[column_of[name] for name in positives]] = POSITIVE
-    labels[[column_of[name] for name in negatives]] = NEGATIVE
+    return [column_of[name] for name in positives], [column_of[name] for name in negatives]
 
 
-def _enter_wide(
-    labels: np.ndarray,
-    row: list[str],
-    columns: dict[str, int],
-    column_of: dict[str, int],
-    where: str,
-) -> None:
-    """Write a row of the wide form into ``labels`` [C]."""
+def _entries_wide(
+    row: list[str], columns: dict[str, int], column_of: dict[str, int], where: str
+) -> tuple[list[int], list[int]]:
+    """The same of a row of the wide form."""
+    found: dict[int, list[int]] = {POSITIVE: [], UNKNOWN: [], NEGATIVE: []}
     for name, index in column_of.items():
         value = row[columns[name]].strip()
         label = _WIDE_VALUES.get(value)
         if label is None:
             label = _number(value, f"{where}, column {name!r}")
-        if label != UNKNOWN:
-            labels[index] = label
+        found[label].append(index)
+    return found[POSITIVE], found[NEGATIVE]
 
 
 def _number(value: str, where: str) -> int:

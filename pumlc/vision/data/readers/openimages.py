@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from pumlc.errors import UserError
 from pumlc.files import read_cells
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.data.images import (
     LabelledImages,
     checked_images,
@@ -27,14 +24,16 @@ from pumlc.vision.data.images import (
     require_file,
     stripped_lines,
 )
+from pumlc.vision.data.label_rows import scattered_labels
 from pumlc.vision.data.readers.data_set import DataSet, Download, NoOptions, require_split
+from pumlc.vision.data.scattered import ScatteredLabels
 
 # split of pumlc -> folder of the pictures, name in the label file
 _SPLITS = {"train": ("train", "train"), "val": ("validation", "val"), "test": ("test", "test")}
 _TABLES = {
     name: f"oidv7-{name}-annotations-human-imagelabels.csv" for name in ("train", "val", "test")
 }
-_CONFIDENCES = {"1": POSITIVE, "1.0": POSITIVE, "0": NEGATIVE, "0.0": NEGATIVE}
+_CODES = {"1": 1, "1.0": 1, "0": 2, "0.0": 2}  # present and absent
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def read_open_images(
     """Read the human-verified image labels of Open Images: 1 positive, 0 negative, else unknown.
 
     The pictures are those in the folder of the split, sorted by name, so that a part of the
-    download is a data set too. If the verifications of a label disagree, it is positive. The labels
-    take N x C bytes: for many pictures, name fewer classes than the 9,605 trainable ones.
+    download is a data set too. If the verifications of a label disagree, it is positive. Up to 2^28
+    labels are a matrix of N x C bytes; of more, only what the file lists is stored.
 
     Args:
         root: folder of the data set.
@@ -81,20 +80,20 @@ def read_open_images(
     refuse_duplicates(images, f"{root / folder}: picture")
     row_of = {image: row for row, image in enumerate(images)}
     column_of = {identifier: column for column, identifier in enumerate(identifiers)}
-    labels = np.full((len(names), len(identifiers)), UNKNOWN, np.int8)
+    listed = ScatteredLabels()
     file = root / _TABLES[label_name]
     for line, record in _records(file, ["ImageID", "Source", "LabelName", "Confidence"]):
         image, _, identifier, confidence = record
         row, column = row_of.get(image), column_of.get(identifier)
         if row is None or column is None:
             continue
-        value = _CONFIDENCES.get(confidence)
-        if value is None:
+        code = _CODES.get(confidence)
+        if code is None:
             raise UserError(
                 f"{file}, line {line}: confidence {confidence!r}; human-verified labels have 1 or 0"
             )
-        if value == POSITIVE or labels[row, column] == UNKNOWN:
-            labels[row, column] = value
+        listed.add(row, column, code)
+    labels = scattered_labels(listed, len(names), len(identifiers))
     classes = _display_names(root / "oidv7-class-descriptions.csv", identifiers)
     return checked_images(root / folder, root / folder, names, labels, classes)
 

@@ -1,0 +1,181 @@
+"""The plots of the results pages, from the tables on these pages.
+
+python experiments/results_plots.py
+
+Each file in docs/images is drawn from the numbers that stand beside it, so that no plot can show
+others.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+RESULTS = DOCS / "results"
+Table = dict[str, list[str]]
+
+
+def tables(page: str) -> list[tuple[list[str], Table]]:
+    """Header and rows (first cell -> the others) of every table of a page, in order."""
+    found = []
+    blocks = re.findall(r"(?:^\|.*\n)+", (RESULTS / page).read_text("utf-8"), re.MULTILINE)
+    for block in blocks:
+        rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in block.splitlines()]
+        named: Table = {}
+        for row in rows[2:]:
+            key = row[0]
+            while key in named:
+                key += " "
+            named[key] = row[1:]
+        found.append((rows[0], named))
+    return found
+
+
+def number(cell: str) -> float:
+    """The first number of a cell: the mean, where a deviation follows."""
+    match = re.search(r"-?\d[\d,]*\.?\d*", cell)
+    assert match is not None, cell
+    return float(match[0].replace(",", ""))
+
+
+def deviation(cell: str) -> float:
+    return float(cell.split("+-")[1]) if "+-" in cell else 0.0
+
+
+def lines(axes: Any, title: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Known labels across, a line for each row."""
+    places = [number(cell) for cell in header]
+    for name, cells in rows.items():
+        axes.plot(places, [number(cell) for cell in cells], marker="o", markersize=3, label=name)
+    axes.set(title=title, xlabel="known labels, %", ylabel="mAP, %")
+    axes.legend(fontsize="small")
+
+
+def bars(axes: Any, title: str, rows: Mapping[str, Mapping[str, str]], unit: str) -> None:
+    """A group of bars for each row, a bar for each of its named cells."""
+    names = list(next(iter(rows.values())))
+    width = 0.8 / len(names)
+    for place, name in enumerate(names):
+        cells = [row[name] for row in rows.values()]
+        axes.barh(
+            [index + place * width for index in range(len(rows))],
+            [number(cell) for cell in cells],
+            height=width,
+            xerr=[deviation(cell) for cell in cells],
+            error_kw={"linewidth": 0.8},
+            label=name,
+        )
+    middle = (len(names) - 1) * width / 2
+    axes.set_yticks([index + middle for index in range(len(rows))], list(rows))
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel=unit)
+    if len(names) > 1:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def save(name: str, figure: Figure) -> None:
+    # the same file from the same numbers: no date, no random ids
+    figure.savefig(DOCS / "images" / f"{name}.svg", metadata={"Date": None})
+
+
+def figure(columns: int = 1, height: float = 3.4) -> tuple[Figure, list[Any]]:
+    made = Figure(figsize=(7 if columns == 1 else 4 * columns, height), layout="constrained")
+    return made, list(made.subplots(1, columns, squeeze=False)[0])
+
+
+def unseen_data() -> None:
+    made, axes = figure(2)
+    for place, (header, rows) in zip(axes, tables("unseen_data.md")[:2], strict=True):
+        own = next(cells for name, cells in rows.items() if name.endswith("PNU"))
+        lines(place, header[0], header[1:], {"PNU": own, "best baseline": rows["best baseline"]})
+    save("unseen_data", made)
+
+
+def pnu_parts() -> None:
+    made, axes = figure(3)
+    shown = {
+        "pnu_positives": "positives alone",
+        "pnu_two_sides": "+ known negatives",
+        "pnu_known_only": "+ third bracket",
+        "pnu": "+ unlabeled negatives",
+    }
+    sets = {"VOC subset, frequent": "voc", "Corel5k, frequent": "corel5k", "EURLEX57K": "eurlex57k"}
+    for place, (title, name) in zip(axes, sets.items(), strict=True):
+        header, rows = tables(f"tables_{name}.md")[0]
+        lines(place, title, header[1:], {text: rows[method] for method, text in shown.items()})
+    save("pnu_parts", made)
+
+
+def pnu_behind() -> None:
+    made, axes = figure(height=4)
+    names, gaps, intervals, data = [], [], [], ""
+    for name, cells in tables("pnu_behind.md")[0][1].items():
+        data = name.strip() or data
+        low, high = (float(part) for part in cells[3].split(" to "))
+        gap = float(cells[2])
+        names.append(f"{data}, {cells[0]}")
+        gaps.append(gap)
+        intervals.append((gap - low, high - gap))
+    spans = list(zip(*intervals, strict=True))
+    axes[0].errorbar(gaps, range(len(gaps)), xerr=spans, fmt="o", markersize=4, capsize=3)
+    axes[0].axvline(0, color="grey", linewidth=0.8)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    axes[0].set(xlabel="mAP of PNU minus that of the best baseline; 95 % interval")
+    save("pnu_behind", made)
+
+
+def pnu_spread() -> None:
+    made, axes = figure()
+    rows: dict[str, dict[str, str]] = {}
+    for known, cells in tables("pnu_spread.md")[0][1].items():
+        rows.setdefault(cells[0], {})[f"{known.strip()} known"] = cells[-1]
+    bars(axes[0], "VOC subset, five classes", rows, "standard deviation of the mAP, points")
+    save("pnu_spread", made)
+
+
+def pnu_fine_tuned() -> None:
+    made, axes = figure(height=4.5)
+    _, rows = tables("pnu_fine_tuned.md")[1]
+    columns = ("10 % known", "50 % known", "100 % known")
+    shown: dict[str, dict[str, str]] = {
+        name: dict(zip(columns, cells, strict=False)) for name, cells in rows.items()
+    }
+    bars(axes[0], "VOC subset, five classes, fine-tuned", shown, "mAP, %")
+    save("pnu_fine_tuned", made)
+
+
+def pu_mlc_voc() -> None:
+    made, axes = figure(2)
+    rows = tables("pu_mlc_voc.md")[0][1]
+    for place, column, title in ((axes[0], 1, "5 classes"), (axes[1], 2, "all 18 classes")):
+        shown = {
+            f"{cells[0].split(' (')[0]}\n{known.strip()} known": {"mAP": cells[column]}
+            for known, cells in rows.items()
+        }
+        bars(place, title, shown, "mAP, %")
+    save("pu_mlc_voc", made)
+
+
+def frozen_heads() -> None:
+    made, axes = figure()
+    header, rows = tables("frozen_heads.md")[0]
+    lines(axes[0], "heads by least squares", header[1:4], {n: c[:3] for n, c in rows.items()})
+    save("frozen_heads", made)
+
+
+def main() -> None:
+    matplotlib.rcParams["svg.hashsalt"] = "pumlc"
+    for draw in (
+        *(unseen_data, pnu_parts, pnu_behind, pnu_spread, pnu_fine_tuned),
+        *(pu_mlc_voc, frozen_heads),
+    ):
+        draw()
+
+
+if __name__ == "__main__":
+    main()

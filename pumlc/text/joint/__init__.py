@@ -1,0 +1,1 @@
+"""Labels with and without training documents in one ranking: least squares and label texts."""
