@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.asymptotes import fit_curve, wrong_probabilities
+from pumlc.estimators.asymptotes import fit_curve, probability_wrong
 from pumlc.labels import NEGATIVE, POSITIVE, validate
 
 
@@ -51,5 +51,5 @@ def fit_noise_model(scores: Any, labels: Any, *, seed: int = 0) -> NoiseModel:
         raise ValueError("labels need a present and an absent one")
     curve = fit_curve(scores, labels, seed=seed)
     probabilities = expit(curve.slope * scores + curve.bias)
-    wrong = wrong_probabilities(probabilities, labels, curve.missed, curve.invented)
+    wrong = probability_wrong(probabilities, labels, curve.missed, curve.invented)
     return NoiseModel(probabilities, wrong, curve.missed, float(curve.invented.mean()))

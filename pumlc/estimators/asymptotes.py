@@ -111,7 +111,7 @@ class _Sample(NamedTuple):
     classes: np.ndarray
 
 
-def wrong_probabilities(
+def probability_wrong(
     probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float | np.ndarray
 ) -> np.ndarray:
     """Probability that a label is wrong as it is called, by Bayes' rule.
@@ -123,7 +123,7 @@ def wrong_probabilities(
         invented: rate b, of all classes or of each, [C].
 
     Example:
-        >>> wrong_probabilities(np.array([[0.5]]), np.array([[1]]), missed=0.2, invented=0.2)
+        >>> probability_wrong(np.array([[0.5]]), np.array([[1]]), missed=0.2, invented=0.2)
         array([[0.2]])
     """
     present = missed * probabilities, (1 - missed) * probabilities

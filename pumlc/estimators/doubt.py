@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.asymptotes import BY_CLASS, Errors, fit_curve, wrong_probabilities
+from pumlc.estimators.asymptotes import BY_CLASS, Errors, fit_curve, probability_wrong
 from pumlc.labels import NEGATIVE, POSITIVE
 
 
@@ -44,6 +44,6 @@ def doubted_targets(
     scores = np.asarray(left_out, np.float64)
     curve = fit_curve(scores, labels, errors=errors)
     present = expit(curve.slope * scores + curve.bias)
-    wrong = wrong_probabilities(present, labels, curve.missed, curve.invented)
+    wrong = probability_wrong(present, labels, curve.missed, curve.invented)
     targets[positive] = 1 - 2 * wrong[positive]
     return targets
