@@ -117,10 +117,11 @@ def probability_wrong(
     """Probability that a label is wrong as it is called, by Bayes' rule.
 
     Args:
-        probabilities: of being truly present, any shape; [N, C] if the rate differs by class.
-        labels: of that shape, in {1, 0, -1}; for an unknown one the result is that of presence.
+        probabilities: of being truly present, any shape.
+        labels: of that shape, in {1, 0, -1}; of an unknown one, the result is the probability of
+            presence.
         missed: rate a.
-        invented: rate b, of all classes or of each, [C].
+        invented: rate b, one or of a shape that broadcasts, as [C] to [N, C].
 
     Example:
         >>> probability_wrong(np.array([[0.5]]), np.array([[1]]), missed=0.2, invented=0.2)
