@@ -36,7 +36,7 @@ from pumlc.vision.run_record import (
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import score_images, to_device, validate_logits
+from pumlc.vision.scoring import as_listed, score_images, to_device, validate_logits
 
 
 class VisionTask:
@@ -203,6 +203,7 @@ class VisionTask:
                 known = score_known(self.model, images, labels.labels, accelerator, **settings)
                 logits: Any = known.logits
             else:
+                labels = as_listed(labels, self.config.data)
                 logits = score_images(self.model, images, accelerator, **settings)
         finally:
             self._bad_list.note("validation", bad)
