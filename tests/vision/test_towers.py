@@ -14,6 +14,7 @@ from pumlc.metrics import mean_average_precision
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.models.tower import read_tower
 
 transformers = pytest.importorskip("transformers")
 SIDE = 32
@@ -108,6 +109,16 @@ def test_what_cannot_be_a_tower_is_named(folders, tmp_path):
         tower(tmp_path / "bert")
     with pytest.raises(UserError, match="model.pooling.*none with a backbone of transformers"):
         ModelConfig(backbone="transformers/x", pooling="max")
+
+
+def test_a_description_names_no_code(folders, tmp_path):
+    content = tower(folders / "vit").backbone.described()
+    settings = {"_attn_implementation": "someone/kernel", "attn_implementation": "someone/kernel"}
+    settings |= {"auto_map": {"AutoModel": "someone/code--model.Model"}}
+    content["config"] |= settings
+    (tmp_path / "tower.json").write_text(json.dumps(content))
+    config = read_tower(tmp_path).network.config
+    assert "someone" not in json.dumps(config.to_dict()) + str(config._attn_implementation)
 
 
 def test_a_run_needs_the_folder_of_its_tower_no_more(folders, squares_coco, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Vision towers of transformers (CLIP, SigLIP, DINOv2, ViT ...), with the interface of timm."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class Tower(nn.Module):
 
 
 _ANY_SIZE = "interpolate_pos_encoding"
+_NAMES_CODE = re.compile("^_|attn_implementation|auto_map|quantization")
+"""Settings by which transformers may load other code: a run folder may come from anyone."""
 
 
 def is_tower(backbone: str) -> bool:
@@ -86,15 +89,15 @@ def create_tower(backbone: str, weights: str | None) -> tuple[Tower, str]:
     loads = weights in ("auto", FOUND, "pretrained")
     problem = f"model.backbone {backbone}: no vision model of transformers that can be read"
     with as_user_error(problem), offline_unless_reachable():
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         config = getattr(config, "vision_config", config)
         processor, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
         if loads:  # no pickled code
             network = transformers.AutoModel.from_pretrained(
-                name, config=config, use_safetensors=True
+                name, config=config, use_safetensors=True, trust_remote_code=False
             )
         else:
-            network = transformers.AutoModel.from_config(config)
+            network = transformers.AutoModel.from_config(config, trust_remote_code=False)
     if getattr(network, "main_input_name", None) != "pixel_values":
         raise UserError(f"model.backbone {backbone}: {config.model_type} takes no pictures")
     tower = Tower(config, network, _as_timm(processor))
@@ -124,9 +127,11 @@ def read_tower(folder: Path) -> Tower:
     transformers = _transformers()
     content = read_json(folder / FILE)
     with as_user_error(f"{folder / FILE}: no vision model of transformers"):
-        settings = dict(content["config"])
+        settings = {
+            name: value for name, value in content["config"].items() if not _NAMES_CODE.search(name)
+        }
         config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
-        network = transformers.AutoModel.from_config(config)
+        network = transformers.AutoModel.from_config(config, trust_remote_code=False)
         described = dict(content["pretrained_cfg"])
         described["input_size"] = tuple(described["input_size"])
     return Tower(config, network, described)
