@@ -53,7 +53,7 @@ class LabelFileOptions(UnlistedOptions):
     """labels: seed of the choice of the test part"""
     group: str | None = None
     """labels: column that names the patient, scene or video of a picture; path:2: the second folder
-    of its path. Pictures of one group are held out together"""
+    of its path. Pictures of one group are held out, and left out, together"""
 
     def __post_init__(self) -> None:
         valid = "a file or folder exactly when data.name is labels"
