@@ -26,7 +26,7 @@ def test_python_blocks_run():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_named_files_exist(page):
-    names = set(re.findall(rf"\b(?:{FOLDERS})/[\w/]+\.(?:py|yaml|md)", PAGES[page]))
+    names = set(re.findall(rf"(?<!\.\./)\b(?:{FOLDERS})/[\w/]+\.(?:py|yaml|md)", PAGES[page]))
     assert not [name for name in names if not (ROOT / name).exists()]
 
 

@@ -15,7 +15,11 @@ from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
-from pumlc.estimators.fitted_labels import label_counts, never_absent
+from pumlc.estimators.fitted_labels import (
+    chosen_negatives_as_unlisted,
+    label_counts,
+    never_absent,
+)
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, SparseLabels
 from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.labels.sparse import has_label
@@ -23,6 +27,7 @@ from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_prec
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
+from pumlc.vision.data.observation import Observation
 from pumlc.vision.data.transforms import evaluation_transform, normalised
 
 
@@ -133,6 +138,16 @@ def probabilities_of(
         values = probabilities_of(logits.data, *each)
         return csr_array((values, logits.indices, logits.indptr), shape=logits.shape)
     return expit(np.asarray(logits, np.float64) * slope + bias)
+
+
+def as_listed(labels: np.ndarray, observation: Observation) -> np.ndarray:
+    """The labels, where a few that people have decided to be absent count as unlisted.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}; not changed.
+        observation: the settings of the run; labels that a protocol hides are drawn, and stay.
+    """
+    return labels if observation.hides_labels else chosen_negatives_as_unlisted(labels)
 
 
 def labels_as_validated(labels: Any) -> tuple[Any, int]:

@@ -24,6 +24,7 @@ from pumlc.vision.frozen.store import FeatureStore, content_digest
 from pumlc.vision.frozen.task import FrozenTask
 from pumlc.vision.models import weights
 from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.scoring import as_listed
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
 BCE = LossConfig(name="bce", parameters={"unknown": "ignore"})
@@ -353,3 +354,15 @@ def test_each_batch_is_told(squares_coco, tmp_path):
     extractor = Extractor(classifier, tmp_path, "float32", batch_size=16)
     extractor.features(images, range(33), each=lambda *numbers: told.append(numbers))
     assert told == [(16, 33), (32, 33), (33, 33)]
+
+
+def test_known_absences_stay_where_they_are_not_a_persons_choice():
+    chosen = np.array([[1]] * 40 + [[-1]] * 5 + [[0]] * 55, np.int8)
+    drawn = np.array([[1]] * 40 + [[-1]] * 60 + [[0]] * 100, np.int8)
+    complete = np.array([[1]] * 40 + [[-1]] * 5, np.int8)
+    listed = DataConfig(name="coco", root="nowhere")
+    assert (as_listed(chosen, listed) == -1).sum() == 0
+    for labels in (drawn, complete):
+        np.testing.assert_array_equal(as_listed(labels, listed), labels)
+    hidden = DataConfig(name="coco", root="nowhere", known=0.5)
+    np.testing.assert_array_equal(as_listed(chosen, hidden), chosen)

@@ -29,7 +29,7 @@ from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.models.weights import RANDOM
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import other_place
-from pumlc.vision.scoring import labels_as_validated
+from pumlc.vision.scoring import as_listed, labels_as_validated
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _scores_of_network(
     if predictor.config.is_frozen and any(part.name == "train" for part in parts):
         # no head has seen the picture that it scores, so the shares of errors can be estimated
         scored_by["left_out"] = predictor.fitted_on
-        return _estimated(readable, logits, logits, scored_by)
+        return _estimated(readable, logits, logits, scored_by, predictor.config)
     probabilities, wrong = [predictor.probabilities(each) for each in logits], [None] * len(parts)
     # pictures that look alike to the network have similar logits
     return _Scores(readable, logits, probabilities, wrong, scored_by)
@@ -279,21 +279,22 @@ def _left_out_scores(
 ) -> _Scores:
     """Scores by closed-form heads on the pictures of all parts, with each picture left out.
 
-    In a class whose known labels are all positive, unknown counts as negative: it has no other
-    negatives.
+    In a class whose known labels are all positive, or negative only where people have decided so,
+    unknown counts as negative: it has no other negatives.
     """
     sizes = {"batch_size": batch_size, "workers": workers}
     features = part_features(parts, bad, config, progress, **sizes)
     parts = readable_parts(parts, bad)
-    labels = _judged_labels(parts)
+    labels = _judged_labels(parts, config)
     scores = left_out_scores(np.concatenate(features), labels)
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     scored_by = {"folds": folds, "heads": "least squares"}
-    return _estimated(parts, features, np.split(scores, ends), scored_by)
+    return _estimated(parts, features, np.split(scores, ends), scored_by, config)
 
 
-def _judged_labels(parts: Sequence[Part]) -> np.ndarray:
-    labels, _ = labels_as_validated(np.concatenate([part.images.labels for part in parts]))
+def _judged_labels(parts: Sequence[Part], config: VisionConfig) -> np.ndarray:
+    labels = np.concatenate([part.images.labels for part in parts])
+    labels, _ = labels_as_validated(as_listed(labels, config.data))
     for sign, name in ((POSITIVE, "present"), (NEGATIVE, "absent")):
         if not (labels == sign).any():
             raise UserError(f"no label of the data is {name}, so nothing can be learned from them")
@@ -305,9 +306,10 @@ def _estimated(
     vectors: list[np.ndarray],
     scores: Sequence[np.ndarray],
     scored_by: dict[str, Any],
+    config: VisionConfig,
 ) -> _Scores:
     """Probabilities and shares of errors, estimated from left-out scores."""
-    model = fit_noise_model(np.concatenate(scores), _judged_labels(parts))
+    model = fit_noise_model(np.concatenate(scores), _judged_labels(parts, config))
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     rates = {"missed": model.missed, "invented": model.invented}
     probabilities, wrong = np.split(model.probabilities, ends), np.split(model.wrong, ends)

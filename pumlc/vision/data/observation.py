@@ -35,6 +35,11 @@ class Observation:
     false_positive: float | dict[str, float] = 0.0
     """the same for negative training labels that are turned positive"""
 
+    @property
+    def hides_labels(self) -> bool:
+        """Whether a protocol hides labels: then the known ones are drawn, not chosen by people."""
+        return self.known < 1 or self.protocol != "proportion"
+
     def check_observation(self, where: str) -> None:
         """Refuse values out of their range, and those that do not go together.
 

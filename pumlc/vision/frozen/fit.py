@@ -9,16 +9,13 @@ from scipy.special import expit
 from pumlc.estimators.calibration import fit_left_out_thresholds
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
-from pumlc.estimators.fitted_labels import (
-    chosen_negatives_as_unlisted,
-    fitted_labels,
-    never_absent,
-)
+from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
+from pumlc.vision.scoring import as_listed
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     if said is not None:
         return said
     count = int(never_absent(labels).sum())
-    more = int(never_absent(_as_listed(labels, config)).sum()) - count
+    more = int(never_absent(as_listed(labels, config.data)).sum()) - count
     if not (labels == UNKNOWN).any():
         reason = "all labels are known"
     elif not count + more:
@@ -114,12 +111,12 @@ def fit_heads(
     """
     kind, reason = choose_heads(config, labels)
     groups = left_out_together(features) if groups is None else groups
-    labels = _as_listed(labels, config)
+    given, labels = labels, as_listed(labels, config.data)
     fitted = fitted_labels(labels)
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
-    given = labels[:, known] if kind == "loss" else fitted[:, known]
-    coefficients, intercept, scores = _fit(kind, features, given, config, groups, facts)
+    told = given[:, known] if kind == "loss" else fitted[:, known]
+    coefficients, intercept, scores = _fit(kind, features, told, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
@@ -165,12 +162,6 @@ def _fit(
     heads = fit_loss_heads(features, labels, config.loss, seed=seed, groups=groups)
     facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     return heads.coefficients, heads.intercept, heads.left_out
-
-
-def _as_listed(labels: np.ndarray, config: VisionConfig) -> np.ndarray:
-    """Labels that a protocol has hidden are known at random; those of a file are not."""
-    hidden = config.data.known < 1 or config.data.protocol != "proportion"
-    return labels if hidden else chosen_negatives_as_unlisted(labels)
 
 
 def _expect_thresholds(

@@ -36,7 +36,7 @@ from pumlc.vision.run_record import (
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import validate_logits
+from pumlc.vision.scoring import as_listed, validate_logits
 
 NAME = "last"
 """The name of the weights that a frozen run saves; there are no others."""
@@ -148,6 +148,7 @@ class FrozenTrainer:
         """The heads by the held-out part."""
         model = self.task.model
         if not isinstance(labels, SparseLabels):
+            labels = as_listed(labels, self.task.config.data)
             return validate_logits(head_logits(model, features), labels)
         cells = measured_cells(labels)
         known = known_head_logits(model, features, cells.labels)
