@@ -3,9 +3,9 @@
     python benchmarks/frozen.py --root VOCdevkit
     python benchmarks/frozen.py --root VOCdevkit --rates    # pictures a second on one core instead
 
-The first prints the seconds of `pumlc train --config frozen` and `pumlc evaluate`, with an empty
-cache and once more, and the share of each part. The second runs each way to compute features on the
-same decoded pictures and prints its rate (by processor time) beside that of float32 torch.
+The first prints the seconds of `pumlc train --config frozen --evaluate`, with an empty cache and
+once more, and the share of each part. The second runs each way to compute features on the same
+decoded pictures and prints its rate (by processor time) beside that of float32 torch.
 """
 
 import argparse
@@ -47,16 +47,15 @@ def time_commands(root: str, folder: Path) -> None:
         run, processor = folder / name, processor_seconds()
         data = ("--data.name", "voc2007", "--data.root", root)
         cache = ("--features.cache", str(folder / "cache"))
-        train = command_seconds("train", "--config", "frozen", *data, *cache, "--out", str(run))
+        places = (*data, *cache, "--out", str(run))
+        seconds = command_seconds("train", "--config", "frozen", *places, "--evaluate")
         row = (run / "metrics.csv").read_text().splitlines()[-1].split(",")
         in_all, features = float(row[1]), float(row[2])
-        evaluate = command_seconds("evaluate", str(run))
         metrics = json.loads((run / "metrics.json").read_text())
         print(
-            f"{name}: {train + evaluate:.1f} s, of the processors "
-            f"{processor_seconds() - processor:.1f} s; train {train:.1f} s, of which features "
-            f"{features:.1f}, heads and files {in_all - features:.1f}, start and data "
-            f"{train - in_all:.1f}; evaluate {evaluate:.1f} s; N {metrics['N']}, mAP "
+            f"{name}: {seconds:.1f} s, of the processors {processor_seconds() - processor:.1f} s; "
+            f"features of train {features:.1f}, heads and files {in_all - features:.1f}, start, "
+            f"data and test split {seconds - in_all:.1f}; N {metrics['N']}, mAP "
             f"{metrics['weights']['last']['mAP']['sklearn']:.2f}"
         )
 

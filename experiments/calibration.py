@@ -7,6 +7,9 @@ labels a share is known: of all labels, or of the present ones, the rest being u
 least squares and their probabilities are those of `pumlc train --config frozen`. ECE over 15 bins
 of equal mass, in percent, over the classes with a known label; and for positives alone the
 estimated share of listed labels, and the ECE of probabilities that take unlisted for absent.
+
+Beside the package's probabilities: Platt's sigmoid of each class; isotonic regression of each class
+(scikit-learn); and one temperature for all classes, the slope of a sigmoid without a bias.
 """
 
 import argparse
@@ -14,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from pumlc.estimators import fit_least_squares
 from pumlc.estimators.calibration import calibrate
@@ -31,6 +36,25 @@ def positives_alone(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return np.where((labels == 1) & drawn, 1, 0).astype(np.int8)
 
 
+def isotonic(left_out: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Probabilities by the best rising step function of each class, on its known labels."""
+    probabilities = np.empty(scores.shape)
+    for column in range(labels.shape[1]):
+        rows = labels[:, column] != 0
+        curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        curve.fit(left_out[rows, column], labels[rows, column] == 1)
+        probabilities[:, column] = curve.predict(scores[:, column])
+    return probabilities
+
+
+def temperature(left_out: np.ndarray, labels: np.ndarray) -> float:
+    """The slope of the sigmoid that fits all known labels best."""
+    known = labels != 0
+    present = labels[known] == 1
+    model = LogisticRegression(C=np.inf, fit_intercept=False)
+    return float(model.fit(left_out[known][:, None], present).coef_[0, 0])
+
+
 def figures(arrays: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
     """What the probabilities of the test split are worth."""
     known = (labels != 0).any(axis=0)
@@ -39,11 +63,16 @@ def figures(arrays: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, floa
     scores, truth = heads.scores(arrays["test"]), arrays["test_labels"][:, known]
     ours = calibrate_classes(heads.loo_scores, labels[:, known])
     each = calibrate(heads.loo_scores, fitted, np.ones(len(labels)))
+    warmth = temperature(heads.loo_scores, fitted)
     return {
         "ECE": expected_calibration_error(expit(ours.slope * scores + ours.bias), truth),
         "ECE, Platt of each class": expected_calibration_error(
             expit(each[0] * scores + each[1]), truth
         ),
+        "ECE, isotonic of each class": expected_calibration_error(
+            isotonic(heads.loo_scores, fitted, scores), truth
+        ),
+        "ECE, temperature": expected_calibration_error(expit(warmth * scores), truth),
         "classes": float(known.sum()),
         "classes of their own": float(ours.own.sum()),
         "listed": ours.listed,
@@ -57,6 +86,7 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
     parser.add_argument("--only", choices=("known", "positives"), help="one kind of labels")
     options = parser.parse_args()
     for file in options.files:
@@ -67,7 +97,7 @@ def main() -> None:
         for name, hide in (("known", keep_proportion), ("positives", positives_alone)):
             if options.only not in (None, name):
                 continue
-            for share in SHARES:
+            for share in options.shares:
                 drawn = [
                     figures(arrays, hide(truth, share, seed=seed))
                     for seed in (options.seeds if share < 1 else options.seeds[:1])

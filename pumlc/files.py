@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -261,28 +262,38 @@ def read_cells(path: Path | str, *, delimiter: str = ",") -> Iterator[tuple[int,
         UserError: see `read_lines`; or the file is not CSV; or a cell has a line break or a
             NUL. A quote that is not closed makes one cell of the lines below it.
     """
+    lines = read_lines(path)
+    for number, line in lines:
+        if '"' in line or "\0" in line:
+            yield number, _quoted_cells(path, number, line, lines, delimiter)
+        elif line:  # what the csv module does without a quote, at a third of its price
+            cells = line.split(delimiter)
+            if " " in line and delimiter != "\t":
+                cells = [cell.lstrip(" ") for cell in cells]
+            yield number, cells
+
+
+def _quoted_cells(
+    path: Path | str, number: int, line: str, rest: Iterator[tuple[int, str]], delimiter: str
+) -> list[str]:
+    """The cells of a line with quotes; one that is not closed takes lines of the rest."""
     reader = csv.reader(
-        (f"{line}\n" for _, line in read_lines(path)),
+        (f"{each}\n" for each in chain([line], (text for _, text in rest))),
         delimiter=delimiter,
         skipinitialspace=delimiter != "\t",  # a blank cell there is whitespace alone
         strict=True,
     )
-    done = 0
     try:
-        while (row := _next_row(reader)) is not None:
-            if reader.line_num > done + 1:
-                raise csv.Error("a cell has a line break")
-            done = reader.line_num
-            if "\0" in "".join(row):
-                raise UserError(
-                    f"{path}, line {done}: a NUL character; save the table as CSV in UTF-8"
-                )
-            if row:
-                yield done, row
+        row = _next_row(reader)
+        if reader.line_num > 1:
+            raise csv.Error("a cell has a line break")
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {done + 1}: not CSV ({error}); is a quote not closed?"
+            f"{path}, line {number}: not CSV ({error}); is a quote not closed?"
         ) from error
+    if "\0" in "".join(row or ()):
+        raise UserError(f"{path}, line {number}: a NUL character; save the table as CSV in UTF-8")
+    return row or []
 
 
 def _undecodable_line(path: Path) -> int:

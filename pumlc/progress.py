@@ -1,8 +1,10 @@
 """Progress of long work, for a person at a terminal and for a reader of the log."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SILENT = 5.0
 """Seconds of work before the first line."""
@@ -46,6 +48,33 @@ class Progress:
         print(
             f"{what}: {done}/{total}, {rate:.3g} a second, {left} left", file=sys.stderr, flush=True
         )
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Lines on standard error while a piece of work goes on that cannot be counted.
+
+    They come when those of `Progress` would, with the time so far.
+
+    Args:
+        what: names the work.
+    """
+    ended, started = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        wait = SILENT
+        while not ended.wait(wait):
+            so_far = duration(time.monotonic() - started)
+            print(f"{what}: {so_far} so far", file=sys.stderr, flush=True)
+            wait = INTERVAL
+
+    thread = threading.Thread(target=tell, daemon=True, name="working")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def duration(seconds: float) -> str:

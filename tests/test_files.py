@@ -1,11 +1,14 @@
 """Files that are complete or absent, and text that is read in one way."""
 
+import ast
 import csv
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
+import pumlc
 from pumlc.errors import UserError
 from pumlc.files import read_cells, read_lines, read_text, write_text
 
@@ -66,3 +69,38 @@ def test_what_cannot_be_written_names_the_place_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "unlink", read_only)
     with pytest.raises(OSError, match=rf"Read-only file system: '{tmp_path / 'b.txt'}'$"):
         write_text(tmp_path / "b.txt", "text")
+
+
+OPENED = {
+    "Image.open": {"vision/data/decode.py"},  # raster formats alone
+    "csv.reader": {
+        *("files.py", "audit/corrections.py", "text/data/readers/table.py"),  # in `long_cells`
+        "cli/evaluate.py",  # an argument
+    },
+    "csv.DictReader": {"text/data/readers/csv_file.py", "text/data/readers/table.py"},
+    "torch.load": {  # weights_only
+        *("engine/checkpoint.py", "vision/frozen/probe.py", "vision/models/weights.py"),
+        "text/models/sentence_transformers.py",
+    },
+    "pickle.load": set(),
+    "pickle.loads": set(),
+    "yaml.load": set(),
+    "cv2.imread": set(),
+}
+
+
+@pytest.mark.parametrize("call", OPENED)
+def test_files_of_anyone_are_opened_in_few_places(call):
+    """Where the limits are: of formats, of cells, of what is unpickled."""
+    module, _, function = call.partition(".")
+    package = Path(pumlc.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == function
+        and ast.unparse(node.func.value) == module
+    }
+    assert found == OPENED[call]

@@ -1,6 +1,9 @@
 """Lines of progress: when they come and what they say."""
 
-from pumlc.progress import Progress
+import threading
+import time
+
+from pumlc.progress import Progress, working
 
 
 def test_short_work_is_silent_and_long_work_has_a_line_every_ten_seconds(capsys):
@@ -30,3 +33,20 @@ def test_each_work_has_its_own_clock_and_rate(capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{what}: 124/364, 1 a second, 4 min 0 s left" for what in ("train", "test")
     ]
+
+
+def test_work_that_cannot_be_counted_says_how_long_it_takes(capsys, monkeypatch):
+    monkeypatch.setattr("pumlc.progress.SILENT", 0.01)
+    monkeypatch.setattr("pumlc.progress.INTERVAL", 0.01)
+    with working("writing a.json"):
+        until(lambda: "so far" in capsys.readouterr().err)
+    assert not [each for each in threading.enumerate() if each.name == "working"]
+    monkeypatch.setattr("pumlc.progress.SILENT", 60.0)
+    with working("writing a.json"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def until(happened):
+    while not happened():
+        time.sleep(0.01)

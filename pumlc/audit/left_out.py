@@ -3,10 +3,10 @@
 import numpy as np
 
 from pumlc.estimators import fit_least_squares
+from pumlc.estimators.gaussian import GaussianMap, affordable, affordable_landmarks
 from pumlc.labels import validate
 
 _LANDMARKS = 2000
-_CUBES = 1e11  # sum of the cubes of the sizes of all decompositions: about a minute on one core
 
 
 def left_out_scores(features: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -32,28 +32,9 @@ def left_out_scores(features: np.ndarray, labels: np.ndarray, *, seed: int = 0) 
     labels = validate(labels, "labels")
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
-    patterns = len(np.unique(np.packbits(labels != 0, axis=0), axis=1).T)
-    landmarks = int(np.clip((_CUBES / patterns) ** (1 / 3), 128, _LANDMARKS))
-    mapped = _kernel_features(features, landmarks, seed)
+    landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
+    mapped = GaussianMap.build(features, landmarks, seed=seed).rows(features)
     scores = fit_least_squares(mapped, labels, standardize=False).loo_scores
-    if patterns * min(features.shape) ** 3 <= _CUBES:
+    if affordable(decompositions, min(features.shape)):
         scores = scores + fit_least_squares(features, labels).loo_scores
     return scores.astype(np.float32)
-
-
-def _kernel_features(features: np.ndarray, landmarks: int, seed: int) -> np.ndarray:
-    """[N, R] whose inner products are the kernel, exactly so where N is at most ``landmarks``."""
-    spread = features.std(axis=0)
-    units = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    chosen = units
-    if len(units) > landmarks:
-        chosen = units[np.random.RandomState(seed).choice(len(units), landmarks, replace=False)]
-    values, basis = np.linalg.eigh(_kernel(chosen, chosen).astype(np.float64))
-    kept = values > 1e-7 * values[-1]  # a smaller one is rounding in single precision
-    root = basis[:, kept] / np.sqrt(values[kept])
-    return _kernel(units, chosen) @ root.astype(np.float32)
-
-
-def _kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.exp(2 * (left @ right.T - 1)).astype(np.float32)

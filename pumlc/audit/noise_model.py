@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.asymptotes import fit_curve
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, validate
+from pumlc.estimators.asymptotes import fit_curve, probability_wrong
+from pumlc.labels import NEGATIVE, POSITIVE, validate
 
 
 class NoiseModel(NamedTuple):
@@ -51,24 +51,5 @@ def fit_noise_model(scores: Any, labels: Any, *, seed: int = 0) -> NoiseModel:
         raise ValueError("labels need a present and an absent one")
     curve = fit_curve(scores, labels, seed=seed)
     probabilities = expit(curve.slope * scores + curve.bias)
-    wrong = wrong_probabilities(probabilities, labels, curve.missed, curve.invented)
-    return NoiseModel(probabilities, wrong, curve.missed, curve.invented)
-
-
-def wrong_probabilities(
-    probabilities: np.ndarray, labels: np.ndarray, missed: float, invented: float
-) -> np.ndarray:
-    """Probability that a label is wrong as it is called, by Bayes' rule.
-
-    Args:
-        probabilities: of being truly present, any shape.
-        labels: of that shape, in {1, 0, -1}.
-        missed, invented: the rates of `NoiseModel`.
-    """
-    present = missed * probabilities, (1 - missed) * probabilities
-    absent = (1 - invented) * (1 - probabilities), invented * (1 - probabilities)
-    tiny = np.finfo(np.float64).tiny
-    called_absent = present[0] / np.maximum(present[0] + absent[0], tiny)
-    called_present = absent[1] / np.maximum(present[1] + absent[1], tiny)
-    wrong = np.where(labels == POSITIVE, called_present, called_absent)
-    return np.where(labels == UNKNOWN, probabilities, wrong)
+    wrong = probability_wrong(probabilities, labels, curve.missed, curve.invented)
+    return NoiseModel(probabilities, wrong, curve.missed, float(curve.invented.mean()))

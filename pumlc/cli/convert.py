@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.errors import UserError
+from pumlc.progress import working
 
 _State = Literal["present", "absent", "unknown", "uncertain"]
 
@@ -51,7 +52,8 @@ def _table(options: ConvertOptions) -> Any:
     for name in ("format", "values", "separator"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name}: {options.labels} is a run, which has this setting itself")
-    return split_table(options.labels, root=options.root)
+    with working(f"reading {options.labels}"):
+        return split_table(options.labels, root=options.root)
 
 
 def _suggest(options: ConvertOptions) -> None:
@@ -89,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = _table(options)
     problems = list(table.problems)
     if options.root is not None:
-        table, missing = locate(table, PictureFiles(options.root))
+        with working(f"looking for the pictures in {options.root}"):
+            table, missing = locate(table, PictureFiles(options.root))
         problems += missing
     refuse(table.source, problems)
     becomes: dict[_State, _State] = {}
@@ -99,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         becomes["uncertain"] = options.uncertain
     if options.absent is not None:
         becomes["absent"] = options.absent
-    written = write_table(table, options.out, options.to, becomes=becomes)
+    with working(f"writing {options.out}"):
+        written = write_table(table, options.out, options.to, becomes=becomes)
     for split, counts in split_counts(written).items():
         print(f"{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     print(f"{options.out}: {options.to}, {len(written.classes)} classes")

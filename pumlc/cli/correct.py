@@ -28,6 +28,7 @@ from pumlc.cli import console
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, parsed_values
 from pumlc.cli.options import argument, errors_name_options, option, parse_options
 from pumlc.errors import UserError
+from pumlc.progress import working
 from pumlc.tables import printable
 
 SHOWN = 20
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.out.exists() and options.labels.exists() and options.out.samefile(options.labels):
         raise UserError(f"--out {options.out} is the label file itself; name a new file")
     combined = combine_corrections(read_corrections(options.corrections))
-    with errors_name_options(options):
+    with errors_name_options(options), working(f"writing {options.out}"):
         applied = _correct(options, combined.agreed)
     known, decisions = _decided(options, combined, applied), decisions_file(options.out)
     write_corrections(decisions, known)

@@ -14,6 +14,7 @@ from pumlc.cli import console
 from pumlc.cli.exported_texts import export_texts
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.errors import UserError
+from pumlc.progress import working
 
 TOLERANCE = 1e-4
 
@@ -54,14 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         pictures = list(np.random.RandomState(0).randint(0, 256, (4, 64, 64, 3), np.uint8))
     images = torch.stack([predictor.transform(image=picture)["image"] for picture in pictures])
-    export_onnx(
-        predictor.model,
-        options.out,
-        class_names=predictor.labels,
-        thresholds=predictor.thresholds.tolist() if predictor.fitted else None,
-        calibration=(predictor.slope.tolist(), predictor.bias.tolist()),
-    )
-    difference = largest_difference(options.out, predictor.model, images)
+    with working(f"writing {options.out}"):
+        export_onnx(
+            predictor.model,
+            options.out,
+            class_names=predictor.labels,
+            thresholds=predictor.thresholds.tolist() if predictor.fitted else None,
+            calibration=(predictor.slope.tolist(), predictor.bias.tolist()),
+        )
+        difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:
         options.out.unlink()
         raise UserError(

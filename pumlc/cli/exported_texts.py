@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from pumlc.cli import console
 from pumlc.errors import UserError
+from pumlc.progress import Progress, working
 
 if TYPE_CHECKING:
     from pumlc.cli.export import ExportOptions
@@ -27,6 +28,7 @@ def export_texts(options: "ExportOptions", tolerance: float) -> None:
     from pumlc.text.predictor import TextPredictor
 
     predictor = load(options.run, options.weights, "cpu")
+    writing = working(f"writing {options.out}")
     if not isinstance(predictor, TextPredictor):
         raise UserError(
             f"{options.run} has least squares on an encoder that was not trained: export that "
@@ -36,7 +38,9 @@ def export_texts(options: "ExportOptions", tolerance: float) -> None:
         raise UserError("--check is for image runs; a text run is compared on its own labels")
     if options.out.suffix != ".onnx":
         console.check_out_folder(options.out)
-        export_sentence_transformers(predictor, options.out, side=options.side)
+        predictor.label_embeddings(Progress().show)
+        with writing:
+            export_sentence_transformers(predictor, options.out, side=options.side)
         print(
             f"{options.out}: encoder of {options.side}, weights {predictor.weights}, for "
             "sentence-transformers and for encoder.model; label_embeddings.npy has "
@@ -44,9 +48,11 @@ def export_texts(options: "ExportOptions", tolerance: float) -> None:
         )
         return
     console.check_out(options.out)
-    export_text_onnx(predictor, options.out)
+    predictor.label_embeddings(Progress().show)
     texts = list(predictor.labels[:_SHOWN])
-    difference = largest_text_difference(options.out, predictor, texts)
+    with writing:
+        export_text_onnx(predictor, options.out)
+        difference = largest_text_difference(options.out, predictor, texts)
     if not difference <= tolerance:
         options.out.unlink()
         raise UserError(

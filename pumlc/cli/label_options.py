@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import yaml
 
 from pumlc.errors import UserError
+from pumlc.progress import working
 
 FORMAT_HELP = "format of the label file; default: recognised by its content"
 VALUES_HELP = (
@@ -68,4 +69,5 @@ def read_label_file(path: Path, options: LabelOptions) -> tuple[Any, str]:
 
     values = spelled_values(parsed_values(options.values))
     said = ReadOptions(values=values, separator=options.separator)
-    return read_table(path, format=options.format, options=said)
+    with working(f"reading {path}"):
+        return read_table(path, format=options.format, options=said)

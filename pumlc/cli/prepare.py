@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.engine.config import require
+from pumlc.progress import working
 from pumlc.tables import table
 
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = DataConfig(name="labels", labels=root, root=root, format=options.name)
     else:
         config = DataConfig(name=options.name, root=root, csv=file)
-    result = survey(config)
+    with working(f"reading {file or root}"):
+        result = survey(config)
     header = ["split", "pictures", "published", "classes", "positive", "negative", "unknown"]
     print(table(header, result.rows()))
     partial = list(result.partial())

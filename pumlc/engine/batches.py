@@ -65,10 +65,10 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-        order = torch.randperm(self.rows, generator=generator).tolist()
+        order = torch.randperm(self.rows, generator=generator)
         for batch in range(self.first * self.accumulate, len(self)):
             start = (batch * self.world_size + self.rank) * self.batch_size
-            yield [(self.epoch, row) for row in order[start : start + self.batch_size]]
+            yield [(self.epoch, row) for row in order[start : start + self.batch_size].tolist()]
 
 
 def own_rows(rows: int, accelerator: Accelerator) -> range:

@@ -8,5 +8,9 @@ from .least_squares import (
 )
 from .loss_mixtures import clean_probabilities as clean_probabilities
 from .moved import fit_moved_positives as fit_moved_positives
+from .noisy_labels import (
+    NoisyLabelHeads as NoisyLabelHeads,
+    fit_noisy_labels as fit_noisy_labels,
+)
 from .soft_positives import fit_soft_positives as fit_soft_positives
 from .transitions import Transitions as Transitions, class_transitions as class_transitions

@@ -17,7 +17,7 @@ ENOUGH = 20
 Of 1, 5, 20, 50 and never, 20 had about the least cross entropy of known training labels that were
 left out, on the VOC subset and the COCO part with 10, 50 and 100 % of the labels known.
 """
-_NO_ERRORS: tuple[Errors, ...] = ((False, False),)
+_NO_ERRORS = (Errors(),)
 
 
 class ClassCalibration(NamedTuple):

@@ -51,7 +51,8 @@ def cross_val_predict(
         cv = KFold(cv) if groups is None else GroupKFold(cv)
     rows, predictions = [], []
     for fitted, left_out in cv.split(X, None, groups):
-        own = clone(estimator).fit(_taken(X, fitted), _taken(Y, fitted))
+        own: Any = clone(estimator)
+        own.fit(_taken(X, fitted), _taken(Y, fitted))
         predictions.append(getattr(own, method)(_taken(X, left_out)))
         rows.append(left_out)
     order = np.concatenate(rows)

@@ -219,5 +219,5 @@ class _ListedFits:
         for rows, targets, (residuals,) in self._left_out((penalty,)):
             values = targets - residuals
             for row, own in zip(rows.tolist(), values, strict=True):
-                span = np.arange(labels.indptr[row], labels.indptr[row + 1])
+                span = np.arange(int(labels.indptr[row]), int(labels.indptr[row + 1]))
                 scores[span[self._cells.alone[labels.indices[span]]]] = own

@@ -139,7 +139,7 @@ def audit_texts(
     name = predictor.weights
     if isinstance(predictor, TextPredictor) and not left_out:
         queries, vectors = embeddings(predictor, documents, accelerator, batch_size, progress)
-        suspects = _missing(documents, queries, vectors, accelerator)
+        suspects = _missing(documents, queries, vectors, accelerator, progress)
         suspects += _given(documents, queries, vectors)
     else:
         if isinstance(predictor, TextPredictor):
@@ -167,7 +167,11 @@ def write_text_suspects(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _missing(
-    documents: TextSplit, queries: np.ndarray, labels: np.ndarray, accelerator: Accelerator
+    documents: TextSplit,
+    queries: np.ndarray,
+    labels: np.ndarray,
+    accelerator: Accelerator,
+    progress: ShowProgress | None,
 ) -> list[SuspectedLabel]:
     known = documents.positives
     if documents.excluded is not None:
@@ -177,6 +181,7 @@ def _missing(
         torch.from_numpy(labels),
         PER_DOCUMENT,
         excluded=known,
+        progress=progress,
     )
     rows, places = np.nonzero(ids >= 0)
     return [

@@ -60,7 +60,14 @@ def measure(
     if isinstance(predictor, TextPredictor):
         queries, labels = embeddings(predictor, documents, accelerator, batch_size, progress)
         ranked = rank_embeddings(
-            queries, labels, documents, corpus, accelerator, index=index, precision=precision
+            queries,
+            labels,
+            documents,
+            corpus,
+            accelerator,
+            index=index,
+            precision=precision,
+            progress=progress,
         )
     else:
         if index != "exact" or precision != "fp32":
@@ -96,6 +103,7 @@ def rank_embeddings(
     *,
     index: Index = "exact",
     precision: Precision = "fp32",
+    progress: ShowProgress | None = None,
 ) -> Ranked:
     """The nearest labels, and the unseen labels ranked among themselves.
 
@@ -107,10 +115,18 @@ def rank_embeddings(
         accelerator: its processes rank a shard of the documents each.
         index: exact, or faiss.
         precision: bf16 rounds the embeddings to bfloat16 before the search.
+        progress: of the search, see `pumlc.text.retrieval.search.search`.
     """
     excluded = documents.excluded
     ids, scores = rank_labels(
-        queries, labels, DEPTH, accelerator, excluded=excluded, index=index, precision=precision
+        queries,
+        labels,
+        DEPTH,
+        accelerator,
+        excluded=excluded,
+        index=index,
+        precision=precision,
+        progress=progress,
     )
     columns = np.flatnonzero(~corpus.labels_seen())
     rows, _ = only_labels(documents.truth, ~corpus.labels_seen())

@@ -126,7 +126,8 @@ class TextPredictor:
             precision: bf16 rounds the embeddings to bfloat16 before the search.
             approximate: search the index of the run, see `approximate_index`; it is built on these
                 texts, if there is none.
-            progress: called with what is embedded, the texts done and their number.
+            progress: called with what is embedded, the texts done and their number; then with
+                the blocks of the search.
 
         Raises:
             ValueError: ``top < 1``, another precision, a text is no string, or ``texts`` is a
@@ -151,6 +152,7 @@ class TextPredictor:
                 torch.from_numpy(queries).to(self.device, PRECISIONS[precision]),
                 torch.from_numpy(self.label_embeddings()).to(PRECISIONS[precision]),
                 top,
+                progress=progress,
             )
         scores = scores[:, : len(self.labels)]
         return TextPrediction(scores, [[self.labels[i] for i in row if i >= 0] for row in ids])

@@ -64,6 +64,8 @@ class VisionTask:
         self.model = build_for_training(config, self.classes, self.data.train.matrix)
         self._batches: EpochBatches | None = None
         self._loader: Any = None
+        self._start_score: float | None = None  # of another run, from whose head this one starts
+        self._end_scores: list[float] = []
         refuse_empty_training(self.data.train, config.loss.name)
         if self.data.validation is not None:  # check it now, not after an epoch
             refuse_unfit_validation(self.data.validation, config.data.name)
@@ -82,9 +84,12 @@ class VisionTask:
         write_run_record(folder, self.data, self.config.data.root)
 
     def start(self, accelerator: Accelerator) -> None:
-        """Put the weights of the classes where the logits are."""
+        """Put the weights of the classes where the logits are; score the head of another run."""
         if self._class_weights is not None:
             self._class_weights = self._class_weights.to(accelerator.device)
+        if self.model.has_trained_head:
+            found = self.validate(accelerator)
+            self._start_score = None if found is None else found.score
 
     def steps_per_epoch(self, world_size: int) -> int:
         return self._epoch_batches(world_size).steps
@@ -170,10 +175,13 @@ class VisionTask:
         return logits if self._class_weights is None else weigh_classes(logits, self._class_weights)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {}  # every random choice follows from seed, epoch and row
+        # every random choice follows from seed, epoch and row
+        score = self._start_score
+        return {} if score is None else {"start_score": torch.tensor(score, dtype=torch.float64)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        assert not state
+        if "start_score" in state:
+            self._start_score = float(state["start_score"])
 
     def validate(self, accelerator: Accelerator) -> Validation | None:
         images = self.data.validation
@@ -198,10 +206,33 @@ class VisionTask:
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
-        return validate_logits(
+        validation = validate_logits(
             logits[rest],
             labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest],
         )
+        if accelerator.is_main_process:
+            self._warn_of_an_end_below_the_start(validation.score, len(rest))
+        return validation
+
+    def _warn_of_an_end_below_the_start(self, score: float, count: int) -> None:
+        """Say so if neither the last nor the averaged weights rank as well as another run's head.
+
+        Args:
+            score: mAP of the held-out part.
+            count: the number of its pictures.
+        """
+        last = self._batches is not None and self._batches.epoch == self.config.train.epochs - 1
+        if not last or self._start_score is None:
+            return
+        self._end_scores.append(score)
+        best = max(self._end_scores)
+        expected = 1 if self.config.train.ema_decay is None else 2
+        if len(self._end_scores) == expected and best < self._start_score:
+            warn_user(
+                f"the network ends below the head that it started from: mAP {best:.2f} against "
+                f"{self._start_score:.2f} on the {count} held-out pictures. Keep that run, or try "
+                "fewer train.epochs or a smaller train.learning_rate"
+            )
 
 
 def _class_weights(given: dict[str, float], classes: tuple[str, ...]) -> Tensor | None:

@@ -207,6 +207,17 @@ def test_links_to_folders_are_never_written_through(run, source, command, tmp_pa
     assert untouched(tmp_path / "outside") == outside
 
 
+def test_any_damaged_file_of_a_run_is_one_line_or_plays_no_part(run, source, tmp_path):
+    """Each file in turn is no text and no archive; another exception would be a fault."""
+    whole = shutil.copytree(run, tmp_path / "whole")
+    for path in [path for path in run.rglob("*") if path.is_file()]:
+        path.write_bytes(b"\xff\0{")
+        for command in ("load", "resume", "evaluate"):
+            taken(command, run, source)
+        shutil.rmtree(run)
+        shutil.copytree(whole, run)
+
+
 @pytest.mark.parametrize("change", [torch.complex64, torch.int8, float("nan")])
 def test_weights_that_are_none_are_refused(run, change):
     for file in (run / "weights").glob("*.safetensors"):

@@ -225,14 +225,19 @@ def test_an_audit_by_fits_that_leave_each_document_out(trained, tool, tmp_path, 
         tool("audit").main([str(trained), "--folds", "5", "--split", "test"])
 
 
-def test_long_work_says_how_far_it_is(trained, texts, tool, capsys, monkeypatch):
+def test_long_work_says_how_far_it_is(trained, texts, tool, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pumlc.progress.SILENT", 0.0)
     monkeypatch.setattr("pumlc.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("pumlc.text.retrieval.search.LABEL_BLOCK", 10)  # of 27 labels
     tool("evaluate").main([str(trained)])
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("documents: 40/40, ")]
     assert [line for line in lines if line.startswith("labels: ")]
-    tool("predict").main([str(trained), str(texts), "--top", "2"])
+    assert [line for line in lines if line.startswith("search: 3/3, ")]
+    for command in (["predict", str(texts), "--top", "2"], ["audit", "--split", "test"]):
+        tool(command[0]).main([str(trained), *command[1:]])
+        said = capsys.readouterr().err
+        assert "labels: " in said
+        assert "search: 3/3, " in said
+    tool("export").main([str(trained), "--out", str(tmp_path / "model.onnx")])
     assert "labels: " in capsys.readouterr().err
-    tool("audit").main([str(trained), "--split", "test"])
-    assert "documents: 40/40, " in capsys.readouterr().err

@@ -100,6 +100,7 @@ def test_a_run_leaves_out_the_groups_of_its_file(tmp_path):
         [
             *("train", "--config", "frozen", "--data.labels", str(tmp_path / "l.csv")),
             *("--data.root", str(tmp_path), "--data.group", "path:1", "--data.test", "0.25"),
+            *("--data.unlisted", "negative"),
             *("--data.image_size", "32", "--model.backbone", "test_resnet"),
             *("--model.weights", "none", "--features.cache", str(tmp_path / "cache")),
             *("--out", str(tmp_path / "run"), "--evaluate"),

@@ -1,6 +1,7 @@
 """A run that starts from the network of another one."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from safetensors.torch import load_file
 
 from pumlc.cli.train import main
 from pumlc.engine.config import TrainConfig
+from pumlc.engine.processes import create_accelerator
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.frozen.task import FrozenTask
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.models.classifier import create_classifier
 from pumlc.vision.models.run_weights import run_weights, run_weights_file
+from pumlc.vision.task import VisionTask
 
 CLASSES = ("red", "green", "blue")
 FIRST = "backbone.conv1.0.weight"
@@ -94,11 +97,54 @@ def test_a_run_with_branches_is_no_plain_network(converted):
 
 
 def test_other_classes_have_a_new_head(plain):
-    with pytest.warns(UserWarning, match="its classes or its head are others"):
+    with pytest.warns(UserWarning, match="its classes, its pooling or its head"):
         model = started(plain, ("red", "blue", "green"))
     saved = saved_by(plain)
     assert torch.equal(model.state_dict()[FIRST], saved[FIRST])
     assert not torch.equal(model.state_dict()["head.weight"], saved["head.weight"])
+
+
+def test_another_pooling_has_a_new_head(plain):
+    with pytest.warns(UserWarning, match="its classes, its pooling or its head"):
+        assert not started(plain, pooling="max").has_trained_head
+
+
+def task_from(plain, squares_coco, **train: Any) -> VisionTask:
+    return VisionTask(
+        VisionConfig(
+            data=DataConfig(name="coco", root=str(squares_coco), image_size=32, validation=0.25),
+            model=ModelConfig(backbone="test_resnet", weights=str(plain)),
+            loss=LossConfig(name="bce", parameters={"unknown": "negative"}),
+            train=TrainConfig(
+                **{"epochs": 1, "batch_size": 16, "learning_rate": 0.1, "ema_decay": None, **train}
+            ),
+        )
+    )
+
+
+def test_a_network_that_ends_below_the_head_it_started_from_says_so(plain, squares_coco):
+    accelerator = create_accelerator()
+    task = task_from(plain, squares_coco)
+    task.start(accelerator)
+    index = json.loads((plain / "weights" / "index.json").read_text())
+    file = run_weights_file(str(plain))
+    assert file is not None
+    saved = index[file.stem]["score"]
+    assert float(task.state_dict()["start_score"]) == pytest.approx(saved, abs=1e-6)
+    task.batches(0, accelerator)  # the only epoch
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task.validate(accelerator)  # as good as at the start
+    resumed = task_from(plain, squares_coco, ema_decay=0.9)
+    resumed.load_state_dict(task.state_dict())
+    resumed.batches(0, accelerator)
+    with torch.no_grad():
+        resumed.model.head.weight.neg_()  # the opposite order
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed.validate(accelerator)  # the averaged weights may still be good
+    with pytest.warns(UserWarning, match=f"ends below the head .* against {saved:.2f} on the 24"):
+        resumed.validate(accelerator)
 
 
 def test_another_backbone_is_refused(plain):

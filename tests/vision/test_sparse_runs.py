@@ -77,7 +77,7 @@ def test_a_sparse_run_ends_in_the_weights_of_a_dense_one(squares_coco, tmp_path,
     ):
         assert part.true_labels is not None
         assert other.true_labels is not None
-        np.testing.assert_array_equal(part.true_labels, other.true_labels)
+        np.testing.assert_array_equal(dense(part.true_labels), other.true_labels)
 
 
 def _of_a_small_part(images: LabelledImages) -> np.ndarray:

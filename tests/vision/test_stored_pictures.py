@@ -140,6 +140,14 @@ def test_what_drops_out_of_the_open_files_is_opened_again(tmp_path):
     assert opened == ["a", "b", "c", "b", "a"]
 
 
+def test_groups_of_rows_stay_open_up_to_so_many_bytes():
+    opened = []
+    recent = stored_pictures._Recent(10, lambda name: opened.append(name) or name, len)
+    for name in ("aaaa", "bbb", "cc", "aaaa", "ddd", "aaaa", "e" * 20, "e" * 20, "cc"):
+        assert recent.get(name) == name
+    assert opened == ["aaaa", "bbb", "cc", "ddd", "e" * 20, "cc"]
+
+
 def test_a_shard_that_became_shorter_is_an_error_that_names_it(places, tmp_path):
     folder = tmp_path / "shards"
     folder.mkdir()

@@ -12,9 +12,9 @@ JOINT = "joint"
 class JointConfig:
     """Labels scored by their text beside least squares."""
 
-    cost: float = 0.5
-    """points of leave-one-out P@1, below that of least squares alone, that labels without a
-    document may cost: the larger, the higher they rank"""
+    cost: float = 1.0
+    """points of leave-one-out P@1 that labels without a document may cost: the larger, the higher
+    they rank"""
     letters: int = 4
     """length of the pieces of words that documents and label texts are compared by"""
     map_penalty: float = 10.0

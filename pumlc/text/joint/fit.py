@@ -99,7 +99,7 @@ def fit_joint(
     counts = np.bincount(truth.indices, minlength=truth.shape[1])[pairs.labels]
     beside = counts - _entries(own, pairs)
     probabilities, fusion = _regressions(pairs, found, beside)
-    fusion = replace(fusion, weight=_weight(pairs, probabilities, heads, truth, config.cost, show))
+    fusion = replace(fusion, weight=_weight(pairs, probabilities, truth, config.cost, show))
     scores = weighted(probabilities, pairs, fusion.weight)
     left_out = label_scores(pairs, scores, truth.shape)
     metrics = retrieval_metrics(left_out.ids, truth)
@@ -190,22 +190,21 @@ def _logistic(columns: np.ndarray, found: np.ndarray, chosen: np.ndarray) -> Log
 def _weight(
     pairs: Pairs,
     probabilities: np.ndarray,
-    heads: FittedHeads,
     truth: SparseMatrix,
     cost: float,
     show: Callable[[str], None],
 ) -> float:
-    """The largest weight that costs no more than ``cost`` points of P@1; else the least."""
-    alone = precision_at_k(heads.left_out.ids, truth, 1)
-    best = WEIGHTS[0], _first_precision(pairs, probabilities, WEIGHTS[0], truth)
+    """The largest weight that costs no more than ``cost`` points of P@1 beside none."""
+    first = _first_precision(pairs, probabilities, WEIGHTS[0], truth)
+    best = WEIGHTS[0], first
     for weight in WEIGHTS[1:]:
         precision = _first_precision(pairs, probabilities, weight, truth)
-        if precision < alone - cost:
+        if precision < first - cost:
             break
         best = weight, precision
     show(
-        f"weight {best[0]:g} of labels without a document: {LEFT_OUT} P@1 {best[1]:.2f}, least "
-        f"squares alone {alone:.2f}"
+        f"weight {best[0]:g} of labels without a document: {LEFT_OUT} P@1 {best[1]:.2f}, "
+        f"{first:.2f} with weight 1"
     )
     return best[0]
 

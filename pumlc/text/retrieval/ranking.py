@@ -1,5 +1,6 @@
 """Labels ranked for documents, and the metrics of that."""
 
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from pumlc.metrics import (
     propensity_precision_at_k,
     recall_at_k,
 )
+from pumlc.progress import ShowProgress
 from pumlc.text.data.matrix import SparseMatrix
 from pumlc.text.retrieval.search import Index, faiss_search, search
 
@@ -32,6 +34,7 @@ def rank_labels(
     excluded: SparseMatrix | None = None,
     index: Index = "exact",
     precision: Precision = "fp32",
+    progress: ShowProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best labels of each document; each process ranks a shard of the documents.
 
@@ -42,13 +45,14 @@ def rank_labels(
         excluded: sparse [N, L]: pairs left out.
         index: exact, or faiss.
         precision: bf16 rounds the embeddings to bfloat16 before the search.
+        progress: of the exact search, see there.
 
     Returns:
         ids int64 [N, k] and scores float32 [N, k], on every process; see
         `pumlc.text.retrieval.search.search`.
     """
     own = np.array(own_rows(len(queries), accelerator), np.int64)
-    find = search if index == "exact" else faiss_search
+    find = partial(search, progress=progress) if index == "exact" else faiss_search
     ids, scores = find(
         torch.from_numpy(queries[own]).to(accelerator.device, PRECISIONS[precision]),
         torch.from_numpy(labels).to(PRECISIONS[precision]),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pumlc.errors import UserError
+from pumlc.progress import ShowProgress
 from pumlc.text.data.matrix import SparseMatrix
 
 Index = Literal["exact", "faiss"]
@@ -20,7 +21,12 @@ _LOW = 0xFFFFFFFF
 
 
 def search(
-    queries: Tensor, labels: Tensor, k: int, *, excluded: SparseMatrix | None = None
+    queries: Tensor,
+    labels: Tensor,
+    k: int,
+    *,
+    excluded: SparseMatrix | None = None,
+    progress: ShowProgress | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""The ``k`` labels with the largest :math:`\langle q_i, y_l \rangle` for each query.
 
@@ -33,6 +39,7 @@ def search(
         labels: [L, D]; L may be 0.
         k: number of labels wanted, at least 1; it may be larger than L.
         excluded: sparse [N, L] or None: pairs that are left out.
+        progress: called with "search", and the blocks of queries and labels that are compared.
 
     Returns:
         ids int64 [N, k] and scores float32 [N, k], best first. Equal scores are ordered by id, the
@@ -51,6 +58,7 @@ def search(
     blocks = queries.split(QUERY_BLOCK) if len(queries) else ()
     best = [queries.new_empty((len(block), 0), dtype=torch.int64) for block in blocks]
     pairs = None if excluded is None else sp.csc_array(excluded)
+    done, total = 0, len(blocks) * -(-len(labels) // LABEL_BLOCK)
     with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
         for first in range(0, len(labels), LABEL_BLOCK):
             part = labels[first : first + LABEL_BLOCK].to(queries.device, torch.float32)
@@ -65,6 +73,9 @@ def search(
                 if left_out is not None:
                     _leave_out(products, left_out[QUERY_BLOCK * number :][: len(block)])
                 best[number] = _merge(best[number], products, first, k)
+                done += 1
+                if progress is not None:
+                    progress("search", done, total)
     ids = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     for number, keys in enumerate(best):

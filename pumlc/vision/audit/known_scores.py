@@ -9,8 +9,7 @@ from accelerate import Accelerator
 from scipy.sparse import csr_array
 from scipy.special import expit
 
-from pumlc.audit.noise_model import wrong_probabilities
-from pumlc.estimators.asymptotes import fit_curve
+from pumlc.estimators.asymptotes import fit_curve, probability_wrong
 from pumlc.estimators.known_least_squares import fit_known_least_squares
 from pumlc.labels import SparseLabels
 from pumlc.labels.known_cells import measured_cells, row_numbers
@@ -200,11 +199,11 @@ def _overwrite(cells: ScoredCells, measured: csr_array, logits: np.ndarray) -> N
 def _estimated(cells: list[ScoredCells], vectors: list[np.ndarray]) -> CellScores:
     """Probabilities and shares of errors, estimated from left-out scores."""
     curve = fit_curve(*judged_matrices(cells))
-    rates = (curve.missed, curve.invented)
     probabilities, wrong = [], []
     for one in cells:
         own = expit(one.logits * curve.slope[one.columns] + curve.bias[one.columns])
         probabilities.append(own)
-        wrong.append(wrong_probabilities(own, one.judged, *rates))
-    named = dict(zip(("missed", "invented"), rates, strict=True))
-    return CellScores(cells, vectors, probabilities, wrong, named)
+        invented = curve.invented[one.columns]
+        wrong.append(probability_wrong(own, one.judged, curve.missed, invented))
+    rates = {"missed": curve.missed, "invented": float(curve.invented.mean())}
+    return CellScores(cells, vectors, probabilities, wrong, rates)

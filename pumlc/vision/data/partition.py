@@ -79,9 +79,11 @@ def hold_out(
 
 def _summed(labels: csr_array, unit_of: np.ndarray) -> csr_array:
     """Numbers of positive labels of each unit (a group or a row), [U, C]."""
-    positives = csr_array(labels > 0, dtype=np.int64)
+    positives = csr_array(labels > 0, dtype=np.int32)
     rows = np.arange(len(unit_of))
-    ones = np.ones(len(unit_of), np.int64)
+    if (unit_of == rows).all():
+        return positives
+    ones = np.ones(len(unit_of), np.int32)
     return csr_array(csr_array((ones, (unit_of, rows))) @ positives)
 
 
@@ -114,7 +116,6 @@ def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: i
         for unit in units[np.argsort(place[units])].tolist():
             if part[unit] < 0:
                 assign(unit, column)
-    for unit in order.tolist():  # units without a positive label
-        if part[unit] < 0:
-            assign(unit, None)
+    for unit in order[part[order] < 0].tolist():  # units without a positive label
+        assign(unit, None)
     return part == 0

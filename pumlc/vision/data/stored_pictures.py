@@ -14,7 +14,8 @@ from pumlc.errors import UserError
 from pumlc.vision.data.parquet_files import as_user_error, image_column, require_pyarrow
 
 _OPEN_FILES = 256
-_OPEN_GROUPS = 4  # groups of rows of Parquet, which may have 100 MB each
+_OPEN_READERS = 16  # of Parquet files, with what their ends say of the groups
+_OPEN_BYTES = 2**28  # of groups of rows of Parquet, the last ones of this process
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,16 @@ class StoredBuilder:
 class _Recent:
     """What was opened last in this process: each thing is opened once while it is there.
 
-    What drops out is closed when nobody reads of it any more.
+    What drops out is closed when nobody reads of it any more. The last one stays whatever its size.
     """
 
-    def __init__(self, most: int, open_one: Callable[..., Any]) -> None:
-        self._most, self._open = most, open_one
+    def __init__(
+        self,
+        most: int,
+        open_one: Callable[..., Any],
+        size_of: Callable[[Any], int] = lambda opened: 1,
+    ) -> None:
+        self._most, self._open, self._size_of = most, open_one, size_of
         self._there: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._start_again)
@@ -107,8 +113,9 @@ class _Recent:
         with self._lock:
             if key not in self._there:
                 self._there[key] = self._open(*key)
-                if len(self._there) > self._most:
-                    self._there.popitem(last=False)
+                total = sum(map(self._size_of, self._there.values()))
+                while total > self._most and len(self._there) > 1:
+                    total -= self._size_of(self._there.popitem(last=False)[1])
             self._there.move_to_end(key)
             return self._there[key]
 
@@ -118,17 +125,25 @@ def _open_file(file: str) -> Any:
 
 
 def _open_group(file: str, group: int) -> Any:
-    """The pictures of a group of rows: a column of Arrow."""
+    """The pictures of a group of rows: a column of Arrow.
+
+    The format has an index of pages inside of a group, but the library gives no access to it.
+    """
     arrow = require_pyarrow(file)
     with as_user_error(arrow, file):
-        content = arrow.parquet.ParquetFile(file, memory_map=True)
+        content = _readers.get(file)  # of a thread at a time: `_groups` is locked meanwhile
         name = image_column(content.schema_arrow)
         table = content.read_row_group(group, columns=[f"{name}.bytes"], use_threads=False)
         return table.column(name).combine_chunks().field("bytes")
 
 
+def _open_reader(file: str) -> Any:
+    return require_pyarrow(file).parquet.ParquetFile(file, memory_map=True)
+
+
+_readers = _Recent(_OPEN_READERS, _open_reader)
 _files = _Recent(_OPEN_FILES, _open_file)
-_groups = _Recent(_OPEN_GROUPS, _open_group)
+_groups = _Recent(_OPEN_BYTES, _open_group, lambda column: column.nbytes)
 
 
 def _read_span(file: str, first: int, count: int) -> bytes:

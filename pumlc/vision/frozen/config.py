@@ -41,9 +41,10 @@ class Method:
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
     penalty, and validation measures the leave-one-out scores of all rows"""
-    positives: Literal["given", "moved", "soft"] = "given"
+    positives: Literal["given", "moved", "soft", "doubted"] = "given"
     """closed-form: the target of given positives. moved: six tenths of the way to the score of
-    heads fitted without them; soft: by their probability to be true, docs/noise.md"""
+    heads fitted without them; soft: by their probability to be true; doubted: the same if it
+    predicts the labels of other rows better, and a Gaussian kernel beside; docs/noise.md"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters

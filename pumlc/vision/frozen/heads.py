@@ -45,9 +45,10 @@ class Heads:
         self.candidates = list(itertools.product(rates, decays))
         self.labels, self.method = labels, method
         self.loss = find_loss(method.loss.name, imports=True)
-        # skip_init, since torch's own initialisation would draw from the global random state
-        self.heads: list[nn.Linear] = [
-            nn.utils.skip_init(nn.Linear, width, labels.shape[1]) for _ in self.candidates
+        # without torch's own initialisation, which would draw from the global random state
+        self.heads = [
+            nn.Linear(width, labels.shape[1], device="meta").to_empty(device="cpu")
+            for _ in self.candidates
         ]
         for head in self.heads:
             for parameter in head.parameters():

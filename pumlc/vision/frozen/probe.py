@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from pumlc.errors import UserError
-from pumlc.estimators import fit_least_squares, fit_moved_positives, fit_soft_positives
+from pumlc.estimators import (
+    fit_least_squares,
+    fit_moved_positives,
+    fit_noisy_labels,
+    fit_soft_positives,
+)
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision, resample_counts, resampled_average_precision
@@ -209,6 +214,7 @@ def _closed_form_row(
         "given": fit_least_squares,
         "moved": functools.partial(fit_moved_positives, share=0.6),
         "soft": fit_soft_positives,
+        "doubted": fit_noisy_labels,
     }[method.positives]
     heads = fit(data.train.numpy(), labels)
     figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))

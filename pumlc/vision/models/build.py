@@ -42,11 +42,15 @@ def build_for_training(
             inputs["label_graph"] = label_graph(observed_labels)
     model = _build(config, len(classes), config.model.weights, inputs)
     of_run = run_weights(config.model.weights)
-    if of_run is not None and not of_run.load_into_head(model.head, classes):
-        warn_user(
-            f"model.weights {config.model.weights}: its classes or its head are others, so that "
-            "the head starts anew"
+    if of_run is not None:
+        model.has_trained_head = of_run.load_into_head(
+            model.head, classes, pooling=config.model.pooling
         )
+        if not model.has_trained_head:
+            warn_user(
+                f"model.weights {config.model.weights}: its classes, its pooling or its head are "
+                "others, so that the head starts anew"
+            )
     _refuse_batches_of_one(model, config)
     try_picture(model, config.model)
     if config.model.local_global and not model.converted:

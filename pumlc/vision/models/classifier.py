@@ -36,6 +36,7 @@ class Classifier(nn.Module):
             ``timm NAME`` or a file.
         pooling: timm's name of the pooling, None for the backbone's own.
         mirror: whether the linear head sees the mean features of picture and mirror image.
+        has_trained_head: whether the head is that of another run, from which training starts.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Classifier(nn.Module):
         self.starting_weights = starting_weights
         self.pooling = pooling
         self.mirror = mirror
+        self.has_trained_head = False
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class RunWeights(NamedTuple):
         branches: of the converted convolutions, under the names of `add_local_global`.
         head: under the names of the head.
         classes: of the run; None if its folder does not say.
+        pooling: of the run, before its head.
     """
 
     file: Path
@@ -29,6 +30,7 @@ class RunWeights(NamedTuple):
     branches: dict[str, Tensor]
     head: dict[str, Tensor]
     classes: list[str] | None
+    pooling: str | None
 
     def load_into_backbone(self, network: nn.Module) -> None:
         """Load the plain part.
@@ -56,12 +58,20 @@ class RunWeights(NamedTuple):
             raise UserError(f"{self.file}: its local-global branches are not those of this network")
         network.load_state_dict(self.branches, strict=False)
 
-    def load_into_head(self, head: nn.Module, classes: tuple[str, ...]) -> bool:
-        """Load the head if it is one of the same form, for the same classes in the same order."""
+    def load_into_head(
+        self, head: nn.Module, classes: tuple[str, ...], *, pooling: str | None
+    ) -> bool:
+        """Load the head if it is one of the same form, for the same classes in the same order.
+
+        Args:
+            head: of the new network.
+            classes: of the new run.
+            pooling: of the new network; after another one the head would mean nothing.
+        """
         own = {name: parameter.shape for name, parameter in head.named_parameters()}
         saved = {name: value for name, value in self.head.items() if name in own}
         shapes = {name: value.shape for name, value in saved.items()}
-        if self.classes != list(classes) or shapes != own:
+        if self.classes != list(classes) or shapes != own or self.pooling != pooling:
             return False
         head.load_state_dict(saved, strict=False)
         return True
@@ -93,8 +103,9 @@ def run_weights(weights: str | None) -> RunWeights | None:
         for name, value in parts["backbone"].items()
         if name not in branches
     }
-    classes = RunFolder(file.parents[1]).read().get("classes")
-    return RunWeights(file, plain, branches, parts["head"], classes)
+    content = RunFolder(file.parents[1]).read()
+    pooling = content["config"]["model"].get("pooling")
+    return RunWeights(file, plain, branches, parts["head"], content.get("classes"), pooling)
 
 
 def run_weights_file(weights: str | None) -> Path | None:

@@ -21,6 +21,8 @@ from pumlc.vision.data.picture_files import PictureFiles, locate
 from pumlc.vision.data.readers.data_set import DataSet, UnlistedOptions
 
 SPLITS = ("train", "test", "val")
+_SPLITS_OF: dict[tuple[object, ...] | None, tuple[str, ...]] = {}
+"""The splits of the file that was read last: a large one takes minutes."""
 _WITH_LINES = ("csv", "wide", "chexpert")
 
 
@@ -51,7 +53,7 @@ class LabelFileOptions(UnlistedOptions):
     """labels: seed of the choice of the test part"""
     group: str | None = None
     """labels: column that names the patient, scene or video of a picture; path:2: the second folder
-    of its path. Pictures of one group are held out together"""
+    of its path. Pictures of one group are held out, and left out, together"""
 
     def __post_init__(self) -> None:
         valid = "a file or folder exactly when data.name is labels"
@@ -65,7 +67,7 @@ class LabelFileReader:
     options: ClassVar[type] = LabelFileOptions
 
     def splits(self, root: Path, options: LabelFileOptions) -> tuple[str, ...]:
-        there = set(table_of(options).split_names()) | ({"test"} if options.test else set())
+        there = set(_split_names(options)) | ({"test"} if options.test else set())
         return tuple(split for split in SPLITS if split in there)
 
     def read(
@@ -115,7 +117,27 @@ def table_of(options: LabelFileOptions) -> LabelTable:
         unlisted_test=states[options.unlisted_test],
         group=options.group if by_column else None,
     )
-    return read_table(Path(options.labels or ""), format=options.format, options=said)[0]
+    table = read_table(Path(options.labels or ""), format=options.format, options=said)[0]
+    key = _version(options)
+    if key is not None:
+        _SPLITS_OF.clear()
+        _SPLITS_OF[key] = table.split_names()
+    return table
+
+
+def _split_names(options: LabelFileOptions) -> tuple[str, ...]:
+    """The splits of the file; a file that was read last is not read again for them."""
+    found = _SPLITS_OF.get(_version(options))
+    return table_of(options).split_names() if found is None else found
+
+
+def _version(options: LabelFileOptions) -> tuple[object, ...] | None:
+    """What tells one state of a file, and how it is read, from others; None: it is no file."""
+    path = Path(options.labels or "")
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, repr(options)
 
 
 def _rows(table: LabelTable, split: str, options: LabelFileOptions) -> np.ndarray:
