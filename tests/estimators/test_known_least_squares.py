@@ -1,5 +1,7 @@
 """Heads on known labels alone: those of the dense fit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -59,7 +61,7 @@ def test_groups_are_left_out_as_in_the_dense_fit():
     groups = np.arange(len(labels)) // 4
     held = SparseLabels.of(csr_array(labels), np.zeros(len(labels), np.int8))
     cells = measured_cells(held)
-    given = {"penalties": [0.3], "groups": groups}
+    given: dict[str, Any] = {"penalties": [0.3], "groups": groups}
     found = fit_known_least_squares(features, held, cells, **given).loo_scores.toarray()
     expected = fit_least_squares(features, fitted_labels(labels), **given).loo_scores
     stored = cells.labels.toarray() != 0
