@@ -249,3 +249,20 @@ def test_promises_are_those_of_a_matrix(labels_file, squares_coco, tmp_path, req
     assert np.isfinite(expected.thresholds).any()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_hidden_labels_are_found_as_in_a_matrix(squares_coco, tmp_path, request, monkeypatch):
+    """Complete labels lose the same ones either way, and the manifest knows them."""
+    config = settings(squares_coco / "annotations" / "instances_train.json", squares_coco / "train")
+    config = replace(config, data=replace(config.data, known=0.6, false_negative=0.2))
+    train_run(config, VisionTask, RunFolder(tmp_path / "run"))
+    request.getfixturevalue("sparsely")
+    train_run(config, VisionTask, RunFolder(tmp_path / "sparse"))
+    shutil.copy(tmp_path / "run/weights/index.json", tmp_path / "sparse/weights/index.json")
+    audits = _audits(tmp_path, monkeypatch, top=9)
+    figures = audits["run"].figures
+    assert figures["train"]["unknown"]["wrong"] > 20
+    assert figures["train"]["negative"]["wrong"] > 3
+    assert_alike(audits["sparse"].figures, figures, rel=1e-9)
+    for one, other in zip(audits["sparse"].parts, audits["run"].parts, strict=True):
+        assert suspect_rows(one) == suspect_rows(other)
