@@ -1,9 +1,13 @@
-"""The picture of the review page in README.md: docs/images/review.png.
+"""The pictures of the review page: docs/images/review.png (audit) and guide_review.png (README).
 
     pumlc demo --out demo_data
     python experiments/review_screenshot.py demo_data/audit/review.html docs/images/review.png
 
-The pictures in it are those that the demo composes. Needs playwright and a Chromium browser.
+and, after the first commands of docs/guides/clean_photos.md,
+
+    python experiments/review_screenshot.py audit/review.html docs/images/guide_review.png
+
+The pictures in it are those that the commands compose. Needs playwright and a Chromium browser.
 """
 
 import argparse
