@@ -145,6 +145,7 @@ def comparable(output: str) -> list[str]:
         (r"(seconds\w*) [\d.]+", r"\1 TIME"),
         (r"[\d.e+]+ a second", "RATE"),
         (r"(rows_per_second) [\d.]+", r"\1 RATE"),
+        (r"(gradient_norm) [\d.e+]+", r"\1 NORM"),  # of a step; a machine's rounding moves it most
         (r"-{3,}", "---"),
         (r"[ \t]+", " "),
         # a row of suspects: the last digit of a score decides which one is first
