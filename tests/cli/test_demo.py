@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pumlc.cli import demo_pictures
+from pumlc.cli import demo, demo_pictures, train
 from pumlc.cli.main import main
 from pumlc.errors import UserError
 
@@ -70,14 +70,14 @@ def test_the_longer_demo_trains_its_recipes_as_they_are(tmp_path, commands, monk
 
 def test_the_demo_on_texts_has_one_length():
     with pytest.raises(UserError, match="--train has no part in the demo on texts"):
-        main(["demo", "--texts", "--train"])
+        demo.main(["--texts", "--train"])
 
 
 def test_training_in_another_precision_is_not_measured_in_one_go(tmp_path):
     with pytest.raises(UserError, match="train.precision is bf16; leave --evaluate out"):
-        main(
+        train.main(
             [
-                *("train", "--config", "demo_bce", "--train.precision", "bf16"),
+                *("--config", "demo_bce", "--train.precision", "bf16"),
                 *("--data.root", str(tmp_path), "--out", str(tmp_path / "run"), "--evaluate"),
             ]
         )

@@ -111,11 +111,17 @@ def test_audit_ranks_labels_that_no_document_has(trained, tool, tmp_path):
     assert (tmp_path / "suspects.csv").read_text().startswith("part,")
 
 
-def test_joint_needs_words(config, tool, capsys):
-    options = ["--kernel.words", "false", "--out", str(config.parent / "none")]
-    with pytest.raises(SystemExit):
-        tool("train").main(["--config", str(config), *options])
-    assert "kernel.words" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--kernel.words", "false"], "kernel.words must be true with joint"),
+        (["--kernel.rare_labels", "0.5"], "kernel.rare_labels must be 0 with joint"),
+        (["--joint.cost", "-1"], "joint.cost must be at least 0"),
+    ],
+)
+def test_settings_that_contradict_are_refused(config, tool, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        tool("train").main(["--config", str(config), "--out", str(tmp_path / "x"), *options])
 
 
 def random_pairs(random, documents=4, labels=6):

@@ -71,7 +71,9 @@ def test_the_folder_of_a_card_has_the_scores_of_the_run(make, accelerator, tmp_p
     out = tmp_path / "folder"
     card([str(run), "--out", str(out)])
     predictor = pumlc.load(run, device="cpu")
-    encoder = load_encoder(str(out), read_head(str(out))).eval()
+    head = read_head(str(out))
+    assert head is not None
+    encoder = load_encoder(str(out), head).eval()
     tokens = tokenize(TEXTS, load_tokenizer(str(out)), max_length=32)
     rows, device = np.arange(len(TEXTS)), torch.device("cpu")
     documents = embed(encoder, tokens, rows, chunk_size=8, device=device)
@@ -110,6 +112,7 @@ def test_sentence_transformers_reads_the_folder_and_writes_one_for_us(
     head = read_head(back)
     assert head == predictor.model.documents.head
     tokens = tokenize(TEXTS, load_tokenizer(back), max_length=predictor.config.data.document_length)
+    assert head is not None
     encoder = load_encoder(back, head).eval()
     rows, device = np.arange(len(TEXTS)), torch.device("cpu")
     ours = embed(encoder, tokens, rows, chunk_size=8, device=device)

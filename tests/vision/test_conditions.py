@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from sweep_cases import feature_config, run_tool
 
 from pumlc.errors import UserError
 from pumlc.estimators import fit_least_squares
 from pumlc.labels import keep_proportion, mislabel, miss_by_visibility
+from pumlc.recipes import recipe_file
 from pumlc.vision.data.observation import Observation
 from pumlc.vision.frozen.probe import ProbeData
 from pumlc.vision.sweep.feature_cells import observed_labels
@@ -160,3 +162,20 @@ def test_training_can_take_negatives_for_unknown(squares_coco, tmp_path, tool):
     cells = tmp_path / "out" / "cells"
     found = [json.loads((cells / f"{name}-fn50-0.json").read_text()) for name in ("all", "same")]
     assert ["negatives" in cell["settings"]["method"] for cell in found] == [False, True]
+
+
+def test_another_set_by_its_label_file(squares_coco, squares_csv, tmp_path, tool):
+    """The noise sweep of the package names VOC; two options replace it."""
+    config = yaml.safe_load(recipe_file("sweeps/noise").read_text())
+    config["features"]["model"] = {"backbone": "test_resnet"}
+    config["features"]["cache"] = str(tmp_path / "features")
+    config["features"]["data"]["image_size"] = 32
+    config["conditions"] = {"mis20": config["conditions"]["mis20"]}
+    other = ["--features.data.labels", str(squares_csv), "--features.data.root", str(squares_coco)]
+    unlisted = ["--features.data.unlisted", "negative", "--seeds", "[0]"]
+    run_tool(tool("sweep"), tmp_path, config, *other, *unlisted, "--only", "soft_squares,asl")
+    rows = read_rows(tmp_path / "out" / "chosen.csv")
+    assert {row["method"] for row in rows} == {"soft_squares", "asl"}
+    assert all(float(row["mAP"]) > 50 for row in rows)
+    (file,) = (tmp_path / "out").glob("probe_data.*.pt")
+    assert sorted(ProbeData.load(file).classes) == ["blue", "green", "red"]

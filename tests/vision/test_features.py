@@ -1,6 +1,7 @@
 """Frozen features and the heads trained on them."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import timm
 import torch
 
 from pumlc.errors import UserError
-from pumlc.estimators import fit_moved_positives
+from pumlc.estimators import fit_moved_positives, fit_noisy_labels
 from pumlc.labels import keep_proportion
 from pumlc.metrics import average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig
@@ -301,17 +302,19 @@ def test_what_is_measured_can_be_trained_on_all_rows(data):
 
 
 @pytest.mark.parametrize("unknown", ["ignore", "negative"])
-def test_closed_form_heads_are_those_of_the_estimators(data, unknown):
+@pytest.mark.parametrize("positives", ["moved", "doubted"])
+def test_closed_form_heads_are_those_of_the_estimators(data, unknown, positives):
     prepared = probe_data(data[0], data[1], CONFIG)
     observed = known(prepared, 0.5, 3)
     observed[observed[:, 1] == -1, 1] = 0  # a class whose absence nobody has noted
     settings = LossConfig(name="squared", parameters={"unknown": unknown})
-    method = Method(loss=settings, heads="closed-form", positives="moved")
+    method = Method(loss=settings, heads="closed-form", positives=positives)
     (row,) = probe_cell(prepared, method, CONFIG, observed, 3)
     labels = observed.copy()
     columns = [1] if unknown == "ignore" else [0, 1, 2]
     labels[:, columns] = np.where(labels[:, columns] == 1, 1, -1)
-    heads = fit_moved_positives(prepared.train.numpy(), labels, share=0.6)
+    fit = {"moved": functools.partial(fit_moved_positives, share=0.6), "doubted": fit_noisy_labels}
+    heads = fit[positives](prepared.train.numpy(), labels)
     of_test = average_precision(heads.scores(prepared.test.numpy()), prepared.test_labels)
     assert row["all"] == pytest.approx(100 * np.nanmean(of_test))
     of_known = average_precision(heads.loo_scores, observed)

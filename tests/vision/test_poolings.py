@@ -14,6 +14,7 @@ from pumlc.metrics import mean_average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.timm_folder import timm_network
 
 SIZE = 64
 
@@ -71,6 +72,16 @@ def test_a_mirror_image_has_the_same_features(images):
     torch.testing.assert_close(both.pooled(images), expected)
     torch.testing.assert_close(both(images.flip(-1)), both(images))
     assert not torch.allclose(plain(images.flip(-1)), plain(images))
+
+
+@torch.no_grad()
+def test_timm_pools_in_the_same_way_but_knows_no_mirror_images(images):
+    network = classifier(pooling="max")
+    found, arguments = timm_network(network, "test_resnet", 2)
+    assert arguments == {"global_pool": "max"}
+    torch.testing.assert_close(found(images), network(images))
+    with pytest.raises(UserError, match="averages the features of two pictures"):
+        timm_network(classifier(mirror=True), "test_resnet", 2)
 
 
 @pytest.mark.parametrize(

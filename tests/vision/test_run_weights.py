@@ -139,7 +139,7 @@ def test_a_network_that_ends_below_the_head_it_started_from_says_so(plain, squar
     resumed.load_state_dict(task.state_dict())
     resumed.batches(0, accelerator)
     with torch.no_grad():
-        resumed.model.head.weight.neg_()  # the opposite order
+        next(resumed.model.head.parameters()).neg_()  # the opposite order
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resumed.validate(accelerator)  # the averaged weights may still be good

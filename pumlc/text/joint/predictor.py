@@ -149,7 +149,7 @@ class JointTextPredictor(FrozenTextPredictor):
         for rows in lister.blocks(len(texts)):
             block = documents.rows(rows)
             kernel = self._kernel(block)
-            own = [texts[row] for row in rows]
+            own = [texts[row] for row in rows.tolist()]
             parts.append(
                 lister(
                     rows,

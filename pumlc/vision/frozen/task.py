@@ -27,6 +27,7 @@ from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_h
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.run_weights import run_weights_file
+from pumlc.vision.models.tower import save_tower
 from pumlc.vision.models.weights import FOUND
 from pumlc.vision.run_data import refuse_unfit_test
 from pumlc.vision.run_record import (
@@ -81,6 +82,7 @@ class FrozenTask:
         """Record in the run folder which labels were hidden and which pictures were seen."""
         self.bad_list.folder = folder
         write_run_record(folder, self.data, self.config.data.root)
+        save_tower(self.model.backbone, folder)
 
     def create_trainer(self, run: RunFolder, accelerator: Accelerator) -> "FrozenTrainer":
         """Create the object that computes features, fits heads and fills the run folder."""

@@ -85,7 +85,7 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
             if key.startswith("head.") and buffer in names:
                 inputs[names[buffer]] = value
     try:
-        model = _build(config, num_classes, None, inputs)
+        model = _build(config, num_classes, None, inputs, tower_of=weights_file.parents[1])
     except UserError as error:
         raise UserError(f"run.json: {error}") from error
     load_into(model, weights_file)
@@ -93,7 +93,11 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
 
 
 def _build(
-    config: VisionConfig, num_classes: int, weights: str | None, inputs: dict[str, Any]
+    config: VisionConfig,
+    num_classes: int,
+    weights: str | None,
+    inputs: dict[str, Any],
+    tower_of: Path | None = None,
 ) -> Classifier:
     classifier = create_classifier(
         config.model.backbone,
@@ -105,6 +109,7 @@ def _build(
         batch_norm=config.model.batch_norm,
         pooling=config.model.pooling,
         mirror=config.model.mirror,
+        tower_of=tower_of,
         **inputs,
     )
     # convolutions run up to twice as fast in this layout, on CPU and on GPU

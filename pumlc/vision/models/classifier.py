@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import timm
@@ -14,6 +15,7 @@ from pumlc.vision.models.conversion import add_local_global, convolutions_to_con
 from pumlc.vision.models.ml_decoder import MLDecoder
 from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.ssgrl import SSGRL
+from pumlc.vision.models.tower import create_tower, is_tower, read_tower
 from pumlc.vision.models.weights import RANDOM, create_backbone
 
 POOLINGS = ("avg", "max", "avgmax", "catavgmax", "token", "map")
@@ -123,11 +125,12 @@ def create_classifier(
     batch_norm: Literal["frozen", "train"] = "train",
     pooling: str | None = None,
     mirror: bool = False,
+    tower_of: Path | None = None,
 ) -> Classifier:
     """Build a classifier.
 
     Args:
-        backbone: any network name of timm.
+        backbone: any network name of timm, or ``transformers/NAME``.
         num_classes: C, at least 1.
         local_global: True: add a global branch to the convolutions with a kernel in
             ``kernel_sizes`` (rules: ``add_local_global``); "auto": the same, and a network without
@@ -149,6 +152,8 @@ def create_classifier(
         batch_norm: see ``Classifier``.
         pooling: timm's name of a pooling for the linear head; None: that of the backbone.
         mirror: see ``Classifier``.
+        tower_of: the run folder that describes a backbone of transformers; None: its own folder or
+            the hub does, or the run of ``weights``.
 
     Raises:
         UserError: the backbone, pooling, head or batch_norm is unknown; the head lacks its label
@@ -173,7 +178,13 @@ def create_classifier(
         raise UserError(f"batch_norm must be 'frozen' or 'train', got {batch_norm!r}")
     _check_backbone(backbone)
     of_run = run_weights(weights)
-    network, starting_weights = create_backbone(backbone, None if of_run else weights)
+    if of_run is not None and tower_of is None:
+        tower_of = of_run.file.parents[1]
+    if is_tower(backbone) and tower_of is not None:
+        network, starting_weights = read_tower(tower_of), RANDOM
+    else:
+        create = create_tower if is_tower(backbone) else create_backbone
+        network, starting_weights = create(backbone, None if of_run else weights)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     data_config = _fit_input_size(network, size)
     width = None
@@ -201,7 +212,7 @@ def create_classifier(
 
 
 def _check_backbone(name: str) -> None:
-    if ":" not in name and not timm.is_model(name):
+    if ":" not in name and not is_tower(name) and not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UserError(f"backbone: timm has no model {name!r}{hint}")

@@ -202,7 +202,7 @@ def _found_weights(name: str) -> tuple[nn.Module, str]:
         reason = "timm has none"
     else:
         try:
-            with _offline_unless_reachable():
+            with offline_unless_reachable():
                 return _pretrained(name)
         except UserError as error:
             reason = str(error.__cause__).strip().split("\n")[0]
@@ -250,7 +250,7 @@ def _weights_only() -> Iterator[None]:
 
 
 @contextmanager
-def _offline_unless_reachable() -> Iterator[None]:
+def offline_unless_reachable() -> Iterator[None]:
     """Without a connection to the hub, use its cache at once and not after many retries."""
     from huggingface_hub import constants
 
