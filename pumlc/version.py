@@ -3,7 +3,9 @@
 A source tree that was never installed has no such file. Nothing here imports more than that.
 """
 
+from importlib import import_module
+
 try:
-    from pumlc._version import __version__  # pyright: ignore[reportMissingImports]
+    __version__: str = import_module("pumlc._version").__version__
 except ImportError:
     __version__ = "0.0.0"

@@ -55,12 +55,12 @@ def resampled_average_precision(
         array([[0.83333333],
                [0.33333333]])
     """
-    scores, targets = check_scores(scores, targets, "scores")
-    if counts.ndim != 2 or counts.shape[1] != len(scores):
-        raise ValueError(f"counts have shape {counts.shape}; expected [resamples, {len(scores)}]")
-    found = np.full((len(counts), scores.shape[1]), np.nan)
-    known = targets != 0
-    for column, (score, positive) in enumerate(known_classes(scores, targets)):
+    matrix, labels = check_scores(scores, targets, "scores")
+    if counts.ndim != 2 or counts.shape[1] != len(matrix):
+        raise ValueError(f"counts have shape {counts.shape}; expected [resamples, {len(matrix)}]")
+    found = np.full((len(counts), matrix.shape[1]), np.nan)
+    known = labels != 0
+    for column, (score, positive) in enumerate(known_classes(matrix, labels)):
         drawn = counts[:, known[:, column]]
         order = np.argsort(-score, kind="stable")
         drawn, hit = drawn[:, order], positive[order]

@@ -1,5 +1,7 @@
 """The reweighted loss against a loop over its formula, and what the weights are for."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,9 +18,8 @@ def random_batch(rows=6, classes=4):
 @pytest.mark.parametrize("of_classes", [False, True])
 def test_it_is_its_formula(unknown, of_classes):
     logits, targets = random_batch()
-    missed, invented = torch.tensor([0.3, 0.0, 0.6, 0.1]), torch.tensor([0.1, 0.2, 0.0, 0.0])
-    if not of_classes:
-        missed, invented = 0.3, 0.1
+    missed: Any = torch.tensor([0.3, 0.0, 0.6, 0.1]) if of_classes else 0.3
+    invented: Any = torch.tensor([0.1, 0.2, 0.0, 0.0]) if of_classes else 0.1
     expected = torch.zeros((), dtype=torch.float64)
     for i in range(6):
         for c in range(4):
@@ -67,7 +68,8 @@ def test_the_expected_gradient_under_noise_is_zero_at_the_true_probability(proba
 @pytest.mark.parametrize("label", [1, -1])
 def test_logits_of_any_size(logit, label):
     logits = torch.tensor([[logit]], requires_grad=True)
-    for rates in ({"missed": 0.3, "invented": 0.0}, {"missed": 0.3, "invented": 0.1}, {}):
+    tried: list[dict[str, Any]] = [{}, *({"missed": 0.3, "invented": b} for b in (0.0, 0.1))]
+    for rates in tried:
         loss = reweighted_loss(logits, torch.tensor([[label]]), unknown="ignore", **rates)
         assert torch.isfinite(loss)
         assert torch.isfinite(torch.autograd.grad(loss, logits)[0]).all()

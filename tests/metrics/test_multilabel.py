@@ -297,7 +297,7 @@ def test_an_absent_class_is_not_in_the_class_means():
     k=st.integers(1, 5),
 )
 def test_top_k_takes_exactly_k_the_first_of_ties(probabilities, k):
-    chosen = multilabel._in_top(probabilities, k)
+    chosen = multilabel.in_top(probabilities, k)
     for row, taken in zip(probabilities, chosen, strict=True):
         expected = sorted(range(5), key=lambda c: (-row[c], c))[:k]
         assert sorted(expected) == np.flatnonzero(taken).tolist()

@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,14 +67,14 @@ def as_parquet(folder, contents):
     return {"labels": str(folder / "train-0.parquet"), "root": str(folder)}
 
 
-FORMS = {
+FORMS: dict[str, Any] = {
     **{f"files, {layout}": layout for layout in LAYOUTS},
     "shard": as_shard,
     "parquet": as_parquet,
 }
 
 
-def settings_of(form, folder, contents):
+def settings_of(form, folder, contents) -> dict[str, Any]:
     place = FORMS[form]
     if callable(place):
         return place(folder, contents)

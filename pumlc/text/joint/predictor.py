@@ -149,7 +149,7 @@ class JointTextPredictor(FrozenTextPredictor):
         for rows in lister.blocks(len(texts)):
             block = documents.rows(rows)
             kernel = self._kernel(block)
-            own = [texts[row] for row in rows.tolist()]
+            own = [texts[int(row)] for row in rows]
             parts.append(
                 lister(
                     rows,

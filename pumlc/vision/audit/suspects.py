@@ -9,7 +9,7 @@ import numpy as np
 
 from pumlc.audit import GIVEN, STATES, Suspects, rank_suspects, score_finding
 from pumlc.files import write_csv
-from pumlc.labels import POSITIVE
+from pumlc.labels import POSITIVE, dense
 from pumlc.vision.audit.parts import Part
 
 COLUMNS = (
@@ -135,7 +135,9 @@ def finding_figures(
     for given in GIVEN:
         figures[given] = {"labels": counts[given]}
         if part.true_labels is not None:
-            scores = score_finding(probabilities, part.images.labels, part.true_labels, given=given)
+            scores = score_finding(
+                probabilities, part.images.labels, dense(part.true_labels), given=given
+            )
             for name, value in scores.items():
                 figures[given][name] = None if np.isnan(value) else value
     return figures

@@ -107,6 +107,7 @@ def known_head_logits(
     probabilities: Callable[[Any], Any] = probabilities_of,
 ) -> KnownLogits:
     """Logits of the head for the cells of ``labels``; nan where features [N, D] are."""
+    assert labels.shape is not None  # what the stubs of SciPy allow
     readable = np.flatnonzero(np.isfinite(features[:, 0]))
     builder = KnownLogitsBuilder(labels, range(len(features)), probabilities)
     for block in row_blocks((len(readable), labels.shape[1])):
