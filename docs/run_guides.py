@@ -74,10 +74,9 @@ def steps(block: re.Match[str]) -> Iterator[Step]:
             yield Step(body[caption.end() :], file=caption[1])
         return
     for part in re.split(r"^(?=\$ )", body, flags=re.MULTILINE):
-        if not part:
-            continue
-        command, _, output = re.sub(r"\\\n", "\\\\\0", part).partition("\n")
-        yield Step(command.replace("\0", "\n").removeprefix("$ "), output)
+        command = re.match(r"\$ ((?:.*\\\n)*.*)\n?", part)
+        if command:
+            yield Step(command[1], part[command.end() :])
 
 
 def run(page: Path, *, write: bool = False) -> None:
