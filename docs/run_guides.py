@@ -42,7 +42,7 @@ FOLDER = Path(__file__).parent / "guides"
 SHOWN_FOLDER = "/home/you"
 RELATIVE, ABSOLUTE = 0.05, 0.02
 _FENCE = re.compile(r"^```(console|\{code-block\} \w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_PROGRESS = re.compile(r".* left$|.*\bstep \d+/\d+.*")
+_PROGRESS = re.compile(r".* (?:left|so far)$|.*\bstep \d+/\d+.*")
 _NUMBER = re.compile(r"(?<![\w./])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/]|\.\w)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
