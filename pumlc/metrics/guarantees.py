@@ -1,13 +1,15 @@
 """Thresholds that keep a promise about recall or precision, with a given confidence."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, issparse
 from scipy.special import bdtrc  # P(Binomial > k); scipy.stats would take half a second to load
 
 from pumlc.labels import POSITIVE, UNKNOWN
-from pumlc.metrics.inputs import check_scores
+from pumlc.labels.known_cells import stored_by_class
+from pumlc.metrics.inputs import Scores, Targets, check_scores
 
 
 def positives_needed(*, recall: float, confidence: float) -> int:
@@ -31,7 +33,7 @@ def positives_needed(*, recall: float, confidence: float) -> int:
 
 
 def recall_thresholds(
-    scores: ArrayLike, targets: ArrayLike, *, recall: float, confidence: float
+    scores: Scores, targets: Targets, *, recall: float, confidence: float
 ) -> np.ndarray:
     """The highest threshold of each class with which ``score >= t`` keeps the promised recall.
 
@@ -65,12 +67,11 @@ def recall_thresholds(
         array([1.])
     """
     needed = positives_needed(recall=recall, confidence=confidence)
-    scores, targets = np.asarray(scores), np.asarray(targets)
     # only the positives count: a matrix without a negative is valid here
-    check_scores(scores, np.where(targets == POSITIVE, targets, -1), "scores")
-    thresholds = np.full(scores.shape[1], np.nan)
-    for column in range(scores.shape[1]):
-        found = np.sort(scores[targets[:, column] == POSITIVE, column].astype(np.float64))
+    columns = list(_known(scores, targets))
+    thresholds = np.full(len(columns), np.nan)
+    for column, (values, positive) in enumerate(columns):
+        found = np.sort(values[positive])
         if len(found) >= needed:
             # P(Binomial >= k) falls with k, and reaches the confidence at k = 1
             places = np.arange(1, len(found) + 1)
@@ -80,7 +81,7 @@ def recall_thresholds(
 
 
 def precision_thresholds(
-    scores: ArrayLike, targets: ArrayLike, *, precision: float, confidence: float
+    scores: Scores, targets: Targets, *, precision: float, confidence: float
 ) -> np.ndarray:
     """For each class the lowest threshold found with which enough of ``score >= t`` are true.
 
@@ -116,16 +117,12 @@ def precision_thresholds(
     >>> precision_thresholds(scores, np.where(scores > 20, 1, -1), precision=0.9, confidence=0.95)
     array([27.])
     """
-    scores, targets = np.asarray(scores), np.asarray(targets)
     _check_shares(precision=precision, confidence=confidence)
     # known positives alone are no targets of a metric, but here they only give nan
-    check_scores(scores, np.where(targets == UNKNOWN, -1, targets), "scores")
-    thresholds = np.full(scores.shape[1], np.nan)
-    for column in range(scores.shape[1]):
-        known = targets[:, column] != UNKNOWN
-        present = targets[known, column] == POSITIVE
+    columns = list(_known(scores, targets))
+    thresholds = np.full(len(columns), np.nan)
+    for column, (values, present) in enumerate(columns):
         if not present.all():
-            values = scores[known, column].astype(np.float64)
             thresholds[column] = _precise(values, present, precision, 1 - confidence)
     return thresholds
 
@@ -147,6 +144,21 @@ def labels_needed(known: int, *, precision: float, confidence: float) -> int:
     _check_shares(precision=precision, confidence=confidence)
     level = (1 - confidence) / _tests(known, precision, confidence)
     return positives_needed(recall=precision, confidence=1 - level)
+
+
+def _known(scores: Scores, targets: Targets) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each class the scores of its known labels, and which of them are positive."""
+    if issparse(targets):
+        scores, targets = csr_array(scores), csr_array(targets)
+        for entries in stored_by_class(targets):
+            known = entries[targets.data[entries] != UNKNOWN]
+            yield scores.data[known].astype(np.float64), targets.data[known] == POSITIVE
+        return
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    check_scores(scores, np.where(targets == UNKNOWN, -1, targets), "scores")
+    for column in range(scores.shape[1]):
+        known = targets[:, column] != UNKNOWN
+        yield scores[known, column].astype(np.float64), targets[known, column] == POSITIVE
 
 
 def _check_shares(**shares: float) -> None:

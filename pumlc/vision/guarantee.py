@@ -1,12 +1,15 @@
 """Thresholds of a run that keep a promise about recall or precision."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
+from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.estimators.fitted_labels import label_counts
+from pumlc.labels import NEGATIVE, SparseLabels
+from pumlc.labels.known_cells import measured_cells
 from pumlc.metrics import (
     labels_needed,
     positives_needed,
@@ -17,6 +20,7 @@ from pumlc.vision.audit.parts import training_parts
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.frozen.left_out import read_left_out
+from pumlc.vision.known_logits import score_known
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import split_of_run
 from pumlc.vision.scoring import score_images
@@ -68,36 +72,67 @@ def guaranteed_thresholds(
     """
     if (recall is None) == (precision is None):
         raise ValueError("give a recall or a precision")
-    images, probabilities = _unseen(predictor, accelerator, batch_size)
+    images, labels, probabilities = _unseen(predictor, accelerator, batch_size)
     if recall is not None:
-        return _of_recall(images, probabilities, recall, confidence)
+        return _of_recall(images, labels, probabilities, recall, confidence)
     assert precision is not None
-    return _of_precision(images, probabilities, precision, confidence)
+    return _of_precision(images, labels, probabilities, precision, confidence)
 
 
 def _unseen(
     predictor: VisionPredictor, accelerator: Accelerator, batch_size: int
-) -> tuple[LabelledImages, np.ndarray]:
-    """Pictures that the classifier has not seen, and its probabilities for them."""
+) -> tuple[LabelledImages, Any, Any]:
+    """Pictures that the classifier has not seen, their labels, and its probabilities for them.
+
+    Labels and probabilities are [N, C]; of very many labels both are CSR with the known ones.
+    """
+    images = _training_part(predictor) if predictor.config.is_frozen else _held_out(predictor)
+    matrix, bad = images.matrix, BadPictures(images)
+    if isinstance(matrix, SparseLabels):
+        labels, logits = _known_logits(predictor, images, accelerator, batch_size, bad)
+        rest = np.flatnonzero(~np.isnan(logits.data))
+        labels = csr_array(labels)
+        kept = np.zeros(labels.nnz, labels.dtype)
+        kept[rest] = labels.data[rest]  # of pictures that could not be read, none is known
+        labels = csr_array((kept, labels.indices, labels.indptr), shape=labels.shape)
+        return images, labels, predictor.probabilities(logits)
     if predictor.config.is_frozen:
-        images = _training_part(predictor)
         logits = read_left_out(predictor.run.path, len(images), len(images.classes))
         rest = np.flatnonzero(np.isfinite(logits).all(axis=1))  # the others could not be read
     else:
-        images = _held_out(predictor)
-        bad = BadPictures(images)
         logits = score_images(
             predictor.model, images, accelerator, batch_size=batch_size, workers=0, bad=bad
         )
         rest = bad.rest()
-    return images.subset(rest), predictor.probabilities(logits[rest])
+    return images, images.labels[rest], predictor.probabilities(logits[rest])
+
+
+def _known_logits(
+    predictor: VisionPredictor,
+    images: LabelledImages,
+    accelerator: Accelerator,
+    batch_size: int,
+    bad: BadPictures,
+) -> tuple[csr_array, csr_array]:
+    """Known labels and their logits, CSR; nan for pictures that could not be read."""
+    assert isinstance(images.matrix, SparseLabels)
+    if not predictor.config.is_frozen:
+        labels = images.matrix.known()
+        settings = {"batch_size": batch_size, "workers": 0, "bad": bad}
+        return labels, score_known(predictor.model, images, labels, accelerator, **settings).logits
+    cells = measured_cells(images.matrix)
+    stored = read_left_out(predictor.run.path, cells.labels.nnz)
+    listed = ~(cells.alone[cells.labels.indices] & (cells.labels.data == NEGATIVE))
+    shape, places = cells.labels.shape, (cells.labels.indices, cells.labels.indptr)
+    labels = csr_array((cells.labels.data * listed, *places), shape=shape)
+    return labels, csr_array((stored, *places), shape=shape)
 
 
 def _of_recall(
-    images: LabelledImages, probabilities: np.ndarray, recall: float, confidence: float
+    images: LabelledImages, labels: Any, probabilities: Any, recall: float, confidence: float
 ) -> Guarantee:
     needed = positives_needed(recall=recall, confidence=confidence)
-    positives = (images.labels == POSITIVE).sum(axis=0)
+    positives, _ = label_counts(labels)
     if positives.max() < needed:
         best = int(positives.argmax())
         raise UserError(
@@ -105,22 +140,21 @@ def _of_recall(
             f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
             f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
         )
-    found = recall_thresholds(probabilities, images.labels, recall=recall, confidence=confidence)
+    found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(_inf_for_nan(found), positives, np.full(len(positives), needed))
 
 
 def _of_precision(
-    images: LabelledImages, probabilities: np.ndarray, precision: float, confidence: float
+    images: LabelledImages, labels: Any, probabilities: Any, precision: float, confidence: float
 ) -> Guarantee:
-    known = (images.labels != UNKNOWN).sum(axis=0)
+    known = np.sum(label_counts(labels), axis=0)
     needed = np.array(
         [labels_needed(int(one), precision=precision, confidence=confidence) for one in known]
     )
-    found = precision_thresholds(
-        probabilities, images.labels, precision=precision, confidence=confidence
-    )
+    found = precision_thresholds(probabilities, labels, precision=precision, confidence=confidence)
     if np.isnan(found).all():
-        raise UserError(_no_precision(images, known, needed, precision, confidence))
+        absent = bool(label_counts(labels)[1].any())
+        raise UserError(_no_precision(images, known, needed, precision, confidence, absent))
     return Guarantee(_inf_for_nan(found), known, needed)
 
 
@@ -130,10 +164,11 @@ def _no_precision(
     needed: np.ndarray,
     precision: float,
     confidence: float,
+    absent: bool,
 ) -> str:
     """Why no class can be promised a precision."""
     what = f"precision {precision:g} with confidence {confidence:g}"
-    if not (images.labels == NEGATIVE).any():
+    if not absent:
         return (
             f"{what} needs known absent labels; {images.source} has present ones alone, which say "
             "nothing of false alarms. recall can be promised"

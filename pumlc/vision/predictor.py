@@ -100,8 +100,8 @@ class VisionPredictor:
             self.slope, self.bias = _calibration(extras["calibration"], len(self.labels), where)
             self.calibrated_on = "validation"
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, [N, C] float64, of the model's logits."""
+    def probabilities(self, logits: Any) -> Any:
+        """Calibrated probabilities, [N, C] float64, of the model's logits; of CSR as CSR."""
         return probabilities_of(logits, self.slope, self.bias)
 
     def read(self, picture: Picture) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from pumlc.errors import UserError
+from pumlc.labels import sparse
 from pumlc.report import SplitScores, pictures_to_show, thumbnail
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.decode import load_image
@@ -52,13 +53,19 @@ def split_scores(
     predictor = VisionPredictor(run_dir, None, device=str(accelerator.device))
     data = other_place(predictor.config.data, root, csv)
     images = split_of_run(data, split, predictor)
+    if len(images) * len(images.classes) > sparse.DENSE_LIMIT:
+        raise UserError(
+            f"{images.source}, split {split}: {len(images)} pictures x {len(images.classes)} "
+            "classes are too many for a report, which draws all scores; valid for so many: "
+            "pumlc evaluate and pumlc audit"
+        )
     bad = BadPictures(images)
     logits = logits_of(predictor, images, accelerator, batch_size, workers, bad, progress)
     rest = bad.rest()
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():
         raise UserError(f"{run_dir}: logits are not finite: the training has diverged")
-    labels, _ = measured_labels(images, split)
+    labels, _ = measured_labels(replace(images, matrix=images.labels), split)
     refuse_one_sided(images, labels, split, data.name)
     scores = SplitScores(
         classes=images.classes,

@@ -25,6 +25,8 @@ from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelCon
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.evaluation import evaluate_run
 from pumlc.vision.frozen.task import FrozenTask
+from pumlc.vision.guarantee import Guarantee, guaranteed_thresholds
+from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.task import VisionTask
 
 
@@ -203,6 +205,7 @@ def test_heads_on_features_are_those_of_a_matrix(
     )
     train_run(config, FrozenTask, RunFolder(tmp_path / "run"))
     expected = {split: _evaluated(tmp_path / "run", split) for split in ("test", "validation")}
+    promised = _promised(tmp_path / "run", recall=0.8)
     request.getfixturevalue("sparsely")
     train_run(config, FrozenTask, RunFolder(tmp_path / "sparse"))
     found = RunFolder(tmp_path / "sparse").index()["last"]
@@ -211,6 +214,10 @@ def test_heads_on_features_are_those_of_a_matrix(
     assert_alike(found["heads"]["penalty"], stored["heads"]["penalty"])
     for split, result in expected.items():
         assert_alike(_evaluated(tmp_path / "sparse", split), result)
+    found = _promised(tmp_path / "sparse", recall=0.8)
+    assert np.isfinite(promised.thresholds).all()
+    np.testing.assert_allclose(found.thresholds, promised.thresholds, rtol=2e-2)
+    np.testing.assert_array_equal(found.known, promised.known)
     audits = _audits(tmp_path, monkeypatch, top=7)
     assert min(len(each.suspects["unknown"].rows) for each in audits["run"].parts) == 7
     for one, other in zip(audits["sparse"].parts, audits["run"].parts, strict=True):
@@ -222,3 +229,40 @@ def test_heads_on_features_are_those_of_a_matrix(
             np.testing.assert_array_equal(found.rows[clear], suspects.rows[clear])
             np.testing.assert_array_equal(found.columns[clear], suspects.columns[clear])
     assert_alike(audits["sparse"].figures, audits["run"].figures)
+
+
+def _promised(run: Path, **asked: float) -> Guarantee:
+    predictor = VisionPredictor(run, "last")
+    return guaranteed_thresholds(predictor, create_accelerator(), confidence=0.6, **asked)
+
+
+@pytest.mark.parametrize("promise", ["recall", "precision"])
+def test_promises_are_those_of_a_matrix(labels_file, squares_coco, tmp_path, request, promise):
+    config = settings(labels_file, squares_coco)
+    asked = {promise: 0.5}
+    train_run(config, VisionTask, RunFolder(tmp_path / "run"))
+    expected = _promised(tmp_path / "run", **asked)
+    request.getfixturevalue("sparsely")
+    train_run(config, VisionTask, RunFolder(tmp_path / "sparse"))
+    shutil.copy(tmp_path / "run/weights/index.json", tmp_path / "sparse/weights/index.json")
+    found = _promised(tmp_path / "sparse", **asked)
+    assert np.isfinite(expected.thresholds).any()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_hidden_labels_are_found_as_in_a_matrix(squares_coco, tmp_path, request, monkeypatch):
+    """Complete labels lose the same ones either way, and the manifest knows them."""
+    config = settings(squares_coco / "annotations" / "instances_train.json", squares_coco / "train")
+    config = replace(config, data=replace(config.data, known=0.6, false_negative=0.2))
+    train_run(config, VisionTask, RunFolder(tmp_path / "run"))
+    request.getfixturevalue("sparsely")
+    train_run(config, VisionTask, RunFolder(tmp_path / "sparse"))
+    shutil.copy(tmp_path / "run/weights/index.json", tmp_path / "sparse/weights/index.json")
+    audits = _audits(tmp_path, monkeypatch, top=9)
+    figures = audits["run"].figures
+    assert figures["train"]["unknown"]["wrong"] > 20
+    assert figures["train"]["negative"]["wrong"] > 3
+    assert_alike(audits["sparse"].figures, figures, rel=1e-9)
+    for one, other in zip(audits["sparse"].parts, audits["run"].parts, strict=True):
+        assert suspect_rows(one) == suspect_rows(other)

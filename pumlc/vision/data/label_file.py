@@ -28,7 +28,7 @@ class Labels:
     """
 
     labels: Any
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     classes: tuple[str, ...]
     split: tuple[str, ...]
     table: LabelTable

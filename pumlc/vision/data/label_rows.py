@@ -60,7 +60,8 @@ def scattered_labels(listed: ScatteredLabels, number: int, width: int) -> LabelM
         width: number of classes, C.
     """
     codes = listed.matrix(number, width)
-    labels = np.array([0, POSITIVE, NEGATIVE], np.int8)[codes.data]
+    each: np.ndarray = codes.data
+    labels = np.array([0, POSITIVE, NEGATIVE], np.int8)[each]
     stored = csr_array((labels, codes.indices, codes.indptr), shape=(number, width))
     held = SparseLabels.of(stored, np.zeros(number, np.int8))
     return held.toarray() if number * width <= sparse.DENSE_LIMIT else held

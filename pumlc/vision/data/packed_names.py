@@ -112,7 +112,7 @@ def subset_names(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:
         return names
     if isinstance(names, PackedNames):
         return names.subset(rows)
-    return tuple(names[row] for row in rows.tolist())
+    return tuple(names[int(row)] for row in rows)
 
 
 def encoded_names(names: Sequence[str]) -> np.ndarray:

@@ -142,13 +142,13 @@ def repeated_rows(table: LabelTable, paths: Sequence[str], found: np.ndarray) ->
         found: the rows to look at.
     """
     # numbers in the place of paths: a set of a million paths is large
-    each = (hash(os.path.normpath(paths[row])) for row in found)
+    each = (hash(os.path.normpath(paths[int(row)])) for row in found)
     of_path = np.fromiter(each, np.int64, len(found))
     numbers, count = np.unique(of_path, return_counts=True)
     suspected = found[np.isin(of_path, numbers[count > 1])].tolist()
     first: dict[str, int] = {}
     for row in suspected:
-        earlier = first.setdefault(os.path.normpath(paths[row]), row)
+        earlier = first.setdefault(os.path.normpath(paths[int(row)]), row)
         if earlier != row:
             yield Problem(
                 "repeated",

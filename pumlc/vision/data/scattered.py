@@ -67,7 +67,8 @@ class ScatteredLabels:
         """
         listed = self.matrix(number, len(names))
         for start, end in zip(listed.indptr[:-1], listed.indptr[1:], strict=True):
-            columns, codes = listed.indices[start:end].tolist(), listed.data[start:end].tolist()
+            columns: list[int] = listed.indices[start:end].tolist()
+            codes: list[int] = listed.data[start:end].tolist()
             yield [(names[column], code) for column, code in zip(columns, codes, strict=True)]
 
 
