@@ -42,7 +42,7 @@ FOLDER = Path(__file__).parent / "guides"
 SHOWN_FOLDER = "/home/you"
 RELATIVE, ABSOLUTE = 0.05, 0.02
 _FENCE = re.compile(r"^```(console|\{code-block\} \w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_PROGRESS = re.compile(r".* left$|.*\bstep \d+/\d+.*")
+_PROGRESS = re.compile(r".* (?:left|so far)$|.*\bstep \d+/\d+.*")
 _NUMBER = re.compile(r"(?<![\w./])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/]|\.\w)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -74,10 +74,9 @@ def steps(block: re.Match[str]) -> Iterator[Step]:
             yield Step(body[caption.end() :], file=caption[1])
         return
     for part in re.split(r"^(?=\$ )", body, flags=re.MULTILINE):
-        if not part:
-            continue
-        command, _, output = re.sub(r"\\\n", "\\\\\0", part).partition("\n")
-        yield Step(command.replace("\0", "\n").removeprefix("$ "), output)
+        command = re.match(r"\$ ((?:.*\\\n)*.*)\n?", part)
+        if command:
+            yield Step(command[1], part[command.end() :])
 
 
 def run(page: Path, *, write: bool = False) -> None:

@@ -103,3 +103,11 @@ def test_which_suspect_is_first_does_not_count():
     guides.compare(step, row.format("unknown", "photos/0009.jpg"), Path("page"))
     with pytest.raises(guides.GuideError):
         guides.compare(step, row.format("present", "photos/0203.jpg"), Path("page"))
+
+
+def test_a_backslash_in_an_output_is_no_continuation(page):
+    page.write_text("```console\n$ echo '1 \\\\'; \\\n  echo 2\n1 \\\\\n2\n```\n")
+    guides.run(page)
+    before = page.read_text()
+    guides.run(page, write=True)
+    assert page.read_text() == before
