@@ -69,7 +69,7 @@ def _refused(images: LabelledImages) -> np.ndarray:
     raise AssertionError(f"{len(images)} rows of labels were made dense")
 
 
-def settings(labels_file: Path, root: Path, **changes: object) -> VisionConfig:
+def settings(labels_file: Path, root: Path, **changes: Any) -> VisionConfig:
     return VisionConfig(
         data=DataConfig(labels=str(labels_file), root=str(root), image_size=32, validation=0.25),
         model=ModelConfig(backbone="test_efficientnet"),
@@ -147,7 +147,7 @@ def test_an_audit_by_folds_ranks_as_that_of_a_matrix(
     assert duplicate_rows(audits["sparse"].parts) == duplicate_rows(audits["run"].parts)
 
 
-def _evaluated(run: Path, split: str) -> dict[str, object]:
+def _evaluated(run: Path, split: str) -> dict[str, Any]:
     result = evaluate_run(run, create_accelerator(), split=split, oracle=True)
     return {name: value for name, value in result.items() if name != "run"}
 
@@ -169,7 +169,9 @@ def test_of_very_many_positives_alone_some_pictures_are_measured(monkeypatch):
     monkeypatch.setattr(known_cells, "SAMPLED_CELLS", 20)
     labels = csr_array((np.ones(30, np.int8), (np.arange(30), np.zeros(30, int))), shape=(90, 2))
     labels = csr_array(labels + csr_array(([-1, 1], ([3, 4], [1, 1])), shape=(90, 2)))
-    cells = measured_cells(SparseLabels.of(labels.astype(np.int8), np.zeros(90, np.int8)))
+    cells = measured_cells(
+        SparseLabels.of(csr_array(labels.astype(np.int8)), np.zeros(90, np.int8))
+    )
     column = cells.labels.toarray()[:, 0]
     assert len(cells.sampled) == 20
     assert (column[cells.sampled] == np.where(cells.sampled < 30, 1, -1)).all()
@@ -179,7 +181,7 @@ def test_of_very_many_positives_alone_some_pictures_are_measured(monkeypatch):
     assert (np.arange(1, 90, 2)[part.sampled] == cells.sampled[cells.sampled % 2 == 1]).all()
 
 
-def _audits(folder: Path, monkeypatch, **options: object) -> dict[str, AuditResult]:
+def _audits(folder: Path, monkeypatch, **options: Any) -> dict[str, AuditResult]:
     """The audit of the run with a matrix, and that of the sparse one."""
     audits = {}
     for name in ("run", "sparse"):
@@ -231,7 +233,7 @@ def test_heads_on_features_are_those_of_a_matrix(
     assert_alike(audits["sparse"].figures, audits["run"].figures)
 
 
-def _promised(run: Path, **asked: float) -> Guarantee:
+def _promised(run: Path, **asked: Any) -> Guarantee:
     predictor = VisionPredictor(run, "last")
     return guaranteed_thresholds(predictor, create_accelerator(), confidence=0.6, **asked)
 
@@ -260,7 +262,7 @@ def test_hidden_labels_are_found_as_in_a_matrix(squares_coco, tmp_path, request,
     train_run(config, VisionTask, RunFolder(tmp_path / "sparse"))
     shutil.copy(tmp_path / "run/weights/index.json", tmp_path / "sparse/weights/index.json")
     audits = _audits(tmp_path, monkeypatch, top=9)
-    figures = audits["run"].figures
+    figures: Any = audits["run"].figures
     assert figures["train"]["unknown"]["wrong"] > 20
     assert figures["train"]["negative"]["wrong"] > 3
     assert_alike(audits["sparse"].figures, figures, rel=1e-9)
