@@ -95,3 +95,11 @@ def test_numbers_in_names_are_names():
     guides.compare(step, "photos/0203.jpg 0.51\n", Path("page"))
     with pytest.raises(guides.GuideError):
         guides.compare(step, "photos/0204.jpg 0.50\n", Path("page"))
+
+
+def test_which_suspect_is_first_does_not_count():
+    row = "| train | {} | 1 | 1 | {} | sun | 0.9 | 0.9 | 1.0 |\n"
+    step = guides.Step("audit", row.format("unknown", "photos/0203.jpg"))
+    guides.compare(step, row.format("unknown", "photos/0009.jpg"), Path("page"))
+    with pytest.raises(guides.GuideError):
+        guides.compare(step, row.format("present", "photos/0203.jpg"), Path("page"))

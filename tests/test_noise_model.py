@@ -50,6 +50,18 @@ def test_a_score_does_not_depend_on_its_own_label(known, monkeypatch):
     assert np.abs(again - fixed).max() > 0.03
 
 
+def test_a_score_does_not_depend_on_the_labels_of_its_group(monkeypatch):
+    monkeypatch.setattr("pumlc.estimators.least_squares.choose_penalty", lambda *_: 0.3)
+    features, labels = pictures(rows=60)
+    groups = np.arange(60) // 3
+    changed = labels.copy()
+    changed[6:9] *= -1
+    fixed, again = (left_out_scores(features, each, groups=groups) for each in (labels, changed))
+    np.testing.assert_allclose(again[6:9], fixed[6:9], atol=1e-4)
+    fixed, again = (left_out_scores(features, each) for each in (labels, changed))
+    assert np.abs(again - fixed)[6:9].max() > 0.03
+
+
 def test_few_landmarks_do_nearly_as_well(monkeypatch):
     features, truth = pictures(rows=400)
     labels = flip(truth, false_negative=0.2, false_positive=0.05, seed=0)

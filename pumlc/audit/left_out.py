@@ -3,24 +3,29 @@
 import numpy as np
 
 from pumlc.estimators import fit_least_squares
+from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.gaussian import GaussianMap, affordable, affordable_landmarks
 from pumlc.labels import validate
 
 _LANDMARKS = 2000
 
 
-def left_out_scores(features: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def left_out_scores(
+    features: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
     """Leave-one-out scores of least squares, linear and with a Gaussian kernel, added.
 
-    Each row is scored by the fit on all other rows; rows with identical features are left out
-    together (`pumlc.estimators.fit_least_squares`). With u the standardised features at length 1
-    the kernel is exp(-|u - v|^2), on at most 2,000 landmarks (Nystroem; Williams & Seeger 2001).
+    Each row is scored by the fit on all other rows; rows of a group, and rows with identical
+    features, are left out together (`pumlc.estimators.fit_least_squares`). With u the standardised
+    features at length 1 the kernel is exp(-|u - v|^2), on at most 2,000 landmarks (Nystroem;
+    Williams & Seeger 2001).
     Where each class is known in rows of its own, there are as many decompositions as classes. Then
     the landmarks are fewer, and the linear part is left out if it would take minutes.
 
     Args:
         features: [N, D], of a network that has not been trained on these labels.
         labels: [N, C] in {1, 0, -1}; wrong ones too.
+        groups: [N], equal for rows that belong together (one patient, one scene); None: none do.
         seed: chooses the landmarks.
 
     Returns:
@@ -34,7 +39,10 @@ def left_out_scores(features: np.ndarray, labels: np.ndarray, *, seed: int = 0) 
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
     landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
     mapped = GaussianMap.build(features, landmarks, seed=seed).rows(features)
-    scores = fit_least_squares(mapped, labels, standardize=False).loo_scores
+    together = identical_rows(features)
+    if groups is not None:
+        together = joined_groups(groups, together)
+    scores = fit_least_squares(mapped, labels, standardize=False, groups=together).loo_scores
     if affordable(decompositions, min(features.shape)):
-        scores = scores + fit_least_squares(features, labels).loo_scores
+        scores = scores + fit_least_squares(features, labels, groups=together).loo_scores
     return scores.astype(np.float32)

@@ -7,6 +7,7 @@ pumlc demo --data photos    no training: writes the example data of a guide (pho
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def command_output(*arguments: str, threads: int | None = None) -> str:
     Raises:
         UserError: The command failed.
     """
-    print("$ pumlc", *arguments, flush=True)
+    print("$ pumlc", shlex.join(arguments), flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "pumlc", *arguments],
         stdout=subprocess.PIPE,

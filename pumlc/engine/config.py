@@ -17,6 +17,9 @@ class TrainConfig:
     """number of passes over the training part; the run stops after them"""
     batch_size: int
     """rows per process and batch; losses that couple the batch depend on it"""
+    min_steps: int = 0
+    """at least this many optimizer steps: of few data, whose epochs are short, there are as many
+    epochs as that takes, and run.json has their number"""
     accumulate: int = 1
     """batches whose mean gradient is one step: of a loss that is a mean over rows, the step of a
     batch so many times as large. BatchNorm and losses that couple the batch (pu) take their
@@ -71,6 +74,13 @@ class TrainConfig:
         require(minutes >= 0, "train.checkpoint_minutes", minutes, "at least 0")
         minutes = self.timeout_minutes
         require(0 < minutes <= 1e6, "train.timeout_minutes", minutes, "above 0, at most 1e6")
+        require(self.min_steps >= 0, "train.min_steps", self.min_steps, "at least 0")
+        require(
+            self.min_steps == 0 or self.schedule_epochs is None,
+            "train.min_steps",
+            self.min_steps,
+            "0 with train.schedule_epochs, which says the number of epochs itself",
+        )
         if self.schedule_epochs is not None:
             require(
                 self.schedule_epochs >= self.epochs,

@@ -1,12 +1,13 @@
 """A training run from its settings to its folder."""
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from pumlc.engine.config import plain
+from pumlc.engine.config import TrainConfig, plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.processes import create_accelerator, lost_processes_named, tracker_name
 from pumlc.engine.run import RunFolder
@@ -50,6 +51,9 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
         )
     set_seed(config.train.seed)
     task: Task = task_class(config, run.path if resume else None)
+    if config.train.min_steps and not isinstance(task, TrainsItself):
+        # before anything asks how long the run is
+        _lengthen(config.train, task.steps_per_epoch(accelerator.num_processes))
     trainer = _create_trainer(task, config, run, accelerator)  # refuses before a folder is there
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):
@@ -68,6 +72,11 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
             trainer.resume()
         trainer.train()
     return accelerator
+
+
+def _lengthen(train: TrainConfig, steps_per_epoch: int) -> None:
+    """Have as many epochs as `TrainConfig.min_steps` takes, if these are more."""
+    train.epochs = max(train.epochs, math.ceil(train.min_steps / steps_per_epoch))
 
 
 def _create_trainer(task: Task, config: Any, run: RunFolder, accelerator: Any) -> OwnTrainer:

@@ -78,3 +78,22 @@ def test_the_command(squares_coco, tmp_path, capsys):
     assert RunFolder(out).index()["last"]["epoch"] == 3
     main([*go_on[:-1]])  # nothing is left to do
     assert "done" in capsys.readouterr().out
+
+
+def test_few_data_have_as_many_epochs_as_the_steps_take(squares_coco, tmp_path):
+    data = ["--data.name", "coco", "--data.root", str(squares_coco), "--data.image_size", "32"]
+    network = ["--model.backbone", "test_resnet", "--loss.name", "bce"]
+    loss = ["--loss.parameters", "{unknown: negative}", "--train.batch_size", "16"]
+    length = ["--train.epochs", "2", "--train.learning_rate", "0.01"]
+    common = [*data, *network, *loss, *length]
+    for steps, epochs in ((12, 2), (13, 3)):  # 96 pictures are 6 steps
+        out = tmp_path / str(steps)
+        main([*common, "--train.min_steps", str(steps), "--out", str(out)])
+        content = json.loads((out / "run.json").read_text())
+        assert content["config"]["train"]["epochs"] == epochs
+        with (out / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == epochs
+        assert float(rows[-1]["learning_rate"]) < 5e-4  # the schedule ends with the run
+    with pytest.raises(UserError, match="train.min_steps must be 0 with train.schedule_epochs"):
+        main([*common, *("--train.min_steps", "9", "--train.schedule_epochs", "9", "--out", "x")])

@@ -1,5 +1,7 @@
 """Heads on known labels alone: those of the dense fit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -52,3 +54,17 @@ def test_the_penalty_is_that_of_the_dense_fit():
     found = fit_known_least_squares(features, held, measured_cells(held))
     expected = fit_least_squares(features, fitted_labels(labels))
     assert found.penalty == pytest.approx(expected.penalty, rel=1e-3)
+
+
+def test_groups_are_left_out_as_in_the_dense_fit():
+    features, labels = problem()
+    groups = np.arange(len(labels)) // 4
+    held = SparseLabels.of(csr_array(labels), np.zeros(len(labels), np.int8))
+    cells = measured_cells(held)
+    given: dict[str, Any] = {"penalties": [0.3], "groups": groups}
+    found = fit_known_least_squares(features, held, cells, **given).loo_scores.toarray()
+    expected = fit_least_squares(features, fitted_labels(labels), **given).loo_scores
+    stored = cells.labels.toarray() != 0
+    np.testing.assert_allclose(found[stored], expected[stored], atol=1e-4)
+    alone = fit_known_least_squares(features, held, cells, penalties=[0.3]).loo_scores.toarray()
+    assert not np.allclose(alone[stored], found[stored], atol=1e-2)

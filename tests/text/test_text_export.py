@@ -74,7 +74,8 @@ def test_the_folder_of_a_card_has_the_scores_of_the_run(make, accelerator, tmp_p
     head = read_head(str(out))
     assert head is not None
     encoder = load_encoder(str(out), head).eval()
-    tokens = tokenize(TEXTS, load_tokenizer(str(out)), max_length=32)
+    length = predictor.config.data.document_length
+    tokens = tokenize(TEXTS, load_tokenizer(str(out)), max_length=length)
     rows, device = np.arange(len(TEXTS)), torch.device("cpu")
     documents = embed(encoder, tokens, rows, chunk_size=8, device=device)
     scores = documents @ np.load(out / "label_embeddings.npy").T

@@ -108,7 +108,8 @@ def test_heads_learn_in_each_procedure(procedure):
     labels = torch.from_numpy(noisy)
     scores = []
     for _ in range(2):
-        heads = HEADS[procedure](20, labels, [1e-2], method(procedure), 0, [0.0, 0.1])
+        settings = method(procedure, warmup_epochs=2)
+        heads = HEADS[procedure](20, labels, [1e-2], settings, 0, [0.0, 0.1])
         before = torch.get_rng_state()
         for epoch in range(1, 7):
             heads.train_epoch(features, 100, epoch)

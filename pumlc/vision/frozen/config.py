@@ -36,8 +36,9 @@ class Method:
     """co-teaching: part of the labels left out, reached after ten epochs"""
     relabel_threshold: float = 0.975
     """label-wise: probability at which a label that is not clean is changed"""
-    warmup_epochs: int = 2
-    """label-wise, transitions: epochs of the plain loss first"""
+    warmup_epochs: int = 10
+    """label-wise, transitions: epochs of the plain loss first; on few pictures an epoch of heads is
+    only a few steps"""
     heads: Literal["adam", "closed-form"] = "adam"
     """closed-form: least squares of loss squared, fitted on all rows. Leave-one-out chooses the
     penalty, and validation measures the leave-one-out scores of all rows"""

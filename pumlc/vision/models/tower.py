@@ -38,7 +38,8 @@ class Tower(nn.Module):
         super().__init__()
         self.network = network
         self.pretrained_cfg = pretrained_cfg
-        self.num_features = int(config.hidden_size)
+        width = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]
+        self.num_features = int(width)
         self._config = config
         takes = inspect.signature(network.forward).parameters
         self._any_size = {"interpolate_pos_encoding": True} if _ANY_SIZE in takes else {}
