@@ -169,7 +169,9 @@ def test_of_very_many_positives_alone_some_pictures_are_measured(monkeypatch):
     monkeypatch.setattr(known_cells, "SAMPLED_CELLS", 20)
     labels = csr_array((np.ones(30, np.int8), (np.arange(30), np.zeros(30, int))), shape=(90, 2))
     labels = csr_array(labels + csr_array(([-1, 1], ([3, 4], [1, 1])), shape=(90, 2)))
-    cells = measured_cells(SparseLabels.of(csr_array(labels, dtype=np.int8), np.zeros(90, np.int8)))
+    cells = measured_cells(
+        SparseLabels.of(csr_array(labels.astype(np.int8)), np.zeros(90, np.int8))
+    )
     column = cells.labels.toarray()[:, 0]
     assert len(cells.sampled) == 20
     assert (column[cells.sampled] == np.where(cells.sampled < 30, 1, -1)).all()
