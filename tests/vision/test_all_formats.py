@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,18 +67,18 @@ def as_parquet(folder, contents):
     return {"labels": str(folder / "train-0.parquet"), "root": str(folder)}
 
 
-FORMS = {
+FORMS: dict[str, Any] = {
     **{f"files, {layout}": layout for layout in LAYOUTS},
     "shard": as_shard,
     "parquet": as_parquet,
 }
 
 
-def settings_of(form, folder, contents):
+def settings_of(form, folder, contents) -> dict[str, str]:
     place = FORMS[form]
-    if callable(place):
-        return place(folder, contents)
-    return as_files(folder, place, contents)
+    if isinstance(place, str):
+        return as_files(folder, place, contents)
+    return place(folder, contents)
 
 
 @pytest.mark.parametrize("content", [BROKEN, POSTSCRIPT, b""], ids=["broken", "ps", "empty"])
@@ -89,7 +90,8 @@ def test_a_bad_picture_is_named_or_skipped_whatever_holds_it(
     said = settings_of(form, tmp_path, lambda count: [content, *[whole] * (count - 1)])
     split = (read_table(Path(said["labels"]))[0].split_names() or ("train",))[0]
     for policy in ("error", "skip"):
-        config = DataConfig(name="labels", bad_pictures=policy, bad_share=0.9, **said)
+        settings: dict[str, Any] = {**said, "bad_pictures": policy, "bad_share": 0.9}
+        config = DataConfig(name="labels", **settings)
         images = read_split(config, split)
         rows = range(len(images))
         pictures = Pictures(images, evaluation_transform(SIZE), rows)
