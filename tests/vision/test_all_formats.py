@@ -74,11 +74,11 @@ FORMS: dict[str, Any] = {
 }
 
 
-def settings_of(form, folder, contents) -> dict[str, Any]:
+def settings_of(form, folder, contents) -> dict[str, str]:
     place = FORMS[form]
-    if callable(place):
-        return place(folder, contents)
-    return as_files(folder, place, contents)
+    if isinstance(place, str):
+        return as_files(folder, place, contents)
+    return place(folder, contents)
 
 
 @pytest.mark.parametrize("content", [BROKEN, POSTSCRIPT, b""], ids=["broken", "ps", "empty"])
@@ -90,7 +90,8 @@ def test_a_bad_picture_is_named_or_skipped_whatever_holds_it(
     said = settings_of(form, tmp_path, lambda count: [content, *[whole] * (count - 1)])
     split = (read_table(Path(said["labels"]))[0].split_names() or ("train",))[0]
     for policy in ("error", "skip"):
-        config = DataConfig(name="labels", bad_pictures=policy, bad_share=0.9, **said)
+        settings: dict[str, Any] = {**said, "bad_pictures": policy, "bad_share": 0.9}
+        config = DataConfig(name="labels", **settings)
         images = read_split(config, split)
         rows = range(len(images))
         pictures = Pictures(images, evaluation_transform(SIZE), rows)
