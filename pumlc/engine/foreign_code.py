@@ -3,6 +3,7 @@
 import pickle  # for the type of an error alone
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pumlc.errors import UserError
 
@@ -48,3 +49,17 @@ def why_unreadable(error: Exception) -> str:
     if isinstance(error, KeyError):  # of pickle: its message is the first byte, as a number
         return "it is damaged or of another kind"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def without_kernels(config: Any) -> Any:
+    """A configuration of transformers, with the attention that the model class has by itself.
+
+    A ``config.json`` may name a kernel of the hub as its attention (``"owner/name"``). With the
+    package kernels installed, transformers would download that code and run it, whatever
+    ``trust_remote_code`` and ``local_files_only`` say.
+
+    Args:
+        config: changed in place, and its parts (``text_config`` and the like) with it.
+    """
+    config._attn_implementation = None
+    return config

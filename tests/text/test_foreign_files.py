@@ -123,6 +123,17 @@ def test_code_of_a_model_to_train_is_refused_in_one_line(bert_folder, tmp_path, 
     load_tokenizer(str(folder))  # tokenizer.json says it all: read without code and question
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_the_hub_is_not_asked_for(run, bert_folder, tmp_path, key):
+    folder = shutil.copytree(bert_folder, tmp_path / "bert")
+    for file in (run / "encoder" / "config.json", folder / "config.json"):
+        edit(file, **{key: "someone/kernel"})
+    assert pumlc.load(run).predict(["red car"], top=1).labels
+    for pretrained in (True, False):
+        found: Any = load_encoder(str(folder), Head(), pretrained=pretrained).backbone.config
+        assert "someone" not in str(found._attn_implementation)
+
+
 def test_a_model_that_transformers_knows_needs_none_of_its_own_code(
     corpus_folder, bert_folder, tmp_path
 ):

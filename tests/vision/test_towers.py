@@ -15,7 +15,7 @@ from pumlc.metrics import mean_average_precision
 from pumlc.vision.config import DataConfig, ModelConfig
 from pumlc.vision.data.split import read_split
 from pumlc.vision.models.classifier import create_classifier
-from pumlc.vision.models.tower import read_tower
+from pumlc.vision.models.tower import create_tower, read_tower
 
 transformers = pytest.importorskip("transformers")
 KINDS = ("clip", "siglip", "dinov2", "vit", "resnet")
@@ -127,6 +127,16 @@ def test_a_description_names_no_code(folders, tmp_path):
     network: Any = read_tower(tmp_path).network
     assert "someone" not in json.dumps(network.config.to_dict())
     assert "someone" not in str(network.config._attn_implementation)
+
+
+def test_a_folder_asks_for_no_kernel_of_the_hub(folders, tmp_path):
+    folder = shutil.copytree(folders / "vit", tmp_path / "vit")
+    content = json.loads((folder / "config.json").read_text())
+    content["attn_implementation"] = "someone/kernel"
+    (folder / "config.json").write_text(json.dumps(content))
+    for weights in ("auto", None):
+        network: Any = create_tower(f"transformers/{folder}", weights)[0].network
+        assert "someone" not in str(network.config._attn_implementation)
 
 
 def test_a_run_needs_the_folder_of_its_tower_no_more(folders, squares_coco, tmp_path, capsys):

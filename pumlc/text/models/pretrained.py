@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from pumlc.engine.foreign_code import as_user_error
+from pumlc.engine.foreign_code import as_user_error, without_kernels
 from pumlc.errors import UserError
 from pumlc.text.models.encoder import TextEncoder
 from pumlc.text.models.head import Head
@@ -72,7 +72,7 @@ def load_encoder(
     _refuse_code(folder)
     safely: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
     with as_user_error(f"no encoder in {folder}"):
-        config = AutoConfig.from_pretrained(folder, **safely)
+        config = without_kernels(AutoConfig.from_pretrained(folder, **safely))
         backbone = _backbone(folder, config, safely, pretrained=pretrained, dropout=dropout)
     # some checkpoints are stored in half precision; training starts from float32
     encoder = TextEncoder(backbone.float(), head)

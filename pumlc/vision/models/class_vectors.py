@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pumlc.engine.foreign_code import without_kernels
 from pumlc.errors import UserError
 from pumlc.labels import POSITIVE, LabelMatrix, SparseLabels
 from pumlc.labels.convention import row_blocks
@@ -71,14 +72,15 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
     if not Path(directory).is_dir():
         raise UserError(f"{directory}: no such directory with a text encoder")
     try:
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
     except ImportError as error:
         raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from error
     # code in the folder is not run, and transformers does not ask whether it may be
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), **options)
-        encoder = AutoModel.from_pretrained(str(directory), **options)
+        config = without_kernels(AutoConfig.from_pretrained(str(directory), **options))
+        encoder = AutoModel.from_pretrained(str(directory), config=config, **options)
     except (OSError, ValueError) as error:  # transformers raises these for a folder of other files
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{directory} does not hold a readable text encoder: {reason}") from error

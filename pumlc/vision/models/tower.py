@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pumlc.engine.foreign_code import as_user_error
+from pumlc.engine.foreign_code import as_user_error, without_kernels
 from pumlc.errors import UserError
 from pumlc.files import read_json, write_json
 from pumlc.vision.config import TOWERS
@@ -90,7 +90,9 @@ def create_tower(backbone: str, weights: str | None) -> tuple[Tower, str]:
     loads = weights in ("auto", FOUND, "pretrained")
     problem = f"model.backbone {backbone}: no vision model of transformers that can be read"
     with as_user_error(problem), offline_unless_reachable():
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = without_kernels(
+            transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        )
         config = getattr(config, "vision_config", config)
         processor, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
         if loads:  # no pickled code
@@ -132,6 +134,7 @@ def read_tower(folder: Path) -> Tower:
             name: value for name, value in content["config"].items() if not _NAMES_CODE.search(name)
         }
         config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+        without_kernels(config)
         network = transformers.AutoModel.from_config(config, trust_remote_code=False)
         described = dict(content["pretrained_cfg"])
         described["input_size"] = tuple(described["input_size"])
