@@ -56,8 +56,8 @@ def _of_training(predictor: VisionPredictor, run: Mapping[str, Any]) -> list[str
         found.append(f"No training picture is known to show {_names(untrained)}.")
     if predictor.global_in:
         found.append(
-            f"No picture for fitting is known to show {_names(predictor.global_in)}: the threshold "
-            "there is that of all classes together."
+            f"Too few pictures for fitting are known to show {_names(predictor.global_in)}, or not "
+            "to: the threshold there is that of all classes together."
         )
     return found
 

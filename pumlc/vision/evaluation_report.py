@@ -100,7 +100,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
         first = ", ".join(printable(repr(name)) for name in shared[:10])
         more = f" and {len(shared) - 10} more" if len(shared) > 10 else ""
         notes.append(
-            f"thresholds per class: {first}{more} had no held-out positive label and use the "
+            f"thresholds per class: {first}{more} had too few labels to fit one and use the "
             "common threshold of all classes"
         )
     entry = result["weights"][weights]

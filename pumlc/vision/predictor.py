@@ -59,8 +59,8 @@ class VisionPredictor:
         calibrated_on: ``validation``; empty: probabilities are the sigmoid of the logits. Heads on
             features have their calibration in the weights.
         slope, bias: [C]; sigmoid(slope * logit + bias) is the probability.
-        global_in: classes that have the common threshold of all classes, since no picture for
-            fitting is known to show them.
+        global_in: classes that have the common threshold of all classes, since too few pictures
+            for fitting are known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
 
     Raises:

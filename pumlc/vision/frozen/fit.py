@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from pumlc.estimators.calibration import fit_left_out_thresholds
+from pumlc.estimators.calibration import fit_left_out_thresholds, shares_threshold
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
@@ -29,6 +29,7 @@ class FittedHeads:
             many labels CSR with the measured ones.
         thresholds: [C], the probabilities that give the highest F1 of each class on these logits.
         threshold: the same, one for all classes.
+        sharing: numbers of the classes that have the threshold of all classes.
         mean_average_precision: mAP of these logits by the known labels, in percent.
         facts: which heads were fitted, why, and what chose them, as plain JSON.
     """
@@ -38,6 +39,7 @@ class FittedHeads:
     left_out_logits: Any
     thresholds: np.ndarray
     threshold: float
+    sharing: list[int]
     mean_average_precision: float
     facts: dict[str, Any]
 
@@ -120,8 +122,8 @@ def fit_heads(
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
-    shared = len(slope) - own
-    facts["calibration"] = {"own": own, "together": shared, "listed": calibration.listed}
+    together = len(slope) - own
+    facts["calibration"] = {"own": own, "together": together, "listed": calibration.listed}
     logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
     logits[:, known] = scores * slope + bias
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
@@ -129,9 +131,11 @@ def fit_heads(
     constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
     constants[known] = intercept * slope + bias
     probabilities = expit(logits.astype(np.float64))
-    thresholds = fit_left_out_thresholds(probabilities, fitted)
-    if calibration.listed < 1:
-        _expect_thresholds(thresholds, probabilities, labels)
+    thresholds, shared = fit_left_out_thresholds(probabilities, fitted), shares_threshold(fitted)
+    if calibration.listed < 1:  # what is not listed says nothing about a decision
+        alone = never_absent(labels)
+        thresholds[alone] = expected_thresholds(probabilities[:, alone])
+        shared &= ~alone
     one = fit_thresholds(probabilities, fitted, per_class=False)
     return FittedHeads(
         weights,
@@ -139,6 +143,7 @@ def fit_heads(
         logits,
         thresholds,
         float(np.ravel(one)[0]),
+        np.flatnonzero(shared).tolist(),
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
@@ -162,14 +167,6 @@ def _fit(
     heads = fit_loss_heads(features, labels, config.loss, seed=seed, groups=groups)
     facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
     return heads.coefficients, heads.intercept, heads.left_out
-
-
-def _expect_thresholds(
-    thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
-) -> None:
-    """Of positives alone: what is not listed says nothing about a decision; probabilities do."""
-    alone = never_absent(labels)
-    thresholds[alone] = expected_thresholds(probabilities[:, alone])
 
 
 def prior_logit(present: int, absent: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
-from pumlc.estimators.calibration import fit_left_out_thresholds
+from pumlc.estimators.calibration import fit_left_out_thresholds, shares_threshold
 from pumlc.estimators.class_calibration import ClassCalibration, calibrate_classes
 from pumlc.estimators.fitted_labels import label_counts
 from pumlc.estimators.known_least_squares import fit_known_least_squares
@@ -80,15 +80,18 @@ def fit_known_heads(
     logits = csr_array(arrays, shape=labels.shape)
     probabilities = probabilities_of(logits)
     thresholds = fit_left_out_thresholds(probabilities, cells.labels)
+    shared = shares_threshold(cells.labels)
     if calibration.listed < 1:
         chosen = probabilities[cells.sampled][:, cells.alone].toarray()
         thresholds[cells.alone] = expected_thresholds(chosen)
+        shared &= ~cells.alone
     return FittedHeads(
         (heads.coefficients * slope).astype(np.float32),
         (heads.intercept * slope + bias).astype(np.float32),
         logits,
         thresholds,
         float(fit_thresholds(probabilities, cells.labels, per_class=False)),
+        np.flatnonzero(shared).tolist(),
         mean_average_precision(logits, cells.labels, definition="sklearn"),
         {
             "heads": kind,

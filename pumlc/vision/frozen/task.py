@@ -184,6 +184,7 @@ class FrozenTrainer:
         thresholds = {
             "global": heads.threshold,
             "per_class": heads.thresholds.tolist(),
+            "global_in": heads.sharing,
             "fitted_on": heads.facts["left_out"],
         }
         entry = {
