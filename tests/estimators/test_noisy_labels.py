@@ -189,8 +189,8 @@ def test_the_criterion_is_measured_on_rows_that_took_no_part(monkeypatch):
     assert heads.unexplained
     parts = [each for each in fitted if len(each) < len(train)]
     assert len({each.tobytes() for each in parts if each.shape[1] == 20}) == 3
-    for part in parts:
-        assert (part[::2] == part[1::2]).all()
+    for part in parts:  # products of matrices may round equal rows differently
+        np.testing.assert_allclose(part[::2], part[1::2], rtol=0, atol=1e-5)
     assert {len(part) for part in parts} == {200}
 
 
