@@ -247,7 +247,7 @@ def _thresholds(predictor: "VisionPredictor", given: str | None) -> "np.ndarray"
             shown = ", ".join(printable(repr(label)) for label in predictor.global_in[:NAMED])
             rest = len(predictor.global_in) - NAMED
             more = f" and {rest} more" if rest > 0 else ""
-            what += f"; the common one for {shown}{more}, which had no held-out positive label"
+            what += f"; the common one for {shown}{more}, which had too few labels to fit one"
     else:
         value = 0.5 if given is None else float(given)
         thresholds = np.full(len(predictor.labels), value)

@@ -120,8 +120,8 @@ def test_classes_with_the_threshold_of_all_classes_are_named(run_with, paths, to
     run = run_with({"global": 0.4, "per_class": [0.4, 0.4, 0.5], "global_in": [0, 1]})
     tool("predict").main([str(run), str(paths[0])])
     told = capsys.readouterr().err
-    assert "the common one for 'red', 'green', which had no held-out positive label" in told
-    assert "'red', 'green' had no held-out positive label" in report(
+    assert "the common one for 'red', 'green', which had too few labels to fit one" in told
+    assert "'red', 'green' had too few labels to fit one" in report(
         evaluate_run(run, Accelerator(cpu=True))
     )
 
