@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from pumlc.engine.extras import import_extra
+from pumlc.engine.foreign_code import why_unreadable
+from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.classifier import Classifier
@@ -46,7 +48,7 @@ def export_onnx(
             sigmoid(logits).
 
     Raises:
-        UserError: the extra [export] is not installed.
+        UserError: the extra [export] is not installed, or torch cannot export the network.
         ValueError: the number of names, thresholds, slopes or biases is not C.
     """
     onnx = import_extra("onnx", "export", what="exporting")
@@ -72,15 +74,24 @@ def export_onnx(
 def _graph(module: torch.nn.Module, images: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own code
-        program = torch.onnx.export(
-            module,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits", "probabilities"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits", "probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = why_unreadable(
+                error.__cause__ if isinstance(error.__cause__, Exception) else error
+            )
+            raise UserError(
+                f"torch {torch.__version__} cannot write this network as ONNX: {reason:.200}; try "
+                "a newer torch, or another model.backbone or model.pooling"
+            ) from error
     assert program is not None
     return program.model_proto
 

@@ -118,6 +118,12 @@ def test_a_run_with_both_is_a_run_like_any_other(squares_coco, tmp_path, capsys)
     predicted = pumlc.load(run).predict([images.path(row) for row in range(len(images))])
     expected = mean_average_precision(predicted.probabilities, images.labels, definition="sklearn")
     assert measured == pytest.approx(expected, abs=1e-6)
-    main(["export", str(run), "--out", str(tmp_path / "model.onnx")])
-    assert (tmp_path / "model.onnx").is_file()
     assert np.isfinite(measured)
+    exported = tmp_path / "model.onnx"
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9):  # its exporter knows no maximum
+        with pytest.raises(SystemExit):
+            main(["export", str(run), "--out", str(exported)])
+        assert "cannot write this network as ONNX" in capsys.readouterr().err
+    else:
+        main(["export", str(run), "--out", str(exported)])
+        assert exported.is_file()
