@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with working(f"looking for the pictures in {options.root}"):
             table, missing = locate(table, PictureFiles(options.root))
         problems += missing
-    refuse(table.source, problems)
+    refuse(table.source, problems, options.root)
     becomes: dict[_State, _State] = {}
     if options.unknown is not None:
         becomes["unknown"] = options.unknown

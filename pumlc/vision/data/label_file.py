@@ -70,7 +70,7 @@ def read_labels(
     if root is not None:
         table, missing = locate(table, PictureFiles(Path(root)))
         problems += missing
-    refuse(table.source, problems)
+    refuse(table.source, problems, root)
     labels = table.sparse_labels(uncertain) if sparse else table.labels(uncertain)
     splits = table.splits or ("train",) * len(table)
     return Labels(labels, table.paths, table.classes, splits, table)
@@ -96,12 +96,13 @@ def spelled_values(values: Mapping[Any, Any] | None) -> dict[str, State]:
     return spelled
 
 
-def refuse(source: str, problems: Sequence[Problem]) -> None:
+def refuse(source: str, problems: Sequence[Problem], root: Path | str | None = None) -> None:
     """Refuse a file with problems that prevent training.
 
     Args:
         source: the file, for the message.
         problems: all problems; only blocking ones are refused.
+        root: folder of the pictures, without which `inspect` would not miss any.
 
     Raises:
         UserError: there is a blocking problem; the message has the first five, and how many more
@@ -112,5 +113,6 @@ def refuse(source: str, problems: Sequence[Problem]) -> None:
         return
     lines = blocking[:_SHOWN]
     if len(blocking) > _SHOWN:
-        lines.append(f"and {len(blocking) - _SHOWN} more; pumlc inspect {source} lists all of them")
+        command = f"pumlc inspect {source}" + ("" if root is None else f" --root {root}")
+        lines.append(f"and {len(blocking) - _SHOWN} more; {command} lists all of them")
     raise UserError("\n".join(lines))

@@ -86,6 +86,7 @@ class LabelFileReader:
         refuse(
             table.source,
             [*table.problems, *(each for each in problems if own[list(each.rows)].any())],
+            root,
         )
         # without groups each picture is one: what is held out of them is stratified too
         groups = np.arange(len(rows))
