@@ -66,14 +66,18 @@ def link_pictures(folder: Path, pictures: int) -> None:
             os.link(source, file)
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has held; ru_maxrss also counts that of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
 def run(labels: Path, root: Path, out: Path) -> None:
     """What `pumlc train` does; prints JSON. In a process of its own."""
     steps: list[dict[str, object]] = []
 
     def note(what: str) -> None:
-        status = Path("/proc/self/status").read_text().splitlines()
-        peak = 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
-        steps.append({"step": what, "seconds": time.process_time(), "peak": peak})
+        steps.append({"step": what, "seconds": time.process_time(), "peak": peak_bytes()})
         print(json.dumps(steps[-1]), flush=True)
 
     from pumlc.engine.config import TrainConfig
