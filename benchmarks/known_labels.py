@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 from open_images import link_pictures, peak_bytes, write_labels
@@ -27,23 +29,37 @@ from pumlc.tables import table as as_table
 STEPS = ("heads", "evaluate", "audit")
 
 
+def drawn(extractor: Any, images: Any, rows: Any, **_: Any) -> np.ndarray:
+    """What stands for features of pictures."""
+    generator = np.random.default_rng(0)
+    return generator.standard_normal((len(rows), extractor.width), np.float32)
+
+
 def run(step: str, labels: Path, root: Path, out: Path) -> None:
     """One command; prints JSON. In a process of its own."""
+    from pumlc.vision.frozen.extraction import Extractor
+
+    with mock.patch.object(Extractor, "features", drawn):
+        run_step(step, labels, root, out)
+
+
+def run_step(step: str, labels: Path, root: Path, out: Path) -> None:
+    """The same with the features that the package gives."""
     from pumlc.engine.config import TrainConfig
     from pumlc.engine.processes import create_accelerator
     from pumlc.engine.run import RunFolder
     from pumlc.engine.training import train_run
     from pumlc.vision.audit.run import audit_run
-    from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelConfig, VisionConfig
+    from pumlc.vision.config import (
+        DataConfig,
+        FeaturesConfig,
+        LossConfig,
+        ModelConfig,
+        VisionConfig,
+    )
     from pumlc.vision.evaluation import evaluate_run
-    from pumlc.vision.frozen.extraction import Extractor
     from pumlc.vision.frozen.task import FrozenTask
 
-    def drawn(extractor, images, rows, **_):
-        generator = np.random.default_rng(0)
-        return generator.standard_normal((len(rows), extractor.width), np.float32)
-
-    Extractor.features = drawn
     imports = peak_bytes()
     if step == "heads":
         config = VisionConfig(

@@ -12,6 +12,7 @@ from scipy.special import expit
 from pumlc.estimators.asymptotes import fit_curve, probability_wrong
 from pumlc.estimators.known_least_squares import fit_known_least_squares
 from pumlc.labels import SparseLabels
+from pumlc.labels.convention import row_blocks
 from pumlc.labels.known_cells import measured_cells, row_numbers
 from pumlc.progress import ShowProgress
 from pumlc.vision.audit.known_cells import (
@@ -201,9 +202,13 @@ def _estimated(cells: list[ScoredCells], vectors: list[np.ndarray]) -> CellScore
     curve = fit_curve(*judged_matrices(cells))
     probabilities, wrong = [], []
     for one in cells:
-        own = expit(one.logits * curve.slope[one.columns] + curve.bias[one.columns])
+        own, doubt = np.empty((2, len(one.rows)))
+        for block in row_blocks((len(own), 1)):
+            columns, judged = one.columns[block], one.judged[block]
+            own[block] = expit(one.logits[block] * curve.slope[columns] + curve.bias[columns])
+            invented = curve.invented[columns]
+            doubt[block] = probability_wrong(own[block], judged, curve.missed, invented)
         probabilities.append(own)
-        invented = curve.invented[one.columns]
-        wrong.append(probability_wrong(own, one.judged, curve.missed, invented))
+        wrong.append(doubt)
     rates = {"missed": curve.missed, "invented": float(curve.invented.mean())}
     return CellScores(cells, vectors, probabilities, wrong, rates)
