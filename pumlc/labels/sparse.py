@@ -83,6 +83,27 @@ class SparseLabels:
         stored = csr_array(vstack([self.stored, new], format="csr"))
         return SparseLabels(stored, silent).subset(order)
 
+    def without_negatives(self, classes: np.ndarray) -> "SparseLabels":
+        """The labels, where NEGATIVE of some classes (bool [C]) is UNKNOWN."""
+        stored = self.stored
+        gone = (stored.data == NEGATIVE) & classes[stored.indices]
+        data = np.where(gone, np.int8(UNKNOWN), stored.data)
+        silent = np.flatnonzero(self.silent == NEGATIVE)
+        told = csr_array((data, stored.indices, stored.indptr), shape=self.shape)
+        if not len(silent):
+            return SparseLabels.of(told, self.silent)
+        pattern = csr_array((np.ones_like(data), stored.indices, stored.indptr), shape=self.shape)
+        columns, pairs = np.flatnonzero(classes), []
+        for block in row_blocks((len(silent), len(columns))):
+            rows = silent[block]
+            row, column = np.nonzero(pattern[rows][:, columns].toarray() == 0)
+            pairs.append(np.stack([rows[row], columns[column]]))
+        added = np.concatenate(pairs, axis=1)
+        places = np.concatenate([told.tocoo().coords, added], axis=1)
+        values = np.concatenate([data, np.full(added.shape[1], UNKNOWN, np.int8)])
+        told = csr_array((values, tuple(places)), shape=self.shape)
+        return SparseLabels.of(told, self.silent)
+
     def known(self) -> csr_array:
         """[N, C] int8 CSR of 1 and -1, every known label: silent rows of absent labels in full."""
         if not self.silent.any():
