@@ -94,7 +94,7 @@ def assert_alike(found: Any, expected: Any, place: str = "", *, rel: float = 2e-
             assert_alike(found[key], value, f"{place}/{key}", rel=rel)
     elif isinstance(expected, float) and not math.isnan(expected):
         if rel > 1e-6 and place.endswith("ECE"):  # its bins end between ties, which rounding parts
-            rel = 0.05
+            rel = 0.2
         assert found == pytest.approx(expected, rel=rel, abs=rel / 2), place
     elif isinstance(expected, list):
         assert isinstance(found, list)
