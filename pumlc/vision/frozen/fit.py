@@ -60,16 +60,27 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     count = int(never_absent(labels).sum())
     more = int(never_absent(as_listed(labels, config.data)).sum()) - count
     if not (labels == UNKNOWN).any():
-        reason = "all labels are known"
-    elif not count + more:
+        return LEAST_SQUARES, "least squares in closed form: all labels are known"
+    return LEAST_SQUARES, why_least_squares(count, more, labels.shape[1])
+
+
+def why_least_squares(never: int, rarely: int, classes: int) -> str:
+    """A sentence about heads on labels of which some are unknown.
+
+    Args:
+        never: number of classes that are never known to be absent.
+        rarely: number of those that are in a few pictures only, which people have chosen.
+        classes: number of all classes.
+    """
+    if not never + rarely:
         reason = "each class is fitted on the pictures where its label is known"
     else:
-        rarely = f", {more} in a few pictures only" if more else ""
+        few = f", {rarely} in a few pictures only" if rarely else ""
         reason = (
-            f"{count} of {labels.shape[1]} classes are never known to be absent{rarely}; for them "
-            "unknown counts as absent, and a probability allows for the share that is not listed"
+            f"{never} of {classes} classes are never known to be absent{few}; for them unknown "
+            "counts as absent, and a probability allows for the share that is not listed"
         )
-    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+    return f"least squares in closed form: {reason}"
 
 
 def choose_kind(config: VisionConfig) -> tuple[str, str] | None:

@@ -140,7 +140,7 @@ class FrozenTrainer:
             left_out = np.full(matrix.shape, np.nan, np.float32)
             left_out[rows] = heads.left_out_logits
             return heads, left_out
-        cells = measured_cells(matrix)
+        cells = measured_cells(as_listed(matrix, config.data))
         heads = fit_known_heads(features, labels, cells.subset(rows), config, groups=together)
         left_out = np.full(cells.labels.nnz, np.nan, np.float32)
         left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
@@ -148,11 +148,11 @@ class FrozenTrainer:
 
     def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
         """The heads by the held-out part."""
-        model = self.task.model
+        model, data = self.task.model, self.task.config.data
         if not isinstance(labels, SparseLabels):
-            labels = as_listed(labels, self.task.config.data)
+            labels = as_listed(labels, data)
             return validate_logits(head_logits(model, features), labels)
-        cells = measured_cells(labels)
+        cells = measured_cells(as_listed(labels, data))
         known = known_head_logits(model, features, cells.labels)
         return validate_logits(known.logits, cells)
 
