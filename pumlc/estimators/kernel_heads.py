@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from pumlc.estimators.calibration import fit_sigmoid
 from pumlc.estimators.design import Design, Features, identical_rows
 from pumlc.estimators.gaussian import GaussianMap, affordable_landmarks, gaussian_scores
 from pumlc.estimators.least_squares import LeastSquares, fit_least_squares
 from pumlc.estimators.weighting import Weighting
-from pumlc.labels import validate
+from pumlc.labels import POSITIVE, validate
 
 Kernel = Literal["auto", "linear", "both"]
 KERNELS = ("auto", "linear", "both")
@@ -22,9 +23,13 @@ _CLEARLY = 2  # standard errors
 class Gain(NamedTuple):
     """What the Gaussian kernel changes, by scores of heads that have not seen the row.
 
+    The figures are cross entropies, means over the known labels of classes with both signs. For
+    each class and heads, Platt's sigmoid makes probabilities of the left-out scores. Without it a
+    kernel would win by fitting the values 1 and -1, even where it ranks worse.
+
     Attributes:
-        linear: squared error of the linear heads, a mean over known labels.
-        both: that of the mean of both heads.
+        linear: of the linear heads.
+        both: of the mean of both heads.
         standard_error: of the difference; rows that are left out together count as one.
     """
 
@@ -128,8 +133,8 @@ def fit_kernel_heads(
     both. Standardisation and landmarks look at no label, so the mean of the left-out scores is
     exactly what heads without the row would give it.
 
-    "auto" keeps the Gaussian heads if they lower the left-out squared error of the known labels by
-    more than two standard errors over the rows: one decision for all classes.
+    "auto" keeps the Gaussian heads if they lower the left-out cross entropy of the known labels by
+    more than two standard errors over the rows (`Gain`): one decision for all classes.
 
     Where each class is known in rows of its own there are as many decompositions as classes, and
     the landmarks are as few as keep them to about a minute. Memory does not grow with N beyond
@@ -200,24 +205,29 @@ def _gain(
     groups: np.ndarray,
     options: dict[str, Any],
 ) -> Gain:
-    """Squared errors of the known labels that are left out, with the weights of the fit."""
+    """Cross entropies of the known labels that are left out, with the weights of the fit."""
     row_weights = options.get("row_weights")
     weights = np.ones(len(labels)) if row_weights is None else np.asarray(row_weights, np.float64)
     classes = options.get("class_weights")
     weighting = Weighting(labels, weights, None if classes is None else np.asarray(classes))
-    targets = options.get("targets")
-    targets = labels if targets is None else np.asarray(targets)
-    total, rows = 0.0, np.zeros((2, len(labels)))  # squared errors of a row: linear, both
-    for column in range(labels.shape[1]):
+    total, rows = 0.0, np.zeros((2, len(labels)))  # of a row: linear, both
+    for column, label in enumerate(labels.T):
         weight = weighting.weights(column)
-        one = targets[:, column] - linear.loo_scores[:, column].astype(np.float64)
-        other = targets[:, column] - gaussian.loo_scores[:, column].astype(np.float64)
-        rows += weight * np.stack([one**2, ((one + other) / 2) ** 2])
+        known = np.flatnonzero(weight)
+        if len(np.unique(label[known])) < 2:
+            continue
+        positive, weight = label[known] == POSITIVE, weight[known]
+        one, other = (each.loo_scores[known, column].astype(float) for each in (linear, gaussian))
+        for place, scores in enumerate((one, (one + other) / 2)):
+            slope, bias = fit_sigmoid(scores, positive, weight)
+            logits = slope * scores + bias
+            rows[place, known] += weight * (np.logaddexp(0, logits) - positive * logits)
         total += weight.sum()
+    if not total:  # no class has both signs: nothing tells the heads apart
+        return Gain(0.0, 0.0, 0.0)
     _, place = np.unique(groups, return_inverse=True)
-    change = np.bincount(place, rows[0] - rows[1])
-    change = change[np.bincount(place, rows[0]) > 0]
+    change = np.bincount(place, rows[0] - rows[1])[np.bincount(place, rows[0]) > 0]
     number = len(change)
     spread = np.sqrt(number * change.var(ddof=1)) if number > 1 else np.inf
-    linear_error, error = (rows.sum(axis=1) / total).tolist()
-    return Gain(linear_error, error, float(spread / total))
+    before, after = (rows.sum(axis=1) / total).tolist()
+    return Gain(before, after, float(spread / total))

@@ -152,7 +152,7 @@ class VisionConfig:
     """none: the network is trained. Else it is frozen, and heads are fitted on its features.
     least_squares: linear, in closed form; kernel: with a Gaussian kernel beside; loss: linear, with
     the loss of the group loss. auto: with that loss if it is named; else in closed form, with the
-    kernel where it clearly lowers the leave-one-out error"""
+    kernel where it clearly lowers the leave-one-out cross entropy"""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:

@@ -176,7 +176,7 @@ def _fit(
         part, linear = heads.gaussian_part(), heads.linear
         if heads.gain is not None:
             facts["why"] += "; " + _described(heads.gain, part is not None)
-            facts["squared_errors"] = heads.gain._asdict()
+            facts["cross_entropy"] = heads.gain._asdict()
         if heads.gaussian is not None and part is not None:
             facts["kernel"] = {"penalty": heads.gaussian.penalty, "landmarks": len(part.landmarks)}
         return linear.coefficients, linear.intercept, part, heads.loo_scores
@@ -199,7 +199,7 @@ def _described(gain: Gain, taken: bool) -> str:
     what = "a Gaussian kernel beside the linear heads" if taken else "linear heads alone: a kernel"
     verb = "lowers" if change >= 0 else "raises"
     return (
-        f"{what} {verb} the left-out squared error by {100 * abs(change):.1f} +- "
+        f"{what} {verb} the left-out cross entropy by {100 * abs(change):.1f} +- "
         f"{100 * error:.1f} %"
     )
 
