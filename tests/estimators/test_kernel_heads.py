@@ -13,6 +13,7 @@ from pumlc.audit.left_out import left_out_scores
 from pumlc.estimators import PartialLabelClassifier, fit_kernel_heads, fit_noisy_labels, gaussian
 from pumlc.estimators.calibration import fit_sigmoid
 from pumlc.estimators.gaussian import GaussianMap, Mapped
+from pumlc.metrics import average_precision
 
 
 def ring(rows=300, seed=0, noise=0.1):
@@ -99,6 +100,24 @@ def test_the_kernel_is_taken_where_left_out_rows_want_it():
     assert left.gain is not None
     np.testing.assert_array_equal(left.loo_scores, left.linear.loo_scores)
     assert fit_kernel_heads(sparse.csr_array(features), labels, standardize=False).gain is None
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_lower_squared_error_alone_is_no_reason(seed):
+    """A kernel comes closer to 1 and -1 than a plane does, even where the plane ranks better."""
+    random = np.random.RandomState(seed)
+    directions, features = random.randn(20, 4), random.randn(1400, 20)
+    labels = np.where(features @ directions + 2 * random.randn(1400, 4) > 2, 1, -1)
+    heads = fit_kernel_heads(features[:400], labels[:400], kernel="both")
+    gain = (labels[:400] - heads.linear.loo_scores) ** 2 - (labels[:400] - heads.loo_scores) ** 2
+    each = gain.sum(axis=1)
+    assert each.sum() > 2 * np.sqrt(len(each)) * each.std()
+    linear, both = (
+        average_precision(one.scores(features[400:]), labels[400:]).mean()
+        for one in (heads.linear, heads)
+    )
+    assert both < linear - 0.004
+    assert fit_kernel_heads(features[:400], labels[:400]).gaussian is None
 
 
 def test_the_gain_is_that_of_the_left_out_cross_entropies():
