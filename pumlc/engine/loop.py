@@ -289,11 +289,14 @@ class Trainer:
             # processes take them over at the end of an epoch
             processes = gather_object([own])
             position = {"step": self.position, "processes": processes}
+        task = self.task.state_dict()
         if self.accelerator.is_main_process:
-            self._write_checkpoint(position)
+            self._write_checkpoint(position, task)
         self.agreement.saved = time.monotonic()
 
-    def _write_checkpoint(self, position: dict[str, Any] | None) -> None:
+    def _write_checkpoint(
+        self, position: dict[str, Any] | None, task: Mapping[str, Tensor]
+    ) -> None:
         weights = {"model": self.task.model.state_dict()}
         scaler = self.accelerator.scaler
         state = {
@@ -305,7 +308,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": {"last_epoch": self.schedule.last_epoch},  # the rest is of the config
             "scaler": None if scaler is None else scaler.state_dict(),
-            "task": self.task.state_dict(),
+            "task": dict(task),
         }
         if self.ema is not None:
             weights["ema"] = self.ema.state_dict()
