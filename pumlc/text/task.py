@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from pumlc.engine.config import require
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.files import write_json
-from pumlc.progress import Progress
+from pumlc.progress import Progress, ShowProgress, working
 from pumlc.text.config import TextConfig
 from pumlc.text.data.checks import check_truth, warn_of_similar_labels
-from pumlc.text.data.corpus import fingerprint, load_corpus
+from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
 from pumlc.text.decisions import fit_decisions
 from pumlc.text.models.build import new_model
@@ -52,9 +53,11 @@ class TextTask:
 
     def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
-        self.corpus = load_corpus(config.data, seed=config.train.seed)
+        with working(f"reading {config.data.source}", shown=_is_main()):
+            self.corpus = load_corpus(config.data, seed=config.train.seed)
         check_truth(self.corpus, config.data.source)
-        warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
+        with working("comparing the texts of labels", shown=_is_main()):
+            warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         self.objective = Objective(config.loss)
         seen = int(self.corpus.labels_seen().sum())
         self.text_model = new_model(
@@ -79,7 +82,9 @@ class TextTask:
         require(not folder.is_file(), "data.token_cache", str(folder), "a folder or a new one")
         try:
             check_length(self.model.documents, self.tokenizer, length)
-            return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
+            return cached_tokens(
+                texts, self.tokenizer, max_length=length, folder=folder, progress=_progress()
+            )
         except UserError as error:
             raise UserError(f"data.{option}: {error}") from error
 
@@ -91,7 +96,7 @@ class TextTask:
             "test_texts": len(self.corpus.test),
             "labels": len(self.labels),
             "labels_seen_in_training": int(self.corpus.labels_seen().sum()),
-            "data": self.corpus.fingerprints(),
+            "data": self._fingerprints,
             "head": dataclasses.asdict(self.model.documents.head),
         }
 
@@ -127,8 +132,13 @@ class TextTask:
             state |= {f"{MOMENTS}{name}": value for name, value in moments.items()}
         return state
 
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        with working("comparing the data with those of the run", shown=_is_main()):
+            return self.corpus.fingerprints()
+
     def _data(self) -> Tensor:
-        data = bytearray.fromhex(fingerprint(self.corpus.source))
+        data = bytearray.fromhex(self._fingerprints["train"])
         return torch.frombuffer(data, dtype=torch.uint8)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -197,7 +207,9 @@ class TextTask:
             known = known + self.corpus.source.excluded
         queries, labels = self._embeddings(rows, accelerator)
         k = self.config.negatives.shortlist
-        ids, _ = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
+        ids, _ = rank_labels(
+            queries, labels, k, accelerator, excluded=known[rows], progress=_progress()
+        )
         return ids.astype(np.int32)
 
     def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
@@ -226,7 +238,7 @@ class TextTask:
             document_chunk=encoder.document_chunk,
             label_chunk=encoder.label_chunk,
             accelerator=accelerator,
-            progress=Progress().show,
+            progress=_progress(),
         )
 
     def training_step(
@@ -314,7 +326,9 @@ class TextTask:
             return None
         split = self.corpus.source.rows(rows)
         queries, labels = self._embeddings(rows, accelerator)
-        ids, scores = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
+        ids, scores = rank_labels(
+            queries, labels, DEPTH, accelerator, excluded=split.excluded, progress=_progress()
+        )
         metrics = retrieval_metrics(ids, split.truth)
         hits, positives = hits_of(ids, split.truth), split.truth.nnz
         decisions = fit_decisions(scores, hits, positives, fitted_on="validation")
@@ -325,3 +339,12 @@ def _process_group() -> torch.distributed.ProcessGroup | None:
     """All processes, None if there is one."""
     alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
     return None if alone else torch.distributed.group.WORLD
+
+
+def _is_main() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _progress() -> ShowProgress | None:
+    """Of the main process alone."""
+    return Progress().show if _is_main() else None

@@ -12,7 +12,12 @@ from torch import Tensor
 from pumlc.errors import UserError
 from pumlc.losses import chunked_decoupled_softmax_loss
 from pumlc.losses.softmax_gradients import decoupled_softmax_gradients
-from pumlc.text.models.fused_vectors import FUSED_FROM, FusedLabelVectors, StackedRows
+from pumlc.text.models.fused_vectors import (
+    FUSED_FROM,
+    FusedLabelVectors,
+    Moments,
+    StackedRows,
+)
 from pumlc.text.models.label_vectors import LabelVectors
 
 RATE, BETAS, EPSILON = 0.1, (0.9, 0.999), 1e-8
@@ -23,8 +28,9 @@ FUSED = {
 }
 
 
-def vectors_of(start: Tensor, moments: str) -> FusedLabelVectors:
-    vectors = FusedLabelVectors(*start.shape, 1.0, moments).to(start.dtype)
+def vectors_of(start: Tensor, moments: Moments) -> FusedLabelVectors:
+    count, width = start.shape
+    vectors = FusedLabelVectors(count, width, 1.0, moments).to(start.dtype)
     vectors.start(np.arange(len(start)), start.numpy())
     vectors.follow(lambda: {"lr": RATE, "betas": BETAS, "eps": EPSILON})
     return vectors
@@ -104,6 +110,7 @@ def test_a_step_over_chunks_is_that_of_the_loss_with_adam(count, others, chunk, 
     torch.testing.assert_close(by_queries, queries.grad)
     torch.optim.Adam([weight], lr=RATE, betas=BETAS, eps=EPSILON).step()
     # Adam divides by the gradient: a number of 1e-16 where 0 is right is a step of 0.1
+    assert weight.grad is not None
     clear = weight.grad.abs() > 1e-12
     torch.testing.assert_close(vectors.weight[clear], weight[clear].detach())
 
