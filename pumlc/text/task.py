@@ -164,7 +164,8 @@ class TextTask:
             except ValueError as error:
                 raise UserError(
                     f"the checkpoint has {error}: the run was trained with another "
-                    "encoder.label_vector_update or encoder.label_vector_moments; write those into run.json"
+                    "encoder.label_vector_update or encoder.label_vector_moments; write those "
+                    "into run.json"
                 ) from error
 
     def steps_per_epoch(self, world_size: int) -> int:
