@@ -10,7 +10,7 @@ batch 256, a small encoder) and stops it after a few steps, so that it saves a c
   no exact step can do without (scores, scores again, the gradient of the documents, that of the
   vectors), measured in the same run;
 - the peak of the resident memory, of all processes together, from the start to the checkpoint;
-- the longest time without a line, always wall time, and the line before.
+- the longest time without a line, from the first one on, always wall time, and the line before.
 
 ``search`` prints the milliseconds a text of the exact search and of the index that ``predict
 --index ivf`` keeps, mapped into memory, with its recall, for 256 texts at once and for one text at
@@ -169,10 +169,11 @@ def total_of(started: subprocess.Popen[str], read: Callable[[psutil.Process], fl
 
 
 def timed_lines(stream, watched: Watched) -> Iterator[str]:
-    before, line = time.monotonic(), "the start"
+    before, line = None, ""
     for following in stream:
         now = time.monotonic()
-        watched.silence = max(watched.silence, (now - before, line.strip()[:60]))
+        if before is not None:  # not the imports
+            watched.silence = max(watched.silence, (now - before, line.strip()[:60]))
         before, line = now, following
         yield following
 
