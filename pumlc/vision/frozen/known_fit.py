@@ -24,6 +24,12 @@ def choose_known_heads(config: VisionConfig, labels: SparseLabels) -> tuple[str,
     Raises:
         UserError: the settings ask for heads of a loss, which needs a matrix.
     """
+    if config.heads == "kernel":
+        raise UserError(
+            f"heads kernel: {labels.shape[0]} pictures x {labels.shape[1]} classes are too many "
+            "for a matrix of labels, which the kernel needs; valid for so many: heads "
+            "least_squares, or a network (heads none)"
+        )
     said = choose_kind(config)
     if said is not None and said[0] != LEAST_SQUARES:
         raise UserError(
@@ -89,6 +95,7 @@ def fit_known_heads(
     return FittedHeads(
         (heads.coefficients * slope).astype(np.float32),
         (heads.intercept * slope + bias).astype(np.float32),
+        None,
         logits,
         thresholds,
         float(fit_thresholds(probabilities, cells.labels, per_class=False)),
