@@ -239,7 +239,12 @@ def test_what_the_settings_and_the_labels_call_for():
     assert choose_heads(settings(loss=BCE), mixed)[0] == "loss"
     assert choose_heads(settings(loss=BCE, heads="loss"), mixed)[0] == "loss"
     auto, closed = LossConfig(name="auto"), LossConfig(name="least_squares")
-    for heads, loss in (("none", auto), ("loss", closed), ("least_squares", BCE)):
+    for heads, loss in (
+        ("none", auto),
+        ("loss", closed),
+        ("least_squares", BCE),
+        ("kernel", BCE),
+    ):
         with pytest.raises(UserError, match="loss.name must be"):
             settings(heads=heads, loss=loss)
     with pytest.raises(UserError, match="model.local_global must be false with heads"):

@@ -152,11 +152,8 @@ def fit_heads(
     if gaussian is not None:
         gaussian = _of_all_classes(gaussian.calibrated(slope, bias), np.ravel(known), constants)
     probabilities = expit(logits.astype(np.float64))
-    thresholds, shared = fit_left_out_thresholds(probabilities, fitted), shares_threshold(fitted)
-    if calibration.listed < 1:  # what is not listed says nothing about a decision
-        alone = never_absent(labels)
-        thresholds[alone] = expected_thresholds(probabilities[:, alone])
-        shared &= ~alone
+    alone = never_absent(labels) & (calibration.listed < 1)
+    thresholds, shared = _thresholds(probabilities, fitted, np.ravel(alone))
     one = fit_thresholds(probabilities, fitted, per_class=False)
     return FittedHeads(
         weights,
@@ -169,6 +166,19 @@ def fit_heads(
         mean_average_precision(logits, fitted, definition="sklearn"),
         facts,
     )
+
+
+def _thresholds(
+    probabilities: np.ndarray, labels: np.ndarray, alone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A threshold for each class, [C], and which of them are that of all classes, bool [C].
+
+    In classes of ``alone`` what is not listed says nothing about a decision.
+    """
+    thresholds, shared = fit_left_out_thresholds(probabilities, labels), shares_threshold(labels)
+    if alone.any():
+        thresholds[alone] = expected_thresholds(probabilities[:, alone])
+    return thresholds, shared & ~alone
 
 
 def _fit(
