@@ -14,7 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pumlc.engine.agreement import Agreement
-from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
+from pumlc.engine.checkpoint import (
+    Checkpoint,
+    StoredWeights,
+    load_into,
+    load_weights,
+    save_weights,
+)
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage, start_share
 from pumlc.engine.means import Means
@@ -62,7 +68,8 @@ class Trainer:
             )
             steps = config.epochs * self.steps_per_epoch
             self.start_share = start_share(config.ema_decay, config.ema_warmup, steps)
-        self.checkpoint = Checkpoint(run.path)
+        self.stored = StoredWeights()
+        self.checkpoint = Checkpoint(run.path, self.stored)
         self.stop = StopSignals(launched=accelerator.num_processes > 1)
         self.agreement = Agreement(accelerator, config, self.stop, self.steps_per_epoch)
         self.epoch = self.position = 0  # finished epochs, and steps of the current one
@@ -277,7 +284,10 @@ class Trainer:
     def _save_weights(self, name: str, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             file = self.run.weights / f"{name}.safetensors"
-            self.run.add_to_index(name, save_weights(file, self.task.model.state_dict(), entry))
+            state = self.task.model.state_dict()
+            described = save_weights(file, state, entry, stored=self.stored)
+            self.stored.add(file, described)
+            self.run.add_to_index(name, described)
 
     def _save(self) -> None:
         """Write a checkpoint of this moment: between two epochs, or after a step of one."""
