@@ -31,4 +31,5 @@ def use_labels(predictor: "VisionPredictor", file: Path, label_vectors: str | No
         new = predictor.use_labels(labels, label_vectors=label_vectors)
     except UserError as error:
         raise UserError(f"--labels {file}: {error}") from error
-    return f"labels: {len(labels) - new} of the run, {new} new ones by their names"
+    named = f"labels: {len(labels) - new} of the run, {new} new ones by their names"
+    return f"{named}, with the threshold of classes withheld in training" if new else named
