@@ -99,6 +99,18 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def saved_shape(path: Path, name: str) -> tuple[int, ...] | None:
+    """The shape of a tensor of a safetensors file, which is not read; None: no such tensor or file.
+
+    What is wrong with a file, `load_weights` says.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape()) if name in file.keys() else None  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):
+        return None
+
+
 def _checksum(state: dict[str, Tensor]) -> str:
     """SHA-256 of names, types, shapes and values."""
     found = hashlib.sha256()
@@ -150,16 +162,19 @@ class Checkpoint:
 
     A new state is written beside the old one and flushed to the disk; then a rename puts it there,
     so that a kill or a power cut at any moment leaves a complete checkpoint.
-
-    Args:
-        run_dir: the run folder.
-        stored: weights that are in the run folder already; a checkpoint of equal ones shares their
-            file.
     """
 
-    def __init__(self, run_dir: Path, stored: StoredWeights | None = None) -> None:
-        self.path, self._stored = run_dir / "checkpoint", stored
+    def __init__(self, run_dir: Path) -> None:
+        self.path, self._stored = run_dir / "checkpoint", StoredWeights()
         self._previous = run_dir / "checkpoint.previous"
+
+    def save_weights(
+        self, file: Path, state: dict[str, Tensor], entry: dict[str, Any]
+    ) -> dict[str, Any]:
+        """As the function, for weights of the run: a checkpoint of equal ones shares their file."""
+        described = save_weights(file, state, entry, stored=self._stored)
+        self._stored.add(file, described)
+        return described
 
     def save(self, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values).

@@ -151,11 +151,12 @@ class VisionConfig:
     train: TrainConfig
     task: Literal["vision"] = "vision"
     """which branch of the package"""
-    heads: Literal["none", "auto", "least_squares", "loss", "open_vocabulary"] = "none"
-    """none: the network is trained. Else it is frozen, and linear heads are fitted on its features.
-    least_squares: in closed form; loss: with the loss of the group loss; auto: with that loss if it
-    is named, else by the one that fits the states of the labels; open_vocabulary: as auto, and a
-    map to class names, so that pumlc predict also finds new classes, by model.label_vectors"""
+    heads: Literal["none", "auto", "least_squares", "kernel", "loss", "open_vocabulary"] = "none"
+    """none: the network is trained. Else it is frozen, and heads are fitted on its features.
+    least_squares: linear, in closed form; kernel: with a Gaussian kernel beside; loss: linear, with
+    the loss of the group loss. auto: with that loss if it is named; else in closed form, with the
+    kernel where it clearly lowers the leave-one-out cross entropy. open_vocabulary: as auto, and a
+    map to class names (model.label_vectors), so that pumlc predict also finds new classes"""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
@@ -169,7 +170,8 @@ class VisionConfig:
                 "least_squares, which are fitted in closed form",
             )
         require(
-            self.heads not in ("least_squares", OPEN_VOCABULARY) or name in (AUTO, LEAST_SQUARES),
+            self.heads not in ("least_squares", "kernel", OPEN_VOCABULARY)
+            or name in (AUTO, LEAST_SQUARES),
             "loss.name",
             name,
             f"{AUTO} with heads {self.heads}; to fit heads with a loss, set heads loss",

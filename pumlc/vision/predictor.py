@@ -20,6 +20,7 @@ from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.read_ahead import read_ahead, reading_threads
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.build import build_trained
+from pumlc.vision.models.kernel_head import POOLED_HEADS, chosen_classes, set_linear
 from pumlc.vision.scoring import probabilities_of, to_device
 
 Picture = Path | str | Image.Image | np.ndarray
@@ -137,20 +138,19 @@ class VisionPredictor:
         places = {name: place for place, name in enumerate(trained.labels)}
         own = np.array([places.get(name, -1) for name in named])
         new, head = np.flatnonzero(own < 0), trained.head
-        if not isinstance(head, nn.Linear):
-            raise UserError(f"the classes of {self.run.path} are fixed: its head is not linear")
-        chosen = nn.Linear(head.in_features, len(named))
+        if not isinstance(head, POOLED_HEADS):
+            raise UserError(
+                f"the classes of {self.run.path} are fixed: its head computes them together"
+            )
+        chosen = chosen_classes(head, own.tolist())
         rows = [each[own] for each in trained.decisions]  # of new ones still another class's
-        with torch.no_grad():
-            chosen.weight.copy_(head.weight[own])
-            chosen.bias.copy_(head.bias[own])
-            if len(new):
-                texts = read_class_texts(self.run.path, head.in_features)
-                weights, constants = texts.heads([named[i] for i in new], label_vectors)
-                chosen.weight[new] = torch.from_numpy(weights.T.astype(np.float32))
-                chosen.bias[new] = torch.from_numpy(constants.astype(np.float32))
-                for each, value in zip(rows, (texts.threshold, 1.0, 0.0), strict=True):
-                    each[new] = value
+        if len(new):
+            texts = read_class_texts(self.run.path, head.in_features)
+            coefficients, constants = texts.heads([named[i] for i in new], label_vectors)
+            for row, own_head, constant in zip(new, coefficients.T, constants, strict=True):
+                set_linear(chosen, int(row), torch.from_numpy(own_head), float(constant))
+            for each, value in zip(rows, (texts.threshold, 1.0, 0.0), strict=True):
+                each[new] = value
         self.model.head = chosen.to(self.device).eval()
         self.thresholds, self.slope, self.bias = rows
         self.global_in = tuple(name for name in trained.global_in if name in named)

@@ -7,15 +7,18 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score
+from torch import nn
 
 import pumlc
 from pumlc.cli.main import main
 from pumlc.errors import UserError
 from pumlc.vision.class_texts import FILE
 from pumlc.vision.models.class_vectors import text_vectors, vectors_checksum
+from pumlc.vision.models.kernel_head import KernelHead, chosen_classes, set_linear
 
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
 HUES = [f"c{30 * place:03d}" for place in range(12)]
@@ -176,6 +179,27 @@ def test_export_of_new_classes(run, place, tmp_path, capsys):
     session = onnx.InferenceSession(str(tmp_path / "m.onnx"))
     classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
     assert classes == (place / "labels.txt").read_text().split()
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_chosen_classes_of_a_head(kernel):
+    """Rows of the head, in any order; one of them becomes linear in the features."""
+    torch.manual_seed(0)
+    head = KernelHead(3, 4, 5) if kernel else nn.Linear(3, 4)
+    for value in head.state_dict().values():
+        value.copy_(torch.rand_like(value))
+    features = torch.randn(6, 3)
+    logits, before = head(features), [value.clone() for value in head.state_dict().values()]
+    chosen = chosen_classes(head, [2, 0, 2])
+    assert type(chosen) is type(head)
+    torch.testing.assert_close(chosen(features), logits[:, [2, 0, 2]])
+    coefficients = torch.tensor([1.0, -2.0, 0.5])
+    set_linear(chosen, 1, coefficients, 0.25)
+    expected = logits[:, [2, 0, 2]].detach()
+    expected[:, 1] = features @ coefficients + 0.25
+    torch.testing.assert_close(chosen(features), expected)
+    for old, value in zip(before, head.state_dict().values(), strict=True):
+        assert torch.equal(old, value)
 
 
 def test_another_encoder_of_names_is_refused(run, place, tmp_path):
