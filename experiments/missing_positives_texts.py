@@ -48,7 +48,7 @@ from pumlc.text.models.embedding import Embedder
 
 SHARES = (0, 20, 40)
 RATES = (0.003, 0.01)
-EPOCHS = (10,)
+EPOCHS = 10
 BATCH, SAMPLED, TEMPERATURE = 256, 512, 0.05
 COLUMNS = ["P@1", "P@5", "PSP@5"]
 
@@ -118,8 +118,8 @@ def train(data: Data, labels: Any, rows: np.ndarray, loss: str, rate: float, epo
     vectors = torch.nn.Parameter(data.labels.clone())
     optimizer = torch.optim.Adam([vectors], lr=rate)
     steps = len(rows) // BATCH
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, epochs * steps)
-    for _ in range(epochs):
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, EPOCHS * steps)
+    for _ in range(EPOCHS):
         for batch in np.array_split(random.permutation(rows), steps):
             sampled = random.choice(labels.shape[1], SAMPLED, replace=False)
             columns = np.union1d(labels[batch].indices, sampled)
@@ -144,19 +144,19 @@ def measured(documents: Tensor, vectors: Tensor, truth: Any, weights: np.ndarray
     ]
 
 
-def run(data: Data, share: int, loss: str, file: Path) -> None:
-    """Train all candidates of a cell; a row for each."""
+def run(data: Data, share: int, loss: str, rates: list[float], file: Path) -> None:
+    """Train the candidates of a cell; a row for each."""
     labels = observed(data, share)
     order = np.random.RandomState(1).permutation(len(data.train))
     held_out, rows = order[: len(order) // 10], order[len(order) // 10 :]
     complete = data.corpus.source.truth[data.corpus.train]
     weights = inverse_propensities(complete, **PROPENSITY_PRESETS["default"])
-    for rate, epochs in itertools.product(RATES, EPOCHS):
+    for rate in rates:
         started = time.perf_counter()
-        vectors = train(data, labels, rows, loss, rate, epochs)
+        vectors = train(data, labels, rows, loss, rate)
         by_left = measured(data.train[held_out], vectors, labels[held_out], weights)
         by_all = measured(data.test, vectors, data.corpus.test.truth, weights)
-        row = [share, loss, rate, epochs, *(f"{value:.2f}" for value in [*by_left, *by_all])]
+        row = [share, loss, rate, *(f"{value:.2f}" for value in [*by_left, *by_all])]
         print(*row, f"{time.perf_counter() - started:.0f} s", flush=True)
         with file.open("a", newline="") as stream:
             csv.writer(stream).writerow(row)
@@ -170,9 +170,9 @@ def show(file: Path) -> None:
     for share, loss in itertools.product(SHARES, LOSSES):
         cell = [row for row in candidates if row[:2] == [str(share), loss]]
         if cell:
-            best = max(cell, key=lambda row: float(row[4]) + float(row[5]))
-            rows.append([f"{share} %", loss, *best[7:], best[2], best[3], len(cell)])
-    print(table(["missing", "loss", *COLUMNS, "rate", "epochs", "candidates"], rows))
+            best = max(cell, key=lambda row: float(row[3]) + float(row[4]))
+            rows.append([f"{share} %", loss, *best[6:], best[2], len(cell)])
+    print(table(["missing", "loss", *COLUMNS, "rate", "candidates"], rows))
 
 
 def main() -> None:
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=int, choices=SHARES, nargs="+", default=SHARES)
     parser.add_argument("--loss", choices=list(LOSSES), nargs="+", default=list(LOSSES))
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -188,7 +189,7 @@ def main() -> None:
     if not options.table:
         data = embedded(options.root, options.out)
         for share, loss in itertools.product(options.share, options.loss):
-            run(data, share, loss, file)
+            run(data, share, loss, options.rates, file)
     show(file)
 
 
