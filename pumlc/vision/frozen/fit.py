@@ -13,7 +13,7 @@ from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.kernel_heads import Gain, GaussianPart, Kernel, fit_kernel_heads
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
-from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
+from pumlc.vision.config import AUTO, LEAST_SQUARES, OPEN_VOCABULARY, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
 from pumlc.vision.scoring import as_listed
 
@@ -210,7 +210,7 @@ def _fit(
 def _kernel(config: VisionConfig) -> Kernel:
     if config.heads == "kernel":
         return "both"
-    return "auto" if config.heads == "auto" else "linear"
+    return "auto" if config.heads in ("auto", OPEN_VOCABULARY) else "linear"
 
 
 def _described(gain: Gain, taken: bool) -> str:
