@@ -70,22 +70,23 @@ def figures(
     return found
 
 
-def plot(results: dict[str, dict[str, float]], file: Path) -> None:
-    """mAP over the number of decisions, a panel for each data set and noise."""
+def plot(results: dict[tuple[str, tuple[float, float]], dict[str, float]], file: Path) -> None:
+    """mAP over the number of decisions: a column for each data set, a row for each noise."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(results), 3.6), layout="constrained")
-    for axes, (title, found) in zip(
-        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
-    ):
+    columns = len(results) // len(NOISE)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * len(NOISE)), layout="constrained")
+    panels = figure.subplots(len(NOISE), columns, squeeze=False)
+    for place, ((name, noise), found) in enumerate(results.items()):
+        axes = panels[place % len(NOISE), place // len(NOISE)]
         for order in ORDERS:
             if f"{DECISIONS[0]} decisions, {order}" not in found:
                 continue
             values = [found["noisy"], *(found[f"{n} decisions, {order}"] for n in DECISIONS)]
             axes.plot([0, *DECISIONS], values, marker="o", markersize=3, label=order)
-        for name, style in (("clean", "--"), ("suspects of 50 % hidden", ":")):
-            axes.axhline(found[name], color="gray", linestyle=style, label=name)
-        axes.set(title=title, xlabel="decisions of a person", ylabel="test mAP, %")
+        for line, style in (("clean", "--"), ("suspects of 50 % hidden", ":")):
+            axes.axhline(found[line], color="gray", linestyle=style, label=line)
+        axes.set(title=f"{name} {noise}", xlabel="decisions of a person", ylabel="test mAP, %")
     figure.axes[0].legend(fontsize="x-small")
     figure.savefig(file)
 
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--orders", nargs="+", choices=ORDERS, default=ORDERS)
     parser.add_argument("--plot", type=Path, help="an SVG file")
     options = parser.parse_args()
-    means: dict[str, dict[str, float]] = {}
+    means: dict[tuple[str, tuple[float, float]], dict[str, float]] = {}
     for file in options.files:
         with np.load(file) as content:
             names = ("train", "train_labels", "test", "test_labels")
@@ -107,8 +108,9 @@ def main() -> None:
         for noise in NOISE:
             runs = [figures(arrays, noise, seed, options.orders) for seed in options.seeds]
             print(f"{file.stem} {noise}, {len(runs)} seeds")
-            title = f"{file.stem} {noise}"
-            means[title] = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+            means[file.stem, noise] = {
+                name: float(np.mean([run[name] for run in runs])) for name in runs[0]
+            }
             for name in runs[0]:
                 values = [run[name] for run in runs]
                 spread = np.std(values, ddof=len(values) > 1)
