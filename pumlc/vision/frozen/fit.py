@@ -4,23 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds, shares_threshold
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.least_squares import fit_least_squares
+from pumlc.estimators.logit_curve import LogitCurve
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
-from pumlc.vision.scoring import as_listed
+from pumlc.vision.scoring import as_listed, probabilities_of
 
 
 @dataclass(frozen=True)
 class FittedHeads:
-    """Linear heads whose logits are calibrated.
+    """Linear heads with slope and bias of the calibration in them.
 
     Attributes:
         coefficients: [D, C].
@@ -31,6 +31,7 @@ class FittedHeads:
         threshold: the same, one for all classes.
         sharing: numbers of the classes that have the threshold of all classes.
         mean_average_precision: mAP of these logits by the known labels, in percent.
+        curve: what is done to the logits before the sigmoid gives probabilities.
         facts: which heads were fitted, why, and what chose them, as plain JSON.
     """
 
@@ -41,6 +42,7 @@ class FittedHeads:
     threshold: float
     sharing: list[int]
     mean_average_precision: float
+    curve: LogitCurve
     facts: dict[str, Any]
 
 
@@ -124,13 +126,14 @@ def fit_heads(
     own = int(calibration.own.sum())
     together = len(slope) - own
     facts["calibration"] = {"own": own, "together": together, "listed": calibration.listed}
-    logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
+    constant = calibration.curve.inverse()(_prior_logit(fitted))
+    logits = np.full(labels.shape, constant, np.float32)
     logits[:, known] = scores * slope + bias
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
     weights[:, known] = coefficients * slope
-    constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
+    constants = np.full(labels.shape[1], constant, np.float32)
     constants[known] = intercept * slope + bias
-    probabilities = expit(logits.astype(np.float64))
+    probabilities = probabilities_of(logits, curve=calibration.curve)
     thresholds, shared = fit_left_out_thresholds(probabilities, fitted), shares_threshold(fitted)
     if calibration.listed < 1:  # what is not listed says nothing about a decision
         alone = never_absent(labels)
@@ -145,6 +148,7 @@ def fit_heads(
         float(np.ravel(one)[0]),
         np.flatnonzero(shared).tolist(),
         mean_average_precision(logits, fitted, definition="sklearn"),
+        calibration.curve,
         facts,
     )
 
