@@ -18,7 +18,8 @@ def left_out_scores(
     Each row is scored by the fit on all other rows; rows of a group, and rows with identical
     features, are left out together (`pumlc.estimators.fit_least_squares`). With u the standardised
     features at length 1 the kernel is exp(-|u - v|^2), on at most 2,000 landmarks (Nystroem;
-    Williams & Seeger 2001).
+    Williams & Seeger 2001). It takes cube roots of features of which none is negative, as after a
+    ReLU: a few large ones then no longer decide how near two rows are (docs/audit.md).
     Where each class is known in rows of its own, there are as many decompositions as classes. Then
     the landmarks are fewer, and the linear part is left out if it would take minutes.
 
@@ -38,7 +39,8 @@ def left_out_scores(
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
     landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
-    mapped = GaussianMap.build(features, landmarks, seed=seed).rows(features)
+    near = np.cbrt(features) if features.min() >= 0 else features
+    mapped = GaussianMap.build(near, landmarks, seed=seed).rows(near)
     together = identical_rows(features)
     if groups is not None:
         together = joined_groups(groups, together)
