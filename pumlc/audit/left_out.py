@@ -5,15 +5,14 @@ import numpy as np
 from pumlc.estimators import fit_least_squares
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.gaussian import GaussianMap, affordable, affordable_landmarks
+from pumlc.estimators.kernel_heads import fit_gaussian, mean_left_out
 from pumlc.labels import validate
-
-_LANDMARKS = 2000
 
 
 def left_out_scores(
     features: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Leave-one-out scores of least squares, linear and with a Gaussian kernel, added.
+    """Leave-one-out scores of least squares, the mean of linear ones and a Gaussian kernel.
 
     Each row is scored by the fit on all other rows; rows of a group, and rows with identical
     features, are left out together (`pumlc.estimators.fit_least_squares`). With u the standardised
@@ -38,13 +37,14 @@ def left_out_scores(
     labels = validate(labels, "labels")
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
-    landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
-    near = np.cbrt(features) if features.min() >= 0 else features
-    mapped = GaussianMap.build(near, landmarks, seed=seed).rows(near)
     together = identical_rows(features)
     if groups is not None:
         together = joined_groups(groups, together)
-    scores = fit_least_squares(mapped, labels, standardize=False, groups=together).loo_scores
-    if affordable(decompositions, min(features.shape)):
-        scores = scores + fit_least_squares(features, labels, groups=together).loo_scores
-    return scores.astype(np.float32)
+    landmarks, decompositions = affordable_landmarks(labels)
+    near = np.cbrt(features) if features.min() >= 0 else features
+    mapped = GaussianMap.build(near, landmarks, seed=seed).of(near)
+    gaussian = fit_gaussian(mapped, labels, groups=together)
+    if not affordable(decompositions, min(features.shape)):
+        return gaussian.loo_scores.astype(np.float32)
+    linear = fit_least_squares(features, labels, groups=together)
+    return mean_left_out(linear, gaussian).astype(np.float32)
