@@ -1,10 +1,14 @@
 """Frozen runs whose heads have a Gaussian kernel: what the network, its file and its start are."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.sparse import csr_array
 
 import pumlc
@@ -21,21 +25,37 @@ from pumlc.vision.models.build import build_for_training
 from pumlc.vision.models.classifier import create_classifier
 from pumlc.vision.timm_folder import check_for_timm
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:features of test_resnet with random weights")
+
+
+def command(root, cache):
+    """The arguments of a run, but for its folder."""
+    return [
+        *("train", "--config", "frozen", "--heads", "kernel", "--data.name", "coco"),
+        *("--data.root", str(root), "--data.image_size", "32", "--data.known", "0.5"),
+        *("--model.backbone", "test_resnet", "--model.weights", "none"),
+        *("--features.cache", str(cache), "--evaluate"),
+    ]
 
 
 @pytest.fixture(scope="module")
 def run(squares_coco, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernel")
-    main(
-        [
-            *("train", "--config", "frozen", "--heads", "kernel", "--data.name", "coco"),
-            *("--data.root", str(squares_coco), "--data.image_size", "32", "--data.known", "0.5"),
-            *("--model.backbone", "test_resnet", "--model.weights", "none"),
-            *("--features.cache", str(folder / "cache"), "--out", str(folder / "run")),
-        ]
-    )
+    main([*command(squares_coco, folder / "cache"), "--out", str(folder / "run")])
     return folder / "run"
+
+
+def test_two_processes_make_and_measure_the_run_of_one(run, squares_coco, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launch += ["--standalone", "-m", "pumlc", *command(squares_coco, run.parent / "cache")]
+    launch += ["--out", str(tmp_path / "run")]
+    done = subprocess.run(launch, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(each / "weights/last.safetensors") for each in (run, tmp_path / "run"))
+    torch.testing.assert_close(two, one, rtol=0, atol=0)
+    one, two = (json.loads((each / "metrics.json").read_text()) for each in (run, tmp_path / "run"))
+    assert two["weights"] == one["weights"]
 
 
 def config(heads, **model):
