@@ -151,3 +151,18 @@ def test_a_test_part_of_present_labels_alone_is_refused_with_what_to_set(tmp_pat
         refuse_unfit_test(data, ("cat", "dog"))
     said = re.findall("data.values '(.*)'", str(refused.value))[0]
     refuse_unfit_test(replace(data, values=yaml.safe_load(said)), ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("labels.xlsx", "save the sheet as CSV"),
+        ("labels.PKL", "no pickle is opened"),
+        ("labels.npz", "no names"),
+        ("posts.jsonl", "a file metadata.jsonl"),
+    ],
+)
+def test_a_file_of_another_kind_gets_advice(tmp_path, name, advice):
+    file = written(tmp_path, '{"a": 1}', name=name)
+    with pytest.raises(UserError, match=advice):
+        read_table(file)
