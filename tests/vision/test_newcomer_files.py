@@ -69,7 +69,11 @@ def test_a_column_that_is_no_class_is_told_and_may_be_the_group(tmp_path):
     with pytest.warns(PumlcWarning, match="'patient' is no class: no cell is a state, one is 'p1'"):
         found = read_labels(file)
     assert found.labels.ravel().tolist() == [1, -1, 0]
-    assert read_table(file, options=ReadOptions(group="patient"))[0].groups == ("p1", "p2", "p1")
+    options = ReadOptions(group="patient")
+    assert read_table(file, options=options)[0].groups == ("p1", "p2", "p1")
+    file.write_text(file.read_text().replace("p1", "1").replace("p2", "0"))
+    table, _ = read_table(file, options=options)
+    assert (table.classes, table.groups, table.problems) == (("cat",), ("1", "0", "1"), ())
 
 
 def test_cells_in_words_are_states_or_the_message_says_how_to_say_it(tmp_path):
