@@ -5,20 +5,20 @@ import numpy as np
 from pumlc.estimators import fit_least_squares
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.gaussian import GaussianMap, affordable, affordable_landmarks
+from pumlc.estimators.kernel_heads import fit_gaussian, mean_left_out
 from pumlc.labels import validate
-
-_LANDMARKS = 2000
 
 
 def left_out_scores(
     features: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Leave-one-out scores of least squares, linear and with a Gaussian kernel, added.
+    """Leave-one-out scores of least squares, the mean of linear ones and a Gaussian kernel.
 
     Each row is scored by the fit on all other rows; rows of a group, and rows with identical
     features, are left out together (`pumlc.estimators.fit_least_squares`). With u the standardised
     features at length 1 the kernel is exp(-|u - v|^2), on at most 2,000 landmarks (Nystroem;
-    Williams & Seeger 2001).
+    Williams & Seeger 2001). It takes cube roots of features of which none is negative, as after a
+    ReLU: a few large ones then no longer decide how near two rows are (docs/audit.md).
     Where each class is known in rows of its own, there are as many decompositions as classes. Then
     the landmarks are fewer, and the linear part is left out if it would take minutes.
 
@@ -37,12 +37,14 @@ def left_out_scores(
     labels = validate(labels, "labels")
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
-    landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
-    mapped = GaussianMap.build(features, landmarks, seed=seed).rows(features)
     together = identical_rows(features)
     if groups is not None:
         together = joined_groups(groups, together)
-    scores = fit_least_squares(mapped, labels, standardize=False, groups=together).loo_scores
-    if affordable(decompositions, min(features.shape)):
-        scores = scores + fit_least_squares(features, labels, groups=together).loo_scores
-    return scores.astype(np.float32)
+    landmarks, decompositions = affordable_landmarks(labels)
+    near = np.cbrt(features) if features.min() >= 0 else features
+    mapped = GaussianMap.build(near, landmarks, seed=seed).of(near)
+    gaussian = fit_gaussian(mapped, labels, groups=together)
+    if not affordable(decompositions, min(features.shape)):
+        return gaussian.loo_scores.astype(np.float32)
+    linear = fit_least_squares(features, labels, groups=together)
+    return mean_left_out(linear, gaussian).astype(np.float32)

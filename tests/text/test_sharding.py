@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from small_texts import text_config, write_filter
 from torch.multiprocessing.spawn import start_processes
 
+from pumlc.cli.console import end_at_once
 from pumlc.engine.checkpoint import Checkpoint
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
+from pumlc.engine.processes import end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.files import read_json
 from pumlc.text.task import TextTask
@@ -127,7 +129,8 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
         save_file(found, out / f"{name}-{rank}.safetensors")
     for name, changes in RUNS.items():
         whole_run(folders, accelerator, 12, out / name, changes)
-    torch.distributed.destroy_process_group()
+    end_processes(accelerator)
+    end_at_once(0)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import expit, logit
 from torch import nn
 
 import pumlc
 from pumlc.cli.main import main
 from pumlc.engine.config import TrainConfig
 from pumlc.errors import UserError
+from pumlc.estimators.logit_curve import LogitCurve
 from pumlc.metrics import mean_average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.split import read_split
@@ -40,11 +42,12 @@ def settings(root="nowhere", *, heads: Any = "auto", loss=None, **model) -> Visi
     )
 
 
-@pytest.fixture(scope="module")
-def run(squares_coco, tmp_path_factory):
+@pytest.fixture(scope="module", params=["auto", "kernel"])
+def run(squares_coco, tmp_path_factory, request):
     """A run on incomplete labels by the command, and the folder of its features."""
     folder = tmp_path_factory.mktemp("frozen")
-    train(squares_coco, folder / "run", folder / "cache", "--data.known", "0.5")
+    options = ("--data.known", "0.5", "--heads", request.param)
+    train(squares_coco, folder / "run", folder / "cache", *options)
     return folder / "run", folder / "cache"
 
 
@@ -87,6 +90,41 @@ def test_every_command_works_on_the_folder(run, squares_coco, capsys):
     assert "features of train: 96 pictures, all in the cache" in printed
 
 
+def test_a_curve_is_stored_and_used(squares_coco, run, tmp_path, monkeypatch, capsys):
+    curve = LogitCurve(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    name = "pumlc.estimators.class_calibration.fit_logit_curve"
+    monkeypatch.setattr(name, lambda *_: curve)
+    heads = json.loads((run[0] / "run.json").read_text())["config"]["heads"]
+    options = ("--data.known", "0.5", "--heads", heads)
+    train(squares_coco, tmp_path / "run", run[1], *options)
+    bent, plain = pumlc.load(tmp_path / "run"), pumlc.load(run[0])
+    np.testing.assert_array_equal(bent.curve, curve)
+    assert bent.calibrated_on == "leave-one-out"
+    assert plain.calibrated_on == ""
+    pictures = sorted((squares_coco / "val").iterdir())
+    found, before = (each.predict(pictures).probabilities for each in (bent, plain))
+    np.testing.assert_allclose(found, expit(curve(logit(before.astype(np.float64)))), atol=1e-4)
+    # the thresholds of the highest F1 move with the probabilities; they are midway between two
+    assert ((found >= bent.thresholds) == (before >= plain.thresholds)).mean() > 0.97
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "run")])
+    entry = json.loads(capsys.readouterr().out.splitlines()[-1])["weights"]["last"]
+    assert entry["calibrated_on"] == "leave-one-out"
+    assert entry["ECE"] != entry["ECE_uncalibrated"]
+
+
+def test_a_class_without_a_label_keeps_its_share_under_a_curve(monkeypatch):
+    random = np.random.RandomState(0)
+    features, labels = random.randn(60, 5).astype(np.float32), random.choice([1, -1], (60, 3))
+    labels[:, 2] = 0
+    before = fit_heads(features, labels.astype(np.int8), settings())
+    curve = LogitCurve(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    name = "pumlc.estimators.class_calibration.fit_logit_curve"
+    monkeypatch.setattr(name, lambda *_: curve)
+    after = fit_heads(features, labels.astype(np.int8), settings())
+    assert curve(after.intercept[2]) == pytest.approx(before.intercept[2], abs=1e-6)
+
+
 def test_left_out_logits_are_those_of_a_fit_without_the_picture(run, squares_coco):
     """Refitting by hand without one picture gives its left-out score, but for slope and bias."""
     folder, cache = run
@@ -103,16 +141,24 @@ def test_left_out_logits_are_those_of_a_fit_without_the_picture(run, squares_coc
     extractor = Extractor(task.model, cache, "float32")
     x = extractor.features(task.data.train, range(96)).astype(np.float64)
     x = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
-    x /= np.sqrt((x**2).sum(1).mean())
-    x = np.c_[x, np.ones(len(x))]
+    units = x / np.linalg.norm(x, axis=1, keepdims=True)
+    gaussian = np.exp(-((units[:, None] - units) ** 2).sum(-1))
+    linear = x @ x.T / (x**2).sum(1).mean()
     labels = task.data.train.labels
-    penalty = json.loads((folder / "weights/index.json").read_text())["last"]["heads"]["penalty"]
-    by_hand = np.empty(labels.shape)
-    for row in range(len(x)):
-        for c in range(labels.shape[1]):
-            rows = (labels[:, c] != 0) & (np.arange(len(x)) != row)
-            gram = x[rows].T @ x[rows] + penalty * np.eye(x.shape[1])
-            by_hand[row, c] = x[row] @ np.linalg.solve(gram, x[rows].T @ labels[rows, c])
+    facts = json.loads((folder / "weights/index.json").read_text())["last"]["heads"]
+    if content["config"]["heads"] == "auto":
+        assert "linear heads alone: a kernel lowers the left-out cross entropy by" in facts["why"]
+    by_hand = np.zeros(labels.shape)
+    for kernel, each in ((linear, facts), (gaussian, facts.get("kernel"))):
+        if each is None:
+            continue
+        for row in range(len(x)):
+            for c in range(labels.shape[1]):
+                rows = (labels[:, c] != 0) & (np.arange(len(x)) != row)
+                system = (kernel + 1)[np.ix_(rows, rows)] + each["penalty"] * np.eye(rows.sum())
+                by_hand[row, c] += (kernel + 1)[row, rows] @ np.linalg.solve(
+                    system, labels[rows, c]
+                )
     left_out = np.load(folder / "left_out.npy")
     for c in range(labels.shape[1]):
         assert np.corrcoef(by_hand[:, c], left_out[:, c])[0, 1] > 0.9999
@@ -230,7 +276,12 @@ def test_what_the_settings_and_the_labels_call_for():
     assert choose_heads(settings(loss=BCE), mixed)[0] == "loss"
     assert choose_heads(settings(loss=BCE, heads="loss"), mixed)[0] == "loss"
     auto, closed = LossConfig(name="auto"), LossConfig(name="least_squares")
-    for heads, loss in (("none", auto), ("loss", closed), ("least_squares", BCE)):
+    for heads, loss in (
+        ("none", auto),
+        ("loss", closed),
+        ("least_squares", BCE),
+        ("kernel", BCE),
+    ):
         with pytest.raises(UserError, match="loss.name must be"):
             settings(heads=heads, loss=loss)
     with pytest.raises(UserError, match="model.local_global must be false with heads"):
@@ -272,7 +323,7 @@ def test_positives_alone_give_the_probability_of_being_present():
     chances = 1 / (1 + np.exp(-(4 * features - 2)))
     present = random.rand(3000, 3) < chances
     labels = np.where(present & (random.rand(3000, 3) < 0.4), 1, 0).astype(np.int8)
-    fitted = fit_heads(features, labels, settings())
+    fitted = fit_heads(features, labels, settings(heads="least_squares"))
     assert fitted.facts["calibration"]["listed"] == pytest.approx(0.4, abs=0.08)
     logits = features @ fitted.coefficients + fitted.intercept
     probabilities = 1 / (1 + np.exp(-logits))

@@ -24,6 +24,8 @@ STATES: tuple[State, ...] = ("present", "absent", "unknown", "uncertain")
 # codes in the matrix; 0 is for unlisted labels
 PRESENT_CODE, ABSENT_CODE, UNKNOWN_CODE, UNCERTAIN_CODE = 1, 2, 3, 4
 CODE: dict[State, int] = {state: code for code, state in enumerate(STATES, 1)}
+LEFT_OUT = "column that is no class"
+"""The kind of a problem: there is such a column, which a user may have meant as a class."""
 _LABEL = {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}
 
 
@@ -188,9 +190,9 @@ class LabelTable:
         labels = csr_array((data, self.listed.indices, self.listed.indptr), shape=self.listed.shape)
         silent = np.flatnonzero(self.rest == ABSENT_CODE)
         if len(silent):
-            labels = labels + self._silent(silent)
+            labels = csr_array(labels + self._silent(silent))
         labels.eliminate_zeros()
-        return csr_array(labels)
+        return labels
 
     def counts(self, rows: np.ndarray | None = None) -> dict[State, np.ndarray]:
         """For each state the number of labels of each class, [C], over all or the given rows."""

@@ -13,19 +13,22 @@ from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
+from pumlc.estimators.kernel_heads import GaussianPart
 from pumlc.labels import LabelMatrix, SparseLabels, dense
 from pumlc.labels.known_cells import measured_cells, row_numbers
 from pumlc.labels.sparse import label_rows
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import OPEN_VOCABULARY, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads, left_out_together
 from pumlc.vision.frozen.known_fit import choose_known_heads, fit_known_heads
 from pumlc.vision.frozen.left_out import write_left_out
+from pumlc.vision.frozen.open_vocabulary import OpenVocabulary
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.kernel_head import KernelHead
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.tower import save_tower
 from pumlc.vision.models.weights import FOUND
@@ -68,6 +71,10 @@ class FrozenTask:
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         self.model.head = _linear(self.model.head, len(self.classes))
+        self.vocabulary: OpenVocabulary | None = None
+        if config.heads == OPEN_VOCABULARY:
+            source, labels = str(config.model.label_vectors), self.data.train.matrix
+            self.vocabulary = OpenVocabulary(source, self.classes, labels)
         warn_of_similar_classes(self.data.train.source, self.classes)
         warn_of_classes(self.data)
 
@@ -76,7 +83,10 @@ class FrozenTask:
         labels = self.data.train.matrix
         choose = choose_known_heads if isinstance(labels, SparseLabels) else choose_heads
         kind, reason = choose(self.config, labels)  # pyright: ignore[reportArgumentType]
-        return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
+        facts = {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
+        if self.vocabulary is not None:
+            facts["class_texts"] = self.vocabulary.facts()
+        return facts
 
     def write_files(self, folder: Path) -> None:
         """Record in the run folder which labels were hidden and which pictures were seen."""
@@ -137,22 +147,45 @@ class FrozenTrainer:
         together = left_out_together(features, None if groups is None else groups[rows])
         if not isinstance(labels, SparseLabels) or not isinstance(matrix, SparseLabels):
             heads = fit_heads(features, dense(labels), config, groups=together)
+            if self.task.vocabulary is not None:
+                heads.facts["class_texts"] = self._fit_names(
+                    features, dense(labels), heads, together
+                )
             left_out = np.full(matrix.shape, np.nan, np.float32)
             left_out[rows] = heads.left_out_logits
             return heads, left_out
-        cells = measured_cells(matrix)
+        cells = measured_cells(as_listed(matrix, config.data))
         heads = fit_known_heads(features, labels, cells.subset(rows), config, groups=together)
         left_out = np.full(cells.labels.nnz, np.nan, np.float32)
         left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
         return heads, left_out
 
+    def _fit_names(
+        self, features: np.ndarray, labels: np.ndarray, heads: FittedHeads, groups: np.ndarray
+    ) -> dict[str, Any]:
+        """The map to class names, written into the run folder before the weights are there."""
+        assert self.task.vocabulary is not None
+        facts = self.task.vocabulary.fit(
+            self.run.path,
+            features,
+            labels,
+            heads.left_out_logits,
+            groups=groups,
+            seed=self.task.config.train.seed,
+        )
+        self._print(
+            f"classes by name: mAP {facts['withheld_mAP']:.1f} over {facts['withheld_classes']} "
+            f"classes, each withheld once (chance {facts['withheld_chance']:.1f})"
+        )
+        return facts
+
     def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
         """The heads by the held-out part."""
-        model = self.task.model
+        model, data = self.task.model, self.task.config.data
         if not isinstance(labels, SparseLabels):
-            labels = as_listed(labels, self.task.config.data)
+            labels = as_listed(labels, data)
             return validate_logits(head_logits(model, features), labels)
-        cells = measured_cells(labels)
+        cells = measured_cells(as_listed(labels, data))
         known = known_head_logits(model, features, cells.labels)
         return validate_logits(known.logits, cells)
 
@@ -187,12 +220,17 @@ class FrozenTrainer:
             "global_in": heads.sharing,
             "fitted_on": heads.facts["left_out"],
         }
+        extras: dict[str, Any] = {"thresholds": thresholds}
+        if len(heads.curve.at):  # slope and bias are in the weights
+            width = len(heads.thresholds)
+            straight = {"slope": [1.0] * width, "bias": [0.0] * width}
+            extras["calibration"] = {**straight, "curve": heads.curve.as_json()}
         entry = {
             "epoch": 1,
             "score": None,
             "chosen_by": heads.facts["left_out"],
             "heads": heads.facts,
-            "extras": {"thresholds": thresholds},
+            "extras": extras,
         }
         file = self.run.weights / f"{NAME}.safetensors"
         self.run.add_metrics(row)
@@ -252,6 +290,23 @@ def _linear(head: nn.Module, num_classes: int) -> nn.Linear:
 
 def _set_head(model: Classifier, heads: FittedHeads) -> None:
     assert isinstance(model.head, nn.Linear)
+    model.head = model.head if heads.gaussian is None else _kernel_head(heads.gaussian)
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(heads.coefficients.T))
         model.head.bias.copy_(torch.from_numpy(heads.intercept))
+
+
+def _kernel_head(part: GaussianPart) -> KernelHead:
+    """A head with the Gaussian part; the linear one is still zero."""
+    landmarks, num_classes = part.coefficients.shape
+    head = KernelHead(part.landmarks.shape[1], num_classes, landmarks)
+    with torch.no_grad():
+        for own, value in (
+            (head.mean, part.design.mean),
+            (head.scale, 1 / part.design.spread),
+            (head.landmarks, part.landmarks),
+            (head.kernel_weight, part.coefficients.T),
+            (head.kernel_bias, part.intercept),
+        ):
+            own.copy_(torch.from_numpy(value))
+    return head
