@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             class_names=predictor.labels,
             thresholds=predictor.thresholds.tolist() if predictor.fitted else None,
             calibration=(predictor.slope.tolist(), predictor.bias.tolist()),
+            curve=predictor.curve,
         )
         difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:

@@ -14,6 +14,7 @@ from pumlc.engine.config import from_plain
 from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.vision.class_texts import read_class_texts
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.decode import load_image
@@ -68,9 +69,10 @@ class VisionPredictor:
             leave-one-out scores; without either, all 0.5.
         fitted: whether they were fitted.
         fitted_on: what they were fitted on, such as ``validation`` or ``leave-one-out``.
-        calibrated_on: ``validation``; empty: probabilities are the sigmoid of the logits. Heads on
-            features have their calibration in the weights.
-        slope, bias: [C]; sigmoid(slope * logit + bias) is the probability.
+        calibrated_on: ``validation``, or ``leave-one-out`` for example; empty: probabilities are
+            the sigmoid of the logits. Heads on features have slope and bias in their weights.
+        slope, bias: [C]; sigmoid(curve(slope * logit + bias)) is the probability.
+        curve: the same for all classes; it keeps the order of the logits.
         global_in: classes that have the common threshold of all classes, since too few pictures
             for fitting are known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
@@ -107,10 +109,13 @@ class VisionPredictor:
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
         self.calibrated_on = ""
         self.slope, self.bias = np.ones(len(self.labels)), np.zeros(len(self.labels))
+        self.curve = STRAIGHT
         if "calibration" in extras:
             where = f"{self.run.weights / 'index.json'}: calibration of {self.weights!r}"
-            self.slope, self.bias = _calibration(extras["calibration"], len(self.labels), where)
-            self.calibrated_on = "validation"
+            stored = extras["calibration"]
+            self.slope, self.bias = _calibration(stored, len(self.labels), where)
+            self.curve = _curve(stored.get("curve"), where)
+            self.calibrated_on = self.fitted_on or "validation"
         self._trained = _Trained(
             self.labels, self.model.head, (self.thresholds, self.slope, self.bias), self.global_in
         )
@@ -159,7 +164,7 @@ class VisionPredictor:
 
     def probabilities(self, logits: Any) -> Any:
         """Calibrated probabilities, [N, C] float64, of the model's logits; of CSR as CSR."""
-        return probabilities_of(logits, self.slope, self.bias)
+        return probabilities_of(logits, self.slope, self.bias, self.curve)
 
     def read(self, picture: Picture) -> np.ndarray:
         """Decode a picture as `predict` does; a large file is decoded at a reduced size.
@@ -302,6 +307,25 @@ def _calibration(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray,
     if not (slope > 0).all():
         raise UserError(f"{where}: slope must be above 0, got {slope.min():g}")
     return slope, bias
+
+
+def _curve(stored: Any, where: str) -> LogitCurve:
+    """The curve; the file may come from anyone. A run of an earlier version has none."""
+    if stored is None:
+        return STRAIGHT
+    rows = [stored.get(name) if isinstance(stored, dict) else None for name in ("at", "to")]
+    valid = all(
+        isinstance(row, list) and all(type(number) in (int, float) for number in row)
+        for row in rows
+    )
+    at, to = (np.array(row, np.float64) if valid else np.empty(0) for row in rows)
+    rising = all(np.isfinite(row).all() and (np.diff(row) > 0).all() for row in (at, to))
+    if not valid or len(at) != len(to) or not rising:
+        raise UserError(
+            f"{where}: curve must be a mapping of at and to, as many rising numbers each, got "
+            f"{stored!r:.80}"
+        )
+    return LogitCurve(at, to)
 
 
 def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:

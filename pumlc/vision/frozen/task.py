@@ -220,12 +220,17 @@ class FrozenTrainer:
             "global_in": heads.sharing,
             "fitted_on": heads.facts["left_out"],
         }
+        extras: dict[str, Any] = {"thresholds": thresholds}
+        if len(heads.curve.at):  # slope and bias are in the weights
+            width = len(heads.thresholds)
+            straight = {"slope": [1.0] * width, "bias": [0.0] * width}
+            extras["calibration"] = {**straight, "curve": heads.curve.as_json()}
         entry = {
             "epoch": 1,
             "score": None,
             "chosen_by": heads.facts["left_out"],
             "heads": heads.facts,
-            "extras": {"thresholds": thresholds},
+            "extras": extras,
         }
         file = self.run.weights / f"{NAME}.safetensors"
         self.run.add_metrics(row)
