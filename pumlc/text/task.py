@@ -15,6 +15,7 @@ from pumlc.engine.config import require
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.files import write_json
+from pumlc.metrics import ndcg_of_rows, resample_counts
 from pumlc.progress import Progress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.checks import check_truth, warn_of_similar_labels
@@ -29,6 +30,9 @@ from pumlc.text.training.negatives import candidate_labels, draw_negatives, entr
 from pumlc.text.training.objective import Objective
 from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
 from pumlc.text.training.sides import TextSide, backward_through
+
+_RESAMPLES = 100
+"""Resamples of the held-out documents, for the standard error by which weights are selected."""
 
 
 class TextTask:
@@ -264,4 +268,8 @@ class TextTask:
         metrics = retrieval_metrics(ids, split.truth)
         hits, positives = hits_of(ids, split.truth), split.truth.nnz
         decisions = fit_decisions(scores, hits, positives, fitted_on="validation")
-        return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()})
+        resamples = None
+        if self.config.train.selection == "one-standard-error":
+            counts = resample_counts(len(ids), _RESAMPLES)
+            resamples = 100 * (counts @ ndcg_of_rows(ids, split.truth, 5)) / len(ids)
+        return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()}, resamples)
