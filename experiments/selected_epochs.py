@@ -15,6 +15,7 @@ fitted on the held-out part.
 
 import argparse
 import itertools
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +73,15 @@ class Look(NamedTuple):
 
 
 def looks(
-    data: Data, labels: np.ndarray, fitted: np.ndarray, held: np.ndarray, setting: Any, seed: int
+    data: Data,
+    labels: np.ndarray,
+    fitted: np.ndarray,
+    held: np.ndarray,
+    setting: Any,
+    seed: int,
+    until: int | None = None,
 ) -> list[Look]:
-    """Train heads on some rows; the logits after every epoch."""
+    """Train heads on some rows; the logits after every epoch, or after the last one of a few."""
     loss, rate, schedule, epochs = setting
     steps = max(1, len(fitted) // BATCH)
     config = TrainConfig(
@@ -96,7 +103,7 @@ def looks(
             scores = model(data.train[held]).numpy(), model(data.test).numpy()
         found.append(Look(kind, epoch, *scores))
 
-    for epoch in range(1, epochs + 1):
+    for epoch in range(1, (until or epochs) + 1):
         order = torch.randperm(len(inputs), generator=generator)
         for step in range(steps):
             rows = order[step * BATCH : None if step == steps - 1 else (step + 1) * BATCH]
@@ -105,9 +112,10 @@ def looks(
             optimizer.step()
             rates.step()
             average.update(model)
-        look("", epoch)
-        with average.applied_to(model):
-            look("-ema", epoch)
+        if epoch == until or until is None:
+            look("", epoch)
+            with average.applied_to(model):
+                look("-ema", epoch)
     return found
 
 
@@ -141,11 +149,8 @@ def figures(data: Data, pictures: int, known: float, setting: Any, seed: int) ->
     judged, _ = labels_as_validated(labels[held])
     found = looks(data, labels, fitted, held, setting, seed)
     last, best, selected = selections(found, judged)
-    again = next(
-        look
-        for look in looks(data, labels, rows, held, setting, seed)
-        if (look.name, look.epoch) == (selected.name, selected.epoch)
-    )
+    ends = looks(data, labels, rows, held, setting, seed, until=selected.epoch)
+    again = next(look for look in ends if look.name == selected.name)
     cut = fit_thresholds(probabilities_of(selected.held_out), judged, per_class=False)
     f1 = [
         precision_recall_f1(probabilities_of(look.test), data.test_labels, threshold=cut)["OF1"]
@@ -193,6 +198,7 @@ def main() -> None:
         seeds = range(first, last + 1)
         found = np.array([figures(data, pictures, known, setting, seed) for seed in seeds])
         every.append(found)
+        print(pictures, known, *setting, *np.round(summary(found), 2), file=sys.stderr, flush=True)
         rows.append([pictures, known, " ".join(map(str, setting)), *summary(found)])
     rows.append(["all", "", "", *summary(np.concatenate(every))])
     header = [

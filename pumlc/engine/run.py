@@ -217,7 +217,8 @@ def _problem_of_entry(entry: dict[str, Any]) -> str | None:
             return f"has the {name} {value!r:.80}, not a finite number"
     errors = entry.get(ERRORS, {})
     if not isinstance(errors, dict) or not all(
-        type(value) in (int, float) and math.isfinite(value) for value in errors.values()
+        value is None or (type(value) in (int, float) and math.isfinite(value))
+        for value in errors.values()
     ):
         return f"has the {ERRORS} {errors!r:.80}, not finite numbers by name"
     if type(entry.get("epoch")) is not int:

@@ -16,7 +16,11 @@ import numpy as np
 # an average with a larger share of the weights it started from is never preferred
 LARGEST_START_SHARE = 0.1
 ERRORS = "standard_errors"
-"""The key of an entry that has, for other weights, the standard error of their score minus its."""
+"""The key of an entry that has, for other weights, the standard error of their score minus its;
+None where the held-out part is too small to have one."""
+FEWEST = 10
+"""A part with fewer known positives (rows, where each row has a score) has no standard error: drawn
+from so few, it is itself too uncertain."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Selection:
         best: those with the best score; None without a held-out part.
         epoch: of ``best``.
         difference: score of ``best`` minus score of ``last``; None if either is missing.
-        error: standard error of the difference; None if it is not known. The best are then used.
+        error: standard error of the difference; None if it is not known.
+        too_small: the part is too small for a standard error, and so the last weights stay. Else
+            without an error the best are used.
     """
 
     name: str
@@ -38,28 +44,31 @@ class Selection:
     epoch: int | None = None
     difference: float | None = None
     error: float | None = None
+    too_small: bool = False
 
     def columns(self) -> dict[str, float]:
-        """The columns of metrics.csv; none without a difference."""
-        if self.difference is None or self.error is None:
+        """The columns of metrics.csv; none if the best are used whatever the error."""
+        if self.difference is None or (self.error is None and not self.too_small):
             return {}
-        return {
-            "selection/best_minus_last": self.difference,
-            "selection/standard_error": self.error,
-        }
+        columns = {"selection/best_minus_last": self.difference}
+        return (
+            columns if self.error is None else {**columns, "selection/standard_error": self.error}
+        )
 
     def line(self) -> str | None:
-        """The selection in a line for a person; None without a difference and its error."""
-        if self.difference is None or self.error is None:
+        """The selection in a line for a person; None if the best are used whatever the error."""
+        if self.difference is None or (self.error is None and not self.too_small):
             return None
         if not self.difference:
             return f"weights to use: {self.last}; none score higher on the held-out part"
-        than = "at most" if self.name == self.last else "more than"
-        return (
+        start = (
             f"weights to use: {self.name}; on the held-out part {self.best} (epoch {self.epoch}) "
-            f"scores {self.difference:.2f} +- {self.error:.2f} above {self.last}, {than} one "
-            "standard error"
+            f"scores {self.difference:.2f}"
         )
+        if self.error is None:
+            return f"{start} above {self.last}, but the part is too small to tell"
+        than = "at most" if self.name == self.last else "more than"
+        return f"{start} +- {self.error:.2f} above {self.last}, {than} one standard error"
 
 
 def select_weights(index: Mapping[str, dict[str, Any]]) -> Selection:
@@ -84,10 +93,12 @@ def select_weights(index: Mapping[str, dict[str, Any]]) -> Selection:
     if last is None or last not in scores:
         return Selection(best, last, best, index[best]["epoch"])
     difference = scores[best] - scores[last]
-    error = index[last].get(ERRORS, {}).get(best)
-    keep = error is not None and difference <= error
+    errors = index[last].get(ERRORS, {})
+    error = errors.get(best)
+    too_small = best in errors and error is None
+    keep = too_small or (error is not None and difference <= error)
     name = last if keep else best
-    return Selection(name, last, best, index[best]["epoch"], difference, error)
+    return Selection(name, last, best, index[best]["epoch"], difference, error, too_small)
 
 
 class HeldOutScores:
@@ -116,7 +127,7 @@ class HeldOutScores:
         self._keep(name, resamples)
         return True
 
-    def compare(self, last: str, resamples: np.ndarray | None) -> dict[str, dict[str, float]]:
+    def compare(self, last: str, resamples: np.ndarray | None) -> dict[str, Any]:
         """What the entry of the last weights says of others, for `select_weights`.
 
         Args:
@@ -126,9 +137,8 @@ class HeldOutScores:
         self._keep(last, resamples)
         if resamples is None:
             return {}
-        errors = {name: standard_error(found, resamples) for name, found in self._resamples.items()}
-        known = {name: error for name, error in errors.items() if error is not None}
-        return {ERRORS: known}
+        kept = self._resamples.items()
+        return {ERRORS: {name: standard_error(found, resamples) for name, found in kept}}
 
     def _keep(self, name: str, resamples: np.ndarray | None) -> None:
         self._resamples.pop(name, None)

@@ -21,7 +21,8 @@ class Validation:
         metrics: named numbers for metrics.csv.
         extras: stored with the weights (thresholds).
         resamples: [R], the score on resamples of the held-out rows, the same ones in every look;
-            nan where a resample has no score. None: the best score selects, whatever its error.
+            nan where a resample has no score, and everywhere if there are fewer than
+            `pumlc.engine.selection.FEWEST`. None: the best score selects, whatever its error.
     """
 
     score: float

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
+from pumlc.engine.selection import FEWEST
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.files import write_json
@@ -272,4 +273,6 @@ class TextTask:
         if self.config.train.selection == "one-standard-error":
             counts = resample_counts(len(ids), _RESAMPLES)
             resamples = 100 * (counts @ ndcg_of_rows(ids, split.truth, 5)) / len(ids)
+            if len(ids) < FEWEST:
+                resamples[:] = np.nan
         return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()}, resamples)

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.engine.selection import FEWEST
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
@@ -244,11 +245,15 @@ def resampled_scores(logits: Any, labels: Any, groups: np.ndarray | None = None)
         groups: [N], equal for pictures that are drawn together; None: each is drawn by itself.
 
     Returns:
-        percent [R]; nan for a resample without a known positive label.
+        percent [R]; nan for a resample without a known positive label, and everywhere if there are
+        fewer than `FEWEST`.
     """
     judged = labels.labels if isinstance(labels, MeasuredCells) else labels_as_validated(labels)[0]
     cells = judged.nnz if isinstance(judged, csr_array) else int(np.count_nonzero(judged))
     number = int(np.clip(_RESAMPLED_CELLS // max(1, cells), *_RESAMPLES))
+    labelled = judged.data if isinstance(judged, csr_array) else judged
+    if np.count_nonzero(labelled == POSITIVE) < FEWEST:
+        return np.full(number, np.nan)
     rows = np.arange(logits.shape[0])
     if groups is not None:
         rows = np.unique(groups, return_inverse=True)[1]

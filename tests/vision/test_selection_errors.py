@@ -29,6 +29,8 @@ def test_the_score_of_each_resample():
             for drawn in counts
         ]
         np.testing.assert_allclose(resampled_scores(logits, labels, given), expected)
+    few = np.where(np.cumsum(labels == 1).reshape(40, 3) > 9, -1, labels)
+    assert np.isnan(resampled_scores(logits, few)).all()
     stored = csr_array(judged)
     same = csr_array((logits[judged != 0], stored.indices, stored.indptr), shape=stored.shape)
     cells = MeasuredCells(stored, np.array([False, False, True]), np.arange(40))
