@@ -19,7 +19,8 @@ class TrainConfig:
     """rows per process and batch; losses that couple the batch depend on it"""
     min_steps: int = 0
     """at least this many optimizer steps: of few data, whose epochs are short, there are as many
-    epochs as that takes, and run.json has their number"""
+    epochs as that takes, and run.json has their number. A recipe's number does not count where
+    epochs are given on the command line"""
     accumulate: int = 1
     """batches whose mean gradient is one step: of a loss that is a mean over rows, the step of a
     batch so many times as large. BatchNorm and losses that couple the batch (pu) take their

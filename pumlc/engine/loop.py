@@ -26,7 +26,12 @@ from pumlc.engine.optimizer import (
 from pumlc.engine.processes import share_buffers, tracker_name, without_known_warnings
 from pumlc.engine.randomness import random_state, set_random_state
 from pumlc.engine.run import RunFolder
-from pumlc.engine.selection import LARGEST_START_SHARE, HeldOutScores, select_weights
+from pumlc.engine.selection import (
+    LARGEST_START_SHARE,
+    HeldOutScores,
+    select_weights,
+    without_selection,
+)
 from pumlc.engine.stopping import StopSignals, TrainingStoppedError
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
@@ -152,6 +157,8 @@ class Trainer:
         self.epoch, self.seconds = state["epoch"], state["seconds"]
         self.scores.load(state)
         self.run.metrics = state["metrics"]
+        if self.epoch < self.config.epochs:  # the run did not end there
+            self.run.metrics = [without_selection(row) for row in state["metrics"]]
         self.task.load_state_dict(state["task"])
         # None at the end of an epoch; earlier versions saved only there, without this entry
         position = state.get("position")

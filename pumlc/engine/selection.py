@@ -71,6 +71,11 @@ class Selection:
         return f"{start} +- {self.error:.2f} above {self.last}, {than} one standard error"
 
 
+def without_selection(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics.csv without the columns of `Selection.columns`."""
+    return {name: value for name, value in row.items() if not name.startswith("selection/")}
+
+
 def select_weights(index: Mapping[str, dict[str, Any]]) -> Selection:
     """Choose among the weights of a run.
 
