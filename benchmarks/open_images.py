@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -66,14 +67,24 @@ def link_pictures(folder: Path, pictures: int) -> None:
             os.link(source, file)
 
 
-def run(labels: Path, root: Path, out: Path) -> None:
-    """What `pumlc train` does; prints JSON. In a process of its own."""
+def peak_bytes() -> int:
+    """The most memory that this process has held; ru_maxrss also counts that of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+def run(labels: Path, root: Path, out: Path, unknown: str = "ignore", **options: Any) -> None:
+    """What `pumlc train` does; prints JSON. In a process of its own.
+
+    Args:
+        labels, root, out: label file, pictures and run folder.
+        unknown: what the loss makes of unknown labels.
+        options: further settings of the data.
+    """
     steps: list[dict[str, object]] = []
 
     def note(what: str) -> None:
-        status = Path("/proc/self/status").read_text().splitlines()
-        peak = 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
-        steps.append({"step": what, "seconds": time.process_time(), "peak": peak})
+        steps.append({"step": what, "seconds": time.process_time(), "peak": peak_bytes()})
         print(json.dumps(steps[-1]), flush=True)
 
     from pumlc.engine.config import TrainConfig
@@ -100,12 +111,17 @@ def run(labels: Path, root: Path, out: Path) -> None:
 
     note("imports")
     data = DataConfig(
-        labels=str(labels), root=str(root), known=0.5, validation=500 / 9e6, image_size=32
+        labels=str(labels),
+        root=str(root),
+        known=0.5,
+        validation=500 / 9e6,
+        image_size=32,
+        **options,
     )
     config = VisionConfig(
         data=data,
         model=ModelConfig(backbone="test_resnet"),
-        loss=LossConfig(name="bce", parameters={"unknown": "ignore"}),
+        loss=LossConfig(name="bce", parameters={"unknown": unknown}),
         train=TrainConfig(epochs=1, batch_size=64, learning_rate=1e-3, workers=2),
     )
     try:
@@ -130,9 +146,18 @@ def main() -> None:
     if not file.exists():
         write_labels(file, options.pictures, options.classes, options.labels)
     link_pictures(root, options.pictures)
+    report(file, [sys.executable, __file__, str(options.folder), "--run"])
+
+
+def report(file: Path, command: list[str]) -> None:
+    """Run the process and print what it took.
+
+    Args:
+        file: the label file.
+        command: calls `run`.
+    """
     size = file.stat().st_size
     print(f"{file}: {size / 1e6:,.0f} MB")
-    command = [sys.executable, __file__, str(options.folder), "--run"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     rows = [

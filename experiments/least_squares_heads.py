@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from pumlc.audit import score_finding
-from pumlc.estimators import PENALTIES, fit_least_squares
+from pumlc.estimators import PENALTIES, fit_kernel_heads, fit_least_squares
+from pumlc.estimators.kernel_heads import Kernel
 from pumlc.labels import flip, keep_proportion, keep_single_positive
 from pumlc.metrics import average_precision
 from pumlc.tables import table
@@ -165,8 +166,20 @@ def second_moment_of_all(share: float) -> Callable[..., Scores]:
     return fit
 
 
+def with_gaussian(choice: Kernel) -> Callable[..., Scores]:
+    """The heads of the package: the mean of linear heads and of a Gaussian kernel."""
+
+    def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
+        heads = fit_kernel_heads(train, labels, kernel=choice)
+        return heads.loo_scores, heads.scores(test)
+
+    return fit
+
+
 VARIANTS: dict[str, Callable[..., Scores]] = {
     "linear": linear,
+    "mean with a Gaussian kernel": with_gaussian("both"),
+    "the same, where it proves better": with_gaussian("auto"),
     "kernel exp(-(1 - cos))": kernel((1.0,), with_linear=False),
     "kernel exp(-2 (1 - cos))": kernel((2.0,), with_linear=False),
     "linear + kernel exp(-2 (1 - cos))": kernel((2.0,), with_linear=True),

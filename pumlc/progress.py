@@ -51,14 +51,18 @@ class Progress:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
+def working(what: str, *, shown: bool = True) -> Iterator[None]:
     """Lines on standard error while a piece of work goes on that cannot be counted.
 
     They come when those of `Progress` would, with the time so far.
 
     Args:
         what: names the work.
+        shown: False: no line, as in all processes but the main one.
     """
+    if not shown:
+        yield
+        return
     ended, started = threading.Event(), time.monotonic()
 
     def tell() -> None:

@@ -28,7 +28,7 @@ ALLOWED = {
     ),
     "estimators": ({"labels", "metrics", "errors", "files"}, NUMERIC),
     "losses": ({"labels", "errors"}, {"torch", "numpy"}),
-    "engine": ({"version", "errors", "files", "labels", "metrics"}, None),
+    "engine": ({"version", "errors", "files", "labels", "metrics", "progress"}, None),
     "sweep": ({"errors", "files", "metrics", "tables"}, None),
     "vision": (
         GROUND | {"version", "engine", "estimators", "losses", "recipes", "report", "sweep"},

@@ -41,6 +41,9 @@ def test_work_that_cannot_be_counted_says_how_long_it_takes(capsys, monkeypatch)
     with working("writing a.json"):
         until(lambda: "so far" in capsys.readouterr().err)
     assert not [each for each in threading.enumerate() if each.name == "working"]
+    capsys.readouterr()  # a line that came before the end
+    with working("writing a.json", shown=False):
+        time.sleep(0.05)
     monkeypatch.setattr("pumlc.progress.SILENT", 60.0)
     with working("writing a.json"):
         pass

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
+from pumlc.estimators.fitted_labels import chosen_negatives_as_unlisted
 from pumlc.labels import (
     SparseLabels,
     SparseManifest,
@@ -47,6 +48,15 @@ pairs = matrices.flatmap(
         st.just(m), arrays.arrays(np.int8, len(m), elements=st.sampled_from([0, -1]))
     )
 )
+
+
+def rarely_absent(labels: np.ndarray) -> np.ndarray:
+    """The same labels where the first class is as people leave it who decide on suspects."""
+    rest = labels[:, 1:]
+    few = np.array([1, 1, 1, -1, 0, 0], np.int8)
+    return np.concatenate([few[np.arange(len(labels)) % 6, None], rest], axis=1)
+
+
 complete = arrays.arrays(np.int8, (6, 4), elements=st.sampled_from([1, -1]))
 
 
@@ -162,3 +172,21 @@ def test_a_damaged_manifest_is_refused(tmp_path, name, change):
     np.savez(file, **{**parts, name: change(parts[name])})
     with pytest.raises(UserError, match="no label manifest"):
         read_manifest(file)
+
+
+@given(pairs)
+def test_a_few_chosen_absences_become_unlisted_as_in_a_matrix(pair):
+    """Where a row is silent of absent labels too."""
+    labels, silent = pair
+    for each in (labels, rarely_absent(labels)):
+        found = chosen_negatives_as_unlisted(sparse(each, silent))
+        np.testing.assert_array_equal(dense(found), chosen_negatives_as_unlisted(each))
+        np.testing.assert_array_equal(found.silent, silent)
+
+
+def test_the_rule_finds_a_class_among_silent_rows():
+    labels = rarely_absent(-np.ones((60, 3), np.int8))
+    silent = np.where(np.arange(60) % 6 == 3, -1, 0).astype(np.int8)
+    found = dense(chosen_negatives_as_unlisted(sparse(labels, silent)))
+    assert (found[:, 0] == -1).sum() == 0
+    assert (found[:, 1:] == -1).all()

@@ -2,18 +2,16 @@
 
 import numpy as np
 
-from pumlc.estimators import fit_least_squares
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.gaussian import GaussianMap, affordable, affordable_landmarks
+from pumlc.estimators.kernel_heads import fit_gaussian, fit_kernel_heads
 from pumlc.labels import validate
-
-_LANDMARKS = 2000
 
 
 def left_out_scores(
     features: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Leave-one-out scores of least squares, linear and with a Gaussian kernel, added.
+    """Leave-one-out scores of least squares, the mean of linear ones and a Gaussian kernel.
 
     Each row is scored by the fit on all other rows; rows of a group, and rows with identical
     features, are left out together (`pumlc.estimators.fit_least_squares`). With u the standardised
@@ -37,12 +35,14 @@ def left_out_scores(
     labels = validate(labels, "labels")
     if len(features) != len(labels):
         raise ValueError(f"{len(features)} features, but {len(labels)} rows of labels")
-    landmarks, decompositions = affordable_landmarks(labels, _LANDMARKS)
-    mapped = GaussianMap.build(features, landmarks, seed=seed).rows(features)
     together = identical_rows(features)
     if groups is not None:
         together = joined_groups(groups, together)
-    scores = fit_least_squares(mapped, labels, standardize=False, groups=together).loo_scores
+    landmarks, decompositions = affordable_landmarks(labels)
     if affordable(decompositions, min(features.shape)):
-        scores = scores + fit_least_squares(features, labels, groups=together).loo_scores
-    return scores.astype(np.float32)
+        heads = fit_kernel_heads(
+            features, labels, kernel="both", landmarks=landmarks, seed=seed, groups=together
+        )
+        return heads.loo_scores.astype(np.float32)
+    mapped = GaussianMap.build(features, landmarks, seed=seed).of(features)
+    return fit_gaussian(mapped, labels, groups=together).loo_scores.astype(np.float32)

@@ -1,16 +1,18 @@
 """What all commands share: how they report errors, what a user sees, what a program reads."""
 
+import atexit
 import codecs
 import errno
 import json
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pumlc.errors import PumlcWarning, UserError
 from pumlc.tables import printable
@@ -38,13 +40,47 @@ def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None
     Such errors are `UserError`, and `OSError` of a folder or a disk. If only some inputs were bad,
     the status is 1. Ctrl-C becomes one line and status 130. Every other exception is a fault of the
     program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment shows the traceback of
-    every error.
+    every error. One of several processes (``torchrun``) ends here, see `end_at_once`.
 
     Args:
         main: runs the command; its result is ignored.
         arguments: its command line; None: ``sys.argv``. If an error is about a setting that was
             typed there, the message names the option: ``--train.epochs must be at least 1``.
     """
+    if os.environ.get("WORLD_SIZE", "1") in ("1", ""):
+        _run(main, arguments)
+        return
+    status = 0
+    try:
+        _run(main, arguments)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 (shown as the interpreter would, then the end)
+        traceback.print_exc()
+        status = 1
+    end_at_once(status)
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End this process without the teardown of the interpreter, after all that ``atexit`` knows.
+
+    Once a model was trained by several processes, torch (2.14) keeps the threads of gloo beyond
+    ``destroy_process_group``. Such a thread now and then asks for the interpreter during its
+    teardown, and a process that had done all its work was aborted (SIGABRT).
+
+    Args:
+        status: the exit status.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _run(main: Callable[[], Any], arguments: Sequence[str] | None) -> None:
+    """Run a command; see `run`."""
     typed = sys.argv[1:] if arguments is None else arguments
     try:
         with _streams_that_write_anything(), _warnings_in_one_line():

@@ -70,6 +70,18 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def saved_shape(path: Path, name: str) -> tuple[int, ...] | None:
+    """The shape of a tensor of a safetensors file, which is not read; None: no such tensor or file.
+
+    What is wrong with a file, `load_weights` says.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape()) if name in file.keys() else None  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):
+        return None
+
+
 def _checksum(state: dict[str, Tensor]) -> str:
     """SHA-256 of names, types, shapes and values."""
     found = hashlib.sha256()

@@ -58,7 +58,8 @@ class TrainConfig:
     workers: int = 0
     """processes that load data; 0 loads in the training process"""
     log_every: int = 20
-    """steps between two printed lines where the output is not a terminal"""
+    """steps between two printed lines where the output is not a terminal; with slow steps there is
+    a line after 10 seconds"""
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     """also send the rows of metrics.csv there (extra: pumlc[track]); tensorboard: into the run"""
     tensorboard: bool = False

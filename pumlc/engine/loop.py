@@ -1,5 +1,6 @@
 """The training loop. It knows a task by the protocol `pumlc.engine.task.Task` alone."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +36,7 @@ from pumlc.engine.selection import (
 from pumlc.engine.stopping import StopSignals, TrainingStoppedError
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
+from pumlc.progress import INTERVAL, working
 
 
 class Trainer:
@@ -76,6 +78,7 @@ class Trainer:
         self._means = Means()  # over the steps of the current epoch
         self._random: dict[str, Any] | None = None  # where an interrupted epoch goes on
         self._ticked = 0.0  # when seconds were counted
+        self._told = math.inf  # when a line was printed
         accelerator.gradient_accumulation_steps = config.accumulate  # its backward divides by it
 
     def train(self) -> None:
@@ -172,7 +175,7 @@ class Trainer:
         # all randomness of an epoch follows from seed, epoch and rank
         set_seed((1_000_003 * self.config.seed + self.epoch) % 2**31, device_specific=True)
         self.network.train()
-        self._ticked = time.perf_counter()
+        self._ticked, self._told = time.perf_counter(), time.monotonic()
         for batches in self._steps():
             self.optimizer.zero_grad()
             step = self.epoch * self.steps_per_epoch + self.position
@@ -187,7 +190,7 @@ class Trainer:
                 if self.ema is not None:
                     self.ema.update(self.task.model)
             self.position += 1
-            if not sys.stderr.isatty() and self.position % self.config.log_every == 0:
+            if not sys.stderr.isatty() and self._line_due():
                 shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
                 at = f"epoch {self.epoch + 1} step {self.position}/{self.steps_per_epoch}"
                 self._print(f"{at}: {shown}")
@@ -200,6 +203,14 @@ class Trainer:
             self._stop_if_asked(stop)
         self._tick()
         return self._means.shared(self.accelerator)
+
+    def _line_due(self) -> bool:
+        """Whether a step ends with a line: every few steps, or where steps are slow."""
+        now = time.monotonic()
+        due = self.position % self.config.log_every == 0 or now - self._told >= INTERVAL
+        if due:
+            self._told = now
+        return due
 
     def _steps(self) -> Iterator[Iterator[Any]]:
         """The batches of each step of the epoch, from `position` on."""
@@ -290,7 +301,9 @@ class Trainer:
     def _save_weights(self, name: str, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             file = self.run.weights / f"{name}.safetensors"
-            self.run.add_to_index(name, save_weights(file, self.task.model.state_dict(), entry))
+            with working(f"saving the weights {name}"):
+                described = save_weights(file, self.task.model.state_dict(), entry)
+            self.run.add_to_index(name, described)
 
     def _save(self) -> None:
         """Write a checkpoint of this moment: between two epochs, or after a step of one."""
@@ -302,11 +315,15 @@ class Trainer:
             # processes take them over at the end of an epoch
             processes = gather_object([own])
             position = {"step": self.position, "processes": processes}
+        task = self.task.state_dict()
         if self.accelerator.is_main_process:
-            self._write_checkpoint(position)
+            with working("saving a checkpoint"):
+                self._write_checkpoint(position, task)
         self.agreement.saved = time.monotonic()
 
-    def _write_checkpoint(self, position: dict[str, Any] | None) -> None:
+    def _write_checkpoint(
+        self, position: dict[str, Any] | None, task: Mapping[str, Tensor]
+    ) -> None:
         weights = {"model": self.task.model.state_dict()}
         scaler = self.accelerator.scaler
         state = {
@@ -318,7 +335,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": {"last_epoch": self.schedule.last_epoch},  # the rest is of the config
             "scaler": None if scaler is None else scaler.state_dict(),
-            "task": self.task.state_dict(),
+            "task": dict(task),
         }
         if self.ema is not None:
             weights["ema"] = self.ema.state_dict()

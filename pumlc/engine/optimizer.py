@@ -1,6 +1,8 @@
 """Optimizer and learning-rate schedule of a run."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -10,11 +12,27 @@ from torch.optim.lr_scheduler import LRScheduler
 from pumlc.engine.config import TrainConfig
 
 
+@runtime_checkable
+class UpdatesItself(Protocol):
+    """A module that updates its own parameters, which have no gradient."""
+
+    rate_factor: float
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Of a torch module."""
+        ...
+
+    def follow(self, group: Callable[[], dict[str, Any]]) -> None:
+        """Take learning rate and decays from a group of the optimizer, now and later."""
+        ...
+
+
 def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimizer of the trainable parameters.
 
     The parameters that a module with an attribute ``rate_factor`` holds itself learn that many
-    times faster, without weight decay.
+    times faster, without weight decay. Modules that update themselves (`UpdatesItself`) have a
+    group too, which the schedule moves, but which the optimizer finds without a gradient.
     """
     rate, decay = config.learning_rate, config.weight_decay
     factors = {
@@ -23,7 +41,13 @@ def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optim
         if hasattr(module, "rate_factor")
         for parameter in module.parameters(recurse=False)
     }
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    alone = {
+        parameter: module
+        for module in model.modules()
+        if isinstance(module, UpdatesItself)
+        for parameter in module.parameters(recurse=False)
+    }
+    trainable = [p for p in model.parameters() if p.requires_grad or p in alone]
     others = [p for p in trainable if p not in factors]
     groups: list[dict[str, Any]] = [{"params": others}] if others else []
     groups += [
@@ -32,9 +56,19 @@ def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optim
         if p in factors
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=decay)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=rate, weight_decay=decay)
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=decay)
+    else:
+        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+        optimizer = kind(groups, lr=rate, weight_decay=decay)
+    for parameter, module in alone.items():
+        module.follow(partial(_group_of, parameter, optimizer))
+    return optimizer
+
+
+def _group_of(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The group of a parameter as it is now: a resumed optimizer has others."""
+    groups = optimizer.param_groups
+    return next(group for group in groups if any(p is parameter for p in group["params"]))
 
 
 def create_schedule(

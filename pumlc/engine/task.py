@@ -84,7 +84,10 @@ class Task(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs beside the weights, the same on all processes; usually nothing."""
+        """What resuming needs beside the weights, the same on all processes; usually nothing.
+
+        All processes call it together.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -1,6 +1,7 @@
 from .classifier import PartialLabelClassifier as PartialLabelClassifier
 from .cross_validation import cross_val_predict as cross_val_predict
 from .confident_learning import confident_errors as confident_errors
+from .kernel_heads import KernelHeads as KernelHeads, fit_kernel_heads as fit_kernel_heads
 from .least_squares import (
     PENALTIES as PENALTIES,
     LeastSquares as LeastSquares,

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from pumlc.estimators.calibration import calibrate, fit_left_out_thresholds
 from pumlc.estimators.fitted_labels import fitted_labels
-from pumlc.estimators.least_squares import PENALTIES, fit_least_squares
+from pumlc.estimators.kernel_heads import KERNELS, Kernel, fit_kernel_heads
+from pumlc.estimators.least_squares import PENALTIES
 from pumlc.estimators.states import States, Unlisted, check_columns, read_states
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -21,12 +22,13 @@ LOSSES = ("auto", "least_squares")
 
 
 class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
-    """Linear heads on features or embeddings, for labels of which some are unknown.
+    """Heads on features or embeddings, for labels of which some are unknown.
 
-    Each label is fitted on the rows where it is known; no row is held out. The penalty and the
-    probabilities come from exact leave-one-out scores (`pumlc.estimators.fit_least_squares`). A
-    label that is never known to be absent is fitted against all rows where it is unknown: its
-    scores rank, and its probabilities are those of being listed as present.
+    Each label is fitted on the rows where it is known; no row is held out. The penalty, the kernel
+    and the probabilities come from exact leave-one-out scores
+    (`pumlc.estimators.fit_kernel_heads`). A label that is never known to be absent is fitted
+    against all rows where it is unknown: its scores rank, and its probabilities are those of being
+    listed as present.
 
     Args:
         loss: "least_squares", ridge regression in closed form; "auto" takes what fits the states
@@ -37,10 +39,14 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
             or "unknown" (for labels that list what is present and nothing else).
         standardize: bring each feature to mean 0 and variance 1 first. None: dense features are,
             sparse ones are not (they cannot be).
+        kernel: "linear"; "both", the mean of linear heads and heads with a Gaussian kernel; "auto",
+            both if that clearly lowers the leave-one-out cross entropy. Sparse X gets linear
+            heads.
 
     Attributes:
         coef_: [C, D].
-        intercept_: [C]. Both give logits.
+        intercept_: [C]. Both give the logits of the linear heads.
+        gaussian_: the heads with a Gaussian kernel; None: the linear heads stand alone.
         classes_: the column numbers; for a label vector its two values.
         loo_scores_: [N, C], leave-one-out logits of the training rows: the `decision_function` of
             heads that have seen neither the row nor rows that are equal to it. [N, 1] for a label
@@ -68,15 +74,17 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         penalties: Sequence[float] | float | None = None,
         unlisted: Unlisted = "absent",
         standardize: bool | None = None,
+        kernel: Kernel = "auto",
     ) -> None:
         self.loss = loss
         self.penalties = penalties
         self.unlisted: Unlisted = unlisted
         self.standardize = standardize
+        self.kernel: Kernel = kernel
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.kernel != "both"
         tags.target_tags.multi_output = True
         tags.classifier_tags.multi_class = False
         tags.classifier_tags.multi_label = True
@@ -103,7 +111,7 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
             ValueError: other values in y, a label without a known entry, sizes that do not fit.
         """
         penalties = self._check_parameters()
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32])
+        X = validate_data(self, X, accept_sparse=self._accepts(), dtype=[np.float64, np.float32])
         states = read_states(y, unlisted=self.unlisted)
         check_consistent_length(X, states.labels, sample_weight)
         check_columns(states.labels)
@@ -112,9 +120,10 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
             weights = np.asarray(sample_weight, np.float64)
         labels = fitted_labels(states.labels)
         standardize = not sparse.issparse(X) if self.standardize is None else self.standardize
-        heads = fit_least_squares(
+        heads = fit_kernel_heads(
             X,
             labels,
+            kernel=self.kernel,
             penalties=penalties,
             row_weights=weights,
             groups=groups,
@@ -123,8 +132,10 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         if states.values is not None:
             _check_both(states, weights)
         slope, bias = calibrate(heads.loo_scores, labels, weights)
-        self.coef_ = (heads.coefficients * slope).T
-        self.intercept_ = heads.intercept * slope + bias
+        self.coef_ = (heads.linear.coefficients * slope).T
+        self.intercept_ = heads.linear.intercept * slope + bias
+        gaussian = heads.gaussian_part()
+        self.gaussian_ = None if gaussian is None else gaussian.calibrated(slope, bias)
         self.loo_scores_ = heads.loo_scores * slope + bias
         self.penalty_, self.loss_ = heads.penalty, "least_squares"
         self.thresholds_ = fit_left_out_thresholds(expit(self.loo_scores_), states.labels)
@@ -132,9 +143,14 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.arange(labels.shape[1]) if states.values is None else states.values
         return self
 
+    def _accepts(self) -> str | bool:
+        return False if self.kernel == "both" else "csr"
+
     def _check_parameters(self) -> Sequence[float]:
         if self.loss not in LOSSES:
             raise ValueError(f"loss is {self.loss!r}; valid: {', '.join(LOSSES)}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel is {self.kernel!r}; valid: {', '.join(KERNELS)}")
         if self.unlisted not in ("absent", "unknown"):
             raise ValueError(f"unlisted is {self.unlisted!r}; valid: 'absent', 'unknown'")
         if self.penalties is None:
@@ -144,8 +160,13 @@ class PartialLabelClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits [M, C]; [M] for a label vector. A label is predicted above 0."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(
+            self, X, accept_sparse=self._accepts(), dtype=[np.float64, np.float32], reset=False
+        )
         logits = np.asarray(X @ self.coef_.T + self.intercept_)
+        if self.gaussian_ is not None:
+            rows = X.toarray() if sparse.issparse(X) else X
+            logits = (logits + self.gaussian_.scores(rows)) / 2
         return logits[:, 0] if self._one_label else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -111,9 +111,8 @@ def slices(shape: tuple[int, ...], *, width: int | None = None) -> Iterator[slic
 
 def identical_rows(features: Features) -> np.ndarray:
     """A number for each row, int64 [N], the same for rows that are equal in every entry."""
-    numbers: dict[bytes, int] = {}
     count = features.shape[0]
-    groups = np.empty(count, np.int64)
+    digests = np.empty(count, "V16")
     if sparse.issparse(features):
         matrix = sparse.csr_array(features, copy=True)
         matrix.sum_duplicates()
@@ -121,13 +120,19 @@ def identical_rows(features: Features) -> np.ndarray:
         for row in range(count):
             part = slice(matrix.indptr[row], matrix.indptr[row + 1])
             key = matrix.indices[part].tobytes() + matrix.data[part].tobytes()
-            groups[row] = numbers.setdefault(_digest(key), row)
-        return groups
+            digests[row] = _digest(key)
+        return _first_of_equal(digests)
     for rows in slices(features.shape):
         block = np.ascontiguousarray(features[rows]) + 0.0  # -0.0 is 0.0
         for row, values in enumerate(block, rows.start):
-            groups[row] = numbers.setdefault(_digest(values.tobytes()), row)
-    return groups
+            digests[row] = _digest(values.tobytes())
+    return _first_of_equal(digests)
+
+
+def _first_of_equal(digests: np.ndarray) -> np.ndarray:
+    """For each entry the place of the first one that is equal, int64 [N]."""
+    _, first, places = np.unique(digests, return_index=True, return_inverse=True)
+    return first[places.reshape(-1)]
 
 
 def joined_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """From the labels of a file to those that heads are fitted on."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.sparse import issparse
 
-from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, SparseLabels
+
+AnyLabels = TypeVar("AnyLabels", np.ndarray, SparseLabels)
 
 
 def fitted_labels(labels: np.ndarray) -> np.ndarray:
@@ -37,7 +39,7 @@ def label_counts(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return (labels == POSITIVE).sum(axis=0), (labels == NEGATIVE).sum(axis=0)
 
 
-def chosen_negatives_as_unlisted(labels: np.ndarray) -> np.ndarray:
+def chosen_negatives_as_unlisted(labels: AnyLabels) -> AnyLabels:
     """Known absences become unlisted in each class where they are a few that somebody chose.
 
     A file that lists what is present gets a few absent labels when people decide on suspects. They
@@ -50,7 +52,7 @@ def chosen_negatives_as_unlisted(labels: np.ndarray) -> np.ndarray:
     known ones of a frequent class may look the same, and are drawn at random.
 
     Args:
-        labels: [N, C] in {1, 0, -1}; not changed.
+        labels: [N, C] in {1, 0, -1}, or sparse; not changed.
 
     Example:
         >>> labels = np.array([[1, 1], [1, -1], [1, -1], [-1, 0], [0, 0], [0, 0]], np.int8)
@@ -59,8 +61,15 @@ def chosen_negatives_as_unlisted(labels: np.ndarray) -> np.ndarray:
         >>> chosen_negatives_as_unlisted(labels)[:, 1].tolist()
         [1, -1, -1, 0, 0, 0]
     """
-    present, absent, unknown = (
-        (labels == state).sum(axis=0) for state in (POSITIVE, NEGATIVE, UNKNOWN)
+    if isinstance(labels, SparseLabels):
+        chosen = _rarely_absent(*labels.counts().values())
+        return labels.without_negatives(chosen) if chosen.any() else labels
+    chosen = _rarely_absent(
+        *((labels == state).sum(axis=0) for state in (POSITIVE, NEGATIVE, UNKNOWN))
     )
-    chosen = (2 * absent < present) & (absent < unknown)
     return np.where(chosen & (labels == NEGATIVE), UNKNOWN, labels).astype(np.int8)
+
+
+def _rarely_absent(present: np.ndarray, absent: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Whether the absent labels of each class are a few that somebody chose, from its counts."""
+    return (2 * absent < present) & (absent < unknown)

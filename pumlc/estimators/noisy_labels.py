@@ -11,7 +11,8 @@ from pumlc.estimators.asymptotes import BOTH, BY_CLASS, Errors
 from pumlc.estimators.design import identical_rows
 from pumlc.estimators.doubt import doubted_targets
 from pumlc.estimators.gaussian import GaussianMap, affordable_landmarks
-from pumlc.estimators.least_squares import LeastSquares, fit_least_squares
+from pumlc.estimators.kernel_heads import KernelHeads, fit_gaussian, mean_left_out
+from pumlc.estimators.least_squares import PENALTIES, LeastSquares, fit_least_squares
 from pumlc.labels import UNKNOWN, validate
 
 CANDIDATES: dict[str, tuple[Errors, ...] | None] = {
@@ -23,37 +24,18 @@ CANDIDATES: dict[str, tuple[Errors, ...] | None] = {
 
 
 @dataclass(frozen=True)
-class NoisyLabelHeads:
+class NoisyLabelHeads(KernelHeads):
     """Linear and Gaussian heads, whose scores are averaged.
 
+    A row's own target has no part in its left-out score; its label has in those of other rows.
+
     Attributes:
-        linear: heads on the features.
-        gaussian: heads on the features of ``kernel``.
-        kernel: the map to these.
         chosen: one of `CANDIDATES`.
         unexplained: candidate -> its criterion for each class, [C]; empty if no error was found.
     """
 
-    linear: LeastSquares
-    gaussian: LeastSquares
-    kernel: GaussianMap
     chosen: str
     unexplained: dict[str, np.ndarray]
-
-    @property
-    def penalty(self) -> float:
-        """That of the linear heads."""
-        return self.linear.penalty
-
-    @property
-    def loo_scores(self) -> np.ndarray:
-        """[N, C]; a row's own target has no part in its score, its label has in those of others."""
-        return _left_out((self.linear, self.gaussian))
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Scores of other rows, [M, C]; about 1 where a label is present, -1 where it is absent."""
-        gaussian = self.gaussian.scores(self.kernel.rows(features))
-        return (self.linear.scores(features) + gaussian) / 2
 
 
 def fit_noisy_labels(
@@ -95,14 +77,14 @@ def fit_noisy_labels(
     groups = identical_rows(features)
     problem = _Problem((features, kernel.rows(features)), labels, groups)
     first = problem.fit(slice(None))
-    tried = _different(_left_out(first), labels)
+    tried = _different(mean_left_out(*first), labels)
     if len(tried) == 1:
-        return NoisyLabelHeads(*first, kernel, "given", {})
+        return NoisyLabelHeads(*first, kernel, None, "given", {})
     penalties = [each.penalty for each in first]
     left = _unexplained_by(problem, list(tried), penalties, folds, seed)
     chosen = _choice(left)
     final = first if chosen == "given" else problem.fit(slice(None), penalties, tried[chosen])
-    return NoisyLabelHeads(*final, kernel, chosen, left)
+    return NoisyLabelHeads(*final, kernel, None, chosen, left)
 
 
 def unexplained(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -146,23 +128,19 @@ class _Problem:
     ) -> tuple[LeastSquares, LeastSquares]:
         """Heads of both kernels; ``targets`` are those of ``rows``."""
         options: dict[str, Any] = {"groups": self.groups[rows], "targets": targets}
-        heads = []
-        for place, features in enumerate(self.features):
-            if penalties is not None:
-                options["penalties"] = [penalties[place]]
-            options["standardize"] = place == 0
-            heads.append(fit_least_squares(features[rows], self.labels[rows], **options))
-        return heads[0], heads[1]
+        candidates = [PENALTIES] * 2 if penalties is None else [[each] for each in penalties]
+        linear, mapped = (features[rows] for features in self.features)
+        labels = self.labels[rows]
+        return (
+            fit_least_squares(linear, labels, penalties=candidates[0], **options),
+            fit_gaussian(mapped, labels, penalties=candidates[1], **options),
+        )
 
     def scores(self, heads: tuple[LeastSquares, LeastSquares], rows: np.ndarray) -> np.ndarray:
         linear, gaussian = (
             each.scores(features[rows]) for each, features in zip(heads, self.features, strict=True)
         )
         return (linear + gaussian) / 2
-
-
-def _left_out(heads: tuple[LeastSquares, LeastSquares]) -> np.ndarray:
-    return (heads[0].loo_scores + heads[1].loo_scores) / 2
 
 
 def _targets(
@@ -193,7 +171,7 @@ def _unexplained_by(
         for name in names:
             heads = first
             if name != "given":
-                targets = _targets(_left_out(first), problem.labels[rest], CANDIDATES[name])
+                targets = _targets(mean_left_out(*first), problem.labels[rest], CANDIDATES[name])
                 heads = problem.fit(rest, penalties, targets)
             scores[name][held_out] = problem.scores(heads, held_out)
     return {name: unexplained(scores[name], problem.labels) for name in names}

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from pumlc.labels.convention import NEGATIVE, POSITIVE
-from pumlc.labels.sparse import SparseLabels
+from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks
+from pumlc.labels.sparse import SparseLabels, kept_entries
 
-SAMPLED_CELLS = 2**25
+SAMPLED_CELLS = 2**23
 """So many cells at most are measured of classes in which what is not listed counts as absent."""
 
 
@@ -46,7 +46,7 @@ def measured_cells(labels: SparseLabels, *, seed: int = 0) -> MeasuredCells:
         labels: [N, C].
         seed: chooses the rows.
     """
-    counts, known = labels.counts(), labels.known()
+    counts, known = labels.counts(), csr_array(labels.known())
     alone = (counts["positive"] > 0) & (counts["negative"] == 0) & (counts["unknown"] > 0)
     number, width = len(labels), int(alone.sum())
     rows = np.arange(number)
@@ -55,18 +55,19 @@ def measured_cells(labels: SparseLabels, *, seed: int = 0) -> MeasuredCells:
     if number * width > SAMPLED_CELLS:
         chosen = np.random.RandomState(seed).choice(number, SAMPLED_CELLS // width, replace=False)
         rows = np.sort(chosen)
-    row_of = np.repeat(np.arange(number, dtype=np.int32), np.diff(known.indptr))
-    others = ~alone[known.indices]
     sample = known[rows][:, alone].toarray()
-    sample = np.where(sample == POSITIVE, POSITIVE, NEGATIVE).astype(np.int8)
-    entries = (
-        np.concatenate([known.data[others], sample.ravel()]),
-        (
-            np.concatenate([row_of[others], np.repeat(rows.astype(np.int32), width)]),
-            np.concatenate([known.indices[others], np.tile(np.flatnonzero(alone), len(rows))]),
-        ),
-    )
-    return MeasuredCells(csr_array(entries, shape=labels.shape).sorted_indices(), alone, rows)
+    sample = np.where(sample == POSITIVE, np.int8(POSITIVE), np.int8(NEGATIVE))
+    columns = np.tile(np.flatnonzero(alone).astype(np.int32), len(rows))
+    ends = np.zeros(number + 1, np.int32)
+    ends[rows + 1] = width
+    sampled = csr_array((sample.ravel(), columns, np.cumsum(ends)), shape=labels.shape)
+    cells = csr_array(without_classes(known, alone) + sampled)  # they have no cell in common
+    return MeasuredCells(cells.sorted_indices(), alone, rows)
+
+
+def without_classes(matrix: csr_array, classes: np.ndarray) -> csr_array:
+    """The matrix without the entries of some classes (bool [C])."""
+    return kept_entries(matrix, ~classes[matrix.indices])
 
 
 def stored_by_class(matrix: csr_array) -> Iterator[np.ndarray]:
@@ -82,4 +83,25 @@ def stored_by_class(matrix: csr_array) -> Iterator[np.ndarray]:
 
 def row_numbers(matrix: csr_array) -> np.ndarray:
     """The row of each entry of a CSR matrix."""
-    return np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+    number = len(matrix.indptr) - 1
+    dtype = np.int32 if number < 2**31 else np.int64  # of very many entries half of the memory
+    return np.repeat(np.arange(number, dtype=dtype), np.diff(matrix.indptr))
+
+
+def labels_at(labels: csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What a matrix stores at some cells, int8 [K]; UNKNOWN where it stores nothing.
+
+    Args:
+        labels: [N, C] CSR with sorted columns.
+        rows, columns: [K].
+    """
+    width = labels.shape[1]  # pyright: ignore[reportOptionalSubscript]
+    result = np.full(len(rows), UNKNOWN, np.int8)
+    if not labels.nnz:
+        return result
+    keys = row_numbers(labels).astype(np.int64) * width + labels.indices
+    for block in row_blocks((len(rows), 1)):
+        wanted = rows[block].astype(np.int64) * width + columns[block]
+        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        result[block] = np.where(keys[places] == wanted, labels.data[places], UNKNOWN)
+    return result

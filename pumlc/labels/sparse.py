@@ -14,6 +14,7 @@ from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks
 
 DENSE_LIMIT = 2**28
 """So many labels are one byte each; of more only the stored ones are kept."""
+_BLOCK_ROWS = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +45,7 @@ class SparseLabels:
         stored = stored.sorted_indices()  # a copy
         told = stored.data != np.repeat(silent, np.diff(stored.indptr))
         if not told.all():
-            ends = np.concatenate([[0], np.cumsum(told)])[stored.indptr]
-            arrays = (stored.data[told], stored.indices[told], ends)
-            stored = csr_array(arrays, shape=stored.shape)
+            stored = kept_entries(stored, told)
         return SparseLabels(stored, silent.astype(np.int8))
 
     @property
@@ -84,6 +83,27 @@ class SparseLabels:
         stored = csr_array(vstack([self.stored, new], format="csr"))
         return SparseLabels(stored, silent).subset(order)
 
+    def without_negatives(self, classes: np.ndarray) -> "SparseLabels":
+        """The labels, where NEGATIVE of some classes (bool [C]) is UNKNOWN."""
+        stored = self.stored
+        gone = (stored.data == NEGATIVE) & classes[stored.indices]
+        data = np.where(gone, np.int8(UNKNOWN), stored.data)
+        silent = np.flatnonzero(self.silent == NEGATIVE)
+        told = csr_array((data, stored.indices, stored.indptr), shape=self.shape)
+        if not len(silent):
+            return SparseLabels.of(told, self.silent)
+        pattern = csr_array((np.ones_like(data), stored.indices, stored.indptr), shape=self.shape)
+        columns, pairs = np.flatnonzero(classes), []
+        for block in row_blocks((len(silent), len(columns))):
+            rows = silent[block]
+            row, column = np.nonzero(pattern[rows][:, columns].toarray() == 0)
+            pairs.append(np.stack([rows[row], columns[column]]))
+        added = np.concatenate(pairs, axis=1)
+        places = np.concatenate([told.tocoo().coords, added], axis=1)
+        values = np.concatenate([data, np.full(added.shape[1], UNKNOWN, np.int8)])
+        told = csr_array((values, tuple(places)), shape=self.shape)
+        return SparseLabels.of(told, self.silent)
+
     def known(self) -> csr_array:
         """[N, C] int8 CSR of 1 and -1, every known label: silent rows of absent labels in full."""
         if not self.silent.any():
@@ -120,6 +140,23 @@ class SparseLabels:
         yield np.ascontiguousarray(self.silent)
 
 
+def kept_entries(matrix: csr_array, kept: np.ndarray) -> csr_array:
+    """The matrix without the entries that are not kept.
+
+    Args:
+        matrix: [N, C] CSR.
+        kept: bool, one for each entry. What is made of it beside the result has the size of a block
+            of rows: there may be as many entries as memory holds once.
+    """
+    starts = matrix.indptr
+    ends = np.zeros(len(starts), starts.dtype)
+    for first in range(0, len(starts) - 1, _BLOCK_ROWS):
+        span = starts[first : first + _BLOCK_ROWS + 1]
+        before = np.concatenate([[0], np.cumsum(kept[span[0] : span[-1]])])
+        ends[first + 1 : first + len(span)] = ends[first] + before[span[1:] - span[0]]
+    return csr_array((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
+
+
 LabelMatrix = np.ndarray | SparseLabels
 """[N, C] in {1, 0, -1}: int8, or sparse."""
 
@@ -152,5 +189,8 @@ def label_rows(labels: LabelMatrix, rows: np.ndarray) -> LabelMatrix:
 def positives_of(labels: LabelMatrix) -> csr_array:
     """[N, C] boolean CSR of the positive labels."""
     if isinstance(labels, SparseLabels):
-        return csr_array((labels.known() if (labels.silent > 0).any() else labels.stored) > 0)
+        known = labels.known() if (labels.silent > 0).any() else labels.stored
+        present = known.data > 0
+        listed = csr_array((present, known.indices, known.indptr), shape=known.shape)
+        return listed if present.all() else kept_entries(listed, present)
     return csr_array(labels > 0)

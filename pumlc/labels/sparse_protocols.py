@@ -8,9 +8,9 @@ dense functions draw numbers for these too, and with the same seed give another 
 import numpy as np
 from scipy.sparse import csr_array
 
-from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN
+from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks
 from pumlc.labels.noise import STREAM
-from pumlc.labels.sparse import SparseLabels
+from pumlc.labels.sparse import SparseLabels, kept_entries
 
 
 def keep_known_proportion(labels: SparseLabels, proportion: float, *, seed: int) -> SparseLabels:
@@ -30,7 +30,7 @@ def keep_known_proportion(labels: SparseLabels, proportion: float, *, seed: int)
     if not 0 <= proportion <= 1:
         raise ValueError(f"proportion is {proportion}, outside [0, 1]")
     known = labels.known()
-    return _kept(known, _draws(known.nnz, seed) < proportion)
+    return _kept(known, _below(proportion, known.nnz, seed))
 
 
 def keep_single_known_positive(labels: SparseLabels, *, seed: int) -> SparseLabels:
@@ -103,17 +103,21 @@ def flip_known(
     miss, invention = (np.broadcast_to(rate, labels.shape[1:])[known.indices] for rate in rates)
     limit = np.where(known.data == POSITIVE, miss, invention)
     data = known.data.copy()
-    data[_draws(known.nnz, [seed, STREAM]) < limit] *= -1
+    data[_below(limit, known.nnz, [seed, STREAM])] *= -1
     silent = np.full(len(labels), UNKNOWN, np.int8)
     return SparseLabels(csr_array((data, known.indices, known.indptr), shape=known.shape), silent)
 
 
-def _draws(number: int, seed: int | list[int]) -> np.ndarray:
-    return np.random.RandomState(seed).random_sample(number)
+def _below(limit: float | np.ndarray, number: int, seed: int | list[int]) -> np.ndarray:
+    """Whether the number drawn for each label is below its limit, bool; drawn block by block."""
+    random, limits = np.random.RandomState(seed), np.broadcast_to(limit, number)
+    below = np.empty(number, bool)
+    for block in row_blocks((number, 1)):
+        below[block] = random.random_sample(len(below[block])) < limits[block]
+    return below
 
 
 def _kept(known: csr_array, kept: np.ndarray) -> SparseLabels:
     """The labels that are kept, the others unknown."""
-    ends = np.concatenate([[0], np.cumsum(kept)])[known.indptr]
-    stored = csr_array((known.data[kept], known.indices[kept], ends), shape=known.shape)
-    return SparseLabels(stored, np.full(known.indptr.size - 1, UNKNOWN, np.int8))
+    silent = np.full(known.indptr.size - 1, UNKNOWN, np.int8)
+    return SparseLabels(kept_entries(known, kept), silent)

@@ -1,6 +1,5 @@
 """Contrastive losses over a label set: softmax and decoupled softmax, dense and in chunks."""
 
-import math
 from typing import Any
 
 import torch
@@ -9,7 +8,15 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from pumlc.losses.checks import check_logits
-from pumlc.losses.excluded import check_excluded, excluded_pairs, without_excluded
+from pumlc.losses.excluded import check_excluded
+from pumlc.losses.label_chunks import (
+    Forces,
+    Pairs,
+    check_chunks,
+    find_pairs,
+    first_pass,
+    second_pass,
+)
 from pumlc.losses.numerics import (
     at_least_float32,
     group_max,
@@ -18,7 +25,7 @@ from pumlc.losses.numerics import (
     log_sum_exp,
     lowest,
 )
-from pumlc.losses.positives import check_positives, positive_entries, positive_mask
+from pumlc.losses.positives import check_positives, positive_mask
 
 
 def softmax_loss(
@@ -186,112 +193,31 @@ def chunked_decoupled_softmax_loss(
             f"got {list(queries.shape)} and {list(labels.shape)}"
         )
     check_positives(positives, len(queries), len(labels))
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be positive and finite; got {temperature}")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
-    pairs = excluded_pairs(excluded, len(queries), len(labels), queries.device)
-    rows, columns = positive_entries(positives)
-    columns = without_excluded(rows, columns, len(labels), *pairs)
+    check_chunks(temperature, chunk_size)
+    pairs = find_pairs(positives, excluded, len(queries), len(labels), queries.device)
     scaled = at_least_float32(queries) / temperature
-    return _ChunkedDecoupledSoftmax.apply(
-        scaled, labels, chunk_size, process_group, rows, columns, *pairs
-    )
+    return _ChunkedDecoupledSoftmax.apply(scaled, labels, chunk_size, process_group, *pairs)
 
 
 class _ChunkedDecoupledSoftmax(torch.autograd.Function):
-    """Two passes over the labels; between them only numbers per row and per positive are kept.
-
-    ``pairs`` are rows and columns of the positives, then the three of `excluded_pairs`.
-    """
+    """Two passes over the labels; between them only numbers per row and per positive are kept."""
 
     @staticmethod
     def forward(ctx, queries, labels, chunk_size, process_group, *pairs):
-        rows, columns = pairs[:2]
         with torch.autocast(queries.device.type, enabled=False):
-            chunks = _chunks(queries, labels, chunk_size, *pairs)
-            log_negatives, positive_scores = _first_pass(queries, rows, chunks)
-        log_negatives = log_sum_exp(log_negatives.unsqueeze(0), 0, process_group)
-
-        counted = (columns >= 0).to(queries.dtype)
-        per_row = torch.zeros_like(log_negatives)
-        num_positives = group_sum(per_row.index_add(0, rows, counted), process_group)
-        weights = counted / (num_positives.clamp(min=1) * len(queries))[rows]
-        margins = log_negatives[rows] - positive_scores
-        losses = per_row.index_add(0, rows, weights * -F.logsigmoid(-margins))
-        pull = weights * margins.sigmoid()
-        push = group_sum(per_row.index_add(0, rows, pull), process_group)
-
+            losses, forces = first_pass(queries, labels, chunk_size, Pairs(*pairs), process_group)
         ctx.chunk_size = chunk_size
-        ctx.save_for_backward(queries, labels, log_negatives, pull, push, *pairs)
-        return group_sum(losses, process_group).sum()
+        ctx.save_for_backward(queries, labels, *forces, *pairs)
+        return losses.sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
         queries, labels, log_negatives, pull, push, *pairs = ctx.saved_tensors
+        forces = Forces(log_negatives, pull * gradients[0], push * gradients[0])
+        by_labels = torch.empty_like(labels)
         with torch.autocast(queries.device.type, enabled=False):
-            chunks = _chunks(queries, labels, ctx.chunk_size, *pairs)
-            pull, push = pull * gradients[0], push * gradients[0]
-            by_queries, by_labels = _second_pass(queries, labels, chunks, log_negatives, pull, push)
+            by_queries = second_pass(
+                queries, labels, ctx.chunk_size, Pairs(*pairs), forces, by_labels.__setitem__
+            )
         return by_queries, by_labels, *[None] * 7
-
-
-def _chunks(queries, labels, chunk_size, rows, columns, excluded, excluded_rows, excluded_columns):
-    """For each chunk: slice, embeddings, flat positions and validity of positives, their scores.
-
-    The scores are [B, chunk], positives and excluded pairs at the lowest number. Every pair goes
-    through every chunk, with a position even where it is not of that chunk: so no shape depends on
-    values.
-    """
-    for start in range(0, len(labels), chunk_size):
-        chunk = slice(start, min(start + chunk_size, len(labels)))
-        embeddings = labels[chunk].to(queries.dtype)
-        scores = queries @ embeddings.T
-        positions, inside = _positions(rows, columns, chunk)
-        positive_scores = scores.view(-1)[positions]
-        _leave_out(scores, positions, inside)
-        if excluded is not None:
-            scores.masked_fill_(excluded[:, chunk], lowest(scores.dtype))
-        elif excluded_rows is not None:
-            _leave_out(scores, *_positions(excluded_rows, excluded_columns, chunk))
-        yield chunk, embeddings, scores, positions, inside, positive_scores
-
-
-def _positions(rows, columns, chunk) -> tuple[Tensor, Tensor]:
-    """Where pairs are in the flattened scores of a chunk, and whether they are in it at all."""
-    width = chunk.stop - chunk.start
-    local = columns - chunk.start
-    inside = (local >= 0) & (local < width)
-    return rows * width + local.clamp(0, width - 1), inside
-
-
-def _leave_out(scores, positions, inside) -> None:
-    """Set the scores of the pairs of a chunk to the lowest number."""
-    values = scores.new_full(positions.shape, math.inf)
-    values.masked_fill_(inside, lowest(scores.dtype))
-    scores.view(-1).scatter_reduce_(0, positions, values, "amin")
-
-
-def _first_pass(queries, rows, chunks) -> tuple[Tensor, Tensor]:
-    """Log-sum-exp of the negatives, [B], and the scores of the positives, [N]."""
-    largest = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
-    total = torch.zeros_like(largest)
-    positive_scores = queries.new_zeros(rows.shape)
-    for _, _, scores, _, inside, chunk_scores in chunks:
-        positive_scores = torch.where(inside, chunk_scores, positive_scores)
-        previous, largest = largest, torch.maximum(largest, scores.amax(1))
-        terms = scores.sub_(largest.unsqueeze(1)).exp_()
-        total = total * (previous - largest).exp() + terms.sum(1)
-    return largest + total.log(), positive_scores
-
-
-def _second_pass(queries, labels, chunks, log_negatives, pull, push) -> tuple[Tensor, Tensor]:
-    """Gradients by queries, [B, D], and by labels, [L, D]."""
-    by_queries, by_labels = torch.zeros_like(queries), torch.empty_like(labels)
-    for chunk, embeddings, scores, positions, inside, _ in chunks:
-        by_scores = scores.sub_(log_negatives.unsqueeze(1)).exp_().mul_(push.unsqueeze(1))
-        by_scores.view(-1).scatter_add_(0, positions, torch.where(inside, -pull, 0.0))
-        by_queries.addmm_(by_scores, embeddings)
-        by_labels[chunk] = by_scores.T @ queries
-    return by_queries, by_labels

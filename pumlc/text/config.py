@@ -4,7 +4,7 @@ Neither torch nor transformers is imported before a loss is checked, so that ``-
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pumlc.engine.config import TrainConfig, require
 from pumlc.errors import UserError, closest
@@ -101,6 +101,13 @@ class EncoderConfig:
     """a learned vector for each label that a training document has, instead of its text"""
     label_vector_rate: float = 10.0
     """their learning rate, as a multiple of that of the encoder"""
+    label_vector_update: Literal["exact", "fused"] | None = None
+    """exact: by train.optimizer. fused: while the loss is computed, a chunk of labels at a time, so
+    that no gradient of all vectors exists; train.clip_norm is then that of the encoder alone. none:
+    fused from 2^27 numbers on (349,526 vectors of 384), if loss, negatives and precision allow"""
+    label_vector_moments: Literal["compact", "full"] = "compact"
+    """fused: full are the two of Adam; compact takes 6 bytes a number with the vector, not 12: the
+    first moment is in bfloat16, the second one number a label"""
 
     def __post_init__(self) -> None:
         for name in ("document_chunk", "label_chunk"):
@@ -222,6 +229,9 @@ class TextConfig:
         )
         if fitted:
             self._check_frozen()
+        if self.encoder.label_vector_update == "fused":
+            for name, value, valid in self._against_fused():
+                require(False, name, value, f"{valid} with encoder.label_vector_update fused")
         require(
             self.train.workers == 0,
             "train.workers",
@@ -235,6 +245,29 @@ class TextConfig:
             "1 for texts: with encoder.gradient_cache a batch of any size goes through the encoder "
             "in chunks, and a larger train.batch_size takes no more memory",
         )
+
+    @property
+    def may_fuse(self) -> bool:
+        """Whether label vectors may be updated while the loss is computed."""
+        return not self._against_fused()
+
+    def _against_fused(self) -> list[tuple[str, Any, str]]:
+        """Settings that a fused update of label vectors cannot have: name, value, what is valid."""
+        loss, train = self.loss, self.train
+        needed = [
+            (
+                "encoder.label_vectors",
+                self.encoder.label_vectors,
+                "true",
+                self.encoder.label_vectors,
+            ),
+            ("loss.name", loss.name, "decoupled_softmax", loss.name == "decoupled_softmax"),
+            ("loss.score_chunk", loss.score_chunk, "set (8192)", loss.score_chunk is not None),
+            ("negatives.kind", self.negatives.kind, "all", self.negatives.kind == "all"),
+            ("train.optimizer", train.optimizer, "adam or adamw", train.optimizer != "sgd"),
+            ("train.precision", train.precision, "no or bf16", train.precision != "fp16"),
+        ]
+        return [(name, value, valid) for name, value, valid, holds in needed if not holds]
 
     def _check_frozen(self) -> None:
         """Refuse what only a trained encoder has, and what joint heads cannot do without."""

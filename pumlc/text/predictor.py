@@ -15,7 +15,7 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder, entry_of
 from pumlc.errors import UserError, warn_user
 from pumlc.files import read_json
-from pumlc.progress import ShowProgress
+from pumlc.progress import ShowProgress, working
 from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
 from pumlc.text.data.tokens import TokenizedTexts, tokenize
@@ -141,7 +141,7 @@ class TextPredictor:
             raise ValueError(f"precision must be fp32 or bf16, got {precision!r}")
         if not approximate:
             self.label_embeddings(progress)
-        tokens = self._tokens(texts, self.config.data.document_length)
+        tokens = self._tokens(texts, self.config.data.document_length, progress)
         queries = self._embedder(progress).documents(tokens)
         top = min(top, max(1, len(self.labels)))
         if approximate:
@@ -175,7 +175,9 @@ class TextPredictor:
             folder, key = self.run.path / "index", self._labels_key()
             self._index = ApproximateIndex.open(folder, key)
             if self._index is None:
-                self._index = ApproximateIndex.build(self.label_embeddings(progress), queries)
+                labels = self.label_embeddings(progress)
+                with working("building the index", shown=progress is not None):
+                    self._index = ApproximateIndex.build(labels, queries)
                 try:
                     self._index.save(folder, key)
                 except OSError as error:  # the run folder may be read-only
@@ -195,7 +197,7 @@ class TextPredictor:
         They are computed when they are first needed; ``progress`` is called with what is embedded.
         """
         if self._label_embeddings is None:
-            tokens = self._tokens(self.labels, self.config.data.label_length)
+            tokens = self._tokens(self.labels, self.config.data.label_length, progress)
             embedder = self._embedder(progress)
             self._label_embeddings = embedder.labels(tokens, self.labels, self.trained_labels)
         return self._label_embeddings
@@ -209,8 +211,10 @@ class TextPredictor:
             progress=progress,
         )
 
-    def _tokens(self, texts: Sequence[str], length: int) -> TokenizedTexts:
-        return tokenize(texts, self.tokenizer, max_length=length)
+    def _tokens(
+        self, texts: Sequence[str], length: int, progress: ShowProgress | None = None
+    ) -> TokenizedTexts:
+        return tokenize(texts, self.tokenizer, max_length=length, progress=progress)
 
 
 def read_labels_file(run: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,34 @@ from torch import Tensor, nn
 
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.config import require
-from pumlc.engine.selection import FEWEST
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.files import write_json
-from pumlc.metrics import ndcg_of_rows, resample_counts
-from pumlc.progress import Progress
+from pumlc.progress import Progress, ShowProgress, working
 from pumlc.text.config import TextConfig
 from pumlc.text.data.checks import check_truth, warn_of_similar_labels
-from pumlc.text.data.corpus import fingerprint, load_corpus
+from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
 from pumlc.text.decisions import fit_decisions
 from pumlc.text.models.build import new_model
 from pumlc.text.models.embedding import Embedder
+from pumlc.text.models.fused_vectors import FusedLabelVectors
 from pumlc.text.models.pretrained import check_length
-from pumlc.text.retrieval.ranking import DEPTH, hits_of, rank_labels, retrieval_metrics
+from pumlc.text.retrieval.ranking import (
+    DEPTH,
+    hits_of,
+    rank_labels,
+    resampled_ndcg,
+    retrieval_metrics,
+)
+from pumlc.text.training.fused_step import FusedStep
 from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.training.objective import Objective
 from pumlc.text.training.sharding import gather_embeddings, shard_of, sum_gradients
 from pumlc.text.training.sides import TextSide, backward_through
 
-_RESAMPLES = 100
-"""Resamples of the held-out documents, for the standard error by which weights are selected."""
+MOMENTS = "label_vectors."
+"""What names the moments of fused label vectors in a checkpoint."""
 
 
 class TextTask:
@@ -52,12 +59,16 @@ class TextTask:
 
     def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
-        self.corpus = load_corpus(config.data, seed=config.train.seed)
+        with working(f"reading {config.data.source}", shown=_is_main()):
+            self.corpus = load_corpus(config.data, seed=config.train.seed)
         check_truth(self.corpus, config.data.source)
-        warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
+        with working("comparing the texts of labels", shown=_is_main()):
+            warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         self.objective = Objective(config.loss)
         seen = int(self.corpus.labels_seen().sum())
-        self.text_model = new_model(config.encoder, labels_with_vector=seen)
+        self.text_model = new_model(
+            config.encoder, labels_with_vector=seen, may_fuse=config.may_fuse
+        )
         self.model, self.tokenizer = self.text_model.encoders, self.text_model.tokenizer
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
@@ -77,7 +88,9 @@ class TextTask:
         require(not folder.is_file(), "data.token_cache", str(folder), "a folder or a new one")
         try:
             check_length(self.model.documents, self.tokenizer, length)
-            return cached_tokens(texts, self.tokenizer, max_length=length, folder=folder)
+            return cached_tokens(
+                texts, self.tokenizer, max_length=length, folder=folder, progress=_progress()
+            )
         except UserError as error:
             raise UserError(f"data.{option}: {error}") from error
 
@@ -89,7 +102,7 @@ class TextTask:
             "test_texts": len(self.corpus.test),
             "labels": len(self.labels),
             "labels_seen_in_training": int(self.corpus.labels_seen().sum()),
-            "data": self.corpus.fingerprints(),
+            "data": self._fingerprints,
             "head": dataclasses.asdict(self.model.documents.head),
         }
 
@@ -104,16 +117,35 @@ class TextTask:
             seen = np.flatnonzero(self.corpus.labels_seen())
             texts = self._embedder(accelerator).label_texts(self.labels, seen)
             self.model.label_vectors.start(seen, texts)
+        if self.fused_vectors is not None:
+            self.fused_vectors.divide(accelerator.process_index, accelerator.num_processes)
+
+    @property
+    def fused_vectors(self) -> FusedLabelVectors | None:
+        """The label vectors, if they update themselves."""
+        vectors = self.model.label_vectors
+        return vectors if isinstance(vectors, FusedLabelVectors) else None
 
     def state_dict(self) -> dict[str, Tensor]:
         """What resuming needs beside the weights: the data's fingerprint, and the shortlists."""
-        data = bytearray.fromhex(fingerprint(self.corpus.source))
-        state = {"data": torch.frombuffer(data, dtype=torch.uint8)}
+        state = {"data": self._data()}
         if self.shortlists is not None:
             state["shortlists"] = torch.from_numpy(self.shortlists)
         if self.unseen_texts is not None:
             state["unseen_texts"] = self.unseen_texts.cpu()
+        if self.fused_vectors is not None:
+            moments = self.fused_vectors.moments_state(_process_group())
+            state |= {f"{MOMENTS}{name}": value for name, value in moments.items()}
         return state
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        with working("comparing the data with those of the run", shown=_is_main()):
+            return self.corpus.fingerprints()
+
+    def _data(self) -> Tensor:
+        data = bytearray.fromhex(self._fingerprints["train"])
+        return torch.frombuffer(data, dtype=torch.uint8)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over the state of an interrupted run.
@@ -122,7 +154,7 @@ class TextTask:
             UserError: it was trained on other texts, labels or pairs.
         """
         # a checkpoint of an earlier version has no fingerprint
-        if "data" in state and not torch.equal(state["data"], self.state_dict()["data"]):
+        if "data" in state and not torch.equal(state["data"], self._data()):
             raise UserError(
                 f"{self.config.data.source}: texts, labels or their pairs are not those that the "
                 "run was trained on; resume with the same data"
@@ -131,6 +163,16 @@ class TextTask:
         self.shortlists = None if shortlists is None else shortlists.numpy()
         unseen, device = state.get("unseen_texts"), next(self.model.parameters()).device
         self.unseen_texts = None if unseen is None else unseen.to(device)
+        if self.fused_vectors is not None:
+            found = {k.removeprefix(MOMENTS): v for k, v in state.items() if k.startswith(MOMENTS)}
+            try:
+                self.fused_vectors.load_moments(found)
+            except ValueError as error:
+                raise UserError(
+                    f"the checkpoint has {error}: the run was trained with another "
+                    "encoder.label_vector_update or encoder.label_vector_moments; write those "
+                    "into run.json"
+                ) from error
 
     def steps_per_epoch(self, world_size: int) -> int:
         """Number of optimizer steps in an epoch.
@@ -172,7 +214,9 @@ class TextTask:
             known = known + self.corpus.source.excluded
         queries, labels = self._embeddings(rows, accelerator)
         k = self.config.negatives.shortlist
-        ids, _ = rank_labels(queries, labels, k, accelerator, excluded=known[rows])
+        ids, _ = rank_labels(
+            queries, labels, k, accelerator, excluded=known[rows], progress=_progress()
+        )
         return ids.astype(np.int32)
 
     def _embed_unseen(self, accelerator: Accelerator) -> Tensor:
@@ -201,7 +245,7 @@ class TextTask:
             document_chunk=encoder.document_chunk,
             label_chunk=encoder.label_chunk,
             accelerator=accelerator,
-            progress=Progress().show,
+            progress=_progress(),
         )
 
     def training_step(
@@ -212,8 +256,10 @@ class TextTask:
         ``network`` is not used: gradients are summed over the processes here, which DDP would
         average.
         """
+        if self.fused_vectors is not None:
+            return self._fused_step(self.fused_vectors, batch, accelerator)
         rank, world_size = accelerator.process_index, accelerator.num_processes
-        group = torch.distributed.group.WORLD if world_size > 1 else None
+        group = _process_group()
         rows = self.corpus.train[batch]
         source = self.corpus.source
         labels = self._step_labels(batch, source.truth[rows], step, world_size)
@@ -241,6 +287,28 @@ class TextTask:
         sum_gradients(self.model.parameters(), group)
         return {"loss": value}
 
+    def _fused_step(
+        self, vectors: FusedLabelVectors, batch: np.ndarray, accelerator: Accelerator
+    ) -> dict[str, Tensor]:
+        """`training_step` where the label vectors are updated while the loss is computed."""
+        rank, world_size = accelerator.process_index, accelerator.num_processes
+        assert self.unseen_texts is not None
+        step = FusedStep(vectors, self.unseen_texts, self.config.loss, rank, world_size)
+        rows, source, group = self.corpus.train[batch], self.corpus.source, _process_group()
+        shard = shard_of(len(rows), rank, world_size)
+        excluded = None if source.excluded is None else source.excluded[rows]
+
+        def loss(documents: Tensor) -> Tensor:
+            documents = gather_embeddings(documents, shard, len(rows), group)
+            return step.loss(documents, source.truth[rows], excluded, group)
+
+        encoder = self.config.encoder
+        side = TextSide(self.model.documents, self.documents, rows[shard], encoder.document_chunk)
+        value = backward_through([side], loss, accelerator, gradient_cache=encoder.gradient_cache)
+        vectors.exchange(group)
+        sum_gradients(self.model.parameters(), group)
+        return {"loss": value}
+
     def _label_vectors(self, labels: np.ndarray) -> Tensor:
         assert self.model.label_vectors is not None
         assert self.unseen_texts is not None
@@ -265,14 +333,28 @@ class TextTask:
             return None
         split = self.corpus.source.rows(rows)
         queries, labels = self._embeddings(rows, accelerator)
-        ids, scores = rank_labels(queries, labels, DEPTH, accelerator, excluded=split.excluded)
+        ids, scores = rank_labels(
+            queries, labels, DEPTH, accelerator, excluded=split.excluded, progress=_progress()
+        )
         metrics = retrieval_metrics(ids, split.truth)
         hits, positives = hits_of(ids, split.truth), split.truth.nnz
         decisions = fit_decisions(scores, hits, positives, fitted_on="validation")
         resamples = None
         if self.config.train.selection == "one-standard-error":
-            counts = resample_counts(len(ids), _RESAMPLES)
-            resamples = 100 * (counts @ ndcg_of_rows(ids, split.truth, 5)) / len(ids)
-            if len(ids) < FEWEST:
-                resamples[:] = np.nan
+            resamples = resampled_ndcg(ids, split.truth, 5)
         return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()}, resamples)
+
+
+def _process_group() -> torch.distributed.ProcessGroup | None:
+    """All processes, None if there is one."""
+    alone = not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+    return None if alone else torch.distributed.group.WORLD
+
+
+def _is_main() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _progress() -> ShowProgress | None:
+    """Of the main process alone."""
+    return Progress().show if _is_main() else None

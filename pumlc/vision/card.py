@@ -10,6 +10,7 @@ from pumlc.report import Section, markdown_text, model_card, result_entry
 from pumlc.tables import table
 from pumlc.vision.card_limits import limits
 from pumlc.vision.config import TOWERS
+from pumlc.vision.models.kernel_head import KernelHead
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.timm_folder import (
     check_for_timm,
@@ -130,6 +131,8 @@ def _purpose(predictor: VisionPredictor) -> list[str]:
     model, count = predictor.config.model, len(predictor.labels)
     of_timm = "" if model.backbone.startswith(TOWERS) else " of timm"
     trained = "frozen, with linear heads" if predictor.config.is_frozen else "fine-tuned"
+    if isinstance(predictor.model.head, KernelHead):
+        trained += " and a Gaussian kernel"
     return [
         f"It says for each of {count} classes how probable it is that a picture shows it. Each "
         "class is decided alone: a picture may show several classes, or none.",

@@ -148,10 +148,11 @@ class VisionConfig:
     train: TrainConfig
     task: Literal["vision"] = "vision"
     """which branch of the package"""
-    heads: Literal["none", "auto", "least_squares", "loss"] = "none"
-    """none: the network is trained. Else it is frozen, and linear heads are fitted on its features.
-    least_squares: in closed form; loss: with the loss of the group loss; auto: with that loss if it
-    is named, else by the one that fits the states of the labels"""
+    heads: Literal["none", "auto", "least_squares", "kernel", "loss"] = "none"
+    """none: the network is trained. Else it is frozen, and heads are fitted on its features.
+    least_squares: linear, in closed form; kernel: with a Gaussian kernel beside; loss: linear, with
+    the loss of the group loss. auto: with that loss if it is named; else in closed form, with the
+    kernel where it clearly lowers the leave-one-out cross entropy"""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
@@ -165,10 +166,10 @@ class VisionConfig:
                 "least_squares, which are fitted in closed form",
             )
         require(
-            self.heads != "least_squares" or name in (AUTO, LEAST_SQUARES),
+            self.heads not in ("least_squares", "kernel") or name in (AUTO, LEAST_SQUARES),
             "loss.name",
             name,
-            f"{AUTO} with heads least_squares; to fit heads with a loss, set heads loss",
+            f"{AUTO} with heads {self.heads}; to fit heads with a loss, set heads loss",
         )
         if self.is_frozen:
             self._check_frozen()

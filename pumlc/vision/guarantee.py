@@ -8,8 +8,8 @@ from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
 from pumlc.estimators.fitted_labels import label_counts
-from pumlc.labels import NEGATIVE, SparseLabels
-from pumlc.labels.known_cells import measured_cells
+from pumlc.labels import SparseLabels
+from pumlc.labels.known_cells import labels_at, measured_cells, row_numbers
 from pumlc.metrics import (
     labels_needed,
     positives_needed,
@@ -23,7 +23,7 @@ from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.known_logits import score_known
 from pumlc.vision.predictor import VisionPredictor
 from pumlc.vision.run_data import split_of_run
-from pumlc.vision.scoring import score_images
+from pumlc.vision.scoring import as_listed, score_images
 
 
 class Guarantee(NamedTuple):
@@ -120,12 +120,13 @@ def _known_logits(
         labels = images.matrix.known()
         settings = {"batch_size": batch_size, "workers": 0, "bad": bad}
         return labels, score_known(predictor.model, images, labels, accelerator, **settings).logits
-    cells = measured_cells(images.matrix)
-    stored = read_left_out(predictor.run.path, cells.labels.nnz)
-    listed = ~(cells.alone[cells.labels.indices] & (cells.labels.data == NEGATIVE))
-    shape, places = cells.labels.shape, (cells.labels.indices, cells.labels.indptr)
-    labels = csr_array((cells.labels.data * listed, *places), shape=shape)
-    return labels, csr_array((stored, *places), shape=shape)
+    # the cells of the heads; of these, what the file does not list counts as absent for no promise
+    cells = measured_cells(as_listed(images.matrix, predictor.config.data)).labels
+    stored = read_left_out(predictor.run.path, cells.nnz)
+    told = labels_at(images.matrix.known(), row_numbers(cells), cells.indices)
+    places = cells.indices, cells.indptr
+    labels = csr_array((told, *places), shape=cells.shape)
+    return labels, csr_array((stored, *places), shape=cells.shape)
 
 
 def _of_recall(

@@ -17,6 +17,7 @@ from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.fitted_labels import (
+    AnyLabels,
     chosen_negatives_as_unlisted,
     label_counts,
     never_absent,
@@ -152,11 +153,11 @@ def probabilities_of(
     return expit(np.asarray(logits, np.float64) * slope + bias)
 
 
-def as_listed(labels: np.ndarray, observation: Observation) -> np.ndarray:
+def as_listed(labels: AnyLabels, observation: Observation) -> AnyLabels:
     """The labels, where a few that people have decided to be absent count as unlisted.
 
     Args:
-        labels: [N, C] in {1, 0, -1}; not changed.
+        labels: [N, C] in {1, 0, -1}, or sparse; not changed.
         observation: the settings of the run; labels that a protocol hides are drawn, and stay.
     """
     return labels if observation.hides_labels else chosen_negatives_as_unlisted(labels)

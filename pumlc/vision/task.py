@@ -206,7 +206,7 @@ class VisionTask:
         labels: Any = images.matrix
         try:
             if isinstance(labels, SparseLabels):
-                labels = measured_cells(labels)
+                labels = measured_cells(as_listed(labels, self.config.data))
                 known = score_known(self.model, images, labels.labels, accelerator, **settings)
                 logits: Any = known.logits
             else:

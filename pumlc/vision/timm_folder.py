@@ -14,6 +14,7 @@ from pumlc.errors import UserError
 from pumlc.files import complete_file, complete_folder, write_json, write_text
 from pumlc.version import __version__
 from pumlc.vision.models.classifier import Classifier
+from pumlc.vision.models.kernel_head import KernelHead
 from pumlc.vision.models.tower import Tower
 from pumlc.vision.predictor import VisionPredictor
 
@@ -119,6 +120,13 @@ def check_for_timm(classifier: Classifier) -> None:
             "same. pumlc export writes the run as ONNX, and pumlc card without a folder its card; "
             "a run with model.local_global false, or with heads on a frozen network, can be "
             "written for timm"
+        )
+    if isinstance(classifier.head, KernelHead):
+        raise UserError(
+            "the heads of this run have a Gaussian kernel beside the linear ones, which timm does "
+            "not have. pumlc export writes the run as ONNX, and pumlc card without a folder its "
+            "card; a run with heads least_squares, which takes the same features from the cache, "
+            "can be written for timm"
         )
     if not isinstance(classifier.head, nn.Linear):
         raise UserError(

@@ -235,6 +235,51 @@ def test_warnings_of_the_package_are_one_line(capsys):
     assert capsys.readouterr().err == "warning: mind\n"
 
 
+ENDS = """
+import atexit, os, sys
+from pumlc.cli import console
+from pumlc.errors import UserError
+
+class Late:
+    def __init__(self):
+        self.write = os.write
+
+    def __del__(self):
+        self.write(1, b"teardown\\n")
+
+late = Late()
+atexit.register(print, "atexit")
+def main():
+    print("work", end=" ")  # not flushed
+    {ends}
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "said"),
+    [
+        ("pass", 0, ""),
+        ("raise UserError('no way')", 2, "error: no way"),
+        ("sys.exit(143)", 143, ""),
+        ("sys.exit('too late')", 1, "too late"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+    ],
+)
+@pytest.mark.parametrize("several", [True, False])
+def test_one_of_several_processes_ends_without_teardown(ends, status, said, several):
+    """Threads of the process group may abort it during the teardown of the interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS.format(ends=ends)],
+        env={**os.environ, "WORLD_SIZE": "2" if several else ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert done.stdout == "work atexit\n" + ("" if several else "teardown\n")
+    assert said in done.stderr
+
+
 def test_a_warning_of_the_package_is_one_line_whoever_called_it(tmp_path):
     """The script of an installed command is no module of the package."""
     script = tmp_path / "pumlc_script.py"

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from noisy_task import Noisy, outcome, trainer_of
 from torch.multiprocessing.spawn import start_processes
 
+from pumlc.cli.console import end_at_once
 from pumlc.engine.agreement import Agreement
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import load_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.loop import Trainer
-from pumlc.engine.processes import create_accelerator
+from pumlc.engine.processes import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.engine.stopping import StopSignals
 from pumlc.errors import UserError
@@ -150,8 +151,10 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
         MASTER_PORT=str(port),
     )
     torch.set_num_threads(1)
-    trained(folder, create_accelerator(), 2, 2)
-    torch.distributed.destroy_process_group()
+    accelerator = create_accelerator()
+    trained(folder, accelerator, 2, 2)
+    end_processes(accelerator)
+    end_at_once(0)
 
 
 def test_two_processes_accumulate_the_same_step(tmp_path):

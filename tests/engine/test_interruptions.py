@@ -15,11 +15,12 @@ from noisy_task import STEPS, Noisy, outcome, trainer_of
 from safetensors.torch import load_file, save_file
 from torch.multiprocessing.spawn import start_processes
 
+from pumlc.cli.console import end_at_once
 from pumlc.cli.train import main
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import load_weights, save_weights
 from pumlc.engine.config import TrainConfig
-from pumlc.engine.processes import create_accelerator, lost_processes_named
+from pumlc.engine.processes import create_accelerator, end_processes, lost_processes_named
 from pumlc.engine.run import RunFolder
 from pumlc.engine.stopping import TrainingStoppedError
 from pumlc.errors import UserError
@@ -363,8 +364,8 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
     except TrainingStoppedError as stopped:
         (folder / f"stopped{rank}").write_text(str(stopped))
     trainer_of(folder / "cut", Noisy(), accelerator, resume=True).train()
-    accelerator.wait_for_everyone()
-    torch.distributed.destroy_process_group()
+    end_processes(accelerator)
+    end_at_once(0)
 
 
 def test_two_processes_stop_together_and_go_on(tmp_path):

@@ -13,8 +13,11 @@ from safetensors.torch import load_file, save_file
 from small_texts import text_config, write_filter
 from torch.multiprocessing.spawn import start_processes
 
+from pumlc.cli.console import end_at_once
+from pumlc.engine.checkpoint import Checkpoint
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
+from pumlc.engine.processes import end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.files import read_json
 from pumlc.text.task import TextTask
@@ -48,7 +51,18 @@ STEPS = {
 # each with and without pairs that take no part
 FILTERED = ["", "filtered "]
 RUN = {"negatives__kind": "mined", "negatives__refresh": "1", "data__validation": "0.2"}
-RUNS = {"run": RUN, "run with label vectors": {**RUN, "encoder__label_vectors": "true"}}
+FUSED = {
+    "data__validation": "0.2",
+    "encoder__label_vectors": "true",
+    "encoder__label_vector_update": "fused",
+    "loss__score_chunk": "4",
+}
+RUNS = {
+    "run": RUN,
+    "run with label vectors": {**RUN, "encoder__label_vectors": "true"},
+    "run with fused vectors": FUSED,
+    "run with fused vectors, full": {**FUSED, "encoder__label_vector_moments": "full"},
+}
 BATCH = np.arange(0, 110, 11)
 
 
@@ -115,7 +129,8 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
         save_file(found, out / f"{name}-{rank}.safetensors")
     for name, changes in RUNS.items():
         whole_run(folders, accelerator, 12, out / name, changes)
-    torch.distributed.destroy_process_group()
+    end_processes(accelerator)
+    end_at_once(0)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +195,18 @@ def test_more_processes_than_labels_is_refused(folders):
     task = TextTask(text_config(*folders))
     with pytest.raises(ValueError, match="27 labels cannot be divided over 28 processes"):
         task.steps_per_epoch(28)
+
+
+def test_a_checkpoint_of_two_ranks_has_the_moments_of_all_vectors(
+    two_ranks, folders, accelerator, tmp_path
+):
+    name = "run with fused vectors, full"
+    whole_run(folders, accelerator, 24, tmp_path / "one", RUNS[name])
+    expected, found = (
+        Checkpoint(folder).load()["task"] for folder in (tmp_path / "one", two_ranks / name)
+    )
+    for moment in ("first", "second"):
+        one, two = (state[f"label_vectors.{moment}"] for state in (expected, found))
+        assert (one.abs().amax(1) > 0).all()
+        torch.testing.assert_close(two, one, atol=2e-4, rtol=0.1)
+    assert found["label_vectors.steps"] == expected["label_vectors.steps"] > 0

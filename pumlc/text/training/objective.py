@@ -82,7 +82,7 @@ class Objective:
             return chunked_decoupled_softmax_loss(
                 documents,
                 labels,
-                _torch_csr(positives, documents.device),
+                torch_csr(positives, documents.device),
                 temperature=config.temperature,
                 chunk_size=config.score_chunk,
                 excluded=excluded,
@@ -106,7 +106,8 @@ def _dense(matrix: SparseMatrix, like: Tensor) -> Tensor:
     return torch.from_numpy(matrix.toarray()).to(like.device)
 
 
-def _torch_csr(matrix: SparseMatrix, device: torch.device) -> Tensor:
+def torch_csr(matrix: SparseMatrix, device: torch.device) -> Tensor:
+    """The matrix as a bool CSR tensor on a device."""
     with warnings.catch_warnings():
         # PyTorch announces with every process that its CSR tensors are in beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

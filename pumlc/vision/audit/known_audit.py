@@ -8,9 +8,8 @@ import numpy as np
 from pumlc.audit import GIVEN, Suspects, rank_suspects, score_finding
 from pumlc.audit.suspects import counts_so_far
 from pumlc.labels import POSITIVE, UNKNOWN, SparseLabels
-from pumlc.labels.known_cells import row_numbers
+from pumlc.labels.known_cells import labels_at
 from pumlc.vision.audit.decided import decided_pairs
-from pumlc.vision.audit.known_cells import ScoredCells
 from pumlc.vision.audit.known_scores import CellScores
 from pumlc.vision.audit.parts import Part
 from pumlc.vision.audit.suspects import AuditedPart, worth_a_look
@@ -93,7 +92,7 @@ def cell_figures(part: Part, scores: CellScores, number: int) -> Figures:
     if part.true_labels is None:
         return figures
     assert isinstance(part.true_labels, SparseLabels)
-    truth = cell_labels(part.true_labels, cells)
+    truth = labels_at(part.true_labels.known(), cells.rows, cells.columns)
     known = truth != UNKNOWN
     for given in GIVEN:
         found = score_finding(
@@ -105,14 +104,3 @@ def cell_figures(part: Part, scores: CellScores, number: int) -> Figures:
         for name, value in found.items():
             figures[given][name] = None if np.isnan(value) else value
     return figures
-
-
-def cell_labels(labels: SparseLabels, cells: ScoredCells) -> np.ndarray:
-    """The labels of the cells, [K]."""
-    known = labels.known()
-    keys = row_numbers(known).astype(np.int64) * cells.shape[1] + known.indices
-    wanted = cells.keys()
-    found = np.isin(wanted, keys)
-    result = np.full(len(wanted), UNKNOWN, np.int8)
-    result[found] = known.data[np.searchsorted(keys, wanted[found])]
-    return result

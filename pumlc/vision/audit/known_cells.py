@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from pumlc.engine.batches import gather_rows, own_rows
 from pumlc.labels import UNKNOWN, SparseLabels
 from pumlc.labels.convention import row_blocks
-from pumlc.labels.known_cells import MeasuredCells, row_numbers
+from pumlc.labels.known_cells import MeasuredCells, labels_at, row_numbers, without_classes
 from pumlc.vision.audit.parts import Part
 from pumlc.vision.known_logits import KnownLogitsBuilder
 from pumlc.vision.scoring import probabilities_of
@@ -119,7 +119,7 @@ class CellScorer:
         if isinstance(part.true_labels, SparseLabels):
             hidden = part.true_labels.known()
             if measured is not None:
-                hidden = _without(hidden, measured.alone)
+                hidden = without_classes(hidden, measured.alone)
             cells = abs(cells) + abs(hidden)
         self.cells = csr_array(cells).sorted_indices()
         self._known = known
@@ -164,13 +164,14 @@ class CellScorer:
 
     def _scored(self, logits: csr_array) -> ScoredCells:
         rows, columns, values = self._best.cells()
-        rows = np.concatenate([row_numbers(self.cells), rows])
-        columns = np.concatenate([self.cells.indices, columns])
+        known_rows = row_numbers(self.cells)
+        rows = np.concatenate([known_rows, rows.astype(known_rows.dtype)])
+        columns = np.concatenate([self.cells.indices, columns.astype(self.cells.indices.dtype)])
         values = np.concatenate([logits.data, values])
         order = np.lexsort((columns, rows))
         rows, columns, values = rows[order], columns[order], values[order]
-        given = _labels_at(self._matrix.known(), rows, columns)
-        judged = given if self._measured is None else _labels_at(self._known, rows, columns)
+        given = labels_at(self._matrix.known(), rows, columns)
+        judged = given if self._measured is None else labels_at(self._known, rows, columns)
         return ScoredCells(rows, columns, given, judged, values, self._shape)
 
 
@@ -208,20 +209,3 @@ def measured_parts(cells: MeasuredCells, sizes: Sequence[int]) -> list[MeasuredC
     return [
         cells.subset(np.arange(start, end)) for start, end in zip(ends[:-1], ends[1:], strict=True)
     ]
-
-
-def _labels_at(labels: csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The labels of cells in the order of rows and columns; UNKNOWN where none is stored."""
-    width = labels.shape[1]  # pyright: ignore[reportOptionalSubscript]
-    keys = row_numbers(labels).astype(np.int64) * width + labels.indices
-    wanted = rows.astype(np.int64) * width + columns
-    places = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    found = keys[places] == wanted if len(keys) else np.zeros(len(wanted), bool)
-    return np.where(found, labels.data[places] if len(keys) else UNKNOWN, UNKNOWN).astype(np.int8)
-
-
-def _without(labels: csr_array, classes: np.ndarray) -> csr_array:
-    """The matrix without the entries of some classes (bool [C])."""
-    kept = ~classes[labels.indices]
-    ends = np.concatenate([[0], np.cumsum(kept)])[labels.indptr]
-    return csr_array((labels.data[kept], labels.indices[kept], ends), shape=labels.shape)

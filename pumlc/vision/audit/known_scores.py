@@ -10,8 +10,10 @@ from scipy.sparse import csr_array
 from scipy.special import expit
 
 from pumlc.estimators.asymptotes import fit_curve, probability_wrong
+from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.known_least_squares import fit_known_least_squares
 from pumlc.labels import SparseLabels
+from pumlc.labels.convention import row_blocks
 from pumlc.labels.known_cells import measured_cells, row_numbers
 from pumlc.progress import ShowProgress
 from pumlc.vision.audit.known_cells import (
@@ -23,14 +25,14 @@ from pumlc.vision.audit.known_cells import (
     stacked_labels,
 )
 from pumlc.vision.audit.part_features import part_features, progress_of, readable_parts
-from pumlc.vision.audit.parts import Part
+from pumlc.vision.audit.parts import Part, groups_of
 from pumlc.vision.audit.suspects import LONGEST, NOT_ESTIMATED
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import scored_blocks
+from pumlc.vision.scoring import as_listed, scored_blocks
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def score_known_parts(
         features = part_features(parts, bad, config, progress, **sizes)
         parts = readable_parts(parts, bad)
         by_folds = {"folds": folds, "heads": "least squares"}
-        scores = _cells_left_out(parts, features, top)
+        scores = _cells_left_out(parts, features, config, top)
         return parts, scores, {**by_folds, **scores.rates}
     by_weights: dict[str, Any] = {"weights": predictor.weights}
     if predictor.config.is_frozen and any(part.name == "train" for part in parts):
@@ -150,7 +152,8 @@ def _cells_of_heads(
     cells = []
     for part, each, own in zip(parts, bad, features, strict=True):
         assert isinstance(part.images.matrix, SparseLabels)
-        whole, rest = measured_cells(part.images.matrix), each.rest()
+        listed, rest = as_listed(part.images.matrix, predictor.config.data), each.rest()
+        whole = measured_cells(listed)
         measured = whole.subset(rest)
         scorer = CellScorer(part.subset(rest), top or LONGEST, measured)
         one, _ = scorer.score(logit_blocks(own, logits_of, len(part.images.classes)))
@@ -162,18 +165,23 @@ def _cells_of_heads(
 
 
 def _cells_left_out(
-    parts: Sequence[Part], features: Sequence[np.ndarray], top: int | None
+    parts: Sequence[Part], features: Sequence[np.ndarray], config: VisionConfig, top: int | None
 ) -> CellScores:
     """Scores by least squares on the labels of all parts, with each picture left out.
 
     Args:
         parts: the readable pictures of each part.
         features: [N, D] of each part, of a network that has not seen the labels.
+        config: the settings of the run.
         top: length of the lists, if it was said.
     """
     labels = stacked_labels([part.images.matrix for part in parts])  # pyright: ignore
-    measured = measured_cells(labels)
-    heads = fit_known_least_squares(np.concatenate(features), labels, measured)
+    measured = measured_cells(as_listed(labels, config.data))
+    all_features, groups = np.concatenate(features), groups_of(parts)
+    together = identical_rows(all_features)
+    if groups is not None:
+        together = joined_groups(groups, together)
+    heads = fit_known_least_squares(all_features, labels, measured, groups=together)
 
     def logits_of(block: np.ndarray) -> np.ndarray:
         return block @ heads.coefficients + heads.intercept
@@ -201,9 +209,13 @@ def _estimated(cells: list[ScoredCells], vectors: list[np.ndarray]) -> CellScore
     curve = fit_curve(*judged_matrices(cells))
     probabilities, wrong = [], []
     for one in cells:
-        own = expit(one.logits * curve.slope[one.columns] + curve.bias[one.columns])
+        own, doubt = np.empty((2, len(one.rows)))
+        for block in row_blocks((len(own), 1)):
+            columns, judged = one.columns[block], one.judged[block]
+            own[block] = expit(one.logits[block] * curve.slope[columns] + curve.bias[columns])
+            invented = curve.invented[columns]
+            doubt[block] = probability_wrong(own[block], judged, curve.missed, invented)
         probabilities.append(own)
-        invented = curve.invented[one.columns]
-        wrong.append(probability_wrong(own, one.judged, curve.missed, invented))
+        wrong.append(doubt)
     rates = {"missed": curve.missed, "invented": float(curve.invented.mean())}
     return CellScores(cells, vectors, probabilities, wrong, rates)

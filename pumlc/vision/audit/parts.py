@@ -1,5 +1,6 @@
 """The parts of a data set that an audit ranks separately, with the labels that the run saw."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -81,3 +82,11 @@ def _true_validation(true_labels: LabelMatrix, data: TrainingData) -> LabelMatri
         return label_rows(true_labels, data.validation_rows)
     assert data.validation is not None
     return restored_labels(data.validation_manifest, data.validation.matrix)
+
+
+def groups_of(parts: Sequence[Part]) -> np.ndarray | None:
+    """Numbers of the groups of all parts; None: there are none, or each picture is one."""
+    numbers = [part.images.groups for part in parts if part.images.groups is not None]
+    if len(numbers) < len(parts) or all(len(np.unique(own)) == len(own) for own in numbers):
+        return None  # a part numbers single pictures by itself, but groups are those of the file
+    return np.concatenate(numbers)

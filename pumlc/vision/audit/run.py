@@ -19,7 +19,7 @@ from pumlc.vision.audit.decided import decided_labels
 from pumlc.vision.audit.known_audit import cell_figures, is_sparse, rank_cells
 from pumlc.vision.audit.known_scores import score_known_parts
 from pumlc.vision.audit.part_features import part_features, progress_of, readable_parts
-from pumlc.vision.audit.parts import Part, training_parts
+from pumlc.vision.audit.parts import Part, groups_of, training_parts
 from pumlc.vision.audit.suspects import AuditedPart, finding_figures, rank_part, suspect_rows
 from pumlc.vision.config import DataConfig, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures
@@ -286,18 +286,10 @@ def _left_out_scores(
     features = part_features(parts, bad, config, progress, **sizes)
     parts = readable_parts(parts, bad)
     labels = _judged_labels(parts, config)
-    scores = left_out_scores(np.concatenate(features), labels, groups=_groups(parts))
+    scores = left_out_scores(np.concatenate(features), labels, groups=groups_of(parts))
     ends = np.cumsum([len(part.images) for part in parts])[:-1]
     scored_by = {"folds": folds, "heads": "least squares"}
     return _estimated(parts, features, np.split(scores, ends), scored_by, config)
-
-
-def _groups(parts: Sequence[Part]) -> np.ndarray | None:
-    """Numbers of the groups of all parts; None: there are none, or each picture is one."""
-    numbers = [part.images.groups for part in parts if part.images.groups is not None]
-    if len(numbers) < len(parts) or all(len(np.unique(own)) == len(own) for own in numbers):
-        return None  # a part numbers single pictures by itself, but groups are those of the file
-    return np.concatenate(numbers)
 
 
 def _judged_labels(parts: Sequence[Part], config: VisionConfig) -> np.ndarray:

@@ -188,9 +188,9 @@ class LabelTable:
         labels = csr_array((data, self.listed.indices, self.listed.indptr), shape=self.listed.shape)
         silent = np.flatnonzero(self.rest == ABSENT_CODE)
         if len(silent):
-            labels = labels + self._silent(silent)
+            labels = csr_array(labels + self._silent(silent))
         labels.eliminate_zeros()
-        return csr_array(labels)
+        return labels
 
     def counts(self, rows: np.ndarray | None = None) -> dict[State, np.ndarray]:
         """For each state the number of labels of each class, [C], over all or the given rows."""

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from pumlc.errors import UserError
+from pumlc.labels.sparse import kept_entries
 from pumlc.vision.data.label_table import LabelTable
 
 
@@ -79,19 +80,24 @@ def hold_out(
 
 def _summed(labels: csr_array, unit_of: np.ndarray) -> csr_array:
     """Numbers of positive labels of each unit (a group or a row), [U, C]."""
-    positives = csr_array(labels > 0, dtype=np.int32)
+    positive = labels.data > 0
+    # of very many labels nothing is copied that can be shared, and a number takes a byte
+    positives = labels if positive.all() else kept_entries(labels, positive)
+    ones = np.ones(positives.nnz, np.int8)
+    counts = csr_array((ones, positives.indices, positives.indptr), shape=labels.shape)
     rows = np.arange(len(unit_of))
     if (unit_of == rows).all():
-        return positives
-    ones = np.ones(len(unit_of), np.int32)
-    return csr_array(csr_array((ones, (unit_of, rows))) @ positives)
+        return counts
+    weights = np.ones(len(unit_of), np.int32)
+    return csr_array(csr_array((weights, (unit_of, rows))) @ counts)
 
 
 def _held_units(counts: csr_array, sizes: np.ndarray, proportion: float, seed: int) -> np.ndarray:
     """Whether each unit is held out, bool [U]."""
     order = np.random.RandomState(seed).permutation(len(sizes))
     by_class = counts.tocsc()
-    totals = np.asarray(counts.sum(axis=0)).ravel()
+    pairs = zip(by_class.indptr[:-1], by_class.indptr[1:], strict=True)
+    totals = np.array([by_class.data[start:end].sum(dtype=np.int64) for start, end in pairs])
     shares = np.array([proportion, 1 - proportion])
     lacking = shares[:, None] * totals[None, :]  # [2, C], labels that each part still needs
     rows_lacking = shares * sizes.sum()

@@ -1,6 +1,6 @@
 """Heads fitted on the features of a run's training part, with their leave-one-out figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from pumlc.estimators.calibration import fit_left_out_thresholds, shares_thresho
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
-from pumlc.estimators.least_squares import fit_least_squares
+from pumlc.estimators.kernel_heads import Gain, GaussianPart, Kernel, fit_kernel_heads
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
@@ -20,11 +20,13 @@ from pumlc.vision.scoring import as_listed
 
 @dataclass(frozen=True)
 class FittedHeads:
-    """Linear heads whose logits are calibrated.
+    """Heads whose logits are calibrated.
 
     Attributes:
         coefficients: [D, C].
         intercept: [C].
+        gaussian: heads with a Gaussian kernel, whose mean with the linear ones is the logit; None:
+            the linear heads stand alone.
         left_out_logits: float32 [N, C], each row by heads that have not seen its labels; of very
             many labels CSR with the measured ones.
         thresholds: [C], the probabilities that give the highest F1 of each class on these logits.
@@ -36,6 +38,7 @@ class FittedHeads:
 
     coefficients: np.ndarray
     intercept: np.ndarray
+    gaussian: GaussianPart | None
     left_out_logits: Any
     thresholds: np.ndarray
     threshold: float
@@ -60,16 +63,27 @@ def choose_heads(config: VisionConfig, labels: np.ndarray) -> tuple[str, str]:
     count = int(never_absent(labels).sum())
     more = int(never_absent(as_listed(labels, config.data)).sum()) - count
     if not (labels == UNKNOWN).any():
-        reason = "all labels are known"
-    elif not count + more:
+        return LEAST_SQUARES, "least squares in closed form: all labels are known"
+    return LEAST_SQUARES, why_least_squares(count, more, labels.shape[1])
+
+
+def why_least_squares(never: int, rarely: int, classes: int) -> str:
+    """A sentence about heads on labels of which some are unknown.
+
+    Args:
+        never: number of classes that are never known to be absent.
+        rarely: number of those that are in a few pictures only, which people have chosen.
+        classes: number of all classes.
+    """
+    if not never + rarely:
         reason = "each class is fitted on the pictures where its label is known"
     else:
-        rarely = f", {more} in a few pictures only" if more else ""
+        few = f", {rarely} in a few pictures only" if rarely else ""
         reason = (
-            f"{count} of {labels.shape[1]} classes are never known to be absent{rarely}; for them "
-            "unknown counts as absent, and a probability allows for the share that is not listed"
+            f"{never} of {classes} classes are never known to be absent{few}; for them unknown "
+            "counts as absent, and a probability allows for the share that is not listed"
         )
-    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+    return f"least squares in closed form: {reason}"
 
 
 def choose_kind(config: VisionConfig) -> tuple[str, str] | None:
@@ -77,6 +91,11 @@ def choose_kind(config: VisionConfig) -> tuple[str, str] | None:
     named = config.loss.name not in (AUTO, LEAST_SQUARES)
     if config.heads == "loss" or (config.heads == "auto" and named):
         return "loss", f"heads of the loss {config.loss.name}, as the settings say"
+    if config.heads == "kernel":
+        return (
+            LEAST_SQUARES,
+            "least squares in closed form with a Gaussian kernel, as the settings say",
+        )
     if config.heads == "least_squares" or config.loss.name == LEAST_SQUARES:
         return LEAST_SQUARES, "least squares in closed form, as the settings say"
     return None
@@ -118,7 +137,7 @@ def fit_heads(
     known = fitted.any(axis=0)
     facts: dict[str, Any] = {"heads": kind, "why": reason}
     told = given[:, known] if kind == "loss" else fitted[:, known]
-    coefficients, intercept, scores = _fit(kind, features, told, config, groups, facts)
+    coefficients, intercept, gaussian, scores = _fit(kind, features, told, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
@@ -130,6 +149,8 @@ def fit_heads(
     weights[:, known] = coefficients * slope
     constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
     constants[known] = intercept * slope + bias
+    if gaussian is not None:
+        gaussian = _of_all_classes(gaussian.calibrated(slope, bias), np.ravel(known), constants)
     probabilities = expit(logits.astype(np.float64))
     thresholds, shared = fit_left_out_thresholds(probabilities, fitted), shares_threshold(fitted)
     if calibration.listed < 1:  # what is not listed says nothing about a decision
@@ -140,6 +161,7 @@ def fit_heads(
     return FittedHeads(
         weights,
         constants,
+        gaussian,
         logits,
         thresholds,
         float(np.ravel(one)[0]),
@@ -156,17 +178,50 @@ def _fit(
     config: VisionConfig,
     groups: np.ndarray,
     facts: dict[str, Any],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients [D, C], intercept [C] and left-out scores [N, C]; adds to the facts."""
+) -> tuple[np.ndarray, np.ndarray, GaussianPart | None, np.ndarray]:
+    """Coefficients [D, C], intercept [C], kernel and left-out scores [N, C]; adds to the facts."""
     facts["left_out_blocks"] = len(np.unique(groups))
     if kind == LEAST_SQUARES:
-        heads = fit_least_squares(features, labels, groups=groups)
+        heads = fit_kernel_heads(features, labels, kernel=_kernel(config), groups=groups)
         facts.update(penalty=heads.penalty, left_out="leave-one-out")
-        return heads.coefficients, heads.intercept, heads.loo_scores
+        part, linear = heads.gaussian_part(), heads.linear
+        if heads.gain is not None:
+            facts["why"] += "; " + _described(heads.gain, part is not None)
+            facts["cross_entropy"] = heads.gain._asdict()
+        if heads.gaussian is not None and part is not None:
+            facts["kernel"] = {"penalty": heads.gaussian.penalty, "landmarks": len(part.landmarks)}
+        return linear.coefficients, linear.intercept, part, heads.loo_scores
     seed = config.train.seed
     heads = fit_loss_heads(features, labels, config.loss, seed=seed, groups=groups)
     facts.update(weight_decay=heads.weight_decay, left_out="out-of-fold")
-    return heads.coefficients, heads.intercept, heads.left_out
+    return heads.coefficients, heads.intercept, None, heads.left_out
+
+
+def _kernel(config: VisionConfig) -> Kernel:
+    if config.heads == "kernel":
+        return "both"
+    return "auto" if config.heads == "auto" else "linear"
+
+
+def _described(gain: Gain, taken: bool) -> str:
+    """The choice of the kernel as part of a sentence."""
+    change = 1 - gain.both / gain.linear
+    error = gain.standard_error / gain.linear
+    what = "a Gaussian kernel beside the linear heads" if taken else "linear heads alone: a kernel"
+    verb = "lowers" if change >= 0 else "raises"
+    return (
+        f"{what} {verb} the left-out cross entropy by {100 * abs(change):.1f} +- "
+        f"{100 * error:.1f} %"
+    )
+
+
+def _of_all_classes(part: GaussianPart, known: np.ndarray, constants: np.ndarray) -> GaussianPart:
+    """The part of the known classes as one of all classes; the others keep their constants."""
+    coefficients = np.zeros((len(part.landmarks), len(known)), np.float32)
+    coefficients[:, known] = part.coefficients
+    intercept = constants.copy()
+    intercept[known] = part.intercept
+    return replace(part, coefficients=coefficients, intercept=intercept)
 
 
 def prior_logit(present: int, absent: int) -> float:

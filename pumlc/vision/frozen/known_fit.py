@@ -14,8 +14,8 @@ from pumlc.labels import SparseLabels
 from pumlc.labels.known_cells import MeasuredCells
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import LEAST_SQUARES, VisionConfig
-from pumlc.vision.frozen.fit import FittedHeads, choose_kind, prior_logit
-from pumlc.vision.scoring import probabilities_of
+from pumlc.vision.frozen.fit import FittedHeads, choose_kind, prior_logit, why_least_squares
+from pumlc.vision.scoring import as_listed, probabilities_of
 
 
 def choose_known_heads(config: VisionConfig, labels: SparseLabels) -> tuple[str, str]:
@@ -24,6 +24,12 @@ def choose_known_heads(config: VisionConfig, labels: SparseLabels) -> tuple[str,
     Raises:
         UserError: the settings ask for heads of a loss, which needs a matrix.
     """
+    if config.heads == "kernel":
+        raise UserError(
+            f"heads kernel: {labels.shape[0]} pictures x {labels.shape[1]} classes are too many "
+            "for a matrix of labels, which the kernel needs; valid for so many: heads "
+            "least_squares, or a network (heads none)"
+        )
     said = choose_kind(config)
     if said is not None and said[0] != LEAST_SQUARES:
         raise UserError(
@@ -33,15 +39,16 @@ def choose_known_heads(config: VisionConfig, labels: SparseLabels) -> tuple[str,
         )
     if said is not None:
         return said
+    alone = _never_absent(labels)
+    return LEAST_SQUARES, why_least_squares(
+        alone, _never_absent(as_listed(labels, config.data)) - alone, labels.shape[1]
+    )
+
+
+def _never_absent(labels: SparseLabels) -> int:
+    """How many classes are known to be present somewhere and absent nowhere."""
     counts = labels.counts()
-    alone = int(((counts["positive"] > 0) & (counts["negative"] == 0)).sum())
-    reason = "each class is fitted on the pictures where its label is known"
-    if alone:
-        reason = (
-            f"{alone} of {labels.shape[1]} classes are never known to be absent; for them unknown "
-            "counts as absent, and a probability allows for the share that is not listed"
-        )
-    return LEAST_SQUARES, f"least squares in closed form: {reason}"
+    return int(((counts["positive"] > 0) & (counts["negative"] == 0)).sum())
 
 
 def fit_known_heads(
@@ -57,7 +64,7 @@ def fit_known_heads(
     Args:
         features: float32 [N, D].
         labels: [N, C], at least one of them 1.
-        cells: `measured_cells` of these labels.
+        cells: `measured_cells` of these labels `as_listed`.
         config: the settings of the run.
         groups: [N], equal for rows that are left out together; None: those of identical pictures.
 
@@ -88,6 +95,7 @@ def fit_known_heads(
     return FittedHeads(
         (heads.coefficients * slope).astype(np.float32),
         (heads.intercept * slope + bias).astype(np.float32),
+        None,
         logits,
         thresholds,
         float(fit_thresholds(probabilities, cells.labels, per_class=False)),

@@ -13,6 +13,7 @@ from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError, warn_user
+from pumlc.estimators.kernel_heads import GaussianPart
 from pumlc.labels import LabelMatrix, SparseLabels, dense
 from pumlc.labels.known_cells import measured_cells, row_numbers
 from pumlc.labels.sparse import label_rows
@@ -26,6 +27,7 @@ from pumlc.vision.frozen.left_out import write_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.kernel_head import KernelHead
 from pumlc.vision.models.run_weights import run_weights_file
 from pumlc.vision.models.tower import save_tower
 from pumlc.vision.models.weights import FOUND
@@ -140,7 +142,7 @@ class FrozenTrainer:
             left_out = np.full(matrix.shape, np.nan, np.float32)
             left_out[rows] = heads.left_out_logits
             return heads, left_out
-        cells = measured_cells(matrix)
+        cells = measured_cells(as_listed(matrix, config.data))
         heads = fit_known_heads(features, labels, cells.subset(rows), config, groups=together)
         left_out = np.full(cells.labels.nnz, np.nan, np.float32)
         left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
@@ -148,11 +150,11 @@ class FrozenTrainer:
 
     def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
         """The heads by the held-out part."""
-        model = self.task.model
+        model, data = self.task.model, self.task.config.data
         if not isinstance(labels, SparseLabels):
-            labels = as_listed(labels, self.task.config.data)
+            labels = as_listed(labels, data)
             return validate_logits(head_logits(model, features), labels)
-        cells = measured_cells(labels)
+        cells = measured_cells(as_listed(labels, data))
         known = known_head_logits(model, features, cells.labels)
         return validate_logits(known.logits, cells)
 
@@ -252,6 +254,23 @@ def _linear(head: nn.Module, num_classes: int) -> nn.Linear:
 
 def _set_head(model: Classifier, heads: FittedHeads) -> None:
     assert isinstance(model.head, nn.Linear)
+    model.head = model.head if heads.gaussian is None else _kernel_head(heads.gaussian)
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(heads.coefficients.T))
         model.head.bias.copy_(torch.from_numpy(heads.intercept))
+
+
+def _kernel_head(part: GaussianPart) -> KernelHead:
+    """A head with the Gaussian part; the linear one is still zero."""
+    landmarks, num_classes = part.coefficients.shape
+    head = KernelHead(part.landmarks.shape[1], num_classes, landmarks)
+    with torch.no_grad():
+        for own, value in (
+            (head.mean, part.design.mean),
+            (head.scale, 1 / part.design.spread),
+            (head.landmarks, part.landmarks),
+            (head.kernel_weight, part.coefficients.T),
+            (head.kernel_bias, part.intercept),
+        ):
+            own.copy_(torch.from_numpy(value))
+    return head

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pumlc.engine.checkpoint import load_into, load_weights
+from pumlc.engine.checkpoint import load_into, load_weights, saved_shape
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelMatrix
 from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
 from pumlc.vision.models.classifier import Classifier, create_classifier
+from pumlc.vision.models.kernel_head import LANDMARKS, KernelHead
 from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.trained_part import freeze, train_last_stages
 
@@ -88,8 +89,16 @@ def build_trained(config: VisionConfig, num_classes: int, weights_file: Path) ->
         model = _build(config, num_classes, None, inputs, tower_of=weights_file.parents[1])
     except UserError as error:
         raise UserError(f"run.json: {error}") from error
+    _set_kernel_head(model, weights_file, num_classes)
     load_into(model, weights_file)
     return model
+
+
+def _set_kernel_head(model: Classifier, weights_file: Path, num_classes: int) -> None:
+    """Give the network the head that a frozen run has saved, if it has a kernel."""
+    landmarks = saved_shape(weights_file, f"head.{LANDMARKS}")
+    if landmarks is not None and isinstance(model.head, nn.Linear):
+        model.head = KernelHead(model.head.in_features, num_classes, landmarks[0])
 
 
 def _build(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pumlc.errors import UserError
 from pumlc.vision.models.conversion import add_local_global, convolutions_to_convert
+from pumlc.vision.models.kernel_head import POOLED_HEADS
 from pumlc.vision.models.ml_decoder import MLDecoder
 from pumlc.vision.models.run_weights import run_weights
 from pumlc.vision.models.ssgrl import SSGRL
@@ -66,7 +67,7 @@ class Classifier(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        if isinstance(self.head, nn.Linear):
+        if isinstance(self.head, POOLED_HEADS):
             return self.head(self.pooled(images))
         features = self.backbone.forward_features(images)
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
@@ -74,7 +75,7 @@ class Classifier(nn.Module):
         return self.head(features)
 
     def pooled(self, images: Tensor) -> Tensor:
-        """The features [B,D] that a linear head sees."""
+        """The features [B,D] that a head on pooled features sees."""
         return pooled_features(self.backbone, images, mirror=self.mirror)
 
     def train(self, mode: bool = True) -> "Classifier":
