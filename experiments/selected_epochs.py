@@ -190,17 +190,19 @@ def main() -> None:
     options = parser.parse_args()
     data = read(options)
     first, last = map(int, options.seeds.split("-"))
-    cells = itertools.product(
-        map(int, options.pictures.split(",")), map(float, options.known.split(",")), SETTINGS
+    parts = itertools.product(
+        map(int, options.pictures.split(",")), map(float, options.known.split(","))
     )
-    rows, every = [], []
-    for pictures, known, setting in cells:
-        seeds = range(first, last + 1)
-        found = np.array([figures(data, pictures, known, setting, seed) for seed in seeds])
-        every.append(found)
-        print(pictures, known, *setting, *np.round(summary(found), 2), file=sys.stderr, flush=True)
-        rows.append([pictures, known, " ".join(map(str, setting)), *summary(found)])
-    rows.append(["all", "", "", *summary(np.concatenate(every))])
+    rows = []
+    for pictures, known in parts:
+        every = []
+        for setting in SETTINGS:
+            seeds = range(first, last + 1)
+            found = np.array([figures(data, pictures, known, setting, seed) for seed in seeds])
+            every.append(found)
+            rows.append([pictures, known, " ".join(map(str, setting)), *summary(found)])
+            print(*rows[-1], file=sys.stderr, flush=True)
+        rows.append([pictures, known, "all settings", *summary(np.concatenate(every))])
     header = [
         *("pictures", "known", "setting", "last", "best: mean", "worst", "taken"),
         *("one error: mean", "worst", "taken", "all rows: gain", "worst", "F1", "F1 all rows"),
