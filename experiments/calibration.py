@@ -7,6 +7,8 @@ labels a share is known: of all labels, or of the present ones, the rest being u
 least squares and their probabilities are those of `pumlc train --config frozen`. ECE over 15 bins
 of equal mass, in percent, over the classes with a known label; and for positives alone the
 estimated share of listed labels, and the ECE of probabilities that take unlisted for absent.
+"without the curve" has slope and bias of each class alone. The cross entropy ("entropy") also tells
+whether probabilities that are right on average tell pictures apart.
 
 Beside the package's probabilities: Platt's sigmoid of each class; isotonic regression of each class
 (scikit-learn); and one temperature for all classes, the slope of a sigmoid without a bias.
@@ -55,6 +57,11 @@ def temperature(left_out: np.ndarray, labels: np.ndarray) -> float:
     return float(model.fit(left_out[known][:, None], present).coef_[0, 0])
 
 
+def cross_entropy(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The mean over known labels, in percent of a nat."""
+    return 100 * float(np.logaddexp(0, -logits * truth)[truth != 0].mean())
+
+
 def figures(arrays: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
     """What the probabilities of the test split are worth."""
     known = (labels != 0).any(axis=0)
@@ -63,9 +70,14 @@ def figures(arrays: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, floa
     scores, truth = heads.scores(arrays["test"]), arrays["test_labels"][:, known]
     ours = calibrate_classes(heads.loo_scores, labels[:, known])
     each = calibrate(heads.loo_scores, fitted, np.ones(len(labels)))
+    straight = ours.slope * scores + ours.bias
     warmth = temperature(heads.loo_scores, fitted)
     return {
-        "ECE": expected_calibration_error(expit(ours.slope * scores + ours.bias), truth),
+        "ECE": expected_calibration_error(expit(ours.curve(straight)), truth),
+        "ECE, without the curve": expected_calibration_error(expit(straight), truth),
+        "entropy": cross_entropy(ours.curve(straight), truth),
+        "entropy, without the curve": cross_entropy(straight, truth),
+        "knots": float(len(ours.curve.at)),
         "ECE, Platt of each class": expected_calibration_error(
             expit(each[0] * scores + each[1]), truth
         ),

@@ -55,7 +55,7 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
         OSError: the folder may not be written, or the disk is full; ``path`` is then as before.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
+    temporary = _beside(path)
     # O_EXCL: a file or link that is already there is an error, not a target
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
@@ -74,6 +74,33 @@ def complete_file(path: Path | str, *, binary: bool = False) -> Iterator[IO[Any]
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def link_file(source: Path, path: Path) -> None:
+    """Give a complete file a second name, so that its content is stored once.
+
+    To replace one of them leaves the other. Without hard links (FAT) the content is copied.
+
+    Raises:
+        OSError: see `complete_file`; or ``source`` cannot be read.
+    """
+    temporary = _beside(path)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with source.open("rb") as content, complete_file(path, binary=True) as file:
+            shutil.copyfileobj(content, file)
+        return
+    try:
+        os.replace(temporary, path)
+    finally:  # it is still there if both were names of the same file already
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody can predict, in the folder of a place."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager

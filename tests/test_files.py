@@ -10,7 +10,7 @@ import pytest
 
 import pumlc
 from pumlc.errors import UserError
-from pumlc.files import read_cells, read_lines, read_text, write_text
+from pumlc.files import link_file, read_cells, read_lines, read_text, write_text
 
 
 def test_lines_have_numbers_and_no_ends(tmp_path):
@@ -104,3 +104,32 @@ def test_files_of_anyone_are_opened_in_few_places(call):
         and ast.unparse(node.func.value) == module
     }
     assert found == OPENED[call]
+
+
+def no_links(source, target):
+    raise OSError(errno.EPERM, "Operation not permitted", str(source))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_outlives_the_first(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    first, second = tmp_path / "a", tmp_path / "folder" / "b"
+    second.parent.mkdir()
+    write_text(first, "one")
+    write_text(second, "old")
+    link_file(first, second)
+    assert first.samefile(second) is links
+    write_text(first, "two")
+    assert (first.read_text(), second.read_text()) == ("two", "one")
+    link_file(second, second)  # both are its names already
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a", "b"]
+    assert second.read_text() == "one"
+
+
+def test_a_second_name_that_cannot_be_put_in_place_leaves_nothing(tmp_path):
+    write_text(tmp_path / "a", "one")
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    with pytest.raises(OSError, match="Is a directory"):
+        link_file(tmp_path / "a", tmp_path / "b")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]

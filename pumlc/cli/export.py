@@ -12,6 +12,7 @@ from typing import Literal
 
 from pumlc.cli import console
 from pumlc.cli.exported_texts import export_texts
+from pumlc.cli.label_lines import use_labels
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.errors import UserError
 from pumlc.progress import working
@@ -28,6 +29,14 @@ class ExportOptions:
     weights: str | None = option("saved weights; default: best on validation, else last")
     check: list[str] | None = option(
         "pictures to compare the logits on; default: random noise", nargs="+", metavar="PICTURE"
+    )
+    labels: Path | None = option(
+        "pictures: only the classes in the lines of this file; a run with heads open_vocabulary "
+        "finds new ones by their names"
+    )
+    label_vectors: str | None = option(
+        "pictures, with --labels: the encoder of class names, if it has moved",
+        flag="--model.label_vectors",
     )
     side: Literal["documents", "labels"] = option(
         "texts, a folder: which of two encoders", default="documents"
@@ -50,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.vision.export import export_onnx, largest_difference
 
     predictor = load(options.run, options.weights, "cpu")
+    if options.labels is not None:
+        print(use_labels(predictor, options.labels, options.label_vectors))
     if options.check:
         pictures = [predictor.read(path) for path in options.check]
     else:
@@ -62,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             class_names=predictor.labels,
             thresholds=predictor.thresholds.tolist() if predictor.fitted else None,
             calibration=(predictor.slope.tolist(), predictor.bias.tolist()),
+            curve=predictor.curve,
         )
         difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:

@@ -34,6 +34,11 @@ def export_texts(options: "ExportOptions", tolerance: float) -> None:
             f"{options.run} has least squares on an encoder that was not trained: export that "
             "encoder itself; pumlc predict has its scores"
         )
+    if options.labels is not None:
+        raise UserError(
+            f"--labels is for image runs; the labels of {options.run} are texts, and whoever has "
+            "the encoder can choose any"
+        )
     if options.check is not None:
         raise UserError("--check is for image runs; a text run is compared on its own labels")
     if options.out.suffix != ".onnx":

@@ -2,6 +2,7 @@
 
 pumlc predict runs/x picture.jpg folder/ --out predictions.csv
 pumlc predict runs/t texts.txt --top 10 --labels new_labels.txt
+pumlc predict runs/o picture.jpg --labels classes.txt      a run with heads open_vocabulary
 torchrun --nproc-per-node 2 -m pumlc predict runs/x folder/ --out predictions.csv    pictures
 
 The columns for pictures are path, label, score and present. score is a probability; present is 1 if
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pumlc.branches import branch_of
 from pumlc.cli import console
+from pumlc.cli.label_lines import use_labels
 from pumlc.cli.options import argument, at_least_one, flag_of, option, parse_options
 from pumlc.cli.pictures import find_pictures
 from pumlc.cli.predicted_texts import text_rows
@@ -68,7 +70,14 @@ class PredictOptions:
     confidence: float = option(
         "probability that --recall or --precision holds for a class", default=0.95
     )
-    labels: Path | None = option("texts: choose among the lines of this file")
+    labels: Path | None = option(
+        "choose among the lines of this file; pictures: of a run with heads open_vocabulary, which "
+        "finds new classes by their names"
+    )
+    label_vectors: str | None = option(
+        "pictures, with --labels: the encoder of class names, if it has moved",
+        flag="--model.label_vectors",
+    )
     text_column: str | None = option("texts: column of a table; default: that of the run, or text")
     id_column: str | None = option("texts: column of a table that names its rows in the output")
     index: Literal["exact", "ivf"] | None = option(
@@ -116,6 +125,13 @@ def _check(options: PredictOptions) -> None:
                 f"--threshold must be 'fitted' or a number in [0, 1], got {options.threshold!r}"
             )
     promises = [name for name in ("recall", "precision") if getattr(options, name) is not None]
+    if options.label_vectors is not None and options.labels is None:
+        raise UserError("--model.label_vectors is the encoder of the classes in --labels FILE")
+    if promises and options.labels is not None:
+        raise UserError(
+            f"--{promises[0]} rests on known labels, which a new class does not have; leave out "
+            "--labels"
+        )
     if len(promises) == 2:
         raise UserError("--recall and --precision choose different thresholds; give one of them")
     for promise in promises:
@@ -136,10 +152,6 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
     from pumlc.engine.processes import create_accelerator, end_processes
     from pumlc.predictor import load
 
-    if options.labels is not None:
-        raise UserError(
-            f"--labels is for text runs; {options.run} is an image run, whose classes are fixed"
-        )
     if options.search_precision is not None:
         raise UserError(f"--search-precision is for text runs; {options.run} is an image run")
     for name in ("text_column", "id_column", "index"):
@@ -148,6 +160,8 @@ def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> 
             raise UserError(f"{flag} is for text runs; {options.run} is an image run")
     accelerator = create_accelerator()
     predictor = load(options.run, options.weights, str(accelerator.device))
+    if options.labels is not None:
+        print(use_labels(predictor, options.labels, options.label_vectors), file=sys.stderr)
     paths, left_out = find_pictures(options.sources)
     if accelerator.is_main_process:
         if left_out:

@@ -39,6 +39,11 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
             raise UserError(
                 f"--{name} is for image runs; {options.run} is a text run: see --threshold, --top"
             )
+    if options.label_vectors is not None:
+        raise UserError(
+            f"--model.label_vectors is for image runs; {options.run} is a text run, which has the "
+            "encoder of its labels"
+        )
     predictor = load(options.run, options.weights)
     threshold = _threshold(options, predictor)
     if options.index == "ivf" and not hasattr(predictor, "approximate_index"):

@@ -16,11 +16,34 @@ from torch import Tensor, nn
 from pumlc.engine.foreign_code import as_user_error
 from pumlc.engine.run import ENTRY, entry_of
 from pumlc.errors import UserError
-from pumlc.files import complete_file, sync_folder
+from pumlc.files import complete_file, link_file, sync_folder
+
+
+class StoredWeights:
+    """The weights files that a process has written, so that it stores equal ones once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, dict[str, Any]] = {}
+
+    def add(self, path: Path, entry: dict[str, Any]) -> None:
+        """Take note of a file and of its entry, with the checksum."""
+        self._entries[path] = entry
+
+    def find(self, entry: dict[str, Any]) -> Path | None:
+        """A file with these weights, and with the rest of the entry if it says more of them."""
+        for path, known in self._entries.items():
+            checksum = {"checksum": known["checksum"]}
+            if entry in (known, checksum) and path.is_file():
+                return path
+        return None
 
 
 def save_weights(
-    path: Path, state: dict[str, Tensor], entry: dict[str, Any] | None = None
+    path: Path,
+    state: dict[str, Tensor],
+    entry: dict[str, Any] | None = None,
+    *,
+    stored: StoredWeights | None = None,
 ) -> dict[str, Any]:
     """Write weights to ``path`` (safetensors), complete or not at all.
 
@@ -29,6 +52,8 @@ def save_weights(
         state: name -> tensor.
         entry: what is known of these weights, as plain JSON. It is in the same file, so that no
             kill can leave one without the other.
+        stored: if one of these files says the same, it gets ``path`` as a second name, and nothing
+            is written.
 
     Returns:
         the entry, with the ``checksum`` of the weights.
@@ -41,10 +66,14 @@ def save_weights(
             contiguous[name] = value.clone()
         seen.add(value.data_ptr())
     described = {**(entry or {}), "checksum": _checksum(contiguous)}
-    metadata = {ENTRY: json.dumps(described, allow_nan=False)}
-    # not save_file: its files are readable by their owner alone, and a full disk is no OSError
-    with complete_file(path, binary=True) as file:
-        file.write(safetensors.torch.save(contiguous, metadata))
+    same = None if stored is None else stored.find(described)
+    if same is not None:
+        link_file(same, path)
+    else:
+        metadata = {ENTRY: json.dumps(described, allow_nan=False)}
+        # not save_file: its files are readable by their owner alone, and a full disk is no OSError
+        with complete_file(path, binary=True) as file:
+            file.write(safetensors.torch.save(contiguous, metadata))
     return described
 
 
@@ -136,8 +165,16 @@ class Checkpoint:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / "checkpoint"
+        self.path, self._stored = run_dir / "checkpoint", StoredWeights()
         self._previous = run_dir / "checkpoint.previous"
+
+    def save_weights(
+        self, file: Path, state: dict[str, Tensor], entry: dict[str, Any]
+    ) -> dict[str, Any]:
+        """As the function, for weights of the run: a checkpoint of equal ones shares their file."""
+        described = save_weights(file, state, entry, stored=self._stored)
+        self._stored.add(file, described)
+        return described
 
     def save(self, weights: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Write ``weights`` (name -> state dict) and ``state`` (tensors and plain values).
@@ -166,7 +203,7 @@ class Checkpoint:
         """Write a new folder, flushed to the disk with all that is in it."""
         folder.mkdir()
         for name, tensors in weights.items():
-            save_weights(folder / f"{name}.safetensors", tensors)
+            save_weights(folder / f"{name}.safetensors", tensors, stored=self._stored)
         content = io.BytesIO()
         torch.save(state, content)
         with complete_file(folder / "state.pt", binary=True) as file:

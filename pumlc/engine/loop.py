@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pumlc.engine.agreement import Agreement
-from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights, save_weights
+from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage, start_share
 from pumlc.engine.means import Means
@@ -301,8 +301,9 @@ class Trainer:
     def _save_weights(self, name: str, entry: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             file = self.run.weights / f"{name}.safetensors"
+            state = self.task.model.state_dict()
             with working(f"saving the weights {name}"):
-                described = save_weights(file, self.task.model.state_dict(), entry)
+                described = self.checkpoint.save_weights(file, state, entry)
             self.run.add_to_index(name, described)
 
     def _save(self) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pumlc.engine.measured import measured_splits, number, numbers
 from pumlc.errors import UserError
 from pumlc.report import Section, markdown_text, model_card, result_entry
@@ -67,12 +69,19 @@ def card_of(predictor: VisionPredictor, *, folder: bool, calibrated: bool = Fals
     run = predictor.run.read()
     measured = measured_splits(predictor.run, predictor.weights)
     name = predictor.run.path.absolute().name
+    thresholds = predictor.thresholds
+    if folder:
+        thresholds = thresholds_of_logits(predictor, calibrated=calibrated)
     sections = [
         Section("What it does", _purpose(predictor)),
         Section("How to use it", _usage(folder)),
         Section("How well it does", _figures(measured)),
-        Section("Classes and thresholds", _classes(predictor, measured, folder and not calibrated)),
-        Section("Probabilities", _calibration(predictor, folder=folder, calibrated=calibrated)),
+        Section("Classes and thresholds", _classes(predictor, measured, thresholds)),
+        Section(
+            "Probabilities",
+            _calibration(predictor, folder=folder, calibrated=calibrated)
+            + _curve(predictor, folder=folder),
+        ),
         Section("What it learned from", _data(predictor, run)),
         Section("Limits", limits(predictor, run, measured, folder=folder)),
         Section("How it was made", _making(predictor, run)),
@@ -175,12 +184,13 @@ def _figures(measured: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _classes(predictor: VisionPredictor, measured: Mapping[str, Any], of_logits: bool) -> list[str]:
+def _classes(
+    predictor: VisionPredictor, measured: Mapping[str, Any], thresholds: np.ndarray
+) -> list[str]:
     content = measured.get("test") or next(iter(measured.values()), {})
     known = content.get("known_labels")
     known = known if isinstance(known, dict) else {}
     precisions = numbers(content.get("figures", {}).get("AP"))
-    thresholds = thresholds_of_logits(predictor) if of_logits else predictor.thresholds
     rows = []
     for place, name in enumerate(predictor.labels[:MOST_CLASSES]):
         counts = numbers(known.get(name))
@@ -233,6 +243,18 @@ def _calibration(predictor: VisionPredictor, *, folder: bool, calibrated: bool) 
             "not calibrated. `pumlc card RUN --calibrated` puts slope and bias into the last layer."
         ]
     return [f"{fitted}; probabilities include both."]
+
+
+def _curve(predictor: VisionPredictor, *, folder: bool) -> list[str]:
+    if not len(predictor.curve.at):
+        return []
+    if folder:
+        return [
+            "The probabilities of the run also follow a curve, the same for all classes, which no "
+            "layer of timm has. So the sigmoid of a logit is near the probability of `pumlc "
+            "predict`, but not the same. It ranks the same, and the thresholds allow for it."
+        ]
+    return ["Before the sigmoid, a rising curve changes the logits, the same for all classes."]
 
 
 def _data(predictor: VisionPredictor, run: Mapping[str, Any]) -> list[str]:

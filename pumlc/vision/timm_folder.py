@@ -36,7 +36,8 @@ def write_timm_folder(
         folder: a new one.
         card: the text of README.md.
         calibrated: put slope and bias of each class into the last layer, so that the sigmoid of a
-            logit is the probability of `VisionPredictor.predict`.
+            logit is the probability of `VisionPredictor.predict`, but for the run's curve: no layer
+            of timm has that. The thresholds are those of this sigmoid.
 
     Returns:
         The largest difference between its logits and those of the run, on noise.
@@ -175,9 +176,15 @@ def _calibrate(network: nn.Module, slope: np.ndarray, bias: np.ndarray) -> None:
             module.bias.mul_(scale).add_(shift)  # pyright: ignore
 
 
-def thresholds_of_logits(predictor: VisionPredictor) -> np.ndarray:
-    """[C]: the thresholds of a run, for the sigmoid of its logits as they are."""
-    return expit((logit(predictor.thresholds) - predictor.bias) / predictor.slope)
+def thresholds_of_logits(predictor: VisionPredictor, *, calibrated: bool = False) -> np.ndarray:
+    """[C]: the thresholds of a run, for the sigmoid of its logits as they are.
+
+    Args:
+        predictor: of the run.
+        calibrated: for the sigmoid of slope * logits + bias instead.
+    """
+    straight = predictor.curve.inverse()(logit(predictor.thresholds))
+    return expit(straight if calibrated else (straight - predictor.bias) / predictor.slope)
 
 
 def _config(
@@ -185,7 +192,7 @@ def _config(
 ) -> dict[str, Any]:
     """The content of config.json: timm's keys, what transformers reads, and ``pumlc``."""
     data, source = predictor.model.data_config, network.pretrained_cfg
-    thresholds = predictor.thresholds if calibrated else thresholds_of_logits(predictor)
+    thresholds = thresholds_of_logits(predictor, calibrated=calibrated)
     return {
         "architecture": predictor.config.model.backbone.partition(".")[0],
         "num_classes": len(predictor.labels),

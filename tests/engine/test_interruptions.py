@@ -18,11 +18,12 @@ from torch.multiprocessing.spawn import start_processes
 from pumlc.cli.console import end_at_once
 from pumlc.cli.train import main
 from pumlc.engine.batches import EpochBatches
-from pumlc.engine.checkpoint import load_weights, save_weights
+from pumlc.engine.checkpoint import StoredWeights, load_weights, save_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.processes import create_accelerator, end_processes, lost_processes_named
 from pumlc.engine.run import RunFolder
 from pumlc.engine.stopping import TrainingStoppedError
+from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 
 
@@ -258,6 +259,47 @@ def test_damaged_weights_are_refused(tmp_path):
     assert run.index()["best"]["epoch"] == 1  # of index.json
     with pytest.raises(UserError, match="not a readable safetensors file"):
         load_weights(file)
+
+
+class Climbing(Noisy):
+    """The last epoch is the best one, or the first."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = list(scores)
+
+    def validate(self, accelerator):
+        return Validation(self.scores.pop(0), {}, {})
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize(("scores", "files"), [([1, 2, 3], 1), ([3, 2, 1], 2)])
+def test_each_weight_is_stored_once(tmp_path, monkeypatch, scores, files, links):
+    """``best``, ``last`` and the checkpoint, also on a system that cannot link."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError(1, "no")))
+    run = RunFolder(tmp_path)
+    trainer_of(tmp_path, Climbing(scores), create_accelerator(), ema_decay=None).train()
+    names = [run.weights / "best.safetensors", run.weights / "last.safetensors"]
+    names.append(tmp_path / "checkpoint" / "model.safetensors")
+    assert len({str(load_weights(name)) for name in names}) == files
+    assert len({name.stat().st_ino for name in names}) == (files if links else 3)
+    assert run.index()["last"]["epoch"] == 3
+    assert run.index()["best"]["epoch"] == (3 if files == 1 else 1)
+
+
+def test_equal_weights_with_other_entries_are_two_files(tmp_path):
+    stored, state = StoredWeights(), {"w": torch.ones(2)}
+    for name, epoch in (("a", 1), ("b", 2), ("c", 1), ("d", None)):
+        entry = None if epoch is None else {"epoch": epoch}
+        stored.add(tmp_path / name, save_weights(tmp_path / name, state, entry, stored=stored))
+    inodes = [(tmp_path / name).stat().st_ino for name in "abcd"]
+    assert inodes[0] == inodes[2] != inodes[1]
+    assert inodes[3] in inodes[:2]  # nothing more is to be said of these
+    (tmp_path / "a").unlink()
+    (tmp_path / "c").unlink()
+    save_weights(tmp_path / "e", state, {"epoch": 1}, stored=stored)
+    assert load_weights(tmp_path / "e")["w"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("content", ["[]", '{"best": 3}'])

@@ -148,8 +148,8 @@ def test_the_gain_is_that_of_the_left_out_cross_entropies():
 def test_rows_of_weight_zero_are_no_landmarks():
     features, labels = ring(40)
     weights = np.r_[np.ones(30), np.zeros(10)]
-    heads = fit_kernel_heads(features, labels, kernel="both", row_weights=weights)
-    alone = fit_kernel_heads(features[:30], labels[:30], kernel="both")
+    heads = fit_kernel_heads(features, labels, kernel="both", landmarks=20, row_weights=weights)
+    alone = fit_kernel_heads(features[:30], labels[:30], kernel="both", landmarks=20)
     np.testing.assert_allclose(heads.scores(features), alone.scores(features), atol=1e-5)
 
 

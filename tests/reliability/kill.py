@@ -61,6 +61,9 @@ def counting(run, kill_at=None, half=False, record=None):
             elif event == "os.rename" or event in ("os.mkdir",):
                 if not below(args[0], args[2]):
                     return
+            elif event == "os.link":
+                if not below(args[1], args[3]):
+                    return
             elif event in ("os.remove", "os.rmdir"):
                 if not below(args[0], args[1]):
                     return

@@ -118,6 +118,61 @@ def test_decisions_by_keyboard_outlive_a_reload(page):
     assert {row[2] for row in rows[1:]} == {"unknown"}
 
 
+def test_a_reload_goes_on_where_nothing_is_decided(page):
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("n")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("n")  # now the first and the second are decided
+    page.keyboard.press("ArrowDown")
+    third = asked(page)
+    page.reload()
+    page.wait_for_selector("#large")
+    assert asked(page) == third
+
+
+@pytest.mark.parametrize(
+    ("given", "meaning"),
+    [
+        ("unknown", "yes adds it, no says that it is absent"),
+        ("absent", "yes adds it, no leaves it absent"),
+        ("present", "yes keeps it, no removes it"),
+    ],
+)
+def test_the_page_says_what_yes_and_no_mean(page, given, meaning):
+    page.click(f"button[data-list={given}]")
+    assert meaning in page.inner_text("#says")
+
+
+def test_the_end_of_a_list_is_said(page):
+    for _ in range(20):
+        assert page.inner_text("#finished") == ""
+        page.keyboard.press("y")
+    assert page.inner_text("#finished") == "This list is done. Next: Missing tag."
+    page.keyboard.press("z")
+    assert page.inner_text("#finished") == ""
+    page.keyboard.press("y")
+    for given in ("absent", "present"):
+        page.click(f"button[data-list={given}]")
+        for _ in range(20):
+            page.keyboard.press("n")
+    assert page.inner_text("#finished") == "Everything is decided: download the corrections."
+
+
+def test_the_keys_decide_after_a_choice_by_mouse(page):
+    page.click("#sort")  # the menu opens
+    page.select_option("#sort", "class")
+    page.keyboard.press("y")
+    assert page.inner_text("#count") == "1 decided, 19 left"
+    assert page.input_value("#sort") == "class"
+
+
+def test_a_choice_by_keyboard_keeps_the_menu(page):
+    page.focus("#sort")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.id") == "sort"
+
+
 def test_undo_takes_the_last_decision_back_and_returns_to_it(page):
     first = asked(page)
     page.keyboard.press("y")
@@ -201,6 +256,7 @@ def test_texts_are_shown_as_text(browser, tmp_path):
     page.goto((tmp_path / "texts.html").as_uri())
     assert "fish <b>quota</b>" in page.inner_text("#subject")
     assert page.inner_text("#question").startswith("Does the text have the label")
+    assert "pumlc correct" not in page.inner_text("footer")  # it corrects labels of pictures
     page.close()
 
 

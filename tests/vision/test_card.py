@@ -126,6 +126,29 @@ def test_raw_and_calibrated_folders_decide_as_the_run_does(trained, squares_coco
         np.testing.assert_array_equal(scores >= stored["thresholds"], decided)
 
 
+def test_a_folder_without_the_curve_decides_as_the_run_does(trained, squares_coco, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run" / "weights" / "index.json"
+    index = json.loads(file.read_text())
+    for entry in index.values():
+        entry["extras"]["calibration"]["curve"] = {"at": [-2, 0, 1], "to": [-2.5, 0.5, 1]}
+    file.write_text(json.dumps(index))
+    run = str(tmp_path / "run")
+    card([run, "--out", str(tmp_path / "raw")])
+    card([run, "--calibrated", "--out", str(tmp_path / "calibrated")])
+    predictor, images = pumlc.load(run, device="cpu"), pictures(squares_coco)
+    probabilities = predictor.predict([np.array(image) for image in images]).probabilities
+    decided = probabilities >= predictor.thresholds
+    assert 0 < decided.mean() < 1
+    for name in ("raw", "calibrated"):
+        stored = json.loads((tmp_path / name / "config.json").read_text())["pumlc"]
+        scores = 1 / (1 + np.exp(-timm_logits(tmp_path / name, images)))
+        np.testing.assert_array_equal(scores >= stored["thresholds"], decided)
+        assert "follow a curve" in (tmp_path / name / "README.md").read_text()
+    card([run, "--out", str(tmp_path / "card.md")])
+    assert "a rising curve changes the logits" in (tmp_path / "card.md").read_text()
+
+
 def test_the_code_of_the_card_runs(frozen, squares_coco, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     card([str(frozen), "--out", "FOLDER"])

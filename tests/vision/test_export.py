@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.vision import create_classifier, fold_local_global
 from pumlc.vision.data.decode import load_image
 from pumlc.vision.data.transforms import evaluation_transform
 from pumlc.vision.export import export_onnx, largest_difference
+from pumlc.vision.scoring import probabilities_of
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -132,6 +134,23 @@ def test_out_that_cannot_be_a_file_is_refused_before_the_work(tmp_path, tool):
     ):
         with pytest.raises(ValueError, match=message):
             tool("export").main([str(run), "--out", str(out)])
+
+
+@pytest.mark.parametrize(
+    "curve", [STRAIGHT, LogitCurve(np.array([-1.0, 0, 2]), np.array([-4.0, 0, 1]))]
+)
+def test_probabilities_of_the_file_are_those_of_the_package(tmp_path, curve):
+    model, path = classifier("linear").eval(), tmp_path / "model.onnx"
+    slope, bias = np.array([1, 2, 0.5, 3, 1]), np.array([0, 1, -1, 0.5, 0])
+    calibration = (slope.tolist(), bias.tolist())
+    export_onnx(model, path, class_names=NAMES, calibration=calibration, curve=curve)
+    images = torch.randn(6, 3, 72, 56)
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    logits, probabilities = session.run(None, {"images": images.numpy()})
+    expected = probabilities_of(logits, slope, bias, curve)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    if curve is not STRAIGHT:
+        assert np.abs(probabilities_of(logits, slope, bias) - expected).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import expit, logit
 from torch import nn
 
 import pumlc
 from pumlc.cli.main import main
 from pumlc.engine.config import TrainConfig
 from pumlc.errors import UserError
+from pumlc.estimators.logit_curve import LogitCurve
 from pumlc.metrics import mean_average_precision
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.split import read_split
@@ -86,6 +88,41 @@ def test_every_command_works_on_the_folder(run, squares_coco, capsys):
     main(["train", "--out", str(folder), "--resume"])
     printed = capsys.readouterr().out
     assert "features of train: 96 pictures, all in the cache" in printed
+
+
+def test_a_curve_is_stored_and_used(squares_coco, run, tmp_path, monkeypatch, capsys):
+    curve = LogitCurve(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    name = "pumlc.estimators.class_calibration.fit_logit_curve"
+    monkeypatch.setattr(name, lambda *_: curve)
+    heads = json.loads((run[0] / "run.json").read_text())["config"]["heads"]
+    options = ("--data.known", "0.5", "--heads", heads)
+    train(squares_coco, tmp_path / "run", run[1], *options)
+    bent, plain = pumlc.load(tmp_path / "run"), pumlc.load(run[0])
+    np.testing.assert_array_equal(bent.curve, curve)
+    assert bent.calibrated_on == "leave-one-out"
+    assert plain.calibrated_on == ""
+    pictures = sorted((squares_coco / "val").iterdir())
+    found, before = (each.predict(pictures).probabilities for each in (bent, plain))
+    np.testing.assert_allclose(found, expit(curve(logit(before.astype(np.float64)))), atol=1e-4)
+    # the thresholds of the highest F1 move with the probabilities; they are midway between two
+    assert ((found >= bent.thresholds) == (before >= plain.thresholds)).mean() > 0.97
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "run")])
+    entry = json.loads(capsys.readouterr().out.splitlines()[-1])["weights"]["last"]
+    assert entry["calibrated_on"] == "leave-one-out"
+    assert entry["ECE"] != entry["ECE_uncalibrated"]
+
+
+def test_a_class_without_a_label_keeps_its_share_under_a_curve(monkeypatch):
+    random = np.random.RandomState(0)
+    features, labels = random.randn(60, 5).astype(np.float32), random.choice([1, -1], (60, 3))
+    labels[:, 2] = 0
+    before = fit_heads(features, labels.astype(np.int8), settings())
+    curve = LogitCurve(np.array([-1.0, 1.0]), np.array([-2.0, 0.5]))
+    name = "pumlc.estimators.class_calibration.fit_logit_curve"
+    monkeypatch.setattr(name, lambda *_: curve)
+    after = fit_heads(features, labels.astype(np.int8), settings())
+    assert curve(after.intercept[2]) == pytest.approx(before.intercept[2], abs=1e-6)
 
 
 def test_left_out_logits_are_those_of_a_fit_without_the_picture(run, squares_coco):
@@ -239,7 +276,12 @@ def test_what_the_settings_and_the_labels_call_for():
     assert choose_heads(settings(loss=BCE), mixed)[0] == "loss"
     assert choose_heads(settings(loss=BCE, heads="loss"), mixed)[0] == "loss"
     auto, closed = LossConfig(name="auto"), LossConfig(name="least_squares")
-    for heads, loss in (("none", auto), ("loss", closed), ("least_squares", BCE)):
+    for heads, loss in (
+        ("none", auto),
+        ("loss", closed),
+        ("least_squares", BCE),
+        ("kernel", BCE),
+    ):
         with pytest.raises(UserError, match="loss.name must be"):
             settings(heads=heads, loss=loss)
     with pytest.raises(UserError, match="model.local_global must be false with heads"):

@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 import pumlc
 from pumlc.cli.main import main
 from pumlc.engine.config import TrainConfig
 from pumlc.errors import UserError
 from pumlc.estimators import PartialLabelClassifier, fit_kernel_heads
+from pumlc.labels import SparseLabels
 from pumlc.vision.config import DataConfig, LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.frozen.fit import fit_heads
+from pumlc.vision.frozen.known_fit import choose_known_heads
 from pumlc.vision.frozen.task import _set_head
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.models.classifier import create_classifier
@@ -85,6 +88,13 @@ def test_one_fit_for_run_and_estimator(ring):
 def test_linear_heads_are_kept_as_the_settings_say(ring):
     features, labels = ring
     assert fit_heads(features, labels, config("least_squares")).gaussian is None
+
+
+def test_too_many_classes_for_a_matrix_get_linear_heads():
+    labels = SparseLabels.of(csr_array(np.eye(4, dtype=np.int8)), np.full(4, -1, np.int8))
+    with pytest.raises(UserError, match="heads kernel: 4 pictures x 4 classes .* least_squares"):
+        choose_known_heads(config("kernel"), labels)
+    assert choose_known_heads(config("auto"), labels)[0] == "least_squares"
 
 
 def test_the_exported_file_gives_the_logits_of_the_run(run):

@@ -23,6 +23,10 @@ ROOT = Path(__file__).parent.parent.parent
 PER_CLASS = {"red": 0.2, "green": 0.5, "blue": 0.8}
 
 
+def with_curve(curve):
+    return {"slope": [1, 1, 1], "bias": [0, 0, 0], "curve": curve}
+
+
 @pytest.fixture(scope="module")
 def trained(squares_coco, tmp_path_factory):
     """One epoch with a validation part."""
@@ -141,6 +145,14 @@ def test_probabilities_are_calibrated_everywhere(run_with, paths):
     assert entry["calibrated_on"] == "validation"
     assert entry["ECE"] != entry["ECE_uncalibrated"]
     assert f"off by {entry['ECE']:.1f} % on average (ECE); they are calibrated" in report(result)
+    shutil.rmtree(run)
+    stored["curve"] = {"at": [-1, 0.5], "to": [-3, 0]}
+    bent = pumlc.load(run_with(thresholds, calibration=stored)).predict(paths).probabilities
+    straight = np.array([0.5, 2, 3]) * logits + [1, 0, -1]
+    by_hand = np.interp(straight, [-1, 0.5], [-3, 0])
+    by_hand = np.where(straight < -1, straight - 2, by_hand)
+    by_hand = np.where(straight > 0.5, straight - 0.5, by_hand)
+    np.testing.assert_allclose(bent, expit(by_hand), atol=1e-4)
 
 
 def test_a_run_stores_a_calibration_that_helps(trained):
@@ -160,6 +172,11 @@ def test_a_run_stores_a_calibration_that_helps(trained):
         ({"slope": [1, 1, 1], "bias": [0, 0, float("nan")]}, "3 numbers each"),
         ([1], "3 numbers each"),
         ({"slope": [1, -1, 1], "bias": [0, 0, 0]}, "slope must be above 0, got -1"),
+        (with_curve([0, 1]), "curve must be a mapping of at and to"),
+        (with_curve({"at": [0, 1], "to": [0]}), "as many rising numbers each"),
+        (with_curve({"at": [0, 1], "to": [1, 1]}), "as many rising numbers each"),
+        (with_curve({"at": [0, float("inf")], "to": [0, 1]}), "as many rising numbers each"),
+        (with_curve({"at": [0, "1"], "to": [0, 1]}), "as many rising numbers each"),
     ],
 )
 def test_a_calibration_from_anyone_is_checked(run_with, stored, message):

@@ -3,9 +3,9 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const ROW = 76, OVERSCAN = 6, KEY = "pumlc-review-" + data.id, LONGEST = 20000;
   const LISTS = [
-    ["unknown", "Add a tag", "not labelled"],
-    ["absent", "Missing tag", "labelled absent"],
-    ["present", "Wrong tag", "labelled present"],
+    ["unknown", "Add a tag", "The labels say neither: yes adds it, no says that it is absent."],
+    ["absent", "Missing tag", "It is labelled absent: yes adds it, no leaves it absent."],
+    ["present", "Wrong tag", "It is labelled present: yes keeps it, no removes it."],
   ];
   const WORDS = { present: "yes", absent: "no", unknown: "cannot say" };
   const byId = (id) => document.getElementById(id);
@@ -133,8 +133,8 @@
     return [made("h2", {}, title), made("div", { className: "strip", tabIndex: 0, role: "group", "aria-label": title }, ...figures)];
   };
   const renderDetail = () => {
-    const question = byId("question"), subject = byId("subject"), tags = byId("tags"), beside = byId("beside");
-    for (const element of [question, subject, tags, beside]) element.replaceChildren();
+    const question = byId("question"), says = byId("says"), subject = byId("subject"), tags = byId("tags"), beside = byId("beside");
+    for (const element of [question, says, subject, tags, beside]) element.replaceChildren();
     const none = !visible.length;
     for (const button of document.querySelectorAll("[data-answer]")) button.disabled = none;
     if (none) {
@@ -143,6 +143,7 @@
     }
     const s = chosen(), item = data.items[s.item], answer = decisions.get(visible[at]);
     question.append(item.text === null ? "Does the picture show " : "Does the text have the label ", made("strong", {}, words(className(s.column))), "?");
+    says.textContent = LISTS.find(([given]) => given === list)[2];
     for (const button of document.querySelectorAll("[data-answer]")) button.setAttribute("aria-pressed", String(button.dataset.answer === answer));
     const source = picture(s.item);
     if (source !== null) subject.append(made("img", { src: source, alt: "The picture to decide on", id: "large" }));
@@ -171,13 +172,20 @@
     const low = Math.max(0, Math.floor(n * mean - 1.96 * spread)), high = Math.min(n, Math.ceil(n * mean + 1.96 * spread));
     return `of the next ${n} about ${Math.round(n * mean)} are wrong (95 %: ${low} to ${high})`;
   };
+  const sizeOf = (given) => data.suspects.reduce((count, s) => count + (s.given === given), 0);
+  const doneOf = (given) => order.filter((number) => data.suspects[number].given === given).length;
+  const finished = () => {
+    if (!sizeOf(list) || doneOf(list) < sizeOf(list)) return "";
+    const open = LISTS.find(([given]) => doneOf(given) < sizeOf(given));
+    return open ? `This list is done. Next: ${open[1]}.` : "Everything is decided: download the corrections.";
+  };
   const renderProgress = () => {
-    const all = data.suspects.reduce((count, s) => count + (s.given === list), 0);
-    const done = order.filter((number) => data.suspects[number].given === list).length;
+    const all = sizeOf(list), done = doneOf(list);
     byId("bar").max = Math.max(1, all);
     byId("bar").value = done;
     byId("count").textContent = `${done} decided, ${all - done} left`;
     byId("forecast").textContent = forecast();
+    byId("finished").textContent = finished();
     byId("undo").disabled = !order.length;
     byId("download").disabled = !order.length;
   };
@@ -199,8 +207,8 @@
   };
   const refilter = () => {
     visible = filtered();
-    at = 0;
-    marked = 0;
+    at = Math.max(0, visible.findIndex((number) => !decisions.has(number)));
+    marked = at;
     byId("list").scrollTop = 0;
     for (const button of byId("lists").children) button.setAttribute("aria-pressed", String(button.dataset.list === list));
     renderAnew();
@@ -272,15 +280,21 @@
   };
   fill(byId("part"), "all parts", data.parts.map((name, place) => [place, name.slice(0, 80)]));
   for (const [given, title, note] of LISTS) {
-    const size = data.suspects.reduce((count, s) => count + (s.given === given), 0);
-    const button = made("button", { type: "button", title: note }, `${title} (${size})`);
+    const button = made("button", { type: "button", title: note }, `${title} (${sizeOf(given)})`);
     button.dataset.list = given;
     button.addEventListener("click", () => { list = given; fillClasses(); refilter(); });
     byId("lists").append(button);
   }
   list = (LISTS.find(([given]) => data.suspects.some((s) => s.given === given)) || LISTS[0])[0];
   byId("command").textContent = data.command;
-  for (const id of ["sort", "class", "part", "state"]) byId(id).addEventListener("change", refilter);
+  byId("apply").hidden = data.items.some((item) => item.text !== null); // it corrects labels of pictures
+  // after a choice by mouse the keys decide again; by keyboard the choice may go on
+  let pointed = false;
+  document.addEventListener("pointerdown", () => { pointed = true; }, true);
+  document.addEventListener("keydown", () => { pointed = false; }, true);
+  for (const id of ["sort", "class", "part", "state"]) {
+    byId(id).addEventListener("change", () => { refilter(); if (pointed) byId("list").focus(); });
+  }
   for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => decide(button.dataset.answer));
   byId("undo").addEventListener("click", undo);
   byId("download").addEventListener("click", download);

@@ -32,7 +32,7 @@ from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.frozen.left_out import read_left_out
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits
 from pumlc.vision.predictor import VisionPredictor
-from pumlc.vision.scoring import as_listed, scored_blocks
+from pumlc.vision.scoring import as_listed, probabilities_of, scored_blocks
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ def _cells_of_network(
         cells.append(one)
         vectors.append(vector)
     probabilities = [
-        expit(one.logits * predictor.slope[one.columns] + predictor.bias[one.columns])
+        probabilities_of(
+            one.logits, predictor.slope[one.columns], predictor.bias[one.columns], predictor.curve
+        )
         for one in cells
     ]
     return CellScores(cells, vectors, probabilities, [None] * len(cells), {})

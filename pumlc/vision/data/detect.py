@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.vision.data.formats import FORMATS, find_format, recognised
+from pumlc.vision.data.formats.csv_table import TABLE_ENDINGS, require_header
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.label_table import STATES, LabelTable
 
@@ -47,7 +48,15 @@ def _hint(path: Path) -> str:
         inside = [file for file in sorted(path.iterdir()) if file.is_file() and recognised(file)]
         if inside:
             return f"; but {inside[0]} has one: name that file"
-    return f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them)"
+    elif path.suffix.lower() in TABLE_ENDINGS:
+        try:
+            require_header(path)
+        except UserError as error:
+            return f". As a table: {error}"
+    return (
+        f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them). Their "
+        "layouts: docs/label_formats.md"
+    )
 
 
 def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple[LabelTable, str]:

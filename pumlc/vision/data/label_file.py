@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pumlc.errors import UserError
+from pumlc.errors import UserError, warn_user
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats.label_format import ReadOptions
-from pumlc.vision.data.label_table import LabelTable, Policy, Problem, State
+from pumlc.vision.data.label_table import LEFT_OUT, LabelTable, Policy, Problem, State
 from pumlc.vision.data.memory_table import table_in_memory
 from pumlc.vision.data.picture_files import PictureFiles, locate
 
@@ -97,7 +97,7 @@ def spelled_values(values: Mapping[Any, Any] | None) -> dict[str, State]:
 
 
 def refuse(source: str, problems: Sequence[Problem], root: Path | str | None = None) -> None:
-    """Refuse a file with problems that prevent training.
+    """Refuse a file with problems that prevent training; warn of columns that are no classes.
 
     Args:
         source: the file, for the message.
@@ -108,6 +108,9 @@ def refuse(source: str, problems: Sequence[Problem], root: Path | str | None = N
         UserError: there is a blocking problem; the message has the first five, and how many more
             there are.
     """
+    left_out = [problem.message for problem in problems if problem.kind == LEFT_OUT]
+    if left_out:
+        warn_user("; ".join(left_out))
     blocking = [problem.message for problem in problems if problem.blocking]
     if not blocking:
         return

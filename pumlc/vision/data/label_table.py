@@ -24,6 +24,8 @@ STATES: tuple[State, ...] = ("present", "absent", "unknown", "uncertain")
 # codes in the matrix; 0 is for unlisted labels
 PRESENT_CODE, ABSENT_CODE, UNKNOWN_CODE, UNCERTAIN_CODE = 1, 2, 3, 4
 CODE: dict[State, int] = {state: code for code, state in enumerate(STATES, 1)}
+LEFT_OUT = "column that is no class"
+"""The kind of a problem: there is such a column, which a user may have meant as a class."""
 _LABEL = {"present": POSITIVE, "absent": NEGATIVE, "unknown": UNKNOWN}
 
 

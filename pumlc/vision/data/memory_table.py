@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pumlc.errors import UserError
+from pumlc.vision.data.formats.cell_states import form_of
 from pumlc.vision.data.formats.csv_table import find_image_column, plain
 from pumlc.vision.data.formats.label_format import ReadOptions, name_list, split_of
-from pumlc.vision.data.formats.wide import form_of
 from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
 from pumlc.vision.data.table_builder import TableBuilder
 

@@ -17,6 +17,7 @@ from pumlc.vision.data.packed_names import NamesBuilder
 
 # folders in which the pictures of a split may be, if a file names pictures without a folder
 _FOLDERS = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}
+_MANY_REPEATED = 0.2  # of the rows; so many are hardly there by mistake
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio writes before a name
 
 
@@ -42,10 +43,15 @@ class PictureFiles:
         return self._folders[folder]
 
     def find(self, path: str, split: str | None = None) -> list[str]:
-        """The paths below the root that a name may mean: one, none or several."""
+        """The paths below the root that a name may mean: one, none or several.
+
+        Where a name with backslashes is not that of a file, they separate folders, as in Windows.
+        """
         folder, name = os.path.split(path)
         if name in self.names_in(folder):
             return [path]
+        if "\\" in name:
+            return self.find(path.replace("\\", "/"), split)
         if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
             endings: tuple[str, ...] = ()
         else:
@@ -128,9 +134,21 @@ def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Pro
         else:
             problems.append(problem)
     located = paths.finished()
-    problems += repeated_rows(table, located, np.frombuffer(found, np.int64))
+    repeated = list(repeated_rows(table, located, np.frombuffer(found, np.int64)))
+    problems += repeated
     problems.sort(key=lambda problem: problem.rows[-1])
+    if len(repeated) > _MANY_REPEATED * len(table):
+        problems.insert(0, _row_for_each_label(table, len(repeated)))
     return replace(table, paths=located, root=files.root), problems
+
+
+def _row_for_each_label(table: LabelTable, repeated: int) -> Problem:
+    return Problem(
+        "repeated",
+        f"{table.source}: {repeated} of {len(table)} rows repeat a picture. If each row has one "
+        f"label of its picture, this joins them: pumlc inspect {table.source} --values "
+        "unlisted=unknown --fix NEW",
+    )
 
 
 def repeated_rows(table: LabelTable, paths: Sequence[str], found: np.ndarray) -> Iterator[Problem]:
@@ -171,6 +189,8 @@ def _located(
         if files.is_outside(spelled):
             return spelled, _outside(files, where, spelled, row)
         message = f"{where}: there is no picture {spelled!r} in {files.root}"
+        if files.root.name and re.split(r"[/\\]", spelled)[0] == files.root.name:
+            message += f"; the path begins with {files.root.name!r}: is the root the folder above?"
         return spelled, Problem("missing", message, rows=(row,))
     if len(found) > 1:
         message = (

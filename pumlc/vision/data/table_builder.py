@@ -39,6 +39,11 @@ class TableBuilder:
         self._problems: list[Problem] = []
         self.meanings: dict[tuple[str, str], int] = {}
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes so far, in their order."""
+        return tuple(self._column_of)
+
     def __len__(self) -> int:
         return len(self._paths)
 
@@ -50,6 +55,10 @@ class TableBuilder:
     def problem(self, kind: str, message: str) -> None:
         """Note an error in a row, which is left out."""
         self._problems.append(Problem(kind, f"{self.source}: {message}"))
+
+    def doubt(self, kind: str, message: str) -> None:
+        """Note what a person should know; training is not refused for it."""
+        self._problems.append(Problem(kind, f"{self.source}: {message}", blocking=False))
 
     def add(
         self,

@@ -4,23 +4,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from pumlc.estimators.calibration import fit_left_out_thresholds, shares_threshold
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.kernel_heads import Gain, GaussianPart, Kernel, fit_kernel_heads
+from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
-from pumlc.vision.config import AUTO, LEAST_SQUARES, VisionConfig
+from pumlc.vision.config import AUTO, LEAST_SQUARES, OPEN_VOCABULARY, VisionConfig
 from pumlc.vision.frozen.loss_heads import fit_loss_heads
-from pumlc.vision.scoring import as_listed
+from pumlc.vision.scoring import as_listed, probabilities_of
 
 
 @dataclass(frozen=True)
 class FittedHeads:
-    """Heads whose logits are calibrated.
+    """Heads with slope and bias of the calibration in them.
 
     Attributes:
         coefficients: [D, C].
@@ -33,6 +33,7 @@ class FittedHeads:
         threshold: the same, one for all classes.
         sharing: numbers of the classes that have the threshold of all classes.
         mean_average_precision: mAP of these logits by the known labels, in percent.
+        curve: what is done to the logits before the sigmoid gives probabilities.
         facts: which heads were fitted, why, and what chose them, as plain JSON.
     """
 
@@ -44,6 +45,7 @@ class FittedHeads:
     threshold: float
     sharing: list[int]
     mean_average_precision: float
+    curve: LogitCurve
     facts: dict[str, Any]
 
 
@@ -139,24 +141,24 @@ def fit_heads(
     told = given[:, known] if kind == "loss" else fitted[:, known]
     coefficients, intercept, gaussian, scores = _fit(kind, features, told, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
+    if config.heads == OPEN_VOCABULARY:  # logits of classes found by name have no such curve
+        calibration = calibration._replace(curve=STRAIGHT)
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
     together = len(slope) - own
     facts["calibration"] = {"own": own, "together": together, "listed": calibration.listed}
-    logits = np.full(labels.shape, _prior_logit(fitted), np.float32)
+    constant = calibration.curve.inverse()(_prior_logit(fitted))
+    logits = np.full(labels.shape, constant, np.float32)
     logits[:, known] = scores * slope + bias
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
     weights[:, known] = coefficients * slope
-    constants = np.full(labels.shape[1], _prior_logit(fitted), np.float32)
+    constants = np.full(labels.shape[1], constant, np.float32)
     constants[known] = intercept * slope + bias
     if gaussian is not None:
         gaussian = _of_all_classes(gaussian.calibrated(slope, bias), np.ravel(known), constants)
-    probabilities = expit(logits.astype(np.float64))
-    thresholds, shared = fit_left_out_thresholds(probabilities, fitted), shares_threshold(fitted)
-    if calibration.listed < 1:  # what is not listed says nothing about a decision
-        alone = never_absent(labels)
-        thresholds[alone] = expected_thresholds(probabilities[:, alone])
-        shared &= ~alone
+    probabilities = probabilities_of(logits, curve=calibration.curve)
+    alone = never_absent(labels) & (calibration.listed < 1)
+    thresholds, shared = _thresholds(probabilities, fitted, np.ravel(alone))
     one = fit_thresholds(probabilities, fitted, per_class=False)
     return FittedHeads(
         weights,
@@ -167,8 +169,22 @@ def fit_heads(
         float(np.ravel(one)[0]),
         np.flatnonzero(shared).tolist(),
         mean_average_precision(logits, fitted, definition="sklearn"),
+        calibration.curve,
         facts,
     )
+
+
+def _thresholds(
+    probabilities: np.ndarray, labels: np.ndarray, alone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A threshold for each class, [C], and which of them are that of all classes, bool [C].
+
+    In classes of ``alone`` what is not listed says nothing about a decision.
+    """
+    thresholds, shared = fit_left_out_thresholds(probabilities, labels), shares_threshold(labels)
+    if alone.any():
+        thresholds[alone] = expected_thresholds(probabilities[:, alone])
+    return thresholds, shared & ~alone
 
 
 def _fit(
@@ -200,7 +216,7 @@ def _fit(
 def _kernel(config: VisionConfig) -> Kernel:
     if config.heads == "kernel":
         return "both"
-    return "auto" if config.heads == "auto" else "linear"
+    return "auto" if config.heads in ("auto", OPEN_VOCABULARY) else "linear"
 
 
 def _described(gain: Gain, taken: bool) -> str:

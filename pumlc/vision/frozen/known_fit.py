@@ -79,13 +79,14 @@ def fit_known_heads(
     )
     present, absent = (int(each.sum()) for each in label_counts(cells.labels))
     slope = np.zeros(len(known), np.float32)
-    bias = np.full(len(known), prior_logit(present, absent), np.float32)
+    constant = calibration.curve.inverse()(prior_logit(present, absent))
+    bias = np.full(len(known), constant, np.float32)
     slope[known], bias[known] = calibration.slope, calibration.bias
     columns = heads.loo_scores.indices
     values = heads.loo_scores.data * slope[columns] + bias[columns]
     arrays = (values, columns, heads.loo_scores.indptr)
     logits = csr_array(arrays, shape=labels.shape)
-    probabilities = probabilities_of(logits)
+    probabilities = probabilities_of(logits, curve=calibration.curve)
     thresholds = fit_left_out_thresholds(probabilities, cells.labels)
     shared = shares_threshold(cells.labels)
     if calibration.listed < 1:
@@ -101,6 +102,7 @@ def fit_known_heads(
         float(fit_thresholds(probabilities, cells.labels, per_class=False)),
         np.flatnonzero(shared).tolist(),
         mean_average_precision(logits, cells.labels, definition="sklearn"),
+        calibration.curve,
         {
             "heads": kind,
             "why": reason,

@@ -17,13 +17,14 @@ from pumlc.estimators.kernel_heads import GaussianPart
 from pumlc.labels import LabelMatrix, SparseLabels, dense
 from pumlc.labels.known_cells import measured_cells, row_numbers
 from pumlc.labels.sparse import label_rows
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import OPEN_VOCABULARY, VisionConfig
 from pumlc.vision.data.bad_pictures import BadPictures, read_bad_rows
 from pumlc.vision.data.class_warnings import warn_of_classes, warn_of_similar_classes
 from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.fit import FittedHeads, choose_heads, fit_heads, left_out_together
 from pumlc.vision.frozen.known_fit import choose_known_heads, fit_known_heads
 from pumlc.vision.frozen.left_out import write_left_out
+from pumlc.vision.frozen.open_vocabulary import OpenVocabulary
 from pumlc.vision.frozen.scoring import frozen_features_of, head_logits, known_head_logits
 from pumlc.vision.models.build import try_picture
 from pumlc.vision.models.classifier import Classifier, create_classifier
@@ -70,6 +71,10 @@ class FrozenTask:
         if folder is None:
             refuse_unfit_test(config.data, self.classes)
         self.model.head = _linear(self.model.head, len(self.classes))
+        self.vocabulary: OpenVocabulary | None = None
+        if config.heads == OPEN_VOCABULARY:
+            source, labels = str(config.model.label_vectors), self.data.train.matrix
+            self.vocabulary = OpenVocabulary(source, self.classes, labels)
         warn_of_similar_classes(self.data.train.source, self.classes)
         warn_of_classes(self.data)
 
@@ -78,7 +83,10 @@ class FrozenTask:
         labels = self.data.train.matrix
         choose = choose_known_heads if isinstance(labels, SparseLabels) else choose_heads
         kind, reason = choose(self.config, labels)  # pyright: ignore[reportArgumentType]
-        return {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
+        facts = {**run_facts(self.data, self.model), "heads": {"kind": kind, "why": reason}}
+        if self.vocabulary is not None:
+            facts["class_texts"] = self.vocabulary.facts()
+        return facts
 
     def write_files(self, folder: Path) -> None:
         """Record in the run folder which labels were hidden and which pictures were seen."""
@@ -139,6 +147,10 @@ class FrozenTrainer:
         together = left_out_together(features, None if groups is None else groups[rows])
         if not isinstance(labels, SparseLabels) or not isinstance(matrix, SparseLabels):
             heads = fit_heads(features, dense(labels), config, groups=together)
+            if self.task.vocabulary is not None:
+                heads.facts["class_texts"] = self._fit_names(
+                    features, dense(labels), heads, together
+                )
             left_out = np.full(matrix.shape, np.nan, np.float32)
             left_out[rows] = heads.left_out_logits
             return heads, left_out
@@ -147,6 +159,25 @@ class FrozenTrainer:
         left_out = np.full(cells.labels.nnz, np.nan, np.float32)
         left_out[np.isin(row_numbers(cells.labels), rows)] = heads.left_out_logits.data
         return heads, left_out
+
+    def _fit_names(
+        self, features: np.ndarray, labels: np.ndarray, heads: FittedHeads, groups: np.ndarray
+    ) -> dict[str, Any]:
+        """The map to class names, written into the run folder before the weights are there."""
+        assert self.task.vocabulary is not None
+        facts = self.task.vocabulary.fit(
+            self.run.path,
+            features,
+            labels,
+            heads.left_out_logits,
+            groups=groups,
+            seed=self.task.config.train.seed,
+        )
+        self._print(
+            f"classes by name: mAP {facts['withheld_mAP']:.1f} over {facts['withheld_classes']} "
+            f"classes, each withheld once (chance {facts['withheld_chance']:.1f})"
+        )
+        return facts
 
     def _validated(self, features: np.ndarray, labels: LabelMatrix, rows: np.ndarray) -> Validation:
         """The heads by the held-out part."""
@@ -189,12 +220,17 @@ class FrozenTrainer:
             "global_in": heads.sharing,
             "fitted_on": heads.facts["left_out"],
         }
+        extras: dict[str, Any] = {"thresholds": thresholds}
+        if len(heads.curve.at):  # slope and bias are in the weights
+            width = len(heads.thresholds)
+            straight = {"slope": [1.0] * width, "bias": [0.0] * width}
+            extras["calibration"] = {**straight, "curve": heads.curve.as_json()}
         entry = {
             "epoch": 1,
             "score": None,
             "chosen_by": heads.facts["left_out"],
             "heads": heads.facts,
-            "extras": {"thresholds": thresholds},
+            "extras": extras,
         }
         file = self.run.weights / f"{NAME}.safetensors"
         self.run.add_metrics(row)

@@ -10,7 +10,12 @@ from pumlc.engine.checkpoint import load_into, load_weights, saved_shape
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelMatrix
 from pumlc.vision.config import ModelConfig, VisionConfig
-from pumlc.vision.models.class_vectors import encode_class_names, label_graph, read_word_vectors
+from pumlc.vision.models.class_vectors import (
+    encode_class_names,
+    label_graph,
+    read_word_vectors,
+    vectors_place,
+)
 from pumlc.vision.models.classifier import Classifier, create_classifier
 from pumlc.vision.models.kernel_head import LANDMARKS, KernelHead
 from pumlc.vision.models.run_weights import run_weights
@@ -164,11 +169,10 @@ def try_picture(model: Classifier, settings: ModelConfig) -> None:
 def _label_vectors(source: str | None, classes: tuple[str, ...]) -> Tensor:
     if source is None:
         raise UserError(
-            "model.head ssgrl needs model.label_vectors: a word-vector file (GloVe text format) or "
-            "the folder of a text encoder"
+            "model.head ssgrl needs model.label_vectors: a word-vector file (GloVe text format), "
+            "the folder of a text encoder, or pip"
         )
-    if Path(source).is_dir():
-        return encode_class_names(source, classes)
-    if not Path(source).is_file():
-        raise UserError(f"model.label_vectors: {source} does not exist")
-    return read_word_vectors(source, classes)
+    place = vectors_place(source)
+    if place.is_dir():
+        return encode_class_names(place, classes)
+    return read_word_vectors(place, classes)

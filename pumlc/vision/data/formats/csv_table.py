@@ -3,14 +3,16 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from pumlc.errors import UserError, closest
 from pumlc.files import read_cells
-from pumlc.vision.data.formats.label_format import first_bytes, split_of
+from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS, first_bytes, split_of
 from pumlc.vision.data.table_builder import TableBuilder
 
+TABLE_ENDINGS = (".csv", ".tsv", ".txt")
 _DELIMITERS = (",", ";", "\t")
 # names of the column of pictures, the clearest first; compared without case, blanks and _
 _IMAGE_NAMES = (
@@ -57,8 +59,11 @@ def plain(name: str) -> str:
 
 
 def header_of(file: Path) -> Header | None:
-    """The header of a table that has a column of pictures; None for any other file."""
-    if not file.is_file() or file.suffix.lower() not in (".csv", ".tsv", ".txt"):
+    """The header of a table that has a column of pictures; None for any other file.
+
+    That is the column with the clearest name, else the only one with names of picture files.
+    """
+    if not file.is_file() or file.suffix.lower() not in TABLE_ENDINGS:
         return None
     if b"\0" in first_bytes(file):
         return None
@@ -69,9 +74,28 @@ def header_of(file: Path) -> Header | None:
             continue
         names = tuple(unescaped(name.strip()) for name in cells)
         image = _first(names, _IMAGE_NAMES)
+        if image is None:
+            image = _column_of_pictures(file, delimiter, names)
         if image is not None and len(names) > 1:
             return Header(file, delimiter, names, image, _first(names, _SPLIT_NAMES))
     return None
+
+
+def _column_of_pictures(file: Path, delimiter: str, names: Sequence[str]) -> int | None:
+    """The only column of which the first cells are names of picture files; None: there is none."""
+    rows = [cells for _, cells in islice(read_cells(file, delimiter=delimiter), 1, 21)]
+    found = [
+        column
+        for column, name in enumerate(names)
+        if rows
+        and not _is_picture(name)
+        and all(column < len(cells) and _is_picture(cells[column].strip()) for cells in rows)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_picture(cell: str) -> bool:
+    return cell.lower().endswith(IMAGE_ENDINGS)
 
 
 def require_header(file: Path) -> Header:
@@ -84,8 +108,8 @@ def require_header(file: Path) -> Header:
     if header is None:
         first = next(iter(read_cells(file)), (1, []))[1]  # says what is wrong with the file itself
         raise UserError(
-            f"{file}: no column of pictures and a column beside it in the first line; got "
-            f"{first}, valid names: image, filename, image_name, Path, ..."
+            f"{file}: the first line must name a column of pictures (image, filename, image_name, "
+            f"Path, ...) and one beside it; got {', '.join(map(repr, first))}"
         )
     for name in header.names:
         if header.names.count(name) > 1:

@@ -1,7 +1,7 @@
 """Tables with one column per class: our own form, one-hot tables, CheXpert.
 
-A number does not mean the same in all of them: 0 is unknown in ours and absent in the others; -1 is
-absent in ours and uncertain in CheXpert. If the header leaves the form open, nothing is guessed.
+`cell_states` decides what their cells mean. If the header leaves that open, nothing is guessed. A
+column without a state in any cell (age, sex, a view) is no class, and `inspect` says so.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.vision.data.formats.cell_states import CHEXPERT_CELLS, form_of, number, says_state
 from pumlc.vision.data.formats.csv_table import (
     Header,
     escaped,
@@ -30,18 +31,14 @@ from pumlc.vision.data.formats.label_format import (
 )
 from pumlc.vision.data.formats.openimages import is_image_labels
 from pumlc.vision.data.formats.tag_column import tag_column
-from pumlc.vision.data.label_table import CODE, STATES, LabelTable, State
+from pumlc.vision.data.label_table import CODE, LEFT_OUT, LabelTable
 from pumlc.vision.data.table_builder import TableBuilder
 
-_WORDS: dict[str, State] = {state: state for state in STATES}
-_ONE_HOT: dict[str, State] = {"1": "present", "0": "absent", "": "unknown"}
-_OURS: dict[str, State] = {"1": "present", "-1": "absent", "0": "unknown", "": "unknown"}
-_CHEXPERT: dict[str, State] = {**_ONE_HOT, "-1": "uncertain"}
 # columns of CheXpert and MIMIC-CXR that are no classes
 _NO_CLASSES = ("sex", "age", "frontal/lateral", "ap/pa", "subjectid", "studyid", "dicomid", "split")
-_BLANKS = ("nan", "na", "n/a", "null", "none")
 _TABLE_OF = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 _ROBOFLOW = "_classes.csv"
+_FEW_CELLS = 5
 
 
 def recognises_wide(path: Path) -> str | None:
@@ -88,54 +85,96 @@ def read_wide(path: Path, options: ReadOptions) -> LabelTable:
         tables = _roboflow_tables(path)
         if not tables:
             raise UserError(f"{path}: no train/{_ROBOFLOW}")
-        builder = _builder(path, "wide", [require_header(each) for each in tables.values()])
-        for folder, file in tables.items():
-            _add(builder, require_header(file), options, split=split_of(folder), folder=folder)
+        named = {folder: _Table(require_header(file)) for folder, file in tables.items()}
+        builder = _builder(path, "wide", list(named.values()), options)
+        for folder, table in named.items():
+            _add(builder, table, options, split=split_of(folder), folder=folder)
         return builder.table()
-    header = require_header(path)
-    builder = _builder(path, "wide", [header])
-    _add(builder, header, options)
+    return _read_one(path, "wide", options)
+
+
+def _read_one(path: Path, name: str, options: ReadOptions) -> LabelTable:
+    """One table."""
+    table = _Table(require_header(path))
+    builder = _builder(path, name, [table], options)
+    _add(builder, table, options)
     return builder.table()
 
 
 def read_chexpert(path: Path, options: ReadOptions) -> LabelTable:
     """The table, or the splits of a folder: train.csv, valid.csv and test.csv."""
-    options = ReadOptions(values={**_CHEXPERT, **options.values}, group=options.group)
+    options = ReadOptions(values={**CHEXPERT_CELLS, **options.values}, group=options.group)
     if not path.is_dir():
-        header = require_header(path)
-        builder = _builder(path, "chexpert", [header])
-        _add(builder, header, options)
-        return builder.table()
-    headers = {
-        split: require_header(path / name)
+        return _read_one(path, "chexpert", options)
+    tables = {
+        split: _Table(require_header(path / name))
         for split, name in _TABLE_OF.items()
         if (path / name).is_file()
     }
-    if not headers:
+    if not tables:
         raise UserError(f"{path}: no {', '.join(_TABLE_OF.values())}")
-    builder = _builder(path, "chexpert", list(headers.values()))
-    for split, header in headers.items():
-        _add(builder, header, options, split=split)
+    builder = _builder(path, "chexpert", list(tables.values()), options)
+    for split, table in tables.items():
+        _add(builder, table, options, split=split)
     return builder.table()
 
 
-def _builder(path: Path, name: str, headers: list[Header]) -> TableBuilder:
-    """A builder with the classes of the header, which all tables of a folder share.
+class _Table:
+    """A table, and how often each cell occurs in each column that may be a class.
+
+    Args:
+        header: its first line.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.counts: dict[str, Counter[str]] = {n: Counter() for n in _column_names(header)}
+        columns = [(header.names.index(name), own) for name, own in self.counts.items()]
+        for _, cells in rows_of(header, TableBuilder(header.file, "")):
+            for position, own in columns:
+                own[cells[position]] += 1
+
+
+def _builder(path: Path, name: str, tables: list[_Table], options: ReadOptions) -> TableBuilder:
+    """A builder with the classes, which all tables of a folder share.
 
     Raises:
-        UserError: they do not.
+        UserError: they do not; or no column has a state.
     """
-    classes = _class_names(headers[0])
-    for header in headers[1:]:
-        if sorted(_class_names(header)) != sorted(classes):
+    names = list(tables[0].counts)
+    for table in tables[1:]:
+        if set(table.counts) != set(names):
             raise UserError(
-                f"{header.file}: other classes than {headers[0].file}: "
-                f"{sorted(set(classes) ^ set(_class_names(header)))}"
+                f"{table.header.file}: other classes than {tables[0].header.file}: "
+                f"{sorted(set(names) ^ set(table.counts))}"
             )
-    return TableBuilder(path, name, classes)
+    cells = {each: sum((table.counts[each] for table in tables), Counter()) for each in names}
+    classes = [each for each in names if says_state(cells[each], options)]
+    if names and not classes:
+        raise UserError(f"{path}: {_no_state(sum(cells.values(), Counter()))}")
+    builder = TableBuilder(path, name, classes)
+    for each in names:
+        if each not in classes:
+            shown = next(cell for cell in cells[each] if cell)
+            builder.doubt(
+                LEFT_OUT, f"column {each!r} is no class: no cell is a state, one is {shown!r}"
+            )
+    return builder
 
 
-def _class_names(header: Header) -> list[str]:
+def _no_state(cells: Counter[str]) -> str:
+    """What to do about a table without a state in any cell."""
+    shown = ", ".join(f"{cell!r} ({count} times)" for cell, count in cells.most_common(3))
+    found = f"no cell below the names of classes is a state; they are {shown}"
+    if len(cells) > _FEW_CELLS:
+        return f"{found}, ...; valid: 1, 0, present, absent, unknown, uncertain or nothing"
+    told = min(filter(number, cells))
+    said = f'{{{told}: present, "": absent}}' if "" in cells else f"{{{told}: present}}"
+    return f"{found}; say what each means, as in data.values '{said}'"
+
+
+def _column_names(header: Header) -> list[str]:
+    """The columns that may be classes."""
     chexpert = _is_chexpert(header)
     names = [
         name
@@ -154,18 +193,20 @@ def _class_names(header: Header) -> list[str]:
 
 def _add(
     builder: TableBuilder,
-    header: Header,
+    table: _Table,
     options: ReadOptions,
     *,
     split: str | None = None,
     folder: str | None = None,
 ) -> None:
     """Add the rows of one table."""
-    classes = _class_names(header)
+    header, classes = table.header, builder.classes
     if options.group in classes:
         raise UserError(f"{header.file}: data.group {options.group!r} is the column of a class")
     columns = {name: header.names.index(name) for name in classes}
-    state_of = _meanings(header, columns, options)
+    ours = header.split is not None and header.names[header.image] == "image"
+    cells = sum((table.counts[name] for name in classes), Counter[str]())
+    state_of = form_of(cells, options, ours=ours, source=str(header.file))
     group = "group" if "group" in header.names else options.group
     at_group = None if group is None else header.position(group, "data.group")
     for line, cells in rows_of(header, builder):
@@ -177,7 +218,8 @@ def _add(
                 builder.problem(
                     "value",
                     f"line {line}, column {name!r}: {value!r} is not a state; valid: "
-                    f"{', '.join(repr(each) for each in sorted(state_of))}",
+                    f"{', '.join(repr(each) for each in sorted(state_of))}. Say what it means "
+                    "with data.values; or take the column out, if it is no class",
                 )
                 break
             states[name] = state
@@ -193,101 +235,6 @@ def _add(
                 group=None if at_group is None else cells[at_group],
                 place=line,
             )
-
-
-def _meanings(header: Header, columns: Mapping[str, int], options: ReadOptions) -> dict[str, State]:
-    """Each spelling in the cells that is a state -> this state; see `form_of`."""
-    counts: Counter[str] = Counter()
-    for _, cells in rows_of(header, TableBuilder(header.file, "")):
-        counts.update(cells[position] for position in columns.values())
-    ours = header.split is not None and header.names[header.image] == "image"
-    return form_of(counts, options, ours=ours, source=str(header.file))
-
-
-def form_of(
-    counts: Counter[str], options: ReadOptions, *, ours: bool, source: str
-) -> dict[str, State]:
-    """The state that each cell of a table means.
-
-    Args:
-        counts: how often each cell occurs.
-        options: what the user says about the file.
-        ours: whether the header is that of our own form, ``split,image``.
-        source: the table, for messages.
-
-    Returns:
-        cell -> state; a cell that is not a state is left out.
-
-    Raises:
-        UserError: the table has two possible readings, and the user has not chosen one.
-    """
-    known: dict[str, State] = {"": "unknown"}
-    if options.values:
-        numbers: dict[str, State] = {
-            number(value): state for value, state in options.values.items()
-        }
-        known |= {**_WORDS, **numbers, **options.values}
-    else:
-        known |= {**_form(counts, options, ours, source), **_WORDS}
-    found: dict[str, State] = {}
-    for cell in counts:
-        key = cell if cell in known else number(cell)
-        if key in known:
-            found[cell] = known[key]
-    return found
-
-
-def number(cell: str) -> str:
-    """One spelling for equal numbers, truth values and blanks: pandas writes 1.0 and nan."""
-    text = cell.strip().lower()
-    if text in _BLANKS or not text:
-        return ""
-    if text in ("true", "false"):
-        return "1" if text == "true" else "0"
-    try:
-        return f"{float(text) + 0:g}"  # + 0: -0.0 is 0
-    except ValueError:
-        return cell
-
-
-def _form(
-    counts: Counter[str], options: ReadOptions, ours: bool, source: str
-) -> Mapping[str, State]:
-    """The meaning of the numbers of a table, if its header and values decide it."""
-    seen: Counter[str] = Counter()
-    for cell, count in counts.items():
-        seen[number(cell)] += count
-    as_floats = any("." in cell for cell in counts if number(cell) in _OURS)
-    if "-1" in seen:
-        told = ours and not as_floats and ("" not in seen or "0" not in seen)
-        if not (told or options.said):
-            raise UserError(_two_ways(seen, _OURS, _CHEXPERT, source))
-        return _OURS
-    if "0" in seen and ours:
-        raise UserError(_two_ways(seen, _ONE_HOT, _OURS, source))
-    return _ONE_HOT
-
-
-def _two_ways(
-    seen: Counter[str], first: Mapping[str, State], second: Mapping[str, State], source: str
-) -> str:
-    """Both readings with their counts, and what to write for each."""
-    lines = [f"{source}: its values can be read in two ways; say which:"]
-    for reading in (first, second):
-        counts: Counter[str] = Counter()
-        for value, count in seen.items():
-            if value in reading:
-                counts[reading[value]] += count
-        said = ", ".join(
-            f"{_yaml_key(value)}: {state}" for value, state in reading.items() if value in seen
-        )
-        found = ", ".join(f"{counts[state]} {state}" for state in STATES)
-        lines.append(f"  {found}: write data.values '{{{said}}}'")
-    return "\n".join(lines)
-
-
-def _yaml_key(value: str) -> str:
-    return value or '""'
 
 
 def write_wide(table: LabelTable, out: Path) -> None:

@@ -1,0 +1,116 @@
+"""What the cells of a table with one column per class mean.
+
+A number does not mean the same in all of these tables: 0 is unknown in ours and absent in the
+others; -1 is absent in ours and uncertain in CheXpert.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from pumlc.errors import UserError
+from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.label_table import STATES, State
+
+WORDS: dict[str, State] = {state: state for state in STATES}
+_ONE_HOT: dict[str, State] = {"1": "present", "0": "absent", "": "unknown"}
+OURS: dict[str, State] = {"1": "present", "-1": "absent", "0": "unknown", "": "unknown"}
+CHEXPERT_CELLS: dict[str, State] = {**_ONE_HOT, "-1": "uncertain"}
+_BLANKS = ("nan", "na", "n/a", "null", "none")
+_TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
+
+
+def form_of(
+    counts: Counter[str], options: ReadOptions, *, ours: bool, source: str
+) -> dict[str, State]:
+    """The state that each cell of a table means.
+
+    Args:
+        counts: how often each cell occurs.
+        options: what the user says about the file.
+        ours: whether the header is that of our own form, ``split,image``.
+        source: the table, for messages.
+
+    Returns:
+        cell -> state; a cell that is not a state is left out.
+
+    Raises:
+        UserError: the table has two possible readings, and the user has not chosen one.
+    """
+    known: dict[str, State] = {"": "unknown"}
+    known |= _said(options.values) or {**_form(counts, options, ours, source), **WORDS}
+    found: dict[str, State] = {}
+    for cell in counts:
+        key = cell if cell in known else number(cell)
+        if key in known:
+            found[cell] = known[key]
+    return found
+
+
+def says_state(cells: Iterable[str], options: ReadOptions) -> bool:
+    """Whether the cells of a column may be states: one of them is, or none of them says anything.
+
+    Args:
+        cells: the different cells of the column.
+        options: what the user says about the file.
+    """
+    known = _said(options.values) or {**OURS, **WORDS}
+    told = [cell for cell in cells if number(cell)]
+    return not told or any(cell in known or number(cell) in known for cell in told)
+
+
+def _said(values: Mapping[str, State]) -> dict[str, State]:
+    """The cells of which the user has said what they mean, spelled so or as another number."""
+    return {} if not values else {**WORDS, **{number(v): s for v, s in values.items()}, **values}
+
+
+def number(cell: str) -> str:
+    """One spelling for equal numbers, truth values and blanks: pandas writes 1.0 and nan."""
+    text = cell.strip().lower()
+    if text in _BLANKS or not text:
+        return ""
+    if text in _TRUTH:
+        return _TRUTH[text]
+    try:
+        return f"{float(text) + 0:g}"  # + 0: -0.0 is 0
+    except ValueError:
+        return cell
+
+
+def _form(
+    counts: Counter[str], options: ReadOptions, ours: bool, source: str
+) -> Mapping[str, State]:
+    """The meaning of the numbers of a table, if its header and values decide it."""
+    seen: Counter[str] = Counter()
+    for cell, count in counts.items():
+        seen[number(cell)] += count
+    as_floats = any("." in cell for cell in counts if number(cell) in OURS)
+    if "-1" in seen:
+        told = ours and not as_floats and ("" not in seen or "0" not in seen)
+        if not (told or options.said):
+            raise UserError(_two_ways(seen, OURS, CHEXPERT_CELLS, source))
+        return OURS
+    if "0" in seen and ours:
+        raise UserError(_two_ways(seen, _ONE_HOT, OURS, source))
+    return _ONE_HOT
+
+
+def _two_ways(
+    seen: Counter[str], first: Mapping[str, State], second: Mapping[str, State], source: str
+) -> str:
+    """Both readings with their counts, and what to write for each."""
+    lines = [f"{source}: its values can be read in two ways; say which:"]
+    for reading in (first, second):
+        counts: Counter[str] = Counter()
+        for value, count in seen.items():
+            if value in reading:
+                counts[reading[value]] += count
+        said = ", ".join(
+            f"{_yaml_key(value)}: {state}" for value, state in reading.items() if value in seen
+        )
+        found = ", ".join(f"{counts[state]} {state}" for state in STATES)
+        lines.append(f"  {found}: write data.values '{{{said}}}'")
+    return "\n".join(lines)
+
+
+def _yaml_key(value: str) -> str:
+    return value or '""'

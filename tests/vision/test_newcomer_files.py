@@ -1,0 +1,126 @@
+"""Label files as people have them who have not read the docs: read, or refused with a way out."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pumlc.cli import main
+from pumlc.errors import PumlcWarning, UserError
+from pumlc.vision import read_labels
+from pumlc.vision.data.detect import read_table
+from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.label_file import spelled_values
+from pumlc.vision.data.label_table import STATES
+
+
+def written(tmp_path: Path, *lines: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
+    file = tmp_path / name
+    file.write_bytes("\r\n".join([*lines, ""]).encode(encoding))
+    return file
+
+
+def pictures(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def readings_of(file: Path) -> list[tuple[str, str]]:
+    """Counts, and the line to write, of each reading that the message names."""
+    with pytest.raises(UserError) as refused:
+        read_table(file)
+    readings = re.findall(r"  (.*): write data.values '(.*)'", str(refused.value))
+    assert len(readings) == 2
+    return readings
+
+
+def test_each_reading_of_renamed_chexpert_is_what_its_line_gives(tmp_path):
+    file = written(
+        tmp_path,
+        "image,Sex,Age,cat,dog",
+        "a.jpg,Male,30,1.0,-1.0",
+        "b.jpg,Female,1,0.0,",
+        "c.jpg,Male,44,,0.0",
+    )
+    for _, line in readings_of(file):  # 1 may be an age and a state: the row says what to do
+        with pytest.raises(UserError, match="column 'Age': '30' is not a state.*take the column"):
+            read_labels(file, values=yaml.safe_load(line))
+    file.write_text(file.read_text().replace(",1,", ",31,"))
+    for found, line in readings_of(file):
+        options = ReadOptions(values=spelled_values(yaml.safe_load(line)))
+        table, _ = read_table(file, options=options)
+        assert table.classes == ("cat", "dog")
+        counts = {state: int(table.counts()[state].sum()) for state in STATES}
+        assert found == ", ".join(f"{number} {state}" for state, number in counts.items())
+        assert [problem.blocking for problem in table.problems] == [False, False]
+
+
+def test_a_column_that_is_no_class_is_told_and_may_be_the_group(tmp_path):
+    file = written(tmp_path, "filename,patient,cat", "a.jpg,p1,1", "b.jpg,p2,0", "c.jpg,p1,")
+    with pytest.warns(PumlcWarning, match="'patient' is no class: no cell is a state, one is 'p1'"):
+        found = read_labels(file)
+    assert found.labels.ravel().tolist() == [1, -1, 0]
+    assert read_table(file, options=ReadOptions(group="patient"))[0].groups == ("p1", "p2", "p1")
+
+
+def test_cells_in_words_are_states_or_the_message_says_how_to_say_it(tmp_path):
+    file = written(tmp_path, "filename,cat,dog", "a.jpg,yes,No", "b.jpg,no,yes")
+    assert read_labels(file).labels.tolist() == [[1, -1], [-1, 1]]
+    file = written(tmp_path, "filename;cat;dog", "a.jpg;x;", "b.jpg;;x")
+    with pytest.raises(UserError, match="no cell below .* are .*'x' .2 times") as refused:
+        read_table(file)
+    line = re.findall(r"data.values '(.*)'", str(refused.value))[0]
+    assert read_labels(file, values=yaml.safe_load(line)).labels.tolist() == [[1, -1], [-1, 1]]
+    file = written(
+        tmp_path, "filename,cat", *(f"{n}.jpg,0.{n}" for n in range(1, 9)), name="probabilities.csv"
+    )
+    with pytest.raises(UserError, match="no cell .* valid: 1, 0, present"):
+        read_table(file)
+
+
+def test_the_only_column_with_names_of_pictures_is_that_of_pictures(tmp_path):
+    file = written(tmp_path, "Bild;Klasse", "a.JPG;Katze", "b.png;Hund")
+    found = read_labels(file)
+    assert (tuple(found.paths), found.classes) == (("a.JPG", "b.png"), ("Hund", "Katze"))
+    both = written(tmp_path, "left;right;cat", "a.jpg;b.jpg;1", "c.jpg;d.jpg;0", name="two.csv")
+    with pytest.raises(UserError, match="first line must name a column of pictures.*got 'left"):
+        read_table(both)
+    bare = written(tmp_path, "a.jpg,cat", "b.jpg,dog", name="bare.csv")
+    with pytest.raises(UserError, match="first line must name a column of pictures.*got 'a.jpg'"):
+        read_table(bare)
+
+
+def test_another_encoding_is_named_with_its_line(tmp_path):
+    file = written(tmp_path, "image;labels", "a.jpg;cat", "b.jpg;Bär", encoding="latin-1")
+    with pytest.raises(UserError, match="line 3: not UTF-8"):
+        read_table(file)
+
+
+def test_backslashes_separate_folders_and_stay_below_the_root(tmp_path):
+    root = pictures(tmp_path / "pics", "day/a.jpg")
+    pictures(tmp_path, "b.jpg")
+    file = written(tmp_path, "image,labels", "day\\a.jpg,cat")
+    assert tuple(read_labels(file, root=root).paths) == ("day/a.jpg",)
+    file = written(tmp_path, "image,labels", "..\\b.jpg,cat")
+    with pytest.raises(UserError, match="outside"):
+        read_labels(file, root=root)
+    file = written(tmp_path, "image,labels", "pics\\day\\a.jpg,cat")
+    with pytest.raises(UserError, match="begins with 'pics': is the root the folder above"):
+        read_labels(file, root=root)
+
+
+def test_a_row_for_each_label_is_joined_as_the_message_says(tmp_path, capsys):
+    root = pictures(tmp_path / "pics", "a.jpg", "b.jpg")
+    file = written(tmp_path, "image,label", "a.jpg,cat", "a.jpg,dog", "b.jpg,cat", "a.jpg,sun")
+    with pytest.raises(UserError, match="2 of 4 rows repeat a picture") as refused:
+        read_labels(file, root=root)
+    command = re.findall("pumlc (inspect .*) NEW", str(refused.value))[0].split()
+    new = tmp_path / "new.csv"
+    main.main([*command, str(new), "--root", str(root)])
+    assert new.read_text().splitlines()[1:] == ["a.jpg,cat|dog|sun", "b.jpg,cat"]
+    assert "merged, 0 labels" in capsys.readouterr().out
