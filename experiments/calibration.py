@@ -99,12 +99,16 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
+    parser.add_argument("--every", type=int, default=1, help="take every N-th class")
     parser.add_argument("--only", choices=("known", "positives"), help="one kind of labels")
     options = parser.parse_args()
     for file in options.files:
         with np.load(file) as content:
             names = ("train", "train_labels", "test", "test_labels")
-            arrays = {name: content[name] for name in names}
+            arrays = {
+                name: content[name][:, :: options.every] if "labels" in name else content[name]
+                for name in names
+            }
         truth = arrays["train_labels"]
         for name, hide in (("known", keep_proportion), ("positives", positives_alone)):
             if options.only not in (None, name):
