@@ -74,6 +74,7 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
         if resume:
             trainer.resume()
         trainer.train()
+        accelerator.wait_for_everyone()  # nobody reads what the main process still writes
     return accelerator
 
 

@@ -299,12 +299,14 @@ def refuse_one_sided(images: LabelledImages, labels: Any, split: str, name: str)
     if not has_label(labels, POSITIVE):
         raise UserError(f"{where}: without a positive label there is nothing to measure")
     if not has_label(labels, NEGATIVE):
-        advice = (
-            ". If the labels that a row does not list are absent, set data.unlisted negative (for "
-            "the split test data.unlisted_test in the settings). Else list the absent labels in "
-            "the column negatives (with one column per class: as -1)"
-        )
+        advice = {
+            "csv": ". If the labels that a row does not list are absent, set data.unlisted "
+            "negative (for the split test data.unlisted_test in the settings). Else list the "
+            "absent labels in the column negatives (with one column per class: as -1)",
+            "labels": ". If the labels that the file does not list are absent, set data.values "
+            "'{unlisted: absent}'",
+        }
         raise UserError(
             f"{where}: without a negative label no ranking can be wrong, so neither AP nor "
-            f"precision can be measured{advice if name == 'csv' else ''}"
+            f"precision can be measured{advice.get(name, '')}"
         )
