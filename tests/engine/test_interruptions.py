@@ -315,8 +315,9 @@ def test_a_kill_at_any_rename_or_link_changes_nothing(tmp_path, monkeypatch):
             trainer.train()
         killed.append(str(kill.value))
         left[0] = -1
-        trainer = trainer_of(folder, Climbing([1, 2]), accelerator, resume=True, **settings)
-        trainer.task.scores = [1, 2][trainer.epoch :]
+        task = Climbing([1, 2])
+        trainer = trainer_of(folder, task, accelerator, resume=True, **settings)
+        task.scores = [1.0, 2.0][trainer.epoch :]
         trainer.train()
         assert outcome(folder) == whole, (number, killed)
     assert set(killed) == {"link", "replace"}

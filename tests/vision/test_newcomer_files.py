@@ -1,6 +1,7 @@
 """Label files as people have them who have not read the docs: read, or refused with a way out."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from PIL import Image
 from pumlc.cli import main
 from pumlc.errors import PumlcWarning, UserError
 from pumlc.vision import read_labels
+from pumlc.vision.config import DataConfig
+from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.label_file import spelled_values
 from pumlc.vision.data.label_table import STATES
+from pumlc.vision.run_data import refuse_unfit_test
 
 
 def written(tmp_path: Path, *lines: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
@@ -65,7 +69,11 @@ def test_a_column_that_is_no_class_is_told_and_may_be_the_group(tmp_path):
     with pytest.warns(PumlcWarning, match="'patient' is no class: no cell is a state, one is 'p1'"):
         found = read_labels(file)
     assert found.labels.ravel().tolist() == [1, -1, 0]
-    assert read_table(file, options=ReadOptions(group="patient"))[0].groups == ("p1", "p2", "p1")
+    options = ReadOptions(group="patient")
+    assert read_table(file, options=options)[0].groups == ("p1", "p2", "p1")
+    file.write_text(file.read_text().replace("p1", "1").replace("p2", "0"))
+    table, _ = read_table(file, options=options)
+    assert (table.classes, table.groups, table.problems) == (("cat",), ("1", "0", "1"), ())
 
 
 def test_cells_in_words_are_states_or_the_message_says_how_to_say_it(tmp_path):
@@ -124,3 +132,41 @@ def test_a_row_for_each_label_is_joined_as_the_message_says(tmp_path, capsys):
     main.main([*command, str(new), "--root", str(root)])
     assert new.read_text().splitlines()[1:] == ["a.jpg,cat|dog|sun", "b.jpg,cat"]
     assert "merged, 0 labels" in capsys.readouterr().out
+
+
+def test_what_a_format_cannot_hold_is_said_as_an_option(tmp_path):
+    file = written(tmp_path, "split,image,cat", "train,a.jpg,1", "train,b.jpg,-1", "train,c.jpg,")
+    with pytest.raises(UserError, match="yolo cannot hold unknown labels") as refused:
+        write_table(read_table(file)[0], tmp_path / "out", "yolo")
+    option = re.findall("as in '(.*)' .valid: absent, present", str(refused.value))[0].split()
+    main.main(
+        ["convert", str(file), str(tmp_path / "out"), "--to", "yolo", f"--{option[0]}", option[1]]
+    )
+    assert read_labels(tmp_path / "out").labels.ravel().tolist() == [1, -1, -1]
+
+
+def test_a_test_part_of_present_labels_alone_is_refused_with_what_to_set(tmp_path):
+    names = [f"{number}.jpg" for number in range(8)]
+    root = pictures(tmp_path / "pics", *names)
+    for name in names:
+        (root / name).with_suffix(".txt").write_text("cat, dog" if name < "4" else "cat")
+    data = DataConfig(labels=str(root), root=str(root), test=0.5, image_size=32)
+    with pytest.raises(UserError, match="set data.values '(.*)'") as refused:
+        refuse_unfit_test(data, ("cat", "dog"))
+    said = re.findall("data.values '(.*)'", str(refused.value))[0]
+    refuse_unfit_test(replace(data, values=yaml.safe_load(said)), ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("labels.xlsx", "save the sheet as CSV"),
+        ("labels.PKL", "no pickle is opened"),
+        ("labels.npz", "no names"),
+        ("posts.jsonl", "a file metadata.jsonl"),
+    ],
+)
+def test_a_file_of_another_kind_gets_advice(tmp_path, name, advice):
+    file = written(tmp_path, '{"a": 1}', name=name)
+    with pytest.raises(UserError, match=advice):
+        read_table(file)

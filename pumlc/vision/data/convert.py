@@ -41,11 +41,12 @@ def write_table(
     for state in STATES:
         if counts[state] and state not in form.holds:
             able = [each.name for each in FORMATS.values() if state in each.holds]
+            others = [each for each in reversed(STATES) if each in form.holds]
             raise UserError(
                 f"{name} cannot hold {state} labels, and {table.source} has {counts[state]:,} of "
-                f"{sum(counts.values()):,}; write {state}=STATE with one of "
-                f"{', '.join(each for each in STATES if each in form.holds)}, or take a format "
-                f"that can: {', '.join(able)}"
+                f"{sum(counts.values()):,}; say what is written for them, as in '{state} "
+                f"{others[0]}' (valid: {', '.join(others)}), or take a format that can: "
+                f"{', '.join(able)}"
             )
     if table.groups is not None and name not in _WITH_GROUPS:
         warn_user(f"{name} does not keep the groups of {table.source}")

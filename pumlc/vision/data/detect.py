@@ -10,6 +10,14 @@ from pumlc.vision.data.formats.csv_table import TABLE_ENDINGS, require_header
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.label_table import STATES, LabelTable
 
+_SPREADSHEET = "save the sheet as CSV in UTF-8"
+_ADVICE = {  # files that people try, and what to do about each
+    ".jsonl": "JSON lines are read from a file metadata.jsonl, with file_name and labels in a line",
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SPREADSHEET),
+    **dict.fromkeys((".pkl", ".pickle"), "no pickle is opened: it may run code; save a CSV file"),
+    **dict.fromkeys((".npy", ".npz"), "an array has no names: save a CSV file with its classes"),
+}
+
 
 def read_table(
     path: Path, *, format: str | None = None, options: ReadOptions | None = None
@@ -53,6 +61,8 @@ def _hint(path: Path) -> str:
             require_header(path)
         except UserError as error:
             return f". As a table: {error}"
+    elif path.suffix.lower() in _ADVICE:
+        return f"; {_ADVICE[path.suffix.lower()]}"
     return (
         f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them). Their "
         "layouts: docs/label_formats.md"

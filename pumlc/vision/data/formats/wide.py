@@ -85,7 +85,9 @@ def read_wide(path: Path, options: ReadOptions) -> LabelTable:
         tables = _roboflow_tables(path)
         if not tables:
             raise UserError(f"{path}: no train/{_ROBOFLOW}")
-        named = {folder: _Table(require_header(file)) for folder, file in tables.items()}
+        named = {
+            folder: _Table(require_header(file), options.group) for folder, file in tables.items()
+        }
         builder = _builder(path, "wide", list(named.values()), options)
         for folder, table in named.items():
             _add(builder, table, options, split=split_of(folder), folder=folder)
@@ -95,7 +97,7 @@ def read_wide(path: Path, options: ReadOptions) -> LabelTable:
 
 def _read_one(path: Path, name: str, options: ReadOptions) -> LabelTable:
     """One table."""
-    table = _Table(require_header(path))
+    table = _Table(require_header(path), options.group)
     builder = _builder(path, name, [table], options)
     _add(builder, table, options)
     return builder.table()
@@ -107,7 +109,7 @@ def read_chexpert(path: Path, options: ReadOptions) -> LabelTable:
     if not path.is_dir():
         return _read_one(path, "chexpert", options)
     tables = {
-        split: _Table(require_header(path / name))
+        split: _Table(require_header(path / name), options.group)
         for split, name in _TABLE_OF.items()
         if (path / name).is_file()
     }
@@ -124,11 +126,12 @@ class _Table:
 
     Args:
         header: its first line.
+        group: the column of groups, if the user has named one.
     """
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, group: str | None) -> None:
         self.header = header
-        self.counts: dict[str, Counter[str]] = {n: Counter() for n in _column_names(header)}
+        self.counts: dict[str, Counter[str]] = {n: Counter() for n in _column_names(header, group)}
         columns = [(header.names.index(name), own) for name, own in self.counts.items()]
         for _, cells in rows_of(header, TableBuilder(header.file, "")):
             for position, own in columns:
@@ -173,14 +176,14 @@ def _no_state(cells: Counter[str]) -> str:
     return f"{found}; say what each means, as in data.values '{said}'"
 
 
-def _column_names(header: Header) -> list[str]:
+def _column_names(header: Header, group: str | None) -> list[str]:
     """The columns that may be classes."""
     chexpert = _is_chexpert(header)
     names = [
         name
         for position, name in enumerate(header.names)
         if position not in (header.image, header.split)
-        and name != "group"
+        and name not in ("group", group)
         and not (chexpert and plain(name) in _NO_CLASSES)
     ]
     if "" in names:
@@ -201,12 +204,10 @@ def _add(
 ) -> None:
     """Add the rows of one table."""
     header, classes = table.header, builder.classes
-    if options.group in classes:
-        raise UserError(f"{header.file}: data.group {options.group!r} is the column of a class")
     columns = {name: header.names.index(name) for name in classes}
     ours = header.split is not None and header.names[header.image] == "image"
-    cells = sum((table.counts[name] for name in classes), Counter[str]())
-    state_of = form_of(cells, options, ours=ours, source=str(header.file))
+    told = sum((table.counts[name] for name in classes), Counter[str]())
+    state_of = form_of(told, options, ours=ours, source=str(header.file))
     group = "group" if "group" in header.names else options.group
     at_group = None if group is None else header.position(group, "data.group")
     for line, cells in rows_of(header, builder):
