@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             thresholds=predictor.thresholds.tolist() if predictor.fitted else None,
             calibration=(predictor.slope.tolist(), predictor.bias.tolist()),
             curve=predictor.curve,
+            straight=predictor.new_labels.tolist(),
         )
         difference = largest_difference(options.out, predictor.model, images)
     if not difference <= TOLERANCE:

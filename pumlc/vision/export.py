@@ -29,6 +29,7 @@ def export_onnx(
     thresholds: Sequence[float] | None = None,
     calibration: tuple[Sequence[float], Sequence[float]] | None = None,
     curve: LogitCurve = STRAIGHT,
+    straight: Sequence[int] = (),
 ) -> None:
     """Write the inference form of a classifier, LG-conv folded, for any batch size.
 
@@ -49,6 +50,7 @@ def export_onnx(
         calibration: C slopes and C biases: probabilities are sigmoid(slope * logits + bias); None:
             sigmoid(logits).
         curve: what is done to all classes before the sigmoid.
+        straight: numbers of classes that it is not done to.
 
     Raises:
         UserError: the extra [export] is not installed, or torch cannot export the network.
@@ -65,7 +67,7 @@ def export_onnx(
     _check_lengths(
         classes, class_names=class_names, thresholds=thresholds, slopes=slope, biases=bias
     )
-    proto = _graph(_WithProbabilities(model, slope, bias, curve), images)
+    proto = _graph(_WithProbabilities(model, slope, bias, curve, straight), images)
     metadata = {"classes": list(class_names), "preprocessing": _preprocessing(classifier)}
     if thresholds is not None:
         metadata["thresholds"] = [float(threshold) for threshold in thresholds]
@@ -110,6 +112,7 @@ class _WithProbabilities(torch.nn.Module):
 
     at: Tensor
     changes: Tensor
+    of_class: Tensor
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class _WithProbabilities(torch.nn.Module):
         slope: Sequence[float],
         bias: Sequence[float],
         curve: LogitCurve,
+        straight: Sequence[int],
     ):
         super().__init__()
         self.model = model
@@ -127,13 +131,17 @@ class _WithProbabilities(torch.nn.Module):
             self.offset, changes = curve.bends()
             self.register_buffer("at", torch.tensor(curve.at, dtype=torch.float32))
             self.register_buffer("changes", torch.tensor(changes, dtype=torch.float32))
+            bent = torch.ones(len(slope), dtype=torch.float32)
+            bent[list(straight)] = 0
+            self.register_buffer("of_class", bent)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(images)
         calibrated = self.slope * logits + self.bias
         if self.bent:
             beyond = torch.relu(calibrated[..., None] - self.at)
-            calibrated = calibrated + self.offset + (beyond * self.changes).sum(-1)
+            change = self.offset + (beyond * self.changes).sum(-1)
+            calibrated = calibrated + self.of_class * change
         return logits, torch.sigmoid(calibrated)
 
 

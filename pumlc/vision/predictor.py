@@ -73,6 +73,7 @@ class VisionPredictor:
             the sigmoid of the logits. Heads on features have slope and bias in their weights.
         slope, bias: [C]; sigmoid(curve(slope * logit + bias)) is the probability.
         curve: the same for all classes; it keeps the order of the logits.
+        new_labels: numbers of the classes that are found by their names, see `use_labels`.
         global_in: classes that have the common threshold of all classes, since too few pictures
             for fitting are known to show them.
         model: the torch module: pictures [N, 3, H, W] -> logits [N, C].
@@ -116,6 +117,7 @@ class VisionPredictor:
             self.slope, self.bias = _calibration(stored, len(self.labels), where)
             self.curve = _curve(stored.get("curve"), where)
             self.calibrated_on = self.fitted_on or "validation"
+        self.new_labels = np.empty(0, np.int64)
         self._trained = _Trained(
             self.labels, self.model.head, (self.thresholds, self.slope, self.bias), self.global_in
         )
@@ -159,12 +161,16 @@ class VisionPredictor:
         self.model.head = chosen.to(self.device).eval()
         self.thresholds, self.slope, self.bias = rows
         self.global_in = tuple(name for name in trained.global_in if name in named)
-        self.labels = named
+        self.labels, self.new_labels = named, new
         return len(new)
 
     def probabilities(self, logits: Any) -> Any:
         """Calibrated probabilities, [N, C] float64, of the model's logits; of CSR as CSR."""
-        return probabilities_of(logits, self.slope, self.bias, self.curve)
+        found = probabilities_of(logits, self.slope, self.bias, self.curve)
+        new = self.new_labels
+        if len(new):  # the curve is that of the classes of the run
+            found[:, new] = probabilities_of(logits[:, new], self.slope[new], self.bias[new])
+        return found
 
     def read(self, picture: Picture) -> np.ndarray:
         """Decode a picture as `predict` does; a large file is decoded at a reduced size.
