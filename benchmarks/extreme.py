@@ -283,7 +283,10 @@ def benchmark_search(options: argparse.Namespace) -> None:
         def exact(queries: Tensor, labels=labels) -> object:
             return search(queries, labels, 10)
 
-        print(f"| {count:,} | exact | {times(exact)} | 1 | 0 |", flush=True)
+        if "exact" in options.index:
+            print(f"| {count:,} | exact | {times(exact)} | 1 | 0 |", flush=True)
+        if "ivf" not in options.index:
+            continue
         start = CLOCKS[clock]()
         index = ApproximateIndex.build(labels.numpy(), judges.numpy())
         building = CLOCKS[clock]() - start
@@ -304,6 +307,7 @@ def main() -> None:
     parser.add_argument("--update", choices=["fused", "exact"], default="fused")
     parser.add_argument("--moments", choices=["compact", "full"], default="compact")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--index", nargs="+", choices=["exact", "ivf"], default=["exact", "ivf"])
     parser.add_argument("--folder", help="where temporary files go")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")

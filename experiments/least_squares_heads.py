@@ -179,7 +179,7 @@ def with_gaussian(choice: Kernel) -> Callable[..., Scores]:
 VARIANTS: dict[str, Callable[..., Scores]] = {
     "linear": linear,
     "mean with a Gaussian kernel": with_gaussian("both"),
-    "the same, where it proves better": with_gaussian("auto"),
+    "that mean where it proves better": with_gaussian("auto"),
     "kernel exp(-(1 - cos))": kernel((1.0,), with_linear=False),
     "kernel exp(-2 (1 - cos))": kernel((2.0,), with_linear=False),
     "linear + kernel exp(-2 (1 - cos))": kernel((2.0,), with_linear=True),

@@ -110,7 +110,7 @@ def observed(data: Data, share: int) -> Any:
     return known[data.corpus.train].astype(bool)
 
 
-def train(data: Data, labels: Any, rows: np.ndarray, loss: str, rate: float, epochs: int) -> Tensor:
+def train(data: Data, labels: Any, rows: np.ndarray, loss: str, rate: float) -> Tensor:
     """The vectors of all labels after training on some documents."""
     torch.manual_seed(0)
     random = np.random.default_rng(0)

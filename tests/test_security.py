@@ -356,6 +356,8 @@ def test_a_run_cannot_ask_for_all_memory(run):
         ({"score": [1]}, "has the score"),
         ({"score": float("nan")}, "has the score nan"),
         ({"start_share": "x"}, "has the start_share"),
+        ({"standard_errors": 1}, "has the standard_errors 1"),
+        ({"standard_errors": {"best": "x"}}, "not finite numbers by name"),
         ({"extras": 1}, "has extras that are no mapping"),
         ({"extras": {"thresholds": 1}}, "must be a mapping of global and per_class"),
         (

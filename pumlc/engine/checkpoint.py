@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pumlc.engine.foreign_code import as_user_error
 from pumlc.engine.run import ENTRY, entry_of
+from pumlc.engine.weights_file import bytes_of, parts_of_file
 from pumlc.errors import UserError
 from pumlc.files import complete_file, link_file, sync_folder
 
@@ -73,7 +74,8 @@ def save_weights(
         metadata = {ENTRY: json.dumps(described, allow_nan=False)}
         # not save_file: its files are readable by their owner alone, and a full disk is no OSError
         with complete_file(path, binary=True) as file:
-            file.write(safetensors.torch.save(contiguous, metadata))
+            for part in parts_of_file(contiguous, metadata):
+                file.write(part)
     return described
 
 
@@ -117,7 +119,7 @@ def _checksum(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].contiguous()
         found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        found.update(bytes_of(value))
     return found.hexdigest()
 
 

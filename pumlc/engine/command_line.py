@@ -66,7 +66,8 @@ def parse(
         UserError: an unknown key (with the nearest valid one), a missing or wrongly typed value.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    given = with_known_flags(typed, [f"--{name}" for name in field_names(config_class)])
+    names = [f"--{name}" for name in field_names(config_class)]
+    given = _with_typed_length(with_known_flags(typed, names))
     if not {"--help", "-h"} & set(given):
         _check_names(given, config_class, _OF_THE_PARSER | {flag for flag, _ in extra})
     with _PARSING:
@@ -90,6 +91,14 @@ def parse(
             raise UserError(_required(missing[1].split(", "), config_class, given)) from error
     built.pop("config")
     return config, built
+
+
+def _with_typed_length(given: list[str]) -> list[str]:
+    """A typed number of epochs is the length of the run, whatever ``min_steps`` the file has."""
+    flags = {argument.partition("=")[0] for argument in given}
+    if not {"--config", "--train.epochs"} <= flags or "--train.min_steps" in flags:
+        return given
+    return [*given, "--train.min_steps=0"]
 
 
 def _required(names: Sequence[str], config_class: type, arguments: Sequence[str]) -> str:

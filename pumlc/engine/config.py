@@ -19,7 +19,8 @@ class TrainConfig:
     """rows per process and batch; losses that couple the batch depend on it"""
     min_steps: int = 0
     """at least this many optimizer steps: of few data, whose epochs are short, there are as many
-    epochs as that takes, and run.json has their number"""
+    epochs as that takes, and run.json has their number. A recipe's number does not count where
+    epochs are given on the command line"""
     accumulate: int = 1
     """batches whose mean gradient is one step: of a loss that is a mean over rows, the step of a
     batch so many times as large. BatchNorm and losses that couple the batch (pu) take their
@@ -46,6 +47,9 @@ class TrainConfig:
     """use min(decay, (1 + step) / (10 + step)): a short run is not dominated by its start"""
     validate_every: int = 1
     """epochs between two looks at the validation part"""
+    selection: Literal["one-standard-error", "best"] = "one-standard-error"
+    """weights to use. one-standard-error: those of the last epoch, unless others score better on
+    the validation part by more than the standard error of the difference; best: the best there"""
     checkpoint_minutes: float = 10.0
     """minutes between two checkpoints within an epoch; 0: after every step. One is written at the
     end of every epoch, and on SIGTERM and Ctrl-C"""

@@ -26,7 +26,13 @@ from pumlc.engine.optimizer import (
 )
 from pumlc.engine.processes import share_buffers, tracker_name, without_known_warnings
 from pumlc.engine.randomness import random_state, set_random_state
-from pumlc.engine.run import LARGEST_START_SHARE, RunFolder
+from pumlc.engine.run import RunFolder
+from pumlc.engine.selection import (
+    LARGEST_START_SHARE,
+    HeldOutScores,
+    select_weights,
+    without_selection,
+)
 from pumlc.engine.stopping import StopSignals, TrainingStoppedError
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
@@ -68,7 +74,7 @@ class Trainer:
         self.agreement = Agreement(accelerator, config, self.stop, self.steps_per_epoch)
         self.epoch = self.position = 0  # finished epochs, and steps of the current one
         self.seconds = 0.0
-        self.best: dict[str, float] = {}
+        self.scores = HeldOutScores()
         self._means = Means()  # over the steps of the current epoch
         self._random: dict[str, Any] | None = None  # where an interrupted epoch goes on
         self._ticked = 0.0  # when seconds were counted
@@ -89,6 +95,10 @@ class Trainer:
         with self.stop.caught():
             while self.epoch < self.config.epochs:
                 self._train_epoch()
+        if self.accelerator.is_main_process:
+            selected = select_weights(self.run.index()).line()
+            if selected is not None:
+                print(selected, flush=True)
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
@@ -107,9 +117,11 @@ class Trainer:
             "rows_per_second": float(f"{rows / max(self.seconds - seconds, 1e-9):.4g}"),
             "learning_rate": self.schedule.get_last_lr()[0],
             **means,
-            **self._validate_and_select(),
+            **self._validate_and_save(),
         }
         if self.accelerator.is_main_process:
+            if self.epoch == self.config.epochs:
+                row.update(select_weights(self.run.index()).columns())
             self.run.add_metrics(row)
         self._save()
         self._print(", ".join(f"{name} {_short(value)}" for name, value in row.items()))
@@ -145,8 +157,11 @@ class Trainer:
         resume_optimizer(state["optimizer"], self.schedule, state["schedule"]["last_epoch"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.seconds, self.best = state["epoch"], state["seconds"], state["best"]
+        self.epoch, self.seconds = state["epoch"], state["seconds"]
+        self.scores.load(state)
         self.run.metrics = state["metrics"]
+        if self.epoch < self.config.epochs:  # the run did not end there
+            self.run.metrics = [without_selection(row) for row in state["metrics"]]
         self.task.load_state_dict(state["task"])
         # None at the end of an epoch; earlier versions saved only there, without this entry
         position = state.get("position")
@@ -251,7 +266,7 @@ class Trainer:
         now = time.perf_counter()
         self.seconds, self._ticked = self.seconds + now - self._ticked, now
 
-    def _validate_and_select(self) -> dict[str, float]:
+    def _validate_and_save(self) -> dict[str, float]:
         """Validate raw and averaged weights; save ``last*`` and, if improved, ``best*``."""
         last_epoch = self.epoch == self.config.epochs
         share_buffers(
@@ -273,15 +288,14 @@ class Trainer:
             entry.update(
                 score=validation.score, metrics=validation.metrics, extras=validation.extras
             )
+            if self.scores.improve(f"best{suffix}", validation.score, validation.resamples):
+                self._save_weights(f"best{suffix}", entry)
+            if last_epoch:
+                entry.update(self.scores.compare(f"last{suffix}", validation.resamples))
         if last_epoch:
             self._save_weights(f"last{suffix}", entry)
         if validation is None:
             return {}
-        name = f"best{suffix}"
-        # the later of equal scores: a small validation part is soon ranked perfectly
-        if validation.score >= self.best.get(name, -math.inf):
-            self.best[name] = validation.score
-            self._save_weights(name, entry)
         return {f"validation{suffix}/{key}": value for key, value in validation.metrics.items()}
 
     def _save_weights(self, name: str, entry: dict[str, Any]) -> None:
@@ -317,7 +331,7 @@ class Trainer:
             "epoch": self.epoch,
             "position": position,
             "seconds": self.seconds,
-            "best": self.best,
+            **self.scores.state(),
             "metrics": self.run.metrics,
             "optimizer": self.optimizer.state_dict(),
             "schedule": {"last_epoch": self.schedule.last_epoch},  # the rest is of the config

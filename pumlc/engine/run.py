@@ -22,6 +22,7 @@ from typing import Any
 import filelock
 import safetensors
 
+from pumlc.engine.selection import ERRORS, select_weights
 from pumlc.errors import UserError
 from pumlc.files import complete_file, make_folder, read_json, refuse_link, sync_folder, write_json
 from pumlc.version import __version__
@@ -35,8 +36,6 @@ _PATIENCE = 2.0
 _FOLDERS = ("weights", "checkpoint", "checkpoint.previous", "checkpoint.tmp", "tensorboard")
 # the key of a safetensors header that holds the entry of the index
 ENTRY = "pumlc"
-# an average with a larger share of the weights it started from is never preferred
-LARGEST_START_SHARE = 0.1
 
 
 class RunExistsError(UserError):
@@ -192,21 +191,10 @@ class RunFolder:
     def preferred_weights(self) -> str:
         """The name to use when the user names none.
 
-        The weights with the best score on validation; of equal ones the longest trained. Without a
-        validation part, the last weights, averaged if there is an average. An average that is still
-        dominated by the weights that the run started from is never preferred.
+        The last weights, averaged if there is an average; or others, if they score better on
+        validation. How much better they must be, says `pumlc.engine.selection`.
         """
-        index = {
-            name: entry
-            for name, entry in self.index().items()
-            if entry.get("start_share", 0.0) <= LARGEST_START_SHARE
-        }
-        scored = {
-            name: entry["score"] for name, entry in index.items() if entry.get("score") is not None
-        }
-        if scored:
-            return max(scored, key=lambda name: (scored[name], index[name]["epoch"]))
-        return "last-ema" if "last-ema" in index else "last"
+        return select_weights(self.index()).name
 
     def preference(self, names: Collection[str]) -> dict[str, str]:
         """`preferred_weights` and what chose them, for a result; empty if ``names`` lacks them."""
@@ -227,6 +215,12 @@ def _problem_of_entry(entry: dict[str, Any]) -> str | None:
             type(value) in (int, float) and math.isfinite(value)
         ):
             return f"has the {name} {value!r:.80}, not a finite number"
+    errors = entry.get(ERRORS, {})
+    if not isinstance(errors, dict) or not all(
+        value is None or (type(value) in (int, float) and math.isfinite(value))
+        for value in errors.values()
+    ):
+        return f"has the {ERRORS} {errors!r:.80}, not finite numbers by name"
     if type(entry.get("epoch")) is not int:
         return f"has the epoch {entry.get('epoch')!r:.80}, not a whole number"
     if not isinstance(entry.get("extras", {}), dict):

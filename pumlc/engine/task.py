@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -19,11 +20,15 @@ class Validation:
         score: larger is better; weights are selected by it.
         metrics: named numbers for metrics.csv.
         extras: stored with the weights (thresholds).
+        resamples: [R], the score on resamples of the held-out rows, the same ones in every look;
+            nan where a resample has no score, and everywhere if there are fewer than
+            `pumlc.engine.selection.FEWEST`. None: the best score selects, whatever its error.
     """
 
     score: float
     metrics: dict[str, float]
     extras: dict[str, Any] = field(default_factory=dict)
+    resamples: np.ndarray | None = None
 
 
 class Task(Protocol):

@@ -53,7 +53,10 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
     task: Task = task_class(config, run.path if resume else None)
     if config.train.min_steps and not isinstance(task, TrainsItself):
         # before anything asks how long the run is
-        _lengthen(config.train, task.steps_per_epoch(accelerator.num_processes))
+        steps = task.steps_per_epoch(accelerator.num_processes)
+        if _lengthen(config.train, steps) and not resume and accelerator.is_main_process:
+            length = f"{config.train.epochs} epochs of {steps} steps"
+            print(f"{length}, for train.min_steps {config.train.min_steps}")
     trainer = _create_trainer(task, config, run, accelerator)  # refuses before a folder is there
     facts = task.facts()
     if resume and facts.get("data") != run.read().get("data", facts.get("data")):
@@ -71,12 +74,17 @@ def _train_run(config: Any, task_class: Any, run: RunFolder, resume: bool) -> Ac
         if resume:
             trainer.resume()
         trainer.train()
+        accelerator.wait_for_everyone()  # nobody reads what the main process still writes
     return accelerator
 
 
-def _lengthen(train: TrainConfig, steps_per_epoch: int) -> None:
-    """Have as many epochs as `TrainConfig.min_steps` takes, if these are more."""
-    train.epochs = max(train.epochs, math.ceil(train.min_steps / steps_per_epoch))
+def _lengthen(train: TrainConfig, steps_per_epoch: int) -> bool:
+    """Have as many epochs as `TrainConfig.min_steps` takes, if these are more; whether they are."""
+    epochs = math.ceil(train.min_steps / steps_per_epoch)
+    longer = epochs > train.epochs
+    if longer:
+        train.epochs = epochs
+    return longer
 
 
 def _create_trainer(task: Task, config: Any, run: RunFolder, accelerator: Any) -> OwnTrainer:

@@ -129,8 +129,8 @@ def fit_kernel_heads(
 
     Both are ridge regressions with exact leave-one-out, each with its own penalty
     (`fit_least_squares`). With u the standardised features at length 1 the kernel is
-    exp(-|u - v|^2), on at most 2,000 rows as landmarks (`GaussianMap`). The scores are the mean of
-    both. Standardisation and landmarks look at no label, so the mean of the left-out scores is
+    ``exp(-|u - v|^2)``, on at most 2,000 rows as landmarks (`GaussianMap`). The scores are the mean
+    of both. Standardisation and landmarks look at no label, so the mean of the left-out scores is
     exactly what heads without the row would give it.
 
     "auto" keeps the Gaussian heads if they lower the left-out cross entropy of the known labels by

@@ -28,12 +28,14 @@ from pumlc.metrics.resampling import (
     interval_over_seeds_and_rows,
     resample_counts,
     resampled_average_precision,
+    resampled_mean_average_precision,
 )
 from pumlc.metrics.retrieval import (
     PROPENSITY_PRESETS,
     drop_excluded,
     inverse_propensities,
     ndcg_at_k,
+    ndcg_of_rows,
     precision_at_k,
     propensity_precision_at_k,
     recall_at_k,
@@ -54,6 +56,7 @@ __all__ = [
     "labels_needed",
     "mean_average_precision",
     "ndcg_at_k",
+    "ndcg_of_rows",
     "num_averaged_classes",
     "oracle_thresholds",
     "paired_interval",
@@ -67,4 +70,5 @@ __all__ = [
     "reliability_curve",
     "resample_counts",
     "resampled_average_precision",
+    "resampled_mean_average_precision",
 ]

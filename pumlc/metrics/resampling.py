@@ -1,12 +1,16 @@
 """Average precision on resamples of the rows, and intervals over rows and seeds."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from scipy.special import stdtrit  # the quantile of Student's t
 
-from pumlc.metrics.inputs import check_scores, known_classes
+from pumlc.labels import UNKNOWN
+from pumlc.labels.known_cells import row_numbers, stored_by_class
+from pumlc.metrics.inputs import Scores, Targets, check_scores, known_classes
 
 
 def resample_counts(num_rows: int, num_resamples: int, *, seed: int = 0) -> np.ndarray:
@@ -31,16 +35,14 @@ def resample_counts(num_rows: int, num_resamples: int, *, seed: int = 0) -> np.n
     return random.multinomial(num_rows, shares, size=num_resamples)
 
 
-def resampled_average_precision(
-    scores: ArrayLike, targets: ArrayLike, counts: np.ndarray
-) -> np.ndarray:
+def resampled_average_precision(scores: Scores, targets: Targets, counts: np.ndarray) -> np.ndarray:
     """`average_precision` by the definition "sklearn" of every class, on each resample.
 
     A row that is drawn k times counts k times. All of its copies are tied.
 
     Args:
         scores: real numbers [N, C].
-        targets: [N, C] in {1, 0, -1}.
+        targets: [N, C] in {1, 0, -1}; or both CSR, as `average_precision` takes them.
         counts: integers [R, N], see `resample_counts`.
 
     Returns:
@@ -56,14 +58,15 @@ def resampled_average_precision(
                [0.33333333]])
     """
     matrix, labels = check_scores(scores, targets, "scores")
-    if counts.ndim != 2 or counts.shape[1] != len(matrix):
-        raise ValueError(f"counts have shape {counts.shape}; expected [resamples, {len(matrix)}]")
-    found = np.full((len(counts), matrix.shape[1]), np.nan)
-    known = labels != 0
-    for column, (score, positive) in enumerate(known_classes(matrix, labels)):
-        drawn = counts[:, known[:, column]]
+    if counts.ndim != 2 or counts.shape[1] != labels.shape[0]:
+        raise ValueError(
+            f"counts have shape {counts.shape}; expected [resamples, {labels.shape[0]}]"
+        )
+    found = np.full((len(counts), labels.shape[1]), np.nan)
+    classes = zip(known_classes(matrix, labels), _known_rows(labels), strict=True)
+    for column, ((score, positive), rows) in enumerate(classes):
         order = np.argsort(-score, kind="stable")
-        drawn, hit = drawn[:, order], positive[order]
+        drawn, hit = counts[:, rows[order]], positive[order]
         ranked = drawn.cumsum(axis=1)
         hits = (drawn * hit).cumsum(axis=1)
         # precision at a positive counts everything that is tied with it: the end of its group
@@ -73,6 +76,45 @@ def resampled_average_precision(
         with np.errstate(invalid="ignore"):
             found[:, column] = (drawn[:, hit] * precision).sum(axis=1) / total
     return found
+
+
+def _known_rows(targets: Any) -> Iterator[np.ndarray]:
+    """The rows of each class whose label is known, in the order of `known_classes`."""
+    if issparse(targets):
+        rows = row_numbers(targets)
+        for entries in stored_by_class(targets):
+            yield rows[entries][targets.data[entries] != UNKNOWN]
+        return
+    for column in targets.T:
+        yield np.flatnonzero(column)
+
+
+def resampled_mean_average_precision(
+    scores: Scores, targets: Targets, counts: np.ndarray
+) -> np.ndarray:
+    """`mean_average_precision` by the definition "sklearn", on each resample.
+
+    Args:
+        scores: real numbers [N, C].
+        targets: [N, C] in {1, 0, -1}; or both CSR.
+        counts: integers [R, N], see `resample_counts`.
+
+    Returns:
+        percent [R]; nan for a resample without a known positive.
+
+    Raises:
+        ValueError: see `resampled_average_precision`.
+
+    Example:
+        >>> scores, targets = [[3.0, 1.0], [2.0, 2.0]], [[1, -1], [-1, 1]]
+        >>> resampled_mean_average_precision(scores, targets, np.array([[1, 1], [2, 0]]))
+        array([100., 100.])
+    """
+    each = resampled_average_precision(scores, targets, counts)
+    present = ~np.isnan(each)
+    number = present.sum(axis=1)
+    total = np.where(present, each, 0.0).sum(axis=1)
+    return np.where(number > 0, 100 * total / np.maximum(number, 1), np.nan)
 
 
 def interval_over_seeds_and_rows(

@@ -152,10 +152,32 @@ def ndcg_at_k(top_ids: ArrayLike, positives: Any, k: int) -> float:
         >>> round(ndcg_at_k([[0, 1], [0, 1]], positives, 2), 2)
         69.34
     """
+    return float(100 * ndcg_of_rows(top_ids, positives, k).mean())
+
+
+def ndcg_of_rows(top_ids: ArrayLike, positives: Any, k: int) -> np.ndarray:
+    """DCG / best DCG of every row, of which `ndcg_at_k` is the mean.
+
+    Args:
+        top_ids: integers [N, >= k], best first.
+        positives: sparse [N, L].
+        k: how many places count.
+
+    Returns:
+        fractions [N]; 0 without a positive.
+
+    Raises:
+        ValueError: see ``precision_at_k``.
+
+    Example:
+        >>> positives = sparse.csr_array([[0, 1, 1], [1, 0, 0]])
+        >>> ndcg_of_rows([[0, 1], [0, 1]], positives, 2).round(4)
+        array([0.3869, 1.    ])
+    """
     hits, positives = _hits(top_ids, positives, k)
     gains = 1 / np.log2(np.arange(2, k + 2))
     best = np.cumsum(gains)[np.clip(np.diff(positives.indptr), 1, k) - 1]
-    return float(100 * ((hits * gains).sum(axis=1) / best).mean())
+    return (hits * gains).sum(axis=1) / best
 
 
 def inverse_propensities(positives: Any, *, a: float, b: float) -> np.ndarray:

@@ -106,8 +106,8 @@ class EncoderConfig:
     that no gradient of all vectors exists; train.clip_norm is then that of the encoder alone. none:
     fused from 2^27 numbers on (349,526 vectors of 384), if loss, negatives and precision allow"""
     label_vector_moments: Literal["compact", "full"] = "compact"
-    """fused: full are the two of Adam; compact takes 6 bytes a number with the vector, not 12: the
-    first moment is in bfloat16, the second one number a label"""
+    """fused: full are the two of Adam in float32; compact keeps them in bfloat16, which takes 8
+    bytes a number with the vector, not 12"""
 
     def __post_init__(self) -> None:
         for name in ("document_chunk", "label_chunk"):

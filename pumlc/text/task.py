@@ -26,7 +26,13 @@ from pumlc.text.models.build import new_model
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.models.fused_vectors import FusedLabelVectors
 from pumlc.text.models.pretrained import check_length
-from pumlc.text.retrieval.ranking import DEPTH, hits_of, rank_labels, retrieval_metrics
+from pumlc.text.retrieval.ranking import (
+    DEPTH,
+    hits_of,
+    rank_labels,
+    resampled_ndcg,
+    retrieval_metrics,
+)
 from pumlc.text.training.fused_step import FusedStep
 from pumlc.text.training.negatives import candidate_labels, draw_negatives, entries_among
 from pumlc.text.training.objective import Objective
@@ -333,7 +339,10 @@ class TextTask:
         metrics = retrieval_metrics(ids, split.truth)
         hits, positives = hits_of(ids, split.truth), split.truth.nnz
         decisions = fit_decisions(scores, hits, positives, fitted_on="validation")
-        return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()})
+        resamples = None
+        if self.config.train.selection == "one-standard-error":
+            resamples = resampled_ndcg(ids, split.truth, 5)
+        return Validation(metrics["nDCG@5"], metrics, {"decisions": decisions.to_json()}, resamples)
 
 
 def _process_group() -> torch.distributed.ProcessGroup | None:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.engine.selection import FEWEST
 from pumlc.engine.task import Validation
 from pumlc.errors import UserError
 from pumlc.estimators.class_calibration import calibrate_classes
@@ -25,12 +26,23 @@ from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN, SparseLabels
 from pumlc.labels.known_cells import MeasuredCells, measured_cells
 from pumlc.labels.sparse import has_label
-from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
+from pumlc.metrics import (
+    expected_thresholds,
+    fit_thresholds,
+    mean_average_precision,
+    resample_counts,
+    resampled_mean_average_precision,
+)
 from pumlc.vision.data.bad_pictures import BadPictures
 from pumlc.vision.data.images import LabelledImages
 from pumlc.vision.data.loader import Pictures, batches_of, scoring_loader
 from pumlc.vision.data.observation import Observation
 from pumlc.vision.data.transforms import evaluation_transform, normalised
+
+_RESAMPLES = (20, 100)
+"""Fewest and most resamples of a validation part."""
+_RESAMPLED_CELLS = 3e7
+"""Known labels times resamples that are ranked at most, beyond the fewest: a second of one core."""
 
 
 def to_device(pixels: Tensor, device: torch.device, data_config: dict[str, Any]) -> Tensor:
@@ -229,6 +241,30 @@ def validate_logits(logits: Any, labels: Any) -> Validation:
     return Validation(
         score, {name: score}, {"thresholds": thresholds, "calibration": calibration.as_json()}
     )
+
+
+def resampled_scores(logits: Any, labels: Any, groups: np.ndarray | None = None) -> np.ndarray:
+    """The mAP of `validate_logits` on resamples of the pictures, always the same ones.
+
+    Args:
+        logits, labels: as `validate_logits` takes them.
+        groups: [N], equal for pictures that are drawn together; None: each is drawn by itself.
+
+    Returns:
+        percent [R]; nan for a resample without a known positive label, and everywhere if there are
+        fewer than `FEWEST`.
+    """
+    judged = labels.labels if isinstance(labels, MeasuredCells) else labels_as_validated(labels)[0]
+    cells = judged.nnz if isinstance(judged, csr_array) else int(np.count_nonzero(judged))
+    number = int(np.clip(_RESAMPLED_CELLS // max(1, cells), *_RESAMPLES))
+    labelled = judged.data if isinstance(judged, csr_array) else judged
+    if np.count_nonzero(labelled == POSITIVE) < FEWEST:
+        return np.full(number, np.nan)
+    rows = np.arange(logits.shape[0])
+    if groups is not None:
+        rows = np.unique(groups, return_inverse=True)[1]
+    counts = resample_counts(int(rows.max()) + 1, number)[:, rows]
+    return resampled_mean_average_precision(logits, judged, counts)
 
 
 def refuse_without_positives(labels: Any) -> None:

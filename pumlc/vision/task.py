@@ -1,6 +1,7 @@
 """The vision task: model, data and loss that the training loop uses for images."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,13 @@ from pumlc.vision.run_record import (
     run_facts,
     write_run_record,
 )
-from pumlc.vision.scoring import as_listed, score_images, to_device, validate_logits
+from pumlc.vision.scoring import (
+    as_listed,
+    resampled_scores,
+    score_images,
+    to_device,
+    validate_logits,
+)
 
 
 class VisionTask:
@@ -208,10 +215,12 @@ class VisionTask:
         finally:
             self._bad_list.note("validation", bad)
         rest = bad.rest()
-        validation = validate_logits(
-            logits[rest],
-            labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest],
-        )
+        logits = logits[rest]
+        labels = labels.subset(rest) if isinstance(labels, MeasuredCells) else labels[rest]
+        validation = validate_logits(logits, labels)
+        if self.config.train.selection == "one-standard-error":
+            groups = None if images.groups is None else images.groups[rest]
+            validation = replace(validation, resamples=resampled_scores(logits, labels, groups))
         if accelerator.is_main_process:
             self._warn_of_an_end_below_the_start(validation.score, len(rest))
         return validation

@@ -288,6 +288,41 @@ def test_each_weight_is_stored_once(tmp_path, monkeypatch, scores, files, links)
     assert run.index()["best"]["epoch"] == (3 if files == 1 else 1)
 
 
+def test_a_kill_at_any_rename_or_link_changes_nothing(tmp_path, monkeypatch):
+    """Before each of them, in a run whose files share their content."""
+    accelerator, plain = create_accelerator(), {"link": os.link, "replace": os.replace}
+    left = [-1]  # calls until the kill; never
+
+    def counted(name):
+        def call(*arguments):
+            left[0] -= 1
+            if not left[0]:
+                raise Killed(name)
+            return plain[name](*arguments)
+
+        return call
+
+    for name in plain:
+        monkeypatch.setattr(os, name, counted(name))
+    settings = {"epochs": 2, "ema_decay": None}
+    trainer_of(tmp_path / "whole", Climbing([1, 2]), accelerator, **settings).train()
+    whole, calls, killed = outcome(tmp_path / "whole"), -1 - left[0], []
+    for number in range(3, calls + 1, 3):  # the first ones make the folder
+        folder = tmp_path / str(number)
+        trainer = trainer_of(folder, Climbing([1, 2]), accelerator, **settings)
+        left[0] = number - 1  # run.json is one
+        with pytest.raises(Killed) as kill:
+            trainer.train()
+        killed.append(str(kill.value))
+        left[0] = -1
+        task = Climbing([1, 2])
+        trainer = trainer_of(folder, task, accelerator, resume=True, **settings)
+        task.scores = [1.0, 2.0][trainer.epoch :]
+        trainer.train()
+        assert outcome(folder) == whole, (number, killed)
+    assert set(killed) == {"link", "replace"}
+
+
 def test_equal_weights_with_other_entries_are_two_files(tmp_path):
     stored, state = StoredWeights(), {"w": torch.ones(2)}
     for name, epoch in (("a", 1), ("b", 2), ("c", 1), ("d", None)):

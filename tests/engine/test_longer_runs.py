@@ -2,11 +2,14 @@
 
 import csv
 import json
+from dataclasses import dataclass
 
 import pytest
 from noisy_task import STEPS, Noisy, outcome, trainer_of
 
 from pumlc.cli.train import main
+from pumlc.engine.command_line import parse
+from pumlc.engine.config import TrainConfig
 from pumlc.engine.processes import create_accelerator
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
@@ -80,7 +83,25 @@ def test_the_command(squares_coco, tmp_path, capsys):
     assert "done" in capsys.readouterr().out
 
 
-def test_few_data_have_as_many_epochs_as_the_steps_take(squares_coco, tmp_path):
+def test_typed_epochs_replace_the_steps_of_a_recipe(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("train: {epochs: 2, min_steps: 40, batch_size: 8, learning_rate: 0.1}")
+
+    @dataclass(kw_only=True)
+    class Settings:
+        train: TrainConfig
+
+    def length(*typed):
+        config, _ = parse(Settings, ["--config", str(file), *typed], program="train")
+        return config.train.epochs, config.train.min_steps
+
+    assert length() == (2, 40)
+    assert length("--train.seed", "1") == (2, 40)
+    assert length("--train.epochs", "3") == length("--train.epochs=3") == (3, 0)
+    assert length("--train.epochs", "3", "--train.min-steps", "9") == (3, 9)
+
+
+def test_few_data_have_as_many_epochs_as_the_steps_take(squares_coco, tmp_path, capsys):
     data = ["--data.name", "coco", "--data.root", str(squares_coco), "--data.image_size", "32"]
     network = ["--model.backbone", "test_resnet", "--loss.name", "bce"]
     loss = ["--loss.parameters", "{unknown: negative}", "--train.batch_size", "16"]
@@ -91,6 +112,8 @@ def test_few_data_have_as_many_epochs_as_the_steps_take(squares_coco, tmp_path):
         main([*common, "--train.min_steps", str(steps), "--out", str(out)])
         content = json.loads((out / "run.json").read_text())
         assert content["config"]["train"]["epochs"] == epochs
+        said = "3 epochs of 6 steps, for train.min_steps 13" in capsys.readouterr().out
+        assert said is (epochs > 2)
         with (out / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == epochs

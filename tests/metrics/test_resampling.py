@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from pumlc.metrics import (
     average_precision,
     interval_over_seeds_and_rows,
+    mean_average_precision,
     paired_interval,
     resample_counts,
     resampled_average_precision,
+    resampled_mean_average_precision,
 )
 
 
@@ -27,6 +30,25 @@ def test_a_row_drawn_twice_counts_twice(seed, num_rows, num_classes):
         rows = np.repeat(np.arange(num_rows), drawn)
         expected = average_precision(scores[rows], targets[rows])
         np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(1, 4))
+def test_the_mean_over_classes_of_dense_and_stored_labels(seed, num_rows, num_classes):
+    random = np.random.RandomState(seed)
+    scores = random.randn(num_rows, num_classes)
+    targets = random.randint(-1, 2, (num_rows, num_classes)).astype(np.int8)
+    targets[0] = -1
+    counts = resample_counts(num_rows, 5, seed=seed)
+    counts[:, 0] += 1
+    found = resampled_mean_average_precision(scores, targets, counts)
+    for drawn, value in zip(counts, found, strict=True):
+        rows = np.repeat(np.arange(num_rows), drawn)
+        expected = mean_average_precision(scores[rows], targets[rows], definition="sklearn")
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+    stored = csr_array(targets)
+    same = csr_array((scores[targets != 0], stored.indices, stored.indptr), shape=stored.shape)
+    of_stored = resampled_mean_average_precision(same, stored, counts)
+    np.testing.assert_array_equal(of_stored, found)
 
 
 def test_resamples_are_draws_with_replacement_and_the_same_for_the_same_seed():

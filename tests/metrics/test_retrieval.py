@@ -14,6 +14,7 @@ from pumlc.metrics import (
     drop_excluded,
     inverse_propensities,
     ndcg_at_k,
+    ndcg_of_rows,
     precision_at_k,
     propensity_precision_at_k,
     recall_at_k,
@@ -102,6 +103,8 @@ def test_padding_is_a_miss_at_its_rank(seed, k):
         propensity_precision_at_k(ids, positives, k, weights),
     ]
     np.testing.assert_allclose(values, expected, atol=1e-9)
+    alone = [ndcg_at_k(ids[[row]], positives[[row]], k) for row in range(7)]
+    np.testing.assert_allclose(100 * ndcg_of_rows(ids, positives, k), alone)
 
 
 @metrics

@@ -185,6 +185,10 @@ def test_run_folder(finished):
     index = RunFolder(finished).index()
     assert set(index) == {"last", "best", "last-ema", "best-ema"}
     assert index["best"]["score"] == index["best"]["metrics"]["nDCG@5"]
+    errors = index["last-ema"]["standard_errors"]
+    assert set(errors) == set(index)
+    assert errors["last-ema"] == 0
+    assert 0 <= errors["best"] < 20  # of 24 documents
     assert json.loads((finished / "labels.json").read_text()) == LABELS
 
 

@@ -35,7 +35,7 @@ def config_of(squares_csv, backbone: str, size: int) -> VisionConfig:
     """The recipe on the squares, with the backbone as its one other setting of the model."""
     content = yaml.safe_load(RECIPE.read_text())
     content["data"].update(csv=str(squares_csv), root=str(squares_csv.parent), image_size=size)
-    content["train"].update(epochs=1, batch_size=16)
+    content["train"].update(epochs=1, min_steps=0, batch_size=16)
     content["model"]["backbone"] = backbone
     return from_plain(VisionConfig, content)
 

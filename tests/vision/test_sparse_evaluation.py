@@ -278,7 +278,8 @@ def test_few_absences_that_people_chose_count_as_in_a_matrix(
     assert scores[0] == scores[1]
     entries = [RunFolder(tmp_path / name).index()["last"] for name in ("run", "sparse")]
     assert "1 in a few pictures only" in entries[0]["heads"]["why"]
-    assert entries[0]["heads"]["why"].startswith(entries[1]["heads"]["why"])  # then of a kernel
+    # a matrix also says whether a kernel would pay
+    assert entries[0]["heads"]["why"].startswith(entries[1]["heads"]["why"])
     assert_alike(entries[1]["heads"]["penalty"], entries[0]["heads"]["penalty"])
     files = [tmp_path / name / "weights/last.safetensors" for name in ("run", "sparse")]
     heads = [load_file(file)["head.weight"] for file in files]

@@ -29,11 +29,11 @@ class FusedLabelVectors(LabelVectors):
         v_l \leftarrow v_l - \eta\, \frac{m_l / (1 - \beta_1^t)}
             {\sqrt{u_l / (1 - \beta_2^t)} + \epsilon}
 
-    is Adam. With ``compact`` moments :math:`u_l` is one number a label, the mean of the squares
-    over the dimensions, and :math:`m_l` is kept in bfloat16: 6 bytes a number in all, where
-    vectors, gradient and moments of Adam take 16. Rounding does no harm to :math:`m_l`, of which a
-    tenth is new in every step. It would to :math:`u_l`, of which a thousandth is new: that is
-    float32.
+    is Adam. With ``compact`` moments both are kept in bfloat16: 8 bytes a number in all, where
+    vectors, gradient and moments of Adam take 16. Rounding to the nearest does no harm to
+    :math:`m_l`, of which a tenth is new in every step. In :math:`u_l`, of which a thousandth is
+    new, it would lose the new part, which is below half the distance of two neighbours: so
+    :math:`u_l` is rounded up or down at random, right on average.
 
     Each process updates a share of the vectors, whose moments it alone has. Then all processes get
     all vectors.
@@ -47,8 +47,8 @@ class FusedLabelVectors(LabelVectors):
     Attributes:
         own: the rows that this process updates.
 
-    Source: Adam, Kingma & Ba (ICLR 2015); one second moment for a row, as in Adafactor, Shazeer &
-    Stern (ICML 2018), without its columns; updates inside the loop over chunks of labels, as in
+    Source: Adam, Kingma & Ba (ICLR 2015); stochastic rounding, Gupta et al., "Deep Learning with
+    Limited Numerical Precision" (ICML 2015); updates inside the loop over chunks of labels, as in
     Renee (Jain et al., MLSys 2023) and ELMO (ICML 2025).
     """
 
@@ -62,6 +62,7 @@ class FusedLabelVectors(LabelVectors):
         # no buffers: they are neither saved with the weights nor shared by the processes
         self._first: Tensor | None = None
         self._second: Tensor | None = None
+        self._noise_of: tuple[int, Tensor] | None = None
 
     def follow(self, group: Callable[[], dict[str, Any]]) -> None:
         """Take learning rate and decays from a group of the optimizer, now and later."""
@@ -90,22 +91,30 @@ class FusedLabelVectors(LabelVectors):
         weight = self.weight.detach()[self.own][rows]
         mean = first[rows].to(weight.dtype).lerp_(gradient, 1 - keep_first)
         first[rows] = mean
-        if self.moments == "full":
-            squares = second[rows].mul_(keep_second)
-            squares.addcmul_(gradient, gradient, value=1 - keep_second)
-        else:
-            squares = torch.linalg.vector_norm(gradient, dim=1, keepdim=True).square_()
-            squares = second[rows].lerp_(squares.div_(gradient.shape[1]), 1 - keep_second)
+        squares = second[rows].to(weight.dtype).mul_(keep_second)
+        squares.addcmul_(gradient, gradient, value=1 - keep_second)
+        if self.moments == "compact":  # with full moments it is no copy
+            second[rows] = rounded_at_random(squares, self._noise(weight)[: len(squares)])
         scale = (squares / (1 - keep_second**step)).sqrt_().add_(epsilon)
         weight.addcdiv_(mean, scale, value=-rate / (1 - keep_first**step))
 
+    def _noise(self, weight: Tensor) -> Tensor:
+        """Random bits for a block, those of this step; all blocks may have the same."""
+        if self._noise_of is None or self._noise_of[0] != self.steps:
+            shape = (max(1, _BLOCK // weight.shape[1]), weight.shape[1])
+            generator = torch.Generator(weight.device).manual_seed(self.steps)
+            options = {"dtype": torch.int32, "device": weight.device}
+            bits = torch.randint(2**16, shape, generator=generator, **options)
+            self._noise_of = self.steps, bits
+        return self._noise_of[1]
+
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """First [own, D] and second [own, D or 1] moments, zero before the first step."""
+        """First and second moments [own, D], zero before the first step."""
         if self._first is None or self._second is None:
             weight = self.weight[self.own]
-            compact = self.moments == "compact"
-            self._first = torch.zeros_like(weight, dtype=torch.bfloat16 if compact else None)
-            self._second = torch.zeros_like(weight[:, :1] if compact else weight)
+            dtype = torch.bfloat16 if self.moments == "compact" else weight.dtype
+            self._first = torch.zeros_like(weight, dtype=dtype)
+            self._second = torch.zeros_like(weight, dtype=dtype)
         return self._first, self._second
 
     def _rates(self) -> tuple[float, tuple[float, float], float]:
@@ -131,7 +140,7 @@ class FusedLabelVectors(LabelVectors):
         for name, own in zip(_STATE[1:], self._moments(), strict=True):
             whole = own
             if process_group is not None:
-                whole = own.new_empty((len(self.ids), own.shape[1]))
+                whole = own.new_empty(self.weight.shape)
                 whole[self.own] = own
                 self._from_all(whole, process_group)
             state[name] = whole.cpu()
@@ -145,10 +154,28 @@ class FusedLabelVectors(LabelVectors):
         """
         for name, own in zip(_STATE[1:], self._moments(), strict=True):
             saved = state.get(name)
-            if saved is None or saved.dtype != own.dtype or saved.shape[1:] != own.shape[1:]:
+            if saved is None or saved.dtype != own.dtype or saved.shape != self.weight.shape:
                 raise ValueError(f"no {name} moments for label vectors with {self.moments} moments")
             own.copy_(saved[self.own])
         self.steps = int(state["steps"])
+
+
+def rounded_at_random(values: Tensor, noise: Tensor) -> Tensor:
+    """Numbers of bfloat16 next to float32 numbers, the nearer one the more often.
+
+    Args:
+        values: not negative, of any shape.
+        noise: int32 of the same shape, drawn uniformly from 0 to 2^16 - 1.
+
+    Returns:
+        float32, without the 16 bits that bfloat16 does not have; the mean over the noise is the
+        value, up to its last bit.
+
+    Example:
+        >>> rounded_at_random(torch.tensor([1.0, 1.001, 1.001]), torch.tensor([9, 9, 65000]).int())
+        tensor([1.0000, 1.0000, 1.0078])
+    """
+    return ((values.view(torch.int32) + noise) & -(2**16)).view(torch.float32)
 
 
 class StackedRows:

@@ -8,11 +8,14 @@ import torch
 from accelerate import Accelerator
 
 from pumlc.engine.batches import gather_rows, own_rows
+from pumlc.engine.selection import FEWEST
 from pumlc.metrics import (
     ndcg_at_k,
+    ndcg_of_rows,
     precision_at_k,
     propensity_precision_at_k,
     recall_at_k,
+    resample_counts,
 )
 from pumlc.progress import ShowProgress
 from pumlc.text.data.matrix import SparseMatrix
@@ -23,6 +26,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOP = (1, 3, 5)
 DEEP = (10, 100)
 DEPTH = max(DEEP)
+_RESAMPLES = 100
+"""Resamples of the held-out documents, for the standard error by which weights are selected."""
 
 
 def rank_labels(
@@ -81,6 +86,23 @@ def retrieval_metrics(
         for k in TOP:
             metrics[f"PSP@{k}"] = propensity_precision_at_k(ids, truth, k, inverse_propensities)
     return metrics | {f"R@{k}": recall_at_k(ids, truth, k) for k in DEEP}
+
+
+def resampled_ndcg(ids: np.ndarray, truth: SparseMatrix, k: int) -> np.ndarray:
+    """nDCG@k on resamples of the rows, always the same ones.
+
+    Args:
+        ids: [N, >= k], best first; -1 where there is none.
+        truth: bool CSR [N, L].
+        k: how many places count.
+
+    Returns:
+        percent [R]; nan everywhere if there are fewer than `FEWEST` rows.
+    """
+    if len(ids) < FEWEST:
+        return np.full(_RESAMPLES, np.nan)
+    counts = resample_counts(len(ids), _RESAMPLES)
+    return 100 * (counts @ ndcg_of_rows(ids, truth, k)) / len(ids)
 
 
 def only_labels(truth: SparseMatrix, kept: np.ndarray) -> tuple[np.ndarray, Any]:

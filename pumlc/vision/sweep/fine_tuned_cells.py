@@ -68,7 +68,9 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         return {"config": content, "options": mode.options, "classes": mode.classes}
 
     def config_of(cell: Cell) -> VisionConfig:
-        return _parsed(settings(cell)["config"], mode.options)
+        # the last epoch has columns of its own; the others are of the best on validation
+        options = ["--train.selection=best", *mode.options]
+        return _parsed(settings(cell)["config"], options)
 
     first, *_ = [  # parse all: a protocol may go with only some of the proportions
         config_of(cell)
