@@ -251,7 +251,8 @@ def preferred_line(result: dict[str, Any], name: str, value: float) -> str:
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of the libraries that decide the numbers."""
     found = {"python": platform.python_version(), "pumlc": __version__}
-    installed = {distribution.name.lower() for distribution in distributions()}
+    # a package that is being installed, or was left half removed, has no name
+    installed = {each.name.lower() for each in distributions() if each.name}
     return {**found, **{name: version(name) for name in _LIBRARIES if name in installed}}
 
 
