@@ -10,7 +10,7 @@ from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.design import identical_rows, joined_groups
 from pumlc.estimators.fitted_labels import fitted_labels, never_absent
 from pumlc.estimators.kernel_heads import Gain, GaussianPart, Kernel, fit_kernel_heads
-from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
+from pumlc.estimators.logit_curve import LogitCurve
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import AUTO, LEAST_SQUARES, OPEN_VOCABULARY, VisionConfig
@@ -141,8 +141,6 @@ def fit_heads(
     told = given[:, known] if kind == "loss" else fitted[:, known]
     coefficients, intercept, gaussian, scores = _fit(kind, features, told, config, groups, facts)
     calibration = calibrate_classes(scores, labels[:, known])
-    if config.heads == OPEN_VOCABULARY:  # logits of classes found by name have no such curve
-        calibration = calibration._replace(curve=STRAIGHT)
     slope, bias = (each.astype(np.float32) for each in calibration[:2])
     own = int(calibration.own.sum())
     together = len(slope) - own
