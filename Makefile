@@ -1,6 +1,8 @@
 # Every target works on a fresh machine with python3 and make: .venv is created when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# a file of tests is run by one process: its tests share what is slow to make
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-train demo-text lint format test oldest reliability coverage guides docs docs-links wheel release-check matrix hooks clean
@@ -45,14 +47,14 @@ format: .venv/.installed-dev  ## rewrite the files in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: .venv/.installed-dev  ## the whole suite
-	$(BIN)/python -m pytest
+test: .venv/.installed-dev  ## the whole suite, on up to four cores at once
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 oldest: tests/oldest_versions.py setup.cfg  ## the whole suite with the oldest versions that setup.cfg allows
 	$(PYTHON) -m venv build/oldest
 	$(PYTHON) tests/oldest_versions.py > build/oldest/constraints.txt
 	build/oldest/bin/python -m pip install -q -e '.[dev]' -c build/oldest/constraints.txt
-	build/oldest/bin/python -m pytest
+	build/oldest/bin/python -m pytest $(AT_ONCE)
 
 reliability: .venv/.installed-dev  ## kills, signals, full disks, lost processes, hostile files: an hour (JOBS=N at once)
 	$(BIN)/python tests/reliability/run.py $(if $(JOBS),--jobs $(JOBS))

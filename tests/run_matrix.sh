@@ -67,11 +67,12 @@ cell() {  # version, set
         )
     fi
     if ! "$place/bin/python" -m pip install -q "${constraints[@]}" -e ".[$extras]" \
-        "pytest>=8.3" "pytest-timeout>=2.3.1" "hypothesis>=6.115" 2> "$place/pip.log"; then
+        "pytest>=8.3" "pytest-timeout>=2.3.1" "pytest-xdist>=3.6.1" "hypothesis>=6.115" 2> "$place/pip.log"; then
         result=$(grep -o "No matching distribution found for .*" "$place/pip.log" | head -1)
         echo "| $1 | $2 | - | - | - | - | - | ${result:-not installable, see $place/pip.log} |" > "$row"
     else
-        "$place/bin/python" -m pytest ${tests[@]+"${tests[@]}"} > "$place/pytest.log" 2>&1
+        "$place/bin/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+            ${tests[@]+"${tests[@]}"} > "$place/pytest.log" 2>&1
         passed=$(tail -1 "$place/pytest.log")
         echo "| $1 | $2 | $(installed "$place") | ${passed//=/} |" > "$row"
         grep -E "^(FAILED|ERROR)" "$place/pytest.log"

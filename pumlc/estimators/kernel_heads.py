@@ -40,7 +40,7 @@ class Gain(NamedTuple):
     @property
     def is_clear(self) -> bool:
         """Whether both are better by more than two standard errors."""
-        return self.linear - self.both > _CLEARLY * self.standard_error
+        return bool(self.linear - self.both > _CLEARLY * self.standard_error)
 
 
 @dataclass(frozen=True)
