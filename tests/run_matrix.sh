@@ -71,7 +71,7 @@ cell() {  # version, set
         result=$(grep -o "No matching distribution found for .*" "$place/pip.log" | head -1)
         echo "| $1 | $2 | - | - | - | - | - | ${result:-not installable, see $place/pip.log} |" > "$row"
     else
-        "$place/bin/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+        OMP_NUM_THREADS=1 "$place/bin/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
             ${tests[@]+"${tests[@]}"} > "$place/pytest.log" 2>&1
         passed=$(tail -1 "$place/pytest.log")
         echo "| $1 | $2 | $(installed "$place") | ${passed//=/} |" > "$row"

@@ -305,17 +305,17 @@ def test_a_kill_at_any_rename_or_link_changes_nothing(tmp_path, monkeypatch):
     for name in plain:
         monkeypatch.setattr(os, name, counted(name))
     settings = {"epochs": 2, "ema_decay": None}
-    trainer_of(tmp_path / "whole", Climbing([1, 2]), accelerator, **settings).train()
+    trainer_of(tmp_path / "whole", Climbing([1.0, 2.0]), accelerator, **settings).train()
     whole, calls, killed = outcome(tmp_path / "whole"), -1 - left[0], []
     for number in range(3, calls + 1, 3):  # the first ones make the folder
         folder = tmp_path / str(number)
-        trainer = trainer_of(folder, Climbing([1, 2]), accelerator, **settings)
+        trainer = trainer_of(folder, Climbing([1.0, 2.0]), accelerator, **settings)
         left[0] = number - 1  # run.json is one
         with pytest.raises(Killed) as kill:
             trainer.train()
         killed.append(str(kill.value))
         left[0] = -1
-        task = Climbing([1, 2])
+        task = Climbing([1.0, 2.0])
         trainer = trainer_of(folder, task, accelerator, resume=True, **settings)
         task.scores = [1.0, 2.0][trainer.epoch :]
         trainer.train()

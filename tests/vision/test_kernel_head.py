@@ -1,6 +1,7 @@
 """Frozen runs whose heads have a Gaussian kernel: what the network, its file and its start are."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,9 @@ def command(root, cache):
 @pytest.fixture(scope="module")
 def run(squares_coco, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernel")
-    main([*command(squares_coco, folder / "cache"), "--out", str(folder / "run")])
+    own = ["-m", "pumlc", *command(squares_coco, folder / "cache"), "--out", str(folder / "run")]
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun sets it: the same order of sums
+    subprocess.run([sys.executable, *own], cwd=ROOT, env=threads, check=True)
     return folder / "run"
 
 
