@@ -20,16 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from embedded_texts import embedded
 from torch import Tensor
 
 from pumlc.losses import chunked_decoupled_softmax_loss
 from pumlc.losses.softmax_gradients import decoupled_softmax_gradients
 from pumlc.metrics import precision_at_k
-from pumlc.text.config import DataConfig, EncoderConfig
+from pumlc.text.config import DataConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
-from pumlc.text.data.tokens import tokenize
-from pumlc.text.models.build import new_model
-from pumlc.text.models.embedding import Embedder
 from pumlc.text.models.fused_vectors import FusedLabelVectors
 from pumlc.text.retrieval.search import search
 from pumlc.text.training.objective import torch_csr
@@ -41,19 +39,11 @@ EPSILON = 1e-8
 
 def embeddings(corpus: Corpus, folder: Path) -> list[Tensor]:
     """Of the training and the test documents, [N, D] each."""
-    found = []
     documents = {
         "tr": [corpus.source.texts[row] for row in corpus.train],
         "te": list(corpus.test.texts),
     }
-    for name, texts in documents.items():
-        file = folder / f"{name}.npy"
-        if not file.is_file():
-            model = new_model(EncoderConfig(model="pip"), labels_with_vector=0)
-            embedder = Embedder(model.encoders, document_chunk=256, label_chunk=256)
-            np.save(file, embedder.documents(tokenize(texts, model.tokenizer, max_length=64)))
-        found.append(torch.from_numpy(np.load(file)))
-    return found
+    return [embedded(texts, folder / f"{name}.npy") for name, texts in documents.items()]
 
 
 def trained(kind: str, documents: Tensor, positives, start: Tensor, epochs: int, seed: int):

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
+from embedded_texts import embedded
 from torch import Tensor
 
 from pumlc.labels import NEGATIVE
@@ -40,11 +41,8 @@ from pumlc.metrics import (
     propensity_precision_at_k,
 )
 from pumlc.tables import table
-from pumlc.text.config import DataConfig, EncoderConfig
+from pumlc.text.config import DataConfig
 from pumlc.text.data.corpus import Corpus, load_corpus
-from pumlc.text.data.tokens import tokenize
-from pumlc.text.models.build import new_model
-from pumlc.text.models.embedding import Embedder
 
 SHARES = (0, 20, 40)
 RATES = (0.003, 0.01)
@@ -81,7 +79,7 @@ class Data(NamedTuple):
     labels: Tensor
 
 
-def embedded(root: str, folder: Path) -> Data:
+def read(root: str, folder: Path) -> Data:
     """The data set, embedded once."""
     config = DataConfig(root=root, train_rows=10_000)
     corpus = load_corpus(config, seed=0)
@@ -90,14 +88,7 @@ def embedded(root: str, folder: Path) -> Data:
         "test": list(corpus.test.texts),
         "labels": list(corpus.source.label_texts),
     }
-    vectors = {}
-    for name, listed in texts.items():
-        file = folder / f"{name}.npy"
-        if not file.is_file():
-            model = new_model(EncoderConfig(model="pip"), labels_with_vector=0)
-            embedder = Embedder(model.encoders, document_chunk=64, label_chunk=64)
-            np.save(file, embedder.documents(tokenize(listed, model.tokenizer, max_length=64)))
-        vectors[name] = torch.from_numpy(np.load(file))
+    vectors = {name: embedded(listed, folder / f"{name}.npy") for name, listed in texts.items()}
     return Data(corpus, **vectors)
 
 
@@ -187,7 +178,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "candidates.csv"
     if not options.table:
-        data = embedded(options.root, options.out)
+        data = read(options.root, options.out)
         for share, loss in itertools.product(options.share, options.loss):
             run(data, share, loss, options.rates, file)
     show(file)

@@ -247,6 +247,12 @@ class TextConfig:
         )
 
     @property
+    def lengths(self) -> tuple[str, ...]:
+        """The settings of data that say how many tokens of a text the encoder gets."""
+        labels = () if self.heads == LEAST_SQUARES else ("label_length",)
+        return ("document_length", *labels)
+
+    @property
     def may_fuse(self) -> bool:
         """Whether label vectors may be updated while the loss is computed."""
         return not self._against_fused()

@@ -20,7 +20,7 @@ from pumlc.text.config import TextConfig
 from pumlc.text.data.readers.records import is_unicode
 from pumlc.text.data.tokens import TokenizedTexts, tokenize
 from pumlc.text.decisions import Decisions
-from pumlc.text.models.build import trained_model
+from pumlc.text.models.build import check_lengths, trained_model
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.retrieval.approximate import ApproximateIndex
 from pumlc.text.retrieval.ranking import PRECISIONS, Precision
@@ -72,6 +72,7 @@ class TextPredictor:
         self.weights = weights or self.run.preferred_weights()
         self.device = choose_device(device)
         model = trained_model(self.run.path, content, self.config.encoder)
+        check_lengths(model, self.config, where=f"{self.run.path / 'run.json'}: ")
         self.model, self.tokenizer = model.encoders, model.tokenizer
         load_into(self.model, self.run.weights_file(self.weights))
         self.model.to(self.device).eval()

@@ -22,10 +22,9 @@ from pumlc.text.data.checks import check_truth, warn_of_similar_labels
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.tokens import TokenizedTexts, cached_tokens
 from pumlc.text.decisions import fit_decisions
-from pumlc.text.models.build import new_model
+from pumlc.text.models.build import check_lengths, new_model
 from pumlc.text.models.embedding import Embedder
 from pumlc.text.models.fused_vectors import FusedLabelVectors
-from pumlc.text.models.pretrained import check_length
 from pumlc.text.retrieval.ranking import (
     DEPTH,
     hits_of,
@@ -69,6 +68,7 @@ class TextTask:
         self.text_model = new_model(
             config.encoder, labels_with_vector=seen, may_fuse=config.may_fuse
         )
+        check_lengths(self.text_model, config)
         self.model, self.tokenizer = self.text_model.encoders, self.text_model.tokenizer
         self.documents = self._tokens(self.corpus.source.texts, "document_length")
         self.labels = self._tokens(self.corpus.source.label_texts, "label_length")
@@ -86,13 +86,9 @@ class TextTask:
         length = getattr(self.config.data, option)
         folder = Path(self.config.data.token_cache).expanduser()
         require(not folder.is_file(), "data.token_cache", str(folder), "a folder or a new one")
-        try:
-            check_length(self.model.documents, self.tokenizer, length)
-            return cached_tokens(
-                texts, self.tokenizer, max_length=length, folder=folder, progress=_progress()
-            )
-        except UserError as error:
-            raise UserError(f"data.{option}: {error}") from error
+        return cached_tokens(
+            texts, self.tokenizer, max_length=length, folder=folder, progress=_progress()
+        )
 
     def facts(self) -> dict[str, Any]:
         """What run.json records of data and model."""

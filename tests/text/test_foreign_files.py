@@ -229,6 +229,20 @@ def test_invalid_facts_of_a_run(run, file, changes, message):
         pumlc.load(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "length", "message"),
+    [
+        ("document_length", 1, "must be above 2"),
+        ("label_length", 10**6, "must be at most"),
+    ],
+)
+def test_lengths_that_do_not_fit_name_file_and_setting(run, name, length, message):
+    config = json.loads((run / "run.json").read_text())["config"]
+    edit(run / "run.json", config=config | {"data": config["data"] | {name: length}})
+    with pytest.raises(UserError, match=f"run.json: data.{name} {message}"):
+        pumlc.load(run)
+
+
 def test_a_head_of_wrong_values(run):
     head = json.loads((run / "run.json").read_text())["head"]
     for name, value in (("pooling", ["mean"]), ("projection", 2.5), ("normalize", "yes")):

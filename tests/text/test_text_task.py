@@ -153,11 +153,9 @@ def test_training_documents_and_validation_are_apart(make, corpus_folder):
 
 
 def test_too_long_texts_and_a_missing_package(make, monkeypatch):
-    with pytest.raises(
-        ValueError, match="data.document_length: max_length must be at most 32 .*33"
-    ):
+    with pytest.raises(ValueError, match="data.document_length must be at most 32 .*33"):
         make(data__document_length="33")
-    with pytest.raises(ValueError, match="data.label_length: max_length must be above 2"):
+    with pytest.raises(ValueError, match="data.label_length must be above 2"):
         make(data__label_length="1")
     with pytest.raises(ValueError, match="data.token_cache must be a folder"):
         make(data__token_cache=__file__)

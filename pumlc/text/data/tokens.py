@@ -170,6 +170,17 @@ def _read_offsets(path: Path, count: int) -> np.ndarray | None:
     return offsets if offsets[0] == 0 and (np.diff(offsets) >= 0).all() else None
 
 
+def check_room(
+    tokenizer: "PreTrainedTokenizerBase", max_length: int, setting: str = "max_length"
+) -> None:
+    """Raise UserError if the special tokens leave no room for a text in ``setting``."""
+    special = tokenizer.num_special_tokens_to_add()
+    if max_length <= special:
+        raise UserError(
+            f"{setting} must be above {special}, the special tokens of a text, got {max_length}"
+        )
+
+
 def _token_chunks(
     texts: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase",
@@ -177,11 +188,7 @@ def _token_chunks(
     progress: ShowProgress | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield ``(flat ids, length of each text)`` of one chunk of the texts after another."""
-    special = tokenizer.num_special_tokens_to_add()
-    if max_length <= special:
-        raise UserError(
-            f"max_length must be above {special}, the special tokens of a text, got {max_length}"
-        )
+    check_room(tokenizer, max_length)
     dtype = _smallest_type(tokenizer)
     for start in range(0, len(texts), TEXTS_PER_CALL):
         rows = tokenizer(

@@ -18,7 +18,7 @@ from pumlc.text.frozen.fit import LabelScores, best_columns, collect_scores
 from pumlc.text.frozen.kernel import Documents, Kernel
 from pumlc.text.frozen.model import load_model
 from pumlc.text.frozen.represent import represent
-from pumlc.text.models.build import trained_model
+from pumlc.text.models.build import check_lengths, trained_model
 from pumlc.text.predictor import TextPrediction, check_labels, read_labels_file, strings
 
 _ROWS = 512
@@ -53,6 +53,7 @@ class FrozenTextPredictor:
         encoders, tokenizer = None, None
         if self.config.kernel.embeddings:
             shape = trained_model(self.run.path, content, self.config.encoder)
+            check_lengths(shape, self.config, where=f"{self.run.path / 'run.json'}: ")
             encoders, tokenizer = shape.encoders, shape.tokenizer
         self.model = load_model(self.run.path, file, self.config, encoders, tokenizer)
         if self.model.encoders is not None:

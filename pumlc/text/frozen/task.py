@@ -11,7 +11,6 @@ from accelerate import Accelerator
 
 from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
-from pumlc.errors import UserError
 from pumlc.files import write_json
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.progress import Progress, ShowProgress
@@ -28,8 +27,7 @@ from pumlc.text.joint.config import JOINT
 from pumlc.text.joint.fit import TextEvidence, fit_joint
 from pumlc.text.joint.model import JointHeads
 from pumlc.text.joint.represent import document_texts, embed_labels, label_texts
-from pumlc.text.models.build import TextModel, new_model
-from pumlc.text.models.pretrained import check_length
+from pumlc.text.models.build import TextModel, check_lengths, new_model
 
 NAME = "last"
 """The name of the weights that such a run saves; there are no others."""
@@ -51,14 +49,7 @@ class FrozenTextTask:
         self.encoder: TextModel | None = None
         if config.kernel.embeddings:
             self.encoder = new_model(config.encoder, labels_with_vector=0)
-            try:
-                check_length(
-                    self.encoder.encoders.documents,
-                    self.encoder.tokenizer,
-                    config.data.document_length,
-                )
-            except UserError as error:
-                raise UserError(f"data.document_length: {error}") from error
+            check_lengths(self.encoder, config)
         self.corpus = load_corpus(config.data, seed=config.train.seed)
         check_truth(self.corpus, config.data.source)
         warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)

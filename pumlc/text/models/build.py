@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pumlc.errors import UserError
 from pumlc.files import copy_files
-from pumlc.text.config import EncoderConfig
+from pumlc.text.config import EncoderConfig, TextConfig
 from pumlc.text.models.encoder import DualEncoder, TextEncoder
 from pumlc.text.models.fused_vectors import FUSED_FROM, FusedLabelVectors
 from pumlc.text.models.head import Head
 from pumlc.text.models.label_vectors import LabelVectors
 from pumlc.text.models.model_folder import drop_code_names, run_encoder_folder
-from pumlc.text.models.pretrained import check_vocabulary, load_encoder, load_tokenizer
+from pumlc.text.models.pretrained import (
+    check_length,
+    check_vocabulary,
+    load_encoder,
+    load_tokenizer,
+)
 from pumlc.text.models.sentence_transformers import read_head
 
 if TYPE_CHECKING:
@@ -86,6 +91,19 @@ def new_model(
     check_vocabulary(encoder, tokenizer)
     vectors = _new_vectors(config, labels_with_vector, encoder.dimension, may_fuse)
     return TextModel(_dual_encoder(encoder, config, vectors), tokenizer)
+
+
+def check_lengths(model: TextModel, config: TextConfig, *, where: str = "") -> None:
+    """Raise UserError, with the setting, if texts of the lengths in the settings do not fit.
+
+    Args:
+        model: encoder and tokenizer.
+        config: the settings of the run.
+        where: the start of the message: the file of the settings.
+    """
+    for option in config.lengths:
+        length = getattr(config.data, option)
+        check_length(model.encoders.documents, model.tokenizer, length, f"{where}data.{option}")
 
 
 def trained_model(run: Path, facts: dict[str, Any], config: EncoderConfig) -> TextModel:

@@ -9,6 +9,7 @@ from torch import nn
 
 from pumlc.engine.foreign_code import as_user_error, without_kernels
 from pumlc.errors import UserError
+from pumlc.text.data.tokens import check_room
 from pumlc.text.models.encoder import TextEncoder
 from pumlc.text.models.head import Head
 from pumlc.text.models.model_folder import model_json
@@ -93,8 +94,14 @@ def check_vocabulary(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase")
         )
 
 
-def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", length: int) -> None:
-    """Raise UserError if texts of ``length`` tokens do not fit the positions of the encoder."""
+def check_length(
+    encoder: TextEncoder,
+    tokenizer: "PreTrainedTokenizerBase",
+    length: int,
+    setting: str = "max_length",
+) -> None:
+    """Raise UserError if texts of so many tokens do not fit tokenizer and encoder."""
+    check_room(tokenizer, length, setting)
     positions = getattr(encoder.backbone.config, "max_position_embeddings", None) or length
     for name, module in encoder.backbone.named_modules():
         if not (name.endswith("position_embeddings") and isinstance(module, nn.Embedding)):
@@ -103,7 +110,7 @@ def check_length(encoder: TextEncoder, tokenizer: "PreTrainedTokenizerBase", len
             positions -= module.padding_idx + 1
     longest = min(positions, tokenizer.model_max_length)
     if length > longest:
-        raise UserError(f"max_length must be at most {longest} for this encoder, got {length}")
+        raise UserError(f"{setting} must be at most {longest} for this encoder, got {length}")
 
 
 def _refuse_code(folder: str) -> None:
