@@ -243,6 +243,16 @@ def test_lengths_that_do_not_fit_name_file_and_setting(run, name, length, messag
         pumlc.load(run)
 
 
+@pytest.mark.parametrize("value", ["1", None, [8], True])
+def test_a_length_of_the_tokenizer_that_is_no_number(run, value):
+    edit(run / "encoder/tokenizer_config.json", model_max_length=value)
+    if value is None:  # transformers has a default for it
+        pumlc.load(run)
+        return
+    with pytest.raises(UserError, match="tokenizer_config.json: model_max_length must be a number"):
+        pumlc.load(run)
+
+
 def test_a_head_of_wrong_values(run):
     head = json.loads((run / "run.json").read_text())["head"]
     for name, value in (("pooling", ["mean"]), ("projection", 2.5), ("normalize", "yes")):

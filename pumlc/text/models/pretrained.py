@@ -42,6 +42,12 @@ def load_tokenizer(source: str, *, local: bool = False) -> "PreTrainedTokenizerB
             f"no tokenizer in {folder}: its vocabulary holds special tokens only; "
             "is tokenizer.json (or vocab.txt) missing?"
         )
+    longest: Any = tokenizer.model_max_length  # as the file has it, which may come from anyone
+    if type(longest) not in (int, float):
+        raise UserError(
+            f"no tokenizer in {folder}: tokenizer_config.json: model_max_length must be a number, "
+            f"got {longest!r:.80}"
+        )
     return tokenizer
 
 
