@@ -119,6 +119,7 @@ _ALL = (
         couples="nothing",
         parameters={"unknown": UNKNOWN},
         ignores_unknown={"unknown": "ignore"},
+        regression=True,
         paper="Manwani & Sastry (2013)",
         when="wrong labels, at rates nobody knows",
     ),

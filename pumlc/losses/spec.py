@@ -137,6 +137,8 @@ class Loss:
         supports_excluded: True if it takes ``excluded``, pairs that take no part.
         ignores_unknown: parameter -> the value with which unknown labels play no part; None: not
             known.
+        regression: True if the best logits are near +1 and -1; False: they are log-odds, or grow
+            without bound.
         relation: what is wrong with parameters that are valid one by one, or None. Called with all
             of them, defaults included.
         paper: where it comes from.
@@ -150,6 +152,7 @@ class Loss:
     parameters: Mapping[str, Parameter] | None = field(default_factory=dict)
     supports_excluded: bool = False
     ignores_unknown: Mapping[str, Any] | None = field(default_factory=dict)
+    regression: bool = False
     relation: Callable[[Mapping[str, Any]], str | None] | None = None
     paper: str = ""
     when: str = ""

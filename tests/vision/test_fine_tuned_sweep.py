@@ -143,6 +143,35 @@ def test_a_cell_is_what_training_alone_gives(fine_tune, tmp_path, monkeypatch):
     assert (cell / "metrics.json").is_file()
 
 
+def test_a_network_may_start_from_heads_on_the_same_labels(fine_tune, tmp_path, monkeypatch):
+    sweep, config = fine_tune
+    monkeypatch.setattr(fine_tuned_cells, "in_a_process", in_a_process)
+    config["seeds"] = [3]
+    config["methods"] = {"from_heads": {"loss": SQUARED, "start": "heads"}}
+    options = ["--data.image_size=32", "--data.augmentation=flip", "--train.workers=1"]
+    options += ["--features.cache", str(tmp_path / "cache"), "--model.weights=none"]
+    config["fine_tune"].update(options=options)
+    run_tool(sweep, tmp_path, config)
+    network = RunFolder(tmp_path / "out" / "runs" / "from_heads-0.5-3")
+    heads = RunFolder(network.path / "heads")
+    assert heads.index()["last"]["heads"]["heads"] == "least_squares"
+    assert network.read()["starting_weights"].endswith("heads/weights/last.safetensors")
+    manifests = [(run.path / "label_manifest.npz").read_bytes() for run in (network, heads)]
+    assert manifests[0] == manifests[1]
+    assert network.read()["config"]["train"] == heads.read()["config"]["train"]
+    cell = json.loads((tmp_path / "out" / "cells" / "from_heads-0.5-3.json").read_text())
+    assert cell["settings"]["start"] == "heads"
+    assert 0 < cell["rows"][0]["all_last_epoch"] <= 100
+
+
+def test_heads_on_features_start_from_nothing(fine_tune, tmp_path):
+    content = feature_config(tmp_path, tmp_path)
+    content["methods"]["pnu"]["start"] = "heads"
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match="methods.pnu.start must be left out but in fine_tune"):
+        parse(SweepConfig, ["--config", str(tmp_path / "sweep.yaml")], program="sweep")
+
+
 def test_settings_of_two_cells_share_nothing(fine_tune, tmp_path):
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(fine_tune[1]))
     config, _ = parse(SweepConfig, ["--config", str(tmp_path / "sweep.yaml")], program="sweep")

@@ -1,10 +1,12 @@
 """A run that starts from the network of another one."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,10 +16,12 @@ from pumlc.engine.config import TrainConfig
 from pumlc.engine.processes import create_accelerator
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig, FeaturesConfig, LossConfig, ModelConfig, VisionConfig
+from pumlc.vision.data.split import training_data
 from pumlc.vision.frozen.task import FrozenTask
 from pumlc.vision.models.build import build_for_training
 from pumlc.vision.models.classifier import create_classifier
 from pumlc.vision.models.run_weights import run_weights, run_weights_file
+from pumlc.vision.scoring import score_images
 from pumlc.vision.task import VisionTask
 
 CLASSES = ("red", "green", "blue")
@@ -180,6 +184,69 @@ def test_heads_on_the_features_of_a_run(squares_coco, plain, tmp_path):
         task = FrozenTask(config)
     saved = saved_by(plain)
     assert torch.equal(task.model.state_dict()[FIRST], saved[FIRST])
+
+
+@pytest.fixture(scope="module")
+def heads(squares_coco, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("heads")
+    main(
+        [
+            *("--config", "frozen", "--data.name", "coco", "--data.root", str(squares_coco)),
+            *("--data.image_size", "32", "--model.backbone", "test_resnet"),
+            *("--model.weights", "none", "--heads", "least_squares"),
+            *("--features.cache", str(folder / "cache"), "--out", str(folder / "run")),
+        ]
+    )
+    return folder / "run"
+
+
+def started_with(weights: Path, loss: str):
+    config = VisionConfig(
+        data=DataConfig(name="coco", root="x", image_size=32),
+        model=ModelConfig(backbone="test_resnet", weights=str(weights)),
+        loss=LossConfig(name=loss, parameters={"unknown": "negative"}),
+        train=TrainConfig(epochs=1, batch_size=4, learning_rate=0.1),
+    )
+    return build_for_training(config, CLASSES, torch.zeros(4, 3).numpy())
+
+
+def test_a_loss_of_plus_and_minus_one_starts_from_scores_of_that_size(heads, squares_coco):
+    data = DataConfig(name="coco", root=str(squares_coco), image_size=32)
+    train = training_data(data, seed=0).train
+    scores, log_odds = (
+        score_images(started_with(heads, loss).eval(), train, create_accelerator(), batch_size=16)
+        for loss in ("squared", "bce")
+    )
+    # least squares with an intercept: on average the scores are the targets +1 and -1
+    np.testing.assert_allclose(scores.mean(0), train.labels.mean(0), atol=0.05)
+    assert np.abs(log_odds.mean(0) - train.labels.mean(0)).min() > 0.2
+    for own, other in zip(scores.T, log_odds.T, strict=True):
+        slope, bias = np.polyfit(own, other, 1)
+        assert slope > 0
+        np.testing.assert_allclose(slope * own + bias, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        [1, 2],
+        {"slope": [1, 2], "bias": [1, 2]},
+        {"slope": [1, 0, 1], "bias": [1, 1, 1]},
+        {"slope": [1, 1, 1], "bias": [1, 1, float("nan")]},
+        {"slope": [1, 1, "1"], "bias": [1, 1, 1]},
+        {"slope": [1, 1, 10**400], "bias": [1, 1, 1]},
+    ],
+)
+def test_a_wrong_entry_of_a_foreign_run_is_one_line(heads, tmp_path, wrong):
+    run = tmp_path / "run"
+    shutil.copytree(heads, run)
+    file = run / "weights" / "index.json"
+    index = json.loads(file.read_text())
+    index["last"]["heads"]["log_odds"] = wrong
+    file.write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"last.safetensors: .*heads.log_odds; valid: slope and"):
+        started_with(run, "squared")
 
 
 @pytest.mark.parametrize("weights", [None, "auto", "pip", "x.safetensors", "a/b/c.pth"])

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pumlc.engine.config import plain, require
 from pumlc.vision.config import LossConfig
 
-_LATER = ("negatives", "procedure", "forget_rate", "relabel_threshold", "warmup_epochs")
+_LATER = ("negatives", "procedure", "forget_rate", "relabel_threshold", "warmup_epochs", "start")
 """Settings of a method that came after the first sweeps."""
 
 
@@ -46,6 +46,10 @@ class Method:
     """closed-form: the target of given positives. moved: six tenths of the way to the score of
     heads fitted without them; soft: by their probability to be true; doubted: the same if it
     predicts the labels of other rows better, and a Gaussian kernel beside; docs/noise.md"""
+
+    start: Literal["backbone", "heads"] = "backbone"
+    """fine_tune: what the network starts from. heads: least squares on its features of the same
+    labels, without the held-out part (linear probing, then fine-tuning)"""
 
     def __post_init__(self) -> None:
         name, start = self.loss.name, self.loss.parameters

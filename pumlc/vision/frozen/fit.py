@@ -148,6 +148,8 @@ def fit_heads(
     constant = calibration.curve.inverse()(_prior_logit(fitted))
     logits = np.full(labels.shape, constant, np.float32)
     logits[:, known] = scores * slope + bias
+    if kind == LEAST_SQUARES:
+        facts["log_odds"] = log_odds_facts(slope, bias, np.ravel(known), constant)
     weights = np.zeros((features.shape[1], labels.shape[1]), np.float32)
     weights[:, known] = coefficients * slope
     constants = np.full(labels.shape[1], constant, np.float32)
@@ -170,6 +172,21 @@ def fit_heads(
         calibration.curve,
         facts,
     )
+
+
+def log_odds_facts(
+    slope: np.ndarray, bias: np.ndarray, known: np.ndarray, constant: float
+) -> dict[str, list[float]]:
+    """Slope and bias [C] that made log-odds of scores near +1 and -1, to be undone where needed.
+
+    Args:
+        slope, bias: of the classes with a known label.
+        known: bool [C], which those are.
+        constant: the logit of every picture in the other classes, whose score is 0.
+    """
+    slopes, biases = np.ones(len(known)), np.full(len(known), float(constant))
+    slopes[known], biases[known] = slope, bias
+    return {"slope": slopes.tolist(), "bias": biases.tolist()}
 
 
 def _thresholds(

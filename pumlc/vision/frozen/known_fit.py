@@ -14,7 +14,13 @@ from pumlc.labels import SparseLabels
 from pumlc.labels.known_cells import MeasuredCells
 from pumlc.metrics import expected_thresholds, fit_thresholds, mean_average_precision
 from pumlc.vision.config import LEAST_SQUARES, VisionConfig
-from pumlc.vision.frozen.fit import FittedHeads, choose_kind, prior_logit, why_least_squares
+from pumlc.vision.frozen.fit import (
+    FittedHeads,
+    choose_kind,
+    log_odds_facts,
+    prior_logit,
+    why_least_squares,
+)
 from pumlc.vision.scoring import as_listed, probabilities_of
 
 
@@ -109,6 +115,7 @@ def fit_known_heads(
             "penalty": heads.penalty,
             "left_out": "leave-one-out",
             "calibration": _described(calibration),
+            "log_odds": log_odds_facts(slope[known], bias[known], known, constant),
         },
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pumlc.engine.checkpoint import load_into, load_weights, saved_shape
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelMatrix
+from pumlc.losses import find_loss
 from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import (
     encode_class_names,
@@ -50,7 +51,10 @@ def build_for_training(
     of_run = run_weights(config.model.weights)
     if of_run is not None:
         model.has_trained_head = of_run.load_into_head(
-            model.head, classes, pooling=config.model.pooling
+            model.head,
+            classes,
+            pooling=config.model.pooling,
+            regression=find_loss(config.loss.name, imports=True).regression,
         )
         if not model.has_trained_head:
             warn_user(

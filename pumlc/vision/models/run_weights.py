@@ -1,8 +1,9 @@
 """The network of one run as the start of another."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pumlc.engine.checkpoint import load_weights
@@ -23,6 +24,8 @@ class RunWeights(NamedTuple):
         head: under the names of the head.
         classes: of the run; None if its folder does not say.
         pooling: of the run, before its head.
+        log_odds: [2, C], slope and bias in the head that make log-odds of least-squares scores;
+            None: its head has none.
     """
 
     file: Path
@@ -31,6 +34,7 @@ class RunWeights(NamedTuple):
     head: dict[str, Tensor]
     classes: list[str] | None
     pooling: str | None
+    log_odds: Tensor | None
 
     def load_into_backbone(self, network: nn.Module) -> None:
         """Load the plain part.
@@ -59,20 +63,34 @@ class RunWeights(NamedTuple):
         network.load_state_dict(self.branches, strict=False)
 
     def load_into_head(
-        self, head: nn.Module, classes: tuple[str, ...], *, pooling: str | None
+        self,
+        head: nn.Module,
+        classes: tuple[str, ...],
+        *,
+        pooling: str | None,
+        regression: bool = False,
     ) -> bool:
         """Load the head if it is one of the same form, for the same classes in the same order.
+
+        A head by least squares holds slope and bias of its calibration, z = slope * score + bias,
+        so that z are log-odds. A loss that fits +1 and -1 starts from the scores instead: log-odds
+        are up to ten times as large, and its first steps would only shrink them.
 
         Args:
             head: of the new network.
             classes: of the new run.
             pooling: of the new network; after another one the head would mean nothing.
+            regression: whether the loss of the new run fits +1 and -1.
         """
         own = {name: parameter.shape for name, parameter in head.named_parameters()}
         saved = {name: value for name, value in self.head.items() if name in own}
         shapes = {name: value.shape for name, value in saved.items()}
         if self.classes != list(classes) or shapes != own or self.pooling != pooling:
             return False
+        if regression and self.log_odds is not None:
+            slope, bias = self.log_odds.to(saved["bias"].dtype)
+            saved["weight"] = saved["weight"] / slope[:, None]
+            saved["bias"] = (saved["bias"] - bias) / slope
         head.load_state_dict(saved, strict=False)
         return True
 
@@ -103,9 +121,35 @@ def run_weights(weights: str | None) -> RunWeights | None:
         for name, value in parts["backbone"].items()
         if name not in branches
     }
-    content = RunFolder(file.parents[1]).read()
+    run = RunFolder(file.parents[1])
+    content = run.read()
     pooling = content["config"]["model"].get("pooling")
-    return RunWeights(file, plain, branches, parts["head"], content.get("classes"), pooling)
+    classes = content.get("classes")
+    log_odds = _log_odds(run.index().get(file.stem, {}), len(classes or ()), file)
+    return RunWeights(file, plain, branches, parts["head"], classes, pooling, log_odds)
+
+
+def _log_odds(entry: dict[str, Any], num_classes: int, file: Path) -> Tensor | None:
+    """Slope and bias that an entry of a run's weights records; None if it records none.
+
+    Raises:
+        UserError: what it records cannot be undone.
+    """
+    heads = entry.get("heads")
+    found = heads.get("log_odds") if isinstance(heads, dict) else None
+    if found is None:
+        return None
+    try:
+        values = torch.tensor([found[name] for name in ("slope", "bias")], dtype=torch.float64)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError):
+        values = torch.empty(0)
+    fits = values.shape == (2, num_classes) and bool(values.isfinite().all())
+    if not fits or not bool((values[0] > 0).all()):
+        raise UserError(
+            f"{file}: its entry has wrong heads.log_odds; valid: slope and bias, a finite number "
+            f"for each of the {num_classes} classes, the slopes above 0"
+        )
+    return values
 
 
 def run_weights_file(weights: str | None) -> Path | None:

@@ -111,6 +111,8 @@ class SweepConfig:
             require(self.metric != "frequent", "metric", self.metric, "all or listed in fine_tune")
             self._check_metric("fine_tune.classes", self.fine_tune.classes)
         for name, method in self.methods.items():
+            fits = self.fine_tune is not None or method.start == "backbone"
+            require(fits, f"methods.{name}.start", method.start, "left out but in fine_tune")
             check_loss(method.loss.name, method.parameters(1), where=f"methods.{name}.loss")
 
     def observation(self, cell: Cell) -> Observation | None:

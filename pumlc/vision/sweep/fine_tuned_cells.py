@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,13 @@ from pumlc.files import read_text, write_json
 from pumlc.recipes import recipe_file
 from pumlc.sweep.cells import Cell, Row, Run, Settings
 from pumlc.sweep.process import in_a_process
-from pumlc.vision.config import VisionConfig
+from pumlc.vision.config import AUTO, LEAST_SQUARES, LossConfig, VisionConfig
 from pumlc.vision.data.split import read_split, training_data
 from pumlc.vision.evaluation import evaluate_run
 from pumlc.vision.scoring import refuse_one_sided
 from pumlc.vision.sweep.config import SweepConfig
 from pumlc.vision.sweep.losses import check_method
-from pumlc.vision.task import VisionTask
+from pumlc.vision.tasks import create_task
 
 
 def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
@@ -65,7 +66,9 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         content["data"].update(labels, label_seed=cell.seed, validation=mode.validation)
         content["loss"] = plain(config.methods[cell.method].loss)
         content["train"]["seed"] = cell.seed
-        return {"config": content, "options": mode.options, "classes": mode.classes}
+        found = {"config": content, "options": mode.options, "classes": mode.classes}
+        start = config.methods[cell.method].start
+        return found if start == "backbone" else {**found, "start": start}
 
     def config_of(cell: Cell) -> VisionConfig:
         # the last epoch has columns of its own; the others are of the best on validation
@@ -86,7 +89,8 @@ def fine_tune_cells(config: SweepConfig, out: Path) -> tuple[Settings, Run]:
         folder = out / "runs" / f"{cell.name}.{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         print(f"{cell.name}: output in {folder / 'log.txt'}", flush=True)
-        row = _run_cell(cell.name, config_of(cell), mode.classes, folder, threads)
+        start = config.methods[cell.method].start
+        row = _run_cell(cell.name, config_of(cell), mode.classes, folder, threads, start)
         finished = out / "runs" / cell.name
         if finished.exists():  # the result file of this cell was deleted
             shutil.rmtree(finished)
@@ -158,10 +162,29 @@ def _check_data(config: VisionConfig, classes: Sequence[str]) -> int:
     return len(test.classes)
 
 
+def _heads_config(config: VisionConfig) -> VisionConfig:
+    """The settings of heads on the features of a cell's network, before it is trained."""
+    return replace(
+        config,
+        heads=LEAST_SQUARES,
+        loss=LossConfig(name=AUTO),
+        model=replace(config.model, local_global=False),
+        data=replace(config.data, augmentation="none"),
+    )
+
+
 def _run_cell(
-    name: str, config: VisionConfig, classes: Sequence[str], folder: Path, threads: int | None
+    name: str,
+    config: VisionConfig,
+    classes: Sequence[str],
+    folder: Path,
+    threads: int | None,
+    start: str,
 ) -> Row:
-    """Train and evaluate in a run folder, each in its own process; return the row of the cell."""
+    """Train and evaluate in a run folder, each in its own process; return the row of the cell.
+
+    A network that starts from heads has their run in its folder: ``heads``.
+    """
     log = folder / "log.txt"
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -170,6 +193,10 @@ def _run_cell(
         except (UserError, OSError) as error:
             raise UserError(f"{error} ({log})") from error
 
+    if start == "heads":
+        heads = folder / "heads"
+        call(_train, _heads_config(config), heads)
+        config = replace(config, model=replace(config.model, weights=str(heads)))
     call(_train, config, folder)
     run = RunFolder(folder)
     weights = run.preferred_weights()
@@ -206,7 +233,7 @@ def _columns_of(result: dict[str, Any], classes: Sequence[str]) -> dict[str, flo
 
 def _train(threads: int | None, config: VisionConfig, folder: Path) -> None:
     _use(threads)
-    train_run(config, VisionTask, RunFolder(folder))
+    train_run(config, create_task, RunFolder(folder))
 
 
 def _evaluate(
