@@ -107,6 +107,21 @@ def test_a_bad_picture_is_named_or_skipped_whatever_holds_it(
         assert found[1][0] is not None
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_of_pictures_that_is_not_there_is_named(form, whole, tmp_path):
+    said = settings_of(form, tmp_path, lambda count: [whole] * count)
+    said["root"] = str(tmp_path / "elsewhere")
+    table = read_table(Path(said["labels"]))[0]
+    split = (table.split_names() or ("train",))[0]
+    if table.has_inside(0):  # pictures that lie in the label file need no folder
+        assert len(read_split(DataConfig(name="labels", **said), split)) == 4
+        return
+    with pytest.raises(UserError, match=f"^{said['root']}: no such folder; the pictures of "):
+        read_split(DataConfig(name="labels", **said), split)
+    with pytest.raises(UserError, match=f"^{said['root']}: no such folder; the pictures of "):
+        read_labels(said["labels"], root=said["root"])
+
+
 @pytest.mark.parametrize("form", ["coco", "lvis"])
 @pytest.mark.parametrize("what", ["images", "categories"])
 @pytest.mark.parametrize(("first", "second"), [(1, 1.0), (1, "1"), (1.0, "1"), (0, 0.0)])

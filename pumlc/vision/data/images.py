@@ -185,6 +185,8 @@ def checked_images(
     encoded = paths if isinstance(paths, np.ndarray) else _encoded(file, paths)
     missing = _missing(folder, encoded)
     if len(missing):
+        if not folder.exists():
+            raise UserError(f"{folder}: no such folder; the pictures of {file} are to be below it")
         row = int(missing[0])
         first = folder / encoded[row].decode()
         raise UserError(

@@ -114,6 +114,9 @@ def refuse(source: str, problems: Sequence[Problem], root: Path | str | None = N
     blocking = [problem.message for problem in problems if problem.blocking]
     if not blocking:
         return
+    missing = any(problem.kind == "missing" for problem in problems)
+    if missing and root is not None and not Path(root).exists():
+        raise UserError(f"{root}: no such folder; the pictures of {source} are to be below it")
     lines = blocking[:_SHOWN]
     if len(blocking) > _SHOWN:
         command = f"pumlc inspect {source}" + ("" if root is None else f" --root {root}")

@@ -127,7 +127,8 @@ def _columns(file: Path) -> dict[str, int]:
         if needed not in header:
             raise UserError(
                 f"{file}: no column {needed!r} in the first line; got {header}, expected the "
-                "header split,image,labels or split,image and one column per class"
+                "header split,image,labels or split,image and one column per class. Files without "
+                f"splits and other formats are read with data.labels {file} in place of data.csv"
             )
     refuse_duplicates(header, f"{file}: column")
     if "" in header:
