@@ -3,6 +3,7 @@
 import atexit
 import codecs
 import errno
+import io
 import json
 import os
 import re
@@ -40,17 +41,19 @@ def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None
     Such errors are `UserError`, and `OSError` of a folder or a disk. If only some inputs were bad,
     the status is 1. Ctrl-C becomes one line and status 130. Every other exception is a fault of the
     program and keeps its traceback. ``PUMLC_TRACEBACK=1`` in the environment shows the traceback of
-    every error. One of several processes (``torchrun``) ends here, see `end_at_once`.
+    every error. One of several processes (``torchrun``) ends here, see `end_at_once`. It works on
+    when the reader of its output, such as ``head``, has seen enough: the others wait for it.
 
     Args:
         main: runs the command; its result is ignored.
         arguments: its command line; None: ``sys.argv``. If an error is about a setting that was
             typed there, the message names the option: ``--train.epochs must be at least 1``.
     """
-    if os.environ.get("WORLD_SIZE", "1") in ("1", ""):
+    if not _is_one_of_several():
         _run(main, arguments)
         return
     status = 0
+    sys.stdout, sys.stderr = map(_outliving_its_reader, (sys.stdout, sys.stderr))
     try:
         _run(main, arguments)
     except SystemExit as end:
@@ -61,6 +64,44 @@ def run(main: Callable[[], Any], arguments: Sequence[str] | None = None) -> None
         traceback.print_exc()
         status = 1
     end_at_once(status)
+
+
+def _is_one_of_several() -> bool:
+    """Whether ``torchrun`` or the like has started this process and others."""
+    return os.environ.get("WORLD_SIZE", "1") not in ("1", "")
+
+
+class _OutputThatOutlivesItsReader(io.FileIO):
+    """What is written goes nowhere, once nobody reads it any more."""
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _write_nowhere(self.fileno())
+            return len(data)
+
+
+def _outliving_its_reader(stream: Any) -> io.TextIOWrapper:
+    """The same output, in a stream that never raises `BrokenPipeError`."""
+    stream.flush()
+    raw = _OutputThatOutlivesItsReader(stream.fileno(), "w", closefd=False)
+    buffered = io.BufferedWriter(raw)
+    return io.TextIOWrapper(
+        buffered, encoding=stream.encoding, errors=stream.errors, line_buffering=True
+    )
+
+
+def _forget_unread(stream: Any) -> None:
+    """Have nothing left to be written, if nobody reads this output any more."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        _write_nowhere(stream.fileno())
+
+
+def _write_nowhere(descriptor: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def end_at_once(status: int) -> NoReturn:
@@ -87,7 +128,8 @@ def _run(main: Callable[[], Any], arguments: Sequence[str] | None) -> None:
             main()
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_unread(sys.stdout)
+        _forget_unread(sys.stderr)  # 2>&1 | head closes both
     except SomeFailedError as error:
         _end(error, 1, typed)
     except UserError as error:
@@ -96,11 +138,30 @@ def _run(main: Callable[[], Any], arguments: Sequence[str] | None) -> None:
         if error.errno not in _MENDABLE:
             raise
         _end(error, 2, typed)
+    except RuntimeError as error:
+        lost = _lost_process(error)
+        if lost is None:
+            raise
+        _end(lost, 2, typed)
     except KeyboardInterrupt:
         if os.environ.get("PUMLC_TRACEBACK"):
             raise
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
+
+
+def _lost_process(error: RuntimeError) -> UserError | None:
+    """The same in a line, if it only says that another process of the command has ended."""
+    if not _is_one_of_several():
+        return None
+    from pumlc.engine.processes import lost_process  # imports torch
+
+    reason = lost_process(error)
+    if reason is None:
+        return None
+    lost = UserError(f"another process of this command has ended: see what it says ({reason})")
+    lost.__cause__ = error
+    return lost
 
 
 def _end(error: Exception, status: int, typed: Sequence[str]) -> None:

@@ -131,12 +131,14 @@ def evaluate(options: EvaluateOptions, accelerator: Any) -> None:
         **given,
     )
     if accelerator.is_main_process:
-        print(evaluation.report(result, **shown), flush=True)
-        if sys.stdout.isatty():  # for a person
-            print(f"as a page: pumlc report {options.run} --out report.html", flush=True)
-        console.print_result(result, always=options.json)
-        name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
-        write_json(options.run / name, result)  # last: the folder may be read-only
+        try:
+            print(evaluation.report(result, **shown), flush=True)
+            if sys.stdout.isatty():  # for a person
+                print(f"as a page: pumlc report {options.run} --out report.html", flush=True)
+            console.print_result(result, always=options.json)
+        finally:  # last, since the folder may be read-only; and also if nobody reads the output
+            name = "metrics.json" if options.split == "test" else f"metrics-{options.split}.json"
+            write_json(options.run / name, result)
 
 
 def _given(options: EvaluateOptions, valid: Collection[str]) -> dict[str, Any]:

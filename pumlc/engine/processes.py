@@ -60,9 +60,24 @@ def create_accelerator(
     return accelerator
 
 
+def lost_process(error: RuntimeError) -> str | None:
+    """The reason, in one line, if an exchange failed since another process has ended.
+
+    Args:
+        error: what the exchange between the processes raised.
+
+    Returns:
+        None: the error is another one.
+    """
+    # gloo has no exception of its own, but its name is in its messages
+    if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+        return None
+    return str(error).strip().split("\n")[0]
+
+
 @contextmanager
 def lost_processes_named() -> Iterator[None]:
-    """Say in one line that another process is gone, which is no fault of this one.
+    """Say in one line that another process of a training is gone, which is no fault of this one.
 
     Raises:
         UserError: an exchange between the processes failed: one has ended, or does not answer.
@@ -70,10 +85,9 @@ def lost_processes_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # gloo has no exception of its own, but its name is in its messages
-        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+        reason = lost_process(error)
+        if reason is None:
             raise
-        reason = str(error).strip().split("\n")[0]
         raise UserError(
             "another process of this run has ended, or did not answer for train.timeout_minutes: "
             f"see what it says, then resume from the last checkpoint ({reason})"

@@ -111,3 +111,17 @@ def test_a_run_that_has_saved_nothing_is_replaced(kind, arguments, finished, tmp
     shutil.rmtree(run / "checkpoint", ignore_errors=True)
     call("train", *arguments(kind), "--out", run)
     assert (run / "weights" / "last.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", ["heads of pictures", "heads of texts"])
+def test_figures_are_written_if_nobody_reads_them(kind, finished, tmp_path, monkeypatch):
+    """``pumlc evaluate RUN | head -1`` measures as much as ``pumlc evaluate RUN``."""
+
+    def unread(*_, **__):
+        raise BrokenPipeError
+
+    run = shutil.copytree(finished(kind), tmp_path / "run")
+    monkeypatch.setattr("pumlc.cli.console.print_result", unread)
+    with pytest.raises(BrokenPipeError):
+        call("evaluate", run)
+    assert json.loads((run / "metrics.json").read_text())["N"] > 0
