@@ -124,7 +124,8 @@ def read_suspects(file: Path, *, most: int = _SUSPECTS) -> list[dict[str, str]]:
     for name in ("part", "given", "rank", "image", "class", "suspicion"):
         if name not in header:
             raise UserError(f"{file}: no column {name!r} in the first line; got {header}")
-    rows = [dict(zip(header, cells, strict=False)) for _, cells in lines]
+    blank = [""] * len(header)  # a spreadsheet may cut the empty cells at the end of a row
+    rows = [dict(zip(header, [*cells, *blank], strict=False)) for _, cells in lines]
     return [row for row in rows if row["rank"].isdigit() and int(row["rank"]) <= most]
 
 

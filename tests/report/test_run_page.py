@@ -237,6 +237,12 @@ def test_files_of_a_run_and_an_audit(tmp_path):
         writer.writerow(["part", "given", "rank", "image", "class", "suspicion"])
         writer.writerows(["train", "absent", rank, "a", "b", 0.5] for rank in range(1, 50))
     assert [row["rank"] for row in read_suspects(file, most=2)] == ["1", "2"]
+    page = tmp_path / "page.html"  # an audit of texts has no column wrong
+    write_report(page, [], command="", split="test", suspects={"audit": read_suspects(file)})
+    assert page.read_text().count('<th scope="row">a</th>') == 30
+    with file.open("a") as stream:
+        stream.write("train,absent\n")
+    assert len(read_suspects(file, most=2)) == 2
     file.write_text("a,b\n")
     with pytest.raises(ValueError, match="no column 'part'"):
         read_suspects(file)
