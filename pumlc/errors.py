@@ -5,6 +5,8 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+_MANY_NAMES = 40  # more of them fill a screen and help nobody
+
 
 class UserError(ValueError):
     """A setting, a file or an option that a person can mend.
@@ -32,7 +34,9 @@ def warn_user(message: str) -> None:
 
 
 def closest(name: str, valid: Iterable[str]) -> str:
-    """``did you mean ...?`` for the nearest valid name, or the list of all when none is near.
+    """``did you mean ...?`` for the nearest valid name, or a list when none is near.
+
+    The list has all valid names, or the first of very many.
 
     Example:
         >>> closest("gama", ["alpha", "gamma"])
@@ -44,4 +48,6 @@ def closest(name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}?"
-    return "valid: " + (", ".join(names) or "none")
+    shown = ", ".join(names[:_MANY_NAMES]) or "none"
+    more = f" and {len(names) - _MANY_NAMES} more" if len(names) > _MANY_NAMES else ""
+    return f"valid: {shown}{more}"

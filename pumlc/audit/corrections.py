@@ -101,11 +101,13 @@ class Applied(NamedTuple):
             UserError: no correction is about a label of this one.
         """
         if self.missing and not (self.changed or self.confirmed or self.overtaken):
-            first = self.missing[0]
+            first, there = self.missing[0], list(images)
+            has_image = first.image in there
+            near = closest(first.image, there[:1000])
             raise UserError(
                 f"{first.place}: no correction is about a picture and class of {labels}; the first "
                 f"is {first.class_name!r} of {first.image!r}; "
-                f"{closest(first.image, list(images)[:1000])}"
+                + ("the picture is there, the class is not" if has_image else near)
             )
 
 

@@ -23,6 +23,7 @@ from pumlc.progress import Progress
 from pumlc.tables import table as as_table
 
 _STATES = ("present", "absent", "unknown", "uncertain")
+_OF_DOCUMENTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"--decode opens each picture; {wrong}")
     if options.root is not None and not options.root.is_dir():
         raise UserError(f"--root {options.root}: no such folder")
-    table, evidence = read_label_file(options.labels, options)
+    try:
+        table, evidence = read_label_file(options.labels, options)
+    except UserError as error:
+        if options.format is not None or not _may_be_documents(options.labels):
+            raise
+        hint = "if it is a table of documents, name its column of texts: --text-column NAME"
+        raise UserError(f"{error}\n{hint}") from error
     inspection = inspect_labels(
         table,
         evidence,
@@ -81,6 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.fix is not None:
         _fix(table, inspection, options.fix)
     _end(options, inspection)
+
+
+def _may_be_documents(path: Path) -> bool:
+    """Whether a file may be a table without a column of pictures."""
+    from pumlc.vision.data.formats.csv_table import header_of, plain
+
+    if not path.is_file() or path.suffix.lower() not in _OF_DOCUMENTS:
+        return False
+    header = header_of(path)
+    return header is None or plain(header.names[header.image]) == "id"
 
 
 def _end(options: InspectOptions, inspection: Any) -> None:

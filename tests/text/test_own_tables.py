@@ -213,3 +213,17 @@ def test_a_missing_encoder_is_said_before_anything_is_read(tmp_path, tool, monke
         command = ["--config", recipe, "--data.labels", "nowhere.csv", "--out", str(tmp_path / "x")]
         with pytest.raises(UserError, match=message):
             tool("train").main(command)
+
+
+def test_a_list_of_documents_in_json_is_refused_with_what_to_type(tmp_path):
+    """Not read as delimited text, and not a text a line."""
+    records = [{"id": 1, "text": "a, b", "labels": ["x"]}, {"id": 2, "text": "c", "labels": []}]
+    file = tmp_path / "docs.json"
+    for indent in (None, 2):
+        file.write_text(json.dumps(records, indent=indent))
+        with pytest.raises(
+            UserError, match=r"line 1: .* line of its own.*jq -c '\.\[\]' docs.json"
+        ):
+            read_table(file, Columns())
+    file.write_text("\n".join(map(json.dumps, records)))
+    assert read_table(file, Columns()).texts == ["a, b", "c"]

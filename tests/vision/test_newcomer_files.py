@@ -1,6 +1,8 @@
 """Label files as people have them who have not read the docs: read, or refused with a way out."""
 
+import json
 import re
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,3 +172,100 @@ def test_a_file_of_another_kind_gets_advice(tmp_path, name, advice):
     file = written(tmp_path, '{"a": 1}', name=name)
     with pytest.raises(UserError, match=advice):
         read_table(file)
+
+
+@pytest.mark.parametrize("truth", ["WAHR FALSCH", "ja nein", "VRAI FAUX", "1,0 0,0", "1,00 0,00"])
+def test_truth_and_numbers_of_other_countries_are_states(tmp_path, truth):
+    yes, no = truth.split()
+    file = written(tmp_path, "Datei;Hund;Katze", f"a.jpg;{yes};{no}", f"b.jpg;{no};{yes}")
+    assert read_labels(file).labels.tolist() == [[1, -1], [-1, 1]]
+    one = written(tmp_path, "Datei;Hund", f"a.jpg;{yes}", f"b.jpg;{no}", name="one.csv")
+    found = read_labels(one)
+    assert (found.classes, found.labels.tolist()) == (("Hund",), [[1], [-1]])
+
+
+def test_thousands_are_no_states(tmp_path):
+    file = written(tmp_path, "filename,cat,views", 'a.jpg,1,"1,000"', 'b.jpg,0,"2,500"')
+    with pytest.warns(PumlcWarning, match="column 'views' is no class"):
+        assert read_labels(file).classes == ("cat",)
+
+
+def test_the_line_for_cells_in_words_names_each_word(tmp_path):
+    rows = ("a.jpg;da;weg", "b.jpg;weg;weg")
+    file = written(tmp_path, "Datei;Hund;Katze", *rows)
+    with pytest.raises(UserError, match="no cell below") as refused:
+        read_table(file)
+    line = re.findall(r"data.values '(.*)'", str(refused.value))[0]
+    assert read_labels(file, values=yaml.safe_load(line)).labels.tolist() == [[1, -1], [-1, -1]]
+
+
+def test_scores_are_no_labels(tmp_path):
+    rows = (f"{n}.jpg,0.{n},{n % 2}" for n in range(1, 9))
+    file = written(tmp_path, "filename,cat,dog", *rows)
+    with pytest.warns(PumlcWarning, match="'cat' is no class: no cell is a state"):
+        assert read_labels(file).classes == ("dog",)
+    file = written(tmp_path, "filename,cat", *(f"{n}.jpg,0.{n}" for n in range(9)))
+    with pytest.raises(UserError, match="A score is no label: write 1 from a threshold"):
+        read_labels(file)
+    file = written(tmp_path, "filename,label,confidence", "a.jpg,cat,0.9", "b.jpg,dog,0.1")
+    with pytest.warns(PumlcWarning, match="'confidence' plays no part: every label that is listed"):
+        assert read_labels(file).labels.tolist() == [[1, -1], [-1, 1]]
+
+
+def test_names_in_the_other_form_of_unicode_are_the_same_pictures(tmp_path):
+    root = pictures(tmp_path / "pics", unicodedata.normalize("NFD", "Bär.jpg"), "b.jpg")
+    file = written(tmp_path, "image,labels", "Bär.jpg,bear", "b.jpg,bee")
+    assert list(read_labels(file, root=root).paths) == [
+        unicodedata.normalize("NFD", "Bär.jpg"),
+        "b.jpg",
+    ]
+    file = written(tmp_path, "image,labels", "bär.jpg,bear", "B.JPG,bee")
+    with pytest.raises(UserError) as refused:
+        read_labels(file, root=root)
+    said = unicodedata.normalize("NFC", str(refused.value))
+    assert re.findall("there is '(.*?)'", said) == ["Bär.jpg", "b.jpg"]
+
+
+def test_uploads_of_label_studio_are_found_by_their_first_name(tmp_path):
+    root = pictures(tmp_path / "pics", "Bild (1) ä.jpg")
+    choices = {"type": "choices", "value": {"choices": ["cat"]}}
+    for name, found in (("ab12cd34-Bild_1_ä.jpg", True), ("ab12cd34-other.jpg", False)):
+        task = {
+            "data": {"image": f"/data/upload/1/{name}"},
+            "annotations": [{"result": [choices]}],
+        }
+        file = tmp_path / "tasks.json"
+        file.write_text(json.dumps([task]))
+        if found:
+            assert tuple(read_labels(file, root=root).paths) == ("Bild (1) ä.jpg",)
+        else:
+            with pytest.raises(UserError, match="there is no picture '/data/upload/1/ab12"):
+                read_labels(file, root=root)
+
+
+def test_pictures_in_the_place_of_labels_get_advice(tmp_path):
+    root = pictures(tmp_path, "classes/cat/a.jpg", "classes/dog/b.jpg")
+    for path, advice in (
+        ("classes", "folders of pictures, such as 'cat/a.jpg'. Write a table"),
+        ("classes/cat", "it has pictures: name the file of their labels"),
+        ("classes/cat/a.jpg", "it is a picture: name the file of its labels"),
+    ):
+        with pytest.raises(UserError, match=advice):
+            read_table(root / path)
+
+
+def test_documents_in_the_place_of_pictures_get_advice(tmp_path, capsys):
+    file = written(tmp_path, "id,body,tags", 'd1,"two\r\nlines",cat')
+    with pytest.raises(SystemExit):
+        main.main(["inspect", str(file)])
+    assert "name its column of texts: --text-column NAME" in capsys.readouterr().err
+
+
+def test_corrections_of_another_class_do_not_name_the_picture_again(tmp_path, capsys):
+    file = written(tmp_path, "image,labels", "a.jpg,cat", "b.jpg,dog")
+    said = written(
+        tmp_path, "image,class,given,corrected", "a.jpg,dgo,absent,present", name="s.csv"
+    )
+    with pytest.raises(SystemExit):
+        main.main(["correct", str(file), str(said), "--out", str(tmp_path / "new.csv")])
+    assert "'dgo' of 'a.jpg'; the picture is there, the class is not" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.vision.data.formats import FORMATS, find_format, recognised
 from pumlc.vision.data.formats.csv_table import TABLE_ENDINGS, require_header
-from pumlc.vision.data.formats.label_format import ReadOptions
+from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS, ReadOptions
 from pumlc.vision.data.label_table import STATES, LabelTable
 
 _SPREADSHEET = "save the sheet as CSV in UTF-8"
@@ -56,6 +56,15 @@ def _hint(path: Path) -> str:
         inside = [file for file in sorted(path.iterdir()) if file.is_file() and recognised(file)]
         if inside:
             return f"; but {inside[0]} has one: name that file"
+        if pictures := _pictures_of_classes(path):
+            return (
+                f"; it has folders of pictures, such as {pictures[0]!r}. Write a table: a row "
+                "image,labels for each picture, its labels separated by |"
+            )
+        if any(file.suffix.lower() in IMAGE_ENDINGS for file in path.iterdir()):
+            return "; it has pictures: name the file of their labels, and this folder as the root"
+    elif path.suffix.lower() in IMAGE_ENDINGS:
+        return "; it is a picture: name the file of its labels"
     elif path.suffix.lower() in TABLE_ENDINGS:
         try:
             require_header(path)
@@ -67,6 +76,18 @@ def _hint(path: Path) -> str:
         f"; valid formats: {', '.join(FORMATS)} (data.format NAME, if it is one of them). Their "
         "layouts: docs/label_formats.md"
     )
+
+
+def _pictures_of_classes(folder: Path) -> list[str]:
+    """The first picture of each folder in a folder."""
+    inside = [each for each in sorted(folder.iterdir()) if each.is_dir()]
+    pictures = (_first_picture(each) for each in inside)
+    return [f"{picture.parent.name}/{picture.name}" for picture in pictures if picture]
+
+
+def _first_picture(folder: Path) -> Path | None:
+    files = (each for each in sorted(folder.iterdir()) if each.suffix.lower() in IMAGE_ENDINGS)
+    return next(files, None)
 
 
 def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple[LabelTable, str]:

@@ -1,9 +1,10 @@
 """The names of the files in a folder, asked for once: millions of them without an object each."""
 
 import os
+import unicodedata
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class FolderNames:
         self._names: set[str] | None = set()
         self._links: set[str] = set()
         self._endings: set[str] = set()
+        self._spelled: dict[Callable[[str], str], dict[str, list[str]]] = {}
         hashes = array("q")
         try:
             with os.scandir(folder) as entries:
@@ -56,6 +58,24 @@ class FolderNames:
         number = hash(name)
         place = bisect_left(self._sorted, number)
         return place < len(self._sorted) and self._sorted[place] == number
+
+    def spelled_otherwise(self, name: str, spell: Callable[[str], str]) -> list[str]:
+        """The names that are equal to this one in Unicode's composed form, once they are spelled.
+
+        Systems write an umlaut as one character or as two. Of very many files nothing is found.
+
+        Args:
+            name: as a label file spells it.
+            spell: ``str``, or ``str.casefold`` for names that differ in case too.
+        """
+        if self._names is None or (name.isascii() and spell is str):
+            return []
+        if spell not in self._spelled:
+            found: dict[str, list[str]] = {}
+            for each in sorted(self._names):
+                found.setdefault(spell(unicodedata.normalize("NFC", each)), []).append(each)
+            self._spelled[spell] = found
+        return self._spelled[spell].get(spell(unicodedata.normalize("NFC", name)), [])
 
     def is_link(self, name: str) -> bool:
         """Whether a name is a symbolic link to a file."""

@@ -52,6 +52,8 @@ class PictureFiles:
             return [path]
         if "\\" in name:
             return self.find(path.replace("\\", "/"), split)
+        if same := self.names_in(folder).spelled_otherwise(name, str):
+            return [os.path.join(folder, each) for each in same]
         if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
             endings: tuple[str, ...] = ()
         else:
@@ -76,7 +78,8 @@ class PictureFiles:
                 return found
         name = pieces[-1] if pieces else ""
         by_name = self._all_names()
-        return by_name.get(name) or by_name.get(_UPLOAD.sub("", name)) or []
+        original = _UPLOAD.sub("", name)
+        return next((by_name[each] for each in (name, original) if each in by_name), [])
 
     def is_outside(self, path: str) -> bool:
         """Whether a path leaves the root: by ``..``, as an absolute path, or by a link."""
@@ -99,7 +102,7 @@ class PictureFiles:
             self._by_name = {}
             for path in self.walk():
                 name = os.path.basename(path)
-                for each in {name, _UPLOAD.sub("", name)}:
+                for each in {name, _UPLOAD.sub("", name), _stored_name(name)}:
                     self._by_name.setdefault(each, []).append(path)
         return self._by_name
 
@@ -110,6 +113,11 @@ class PictureFiles:
             for name in sorted(names):
                 if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS:
                     yield os.path.relpath(os.path.join(place, name), self.root)
+
+
+def _stored_name(name: str) -> str:
+    """The name that Label Studio gives to an uploaded file: neither blanks nor most signs."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
 def locate(table: LabelTable, files: PictureFiles) -> tuple[LabelTable, list[Problem]]:
@@ -186,11 +194,14 @@ def _located(
     uploaded = table.format == "labelstudio"
     found = files.find_uploaded(spelled) if uploaded else files.find(spelled, split)
     if not found:
-        if files.is_outside(spelled):
+        if not uploaded and files.is_outside(spelled):  # an address is no path
             return spelled, _outside(files, where, spelled, row)
         message = f"{where}: there is no picture {spelled!r} in {files.root}"
         if files.root.name and re.split(r"[/\\]", spelled)[0] == files.root.name:
             message += f"; the path begins with {files.root.name!r}: is the root the folder above?"
+        folder, name = os.path.split(spelled)
+        if near := files.names_in(folder).spelled_otherwise(name, str.casefold):
+            message += f"; there is {near[0]!r}"
         return spelled, Problem("missing", message, rows=(row,))
     if len(found) > 1:
         message = (

@@ -25,7 +25,7 @@ __all__ = [
     "read_table",
 ]
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 """Endings of files that are read as tables; any other has a text a line."""
 
 READERS: dict[str, Callable[[Path], tuple[TextSplit, TextSplit]]] = {

@@ -78,7 +78,7 @@ def read_table(
     """Read a table of documents.
 
     Args:
-        path: a file; ``.jsonl`` or ``.ndjson`` is lines of JSON, any other is delimited text.
+        path: a file; ``.jsonl``, ``.ndjson``, ``.json``: lines of JSON; any other is delimited text.
         columns: names of its columns.
         separator: what separates labels in a cell; None: see `seen_separator`.
         labelled: False: to predict; the labels are not read.
@@ -87,7 +87,7 @@ def read_table(
         UserError: no such column, a row that is not whole, or cells that can be read in two ways;
             it names file and line.
     """
-    is_json = path.suffix.lower() in (".jsonl", ".ndjson")
+    is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     kind, header, rows = _json_rows(path) if is_json else _delimited_rows(path, columns.text)
     if not rows:
         raise UserError(f"{path}: no document in this file")
@@ -232,6 +232,11 @@ def _json_rows(path: Path) -> tuple[str, list[str], list[Any]]:
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
+        if not rows and line.lstrip().startswith("["):
+            raise UserError(
+                f"{path}, line {number}: each document must be an object on a line of its own, and "
+                f"this is a list; it is written so by: jq -c '.[]' {path.name} > NEW.jsonl"
+            )
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ A number does not mean the same in all of these tables: 0 is unknown in ours and
 others; -1 is absent in ours and uncertain in CheXpert.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -16,7 +17,12 @@ _ONE_HOT: dict[str, State] = {"1": "present", "0": "absent", "": "unknown"}
 OURS: dict[str, State] = {"1": "present", "-1": "absent", "0": "unknown", "": "unknown"}
 CHEXPERT_CELLS: dict[str, State] = {**_ONE_HOT, "-1": "uncertain"}
 _BLANKS = ("nan", "na", "n/a", "null", "none")
-_TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
+# as spreadsheets in several languages write truth, and people an answer
+_TRUE = ("true", "yes", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "vero", "sì", "waar")
+_FALSE = ("false", "no", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee")
+_TRUTH = {**dict.fromkeys(_TRUE, "1"), **dict.fromkeys(_FALSE, "0")}
+# 1,0 is the number 1.0 in many countries; three digits may be thousands
+_DECIMAL_COMMA = re.compile(r"[-+]?\d,\d\d?")
 
 
 def form_of(
@@ -70,10 +76,25 @@ def number(cell: str) -> str:
         return ""
     if text in _TRUTH:
         return _TRUTH[text]
+    if _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
     try:
         return f"{float(text) + 0:g}"  # + 0: -0.0 is 0
     except ValueError:
         return cell
+
+
+def says_truth(cell: str) -> bool:
+    """Whether a cell is a word for true or false."""
+    return cell.strip().lower() in _TRUTH
+
+
+def is_score(cell: str) -> bool:
+    """Whether a cell is a number between 0 and 1, as confidences and probabilities are."""
+    try:
+        return 0 < float(number(cell)) < 1
+    except ValueError:
+        return False
 
 
 def _form(
@@ -83,7 +104,7 @@ def _form(
     seen: Counter[str] = Counter()
     for cell, count in counts.items():
         seen[number(cell)] += count
-    as_floats = any("." in cell for cell in counts if number(cell) in OURS)
+    as_floats = any(set(".,") & set(cell) for cell in counts if number(cell) in OURS)
     if "-1" in seen:
         told = ours and not as_floats and ("" not in seen or "0" not in seen)
         if not (told or options.said):

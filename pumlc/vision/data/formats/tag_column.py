@@ -11,6 +11,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.vision.data.formats.cell_states import number, says_truth
 from pumlc.vision.data.formats.csv_table import (
     TAG_COLUMNS,
     Header,
@@ -27,6 +28,7 @@ from pumlc.vision.data.formats.label_format import EVERY_STATE, LabelFormat, Rea
 from pumlc.vision.data.label_table import (
     ABSENT_CODE,
     CODE,
+    LEFT_OUT,
     PRESENT_CODE,
     UNCERTAIN_CODE,
     UNKNOWN_CODE,
@@ -36,6 +38,8 @@ from pumlc.vision.data.table_builder import TableBuilder
 
 # the other columns of the long form, which list labels of another state
 _LISTS = {"negatives": ABSENT_CODE, "uncertain": UNCERTAIN_CODE, "unknown": UNKNOWN_CODE}
+# columns that say how sure a label is, as in the predictions of a model
+_DOUBTS = ("confidence", "score", "probability", "present")
 _NOTHING = {"no finding", "none", "nan", "[]"}  # cells that mean no label
 
 
@@ -65,10 +69,10 @@ def tag_column(header: Header) -> int | None:
 
 def is_state(cell: str) -> bool:
     """Whether a cell looks like a state of one class and not like names of classes."""
-    if cell.lower() in ("", "nan", "true", "false", *CODE):
+    if cell.lower() in ("", "nan", *CODE) or says_truth(cell):
         return True
     try:
-        float(cell)
+        float(number(cell))
     except ValueError:
         return False
     return True
@@ -84,6 +88,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     is_studio = any(row[column].startswith('{"choices"') for row in sample(header))
     builder = TableBuilder(path, "labelstudio" if is_studio else "csv")
     of_lists = _list_columns(header, builder) if is_long else {}
+    _tell_doubts(header, builder)
     split_cell = _splitter(header, column, options)
     group = None
     if options.group or (is_long and "group" in header.names):
@@ -106,6 +111,17 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
             place=line,
         )
     return builder.table()
+
+
+def _tell_doubts(header: Header, builder: TableBuilder) -> None:
+    """Say that a listed label is present, however unsure the file is of it."""
+    for name in header.names:
+        if plain(name) in _DOUBTS:
+            builder.doubt(
+                LEFT_OUT,
+                f"column {name!r} plays no part: every label that is listed counts as present; "
+                "leave out the rows that you do not trust",
+            )
 
 
 def _list_columns(header: Header, builder: TableBuilder) -> dict[int, int]:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
-from pumlc.vision.data.formats.cell_states import CHEXPERT_CELLS, form_of, number, says_state
+from pumlc.vision.data.formats.cell_states import (
+    CHEXPERT_CELLS,
+    form_of,
+    is_score,
+    number,
+    says_state,
+)
 from pumlc.vision.data.formats.csv_table import (
     Header,
     escaped,
@@ -39,6 +45,7 @@ _NO_CLASSES = ("sex", "age", "frontal/lateral", "ap/pa", "subjectid", "studyid",
 _TABLE_OF = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 _ROBOFLOW = "_classes.csv"
 _FEW_CELLS = 5
+_NO_SCORES = "A score is no label: write 1 from a threshold of yours on, and 0 below it"
 
 
 def recognises_wide(path: Path) -> str | None:
@@ -170,9 +177,13 @@ def _no_state(cells: Counter[str]) -> str:
     shown = ", ".join(f"{cell!r} ({count} times)" for cell, count in cells.most_common(3))
     found = f"no cell below the names of classes is a state; they are {shown}"
     if len(cells) > _FEW_CELLS:
-        return f"{found}, ...; valid: 1, 0, present, absent, unknown, uncertain or nothing"
-    told = min(filter(number, cells))
-    said = f'{{{told}: present, "": absent}}' if "" in cells else f"{{{told}: present}}"
+        scores = f". {_NO_SCORES}" if any(map(is_score, cells)) else ""
+        valid = "1, 0, present, absent, unknown, uncertain or nothing"
+        return f"{found}, ...; valid: {valid}{scores}"
+    told = [cell for cell, _ in reversed(cells.most_common()) if number(cell)]
+    said = f'{{{told[0]}: present, "": absent}}'
+    if "" not in cells:  # what is rare is more often what a column is about
+        said = "{" + ", ".join([f"{told[0]}: present", *(f"{e}: absent" for e in told[1:])]) + "}"
     return f"{found}; say what each means, as in data.values '{said}'"
 
 
@@ -220,7 +231,8 @@ def _add(
                     "value",
                     f"line {line}, column {name!r}: {value!r} is not a state; valid: "
                     f"{', '.join(repr(each) for each in sorted(state_of))}. Say what it means "
-                    "with data.values; or take the column out, if it is no class",
+                    "with data.values; or take the column out, if it is no class"
+                    + (f". {_NO_SCORES}" if is_score(value) else ""),
                 )
                 break
             states[name] = state
