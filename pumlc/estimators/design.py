@@ -68,7 +68,8 @@ def fit_design(
         reduce: sum over the ranks, each of which holds a part of the rows.
 
     Raises:
-        ValueError: sparse features with ``standardize``, which would make them dense.
+        ValueError: sparse features with ``standardize``, which would make them dense; a feature
+            that is not finite, or too large to be squared.
     """
     total_over_ranks = reduce or (lambda array: array)
     total = float(total_over_ranks(np.array([row_weights.sum()]))[0])
@@ -78,6 +79,7 @@ def fit_design(
             raise ValueError("sparse features cannot be centred: standardize=False")
         squares = features.multiply(features)
         total_square = total_over_ranks(np.array([(row_weights @ squares).sum()]))[0]
+        _require_finite(features, np.array([total_square]))
         length = np.sqrt(total_square / total) or 1.0
         return Design(np.zeros(num_features), np.full(num_features, length))
     mean = np.zeros(num_features)
@@ -90,6 +92,7 @@ def fit_design(
         centred = np.asarray(features[rows], np.float64) - mean
         variance += row_weights[rows] @ centred**2
     variance = total_over_ranks(variance) / total
+    _require_finite(features, variance)
     if not standardize:
         length = np.sqrt(variance.sum()) or 1.0
         return Design(mean, np.full(num_features, length))
@@ -100,6 +103,26 @@ def fit_design(
         constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
     length = np.sqrt(np.count_nonzero(~constant)) or 1.0
     return Design(mean, np.where(constant, np.inf, deviation * length))
+
+
+def _require_finite(features: Features, variance: np.ndarray) -> None:
+    """Name the first feature that is not finite, if one has spoiled a sum.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if np.isfinite(variance).all():
+        return
+    for rows in slices(features.shape):
+        block = features[rows]
+        block = block.toarray() if sparse.issparse(block) else np.asarray(block)
+        wrong = np.argwhere(~np.isfinite(block))
+        if len(wrong):
+            row, column = wrong[0]
+            raise ValueError(
+                f"features: row {rows.start + row}, column {column} is {block[row, column]}; "
+                "features must be finite"
+            )
 
 
 def slices(shape: tuple[int, ...], *, width: int | None = None) -> Iterator[slice]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from pumlc.estimators.asymptotes import BOTH, BY_CLASS, Errors
 from pumlc.estimators.design import identical_rows
@@ -67,11 +68,14 @@ def fit_noisy_labels(
         seed: of the folds and of the landmarks of the kernel.
 
     Raises:
-        ValueError: features and labels of different lengths, an invalid label.
+        ValueError: features and labels of different lengths, an invalid label; features that are
+            sparse or not finite.
 
     Source: this package, docs/noise.md.
     """
     labels = validate(labels, "labels")
+    if sparse.issparse(features):
+        raise ValueError("features are sparse; give dense ones: features.toarray()")
     features = np.asarray(features)
     kernel = GaussianMap.build(features, affordable_landmarks(labels)[0], seed=seed)
     groups = identical_rows(features)

@@ -43,7 +43,7 @@ def read_states(Y: Any, *, unlisted: Unlisted) -> States:
         raise ValueError("PartialLabelClassifier requires y to be passed, but the target y is None")
     if sparse.issparse(Y):
         return States(_sparse_labels(sparse.csr_array(Y), unlisted), None)
-    matrix = np.asarray(Y)
+    matrix = _with_nan(np.asarray(Y))
     if matrix.ndim == 1:
         return States(*_vector_labels(matrix))
     if matrix.ndim != 2 or not matrix.shape[1]:
@@ -56,6 +56,24 @@ def read_states(Y: Any, *, unlisted: Unlisted) -> States:
     unknown = np.isnan(matrix) if matrix.dtype.kind == "f" else np.zeros(matrix.shape, bool)
     labels = np.where(matrix == 1, POSITIVE, NEGATIVE if unlisted == "absent" else UNKNOWN)
     return States(np.where(unknown, UNKNOWN, labels).astype(np.int8), None)
+
+
+def _with_nan(entries: np.ndarray) -> np.ndarray:
+    """The same with nan in the place of pandas' NA, which is not even equal to itself.
+
+    Columns of integers and booleans with missing values become arrays of objects with it.
+    """
+    if entries.dtype != object:
+        return entries
+    # by its name: pandas may not be installed
+    missing = np.array([type(entry).__name__ == "NAType" for entry in entries.flat], bool)
+    if not missing.any():
+        return entries
+    filled = np.where(missing.reshape(entries.shape), np.nan, entries)
+    try:
+        return filled.astype(np.float64)
+    except (TypeError, ValueError):
+        return filled
 
 
 def _as_numbers(matrix: np.ndarray) -> np.ndarray:
