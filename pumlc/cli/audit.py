@@ -203,7 +203,7 @@ def _places(options: AuditOptions) -> tuple[Path, Path | None]:
     if options.out is None:
         return options.run / name, None
     if options.out.suffix == ".csv" and not options.out.is_dir():
-        console.check_out(options.out)
+        console.check_out(options.out, begins="part,given,rank")
         return options.out, None
     console.check_out_folder(options.out)
     return options.out / "suspects.csv", options.out / "review.html"

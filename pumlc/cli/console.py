@@ -239,11 +239,17 @@ def print_result(result: dict[str, Any], *, always: bool) -> None:
         print(json.dumps(result, allow_nan=False), flush=True)
 
 
-def check_out(path: Path) -> None:
+def check_out(path: Path, *, begins: str | None = None) -> None:
     """Refuse an ``--out`` that cannot be written as a file, before the work.
 
+    Args:
+        path: the file.
+        begins: how the files of this command begin, a regular expression. A file that is there and
+            begins otherwise is not replaced: it may be somebody's labels.
+
     Raises:
-        UserError: It is a folder, or its folder is missing or may not be written.
+        UserError: It is a folder, or its folder is missing or may not be written; or it is a file
+            of another kind.
     """
     if path.is_dir():
         raise UserError(f"--out {path} is a folder; name a file")
@@ -251,6 +257,23 @@ def check_out(path: Path) -> None:
         raise UserError(f"--out {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"--out {path}: you may not write into the folder {path.parent}")
+    if begins is not None and path.is_file() and path.stat().st_size:
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+        if re.match(begins.encode(), start) is None:
+            raise UserError(
+                f"--out {path} is there, and is no file of this command; name a new one"
+            )
+
+
+def check_not_input(flag: str, path: Path, given: Path) -> None:
+    """Refuse to replace the label file that a command reads.
+
+    Raises:
+        UserError: Both are one file.
+    """
+    if path.exists() and given.exists() and path.samefile(given):
+        raise UserError(f"{flag} {path} is the label file itself; name a new file")
 
 
 def check_out_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pumlc.cli import console
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.errors import UserError
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pumlc.vision.data.suggestions import is_predictions
 
     find_format(options.to)  # an unknown name first
+    console.check_not_input("OUT", options.out, options.labels)
     if options.suggest is not None or is_predictions(options.labels):
         _suggest(options)
         return

@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(CorrectOptions, arguments, program="pumlc correct", about=__doc__ or "")
     if not options.out.absolute().parent.is_dir():
         raise UserError(f"--out {options.out}: there is no folder {options.out.parent}")
-    if options.out.exists() and options.labels.exists() and options.out.samefile(options.labels):
-        raise UserError(f"--out {options.out} is the label file itself; name a new file")
+    console.check_not_input("--out", options.out, options.labels)
     combined = combine_corrections(read_corrections(options.corrections))
     with errors_name_options(options), working(f"writing {options.out}"):
         applied = _correct(options, combined.agreed)

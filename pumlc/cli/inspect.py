@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"--decode opens each picture; {wrong}")
     if options.root is not None and not options.root.is_dir():
         raise UserError(f"--root {options.root}: no such folder")
+    if options.fix is not None:
+        console.check_not_input("--fix", options.fix, options.labels)
     try:
         table, evidence = read_label_file(options.labels, options)
     except UserError as error:

@@ -142,7 +142,7 @@ def _check(options: PredictOptions) -> None:
             if not 0 < value < 1:
                 raise UserError(f"--{name} must be between 0 and 1, got {value:g}")
     if options.out is not None:
-        console.check_out(options.out)
+        console.check_out(options.out, begins=r"[^\n]*,label,score")
 
 
 def _picture_rows(options: PredictOptions, failures: list[tuple[Path, str]]) -> Iterator[list[str]]:

@@ -39,6 +39,7 @@ class ReportOptions:
     split: str = option("split of the data set on which the runs are scored", default="test")
     root: str | None = option("folder of the data, if they have moved", flag="--data.root")
     csv: str | None = option("another CSV file", flag="--data.csv")
+    labels: str | None = option("the label file, if it has moved", flag="--data.labels")
     batch_size: int = option("pictures per batch", default=64)
     workers: int | None = option("threads that read pictures; default: one per core")
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write a report."""
     options = parse_options(ReportOptions, arguments, program="pumlc report", about=__doc__ or "")
     at_least_one(options, "batch_size")
-    console.check_out(options.out)
+    console.check_out(options.out, begins="(?i)<!doctype html")
     kinds = [_kind(path) for path in options.paths]
     from pumlc.report import read_suspects, read_sweep, write_report
 
@@ -96,6 +97,7 @@ def _figures(path: Path, options: ReportOptions, *, pictures: bool) -> Any:
             split=options.split,
             root=options.root,
             csv=options.csv,
+            labels=options.labels,
             batch_size=options.batch_size,
             workers=options.workers,
             pictures=pictures,

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import re
 import sys
 import threading
@@ -175,7 +176,9 @@ def _check_names(arguments: Sequence[str], config_class: type, options: set[str]
         for path in paths:
             problem = unknown_setting(path, config_class)
             if problem is not None:
-                raise UserError(f"{place}: {problem}")
+                near = difflib.get_close_matches(place, [*options, *_OF_THE_PARSER], n=1)
+                hint = f"; did you mean {near[0]}?" if near and place.startswith("--") else ""
+                raise UserError(f"{place}: {problem}{hint}")
 
 
 def _nested(path: Sequence[str], typed: str) -> Any:

@@ -59,7 +59,10 @@ class RunFolder:
 
         Raises:
             RunExistsError: the folder holds a run that has saved something.
+            UserError: there is a file of this name.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file; name a new folder for the run")
         if (self.path / "run.json").exists() and self.has_saved():
             raise RunExistsError(f"{self.path} already holds a run")
         self.path.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ def split_scores(
     split: str = "test",
     root: str | None = None,
     csv: str | None = None,
+    labels: str | None = None,
     batch_size: int = 64,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -42,6 +43,7 @@ def split_scores(
         split: as for `pumlc.vision.evaluation.evaluate_run`.
         root: folder of the data, if they have moved; by default that of the run.
         csv: another CSV file.
+        labels: another label file.
         batch_size: pictures per batch.
         workers: threads that read pictures; 0: only this one; None: one per core.
         progress: called with the pictures done and their number.
@@ -51,7 +53,7 @@ def split_scores(
         UserError: see `pumlc.vision.evaluation.evaluate_run`.
     """
     predictor = VisionPredictor(run_dir, None, device=str(accelerator.device))
-    data = other_place(predictor.config.data, root, csv)
+    data = other_place(predictor.config.data, root, csv, labels=labels)
     images = split_of_run(data, split, predictor)
     if len(images) * len(images.classes) > sparse.DENSE_LIMIT:
         raise UserError(
@@ -65,12 +67,12 @@ def split_scores(
     images, logits = images.subset(rest), logits[rest]
     if not np.isfinite(logits).all():
         raise UserError(f"{run_dir}: logits are not finite: the training has diverged")
-    labels, _ = measured_labels(replace(images, matrix=images.labels), split)
-    refuse_one_sided(images, labels, split, data.name)
+    known, _ = measured_labels(replace(images, matrix=images.labels), split)
+    refuse_one_sided(images, known, split, data.name)
     scores = SplitScores(
         classes=images.classes,
         paths=[path.decode() for path in images.paths.tolist()],
-        labels=labels,
+        labels=known,
         probabilities=predictor.probabilities(logits),
         thresholds=np.asarray(predictor.thresholds),
     )

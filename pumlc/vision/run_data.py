@@ -65,6 +65,14 @@ def other_place(
     if elsewhere and data.protocol == "positive-list":  # the list names the pictures of the run
         changes.update(protocol="proportion", positive_list=None)
     data = replace(data, **changes)
+    named = "labels" if data.labels is not None else "csv"
+    file = getattr(data, named)
+    if not elsewhere and file is not None and not Path(file).exists():
+        raise UserError(
+            f"{file}: no such file or folder; the run was trained on it. If it has moved, or this "
+            f"is another folder than then, name it with data.{named} (and its pictures with "
+            "data.root)"
+        )
     if unlisted is None:
         return data
     if data.name not in ("csv", "labels"):

@@ -346,3 +346,58 @@ def test_threads_of_the_network_leave_the_cores_to_those_that_read(command, poli
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     main([command, "run"])
     assert seen == [policy, "active"]
+
+
+@pytest.mark.parametrize("command", ["predict RUN PICTURES", "audit RUN", "report RUN"])
+def test_a_file_of_another_kind_is_not_replaced(command, tmp_path, monkeypatch, capsys):
+    """``--out labels.csv``, a slip of the hand, must not take the place of the labels."""
+    monkeypatch.chdir(tmp_path)
+    labels = Path("labels.csv")
+    labels.write_text("image,labels\na.jpg,cat\n")
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--out", "labels.csv"])
+    assert "--out labels.csv is there, and is no file of this command" in capsys.readouterr().err
+    assert labels.read_text() == "image,labels\na.jpg,cat\n"
+
+
+@pytest.mark.parametrize(
+    ("begins", "content"),
+    [
+        (r"[^\n]*,label,score", "path,label,score,present\n"),
+        (r"[^\n]*,label,score", "id,label,score\n"),
+        ("part,given,rank", "part,given,rank,image\n"),
+        ("(?i)<!doctype html", "<!DOCTYPE html>"),
+        ("part,given,rank", ""),
+    ],
+)
+def test_an_older_file_of_the_same_command_is_replaced(begins, content, tmp_path):
+    (tmp_path / "out").write_text(content)
+    console.check_out(tmp_path / "out", begins=begins)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect l.csv --fix l.csv",
+        "convert l.csv l.csv --to csv",
+        "correct l.csv c.csv --out l.csv",
+    ],
+)
+def test_the_file_that_is_read_is_not_replaced(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("l.csv").write_text("filename,cat\na.jpg,TRUE\nb.jpg,FALSE\n")
+    with pytest.raises(SystemExit):
+        main(command.split())
+    assert "l.csv is the label file itself; name a new file" in capsys.readouterr().err
+    assert "TRUE" in Path("l.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("--confg", "--config"), ("--resum", "--resume"), ("--evalute", "--evaluate")],
+)
+def test_a_mistyped_option_of_train_has_the_nearest_one(typed, meant, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--out", "runs/x", typed])
+    assert f"{typed}: no setting {typed[2:]!r}" in (said := capsys.readouterr().err)
+    assert f"did you mean {meant}?" in said

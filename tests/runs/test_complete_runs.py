@@ -125,3 +125,11 @@ def test_figures_are_written_if_nobody_reads_them(kind, finished, tmp_path, monk
     with pytest.raises(BrokenPipeError):
         call("evaluate", run)
     assert json.loads((run / "metrics.json").read_text())["N"] > 0
+
+
+def test_a_report_finds_a_label_file_that_has_moved(finished, squares_csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "report.html"
+    moved = ("--data.labels", str(squares_csv), "--data.root", str(squares_csv.parent))
+    call("report", finished("heads of pictures"), "--out", page, *moved)
+    assert "Average precision" in page.read_text() or "mAP" in page.read_text()

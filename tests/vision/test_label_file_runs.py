@@ -10,12 +10,14 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 from pumlc.cli import main
+from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.vision.config import DataConfig
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.label_table import CODE
 from pumlc.vision.data.partition import hold_out
 from pumlc.vision.data.split import read_split, training_data
+from pumlc.vision.run_data import other_place
 
 MESSY = """split,image,labels,negatives
 train,a.jpg,cat,dog
@@ -263,3 +265,19 @@ def test_an_export_of_changed_data_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main.main(["convert", str(run), str(tmp_path / "o"), "--to", "csv", "--format", "csv"])
     assert "is a run, which has this setting itself" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_run_folder_is_named(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,labels\n")
+    with pytest.raises(UserError, match="labels.csv is a file; name a new folder for the run"):
+        RunFolder(tmp_path / "labels.csv").start({}, {}, 1)
+
+
+@pytest.mark.parametrize("settings", [{"labels": "gone.csv"}, {"name": "csv", "csv": "gone.csv"}])
+def test_a_label_file_that_has_moved_is_named_with_its_setting(settings, tmp_path):
+    here = tmp_path / "here.csv"
+    here.write_text("image,labels\n")
+    data, name = DataConfig(root=str(tmp_path), **settings), list(settings)[-1]
+    with pytest.raises(UserError, match=rf"gone.csv: no such file.* name it with data.{name}"):
+        other_place(data, None, None)
+    assert other_place(data, None, None, labels=str(here)).labels == str(here)

@@ -58,7 +58,8 @@ def training_parts(run_dir: Path, config: DataConfig, seed: int) -> list[Part]:
         raise UserError(
             f"{data.train.source} has changed since the run: it has {data.manifest.shape} labels "
             f"with mask {data.manifest.mask_hash}, but the run was trained on {manifest.shape} "
-            f"with mask {manifest.mask_hash}"
+            f"with mask {manifest.mask_hash}; an audit needs the labels of the run: name that file "
+            "with data.labels or data.csv, or train again"
         )
     if RunFolder(run_dir).read().get("data", fingerprints(data)) != fingerprints(data):
         raise UserError(

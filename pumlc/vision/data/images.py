@@ -186,7 +186,9 @@ def checked_images(
     missing = _missing(folder, encoded)
     if len(missing):
         if not folder.exists():
-            raise UserError(f"{folder}: no such folder; the pictures of {file} are to be below it")
+            raise UserError(
+                f"{folder}: no such folder; the pictures of {file} are to be below it (data.root)"
+            )
         row = int(missing[0])
         first = folder / encoded[row].decode()
         raise UserError(

@@ -116,7 +116,9 @@ def refuse(source: str, problems: Sequence[Problem], root: Path | str | None = N
         return
     missing = any(problem.kind == "missing" for problem in problems)
     if missing and root is not None and not Path(root).exists():
-        raise UserError(f"{root}: no such folder; the pictures of {source} are to be below it")
+        raise UserError(
+            f"{root}: no such folder; the pictures of {source} are to be below it (data.root)"
+        )
     lines = blocking[:_SHOWN]
     if len(blocking) > _SHOWN:
         command = f"pumlc inspect {source}" + ("" if root is None else f" --root {root}")

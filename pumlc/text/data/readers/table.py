@@ -78,7 +78,7 @@ def read_table(
     """Read a table of documents.
 
     Args:
-        path: a file; ``.jsonl``, ``.ndjson``, ``.json``: lines of JSON; any other is delimited text.
+        path: a file; ``.jsonl``, ``.ndjson``, ``.json``: lines of JSON; any other: delimited text.
         columns: names of its columns.
         separator: what separates labels in a cell; None: see `seen_separator`.
         labelled: False: to predict; the labels are not read.
