@@ -16,7 +16,7 @@ from pumlc.report import Item, Review, Suspect
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.matrix import canonical
 from pumlc.text.data.text_split import TextSplit
-from pumlc.text.evaluation import documents_of, moved_data, rows_of
+from pumlc.text.evaluation import compare_data, documents_of, moved_data, rows_of
 from pumlc.text.frozen.fit import LEFT_OUT
 from pumlc.text.frozen.left_out import read_left_out
 from pumlc.text.frozen.scores import left_out_scores
@@ -136,6 +136,8 @@ def audit_texts(
     config = replace(predictor.config, data=data)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = documents_of(corpus, split)
+    stored = split == "train" and not isinstance(predictor, TextPredictor)
+    compare_data(predictor.run, corpus, data.source, split, stored=stored)
     name = predictor.weights
     if isinstance(predictor, TextPredictor) and not left_out:
         queries, vectors = embeddings(predictor, documents, accelerator, batch_size, progress)

@@ -85,7 +85,7 @@ def evaluate_run(
             f"{data.source}, split {split}: none of its {len(documents)} documents has a label, so "
             "that there is nothing to measure"
         )
-    _compare_data(run, corpus, data.source, split)
+    compare_data(run, corpus, data.source, split)
     results: dict[str, Any] = {
         "run": str(run.path),
         "source": data.source,
@@ -125,12 +125,18 @@ def moved_data(data: DataConfig, *, root: str | None, labels: str | None) -> Dat
         labels: another table; None: as it is.
 
     Raises:
-        UserError: the run has the other kind of data.
+        UserError: the run has the other kind of data, or its data are not there any more.
     """
     for name, value, other in (("root", root, "labels"), ("labels", labels, "root")):
         if value is not None and (data.labels is None) != (name == "root"):
             raise UserError(f"data.{name} {value}: the run reads data.{other}, {data.source}")
     changes = {"root": root, "labels": labels}
+    kind = "root" if data.labels is None else "labels"
+    if changes[kind] is None and not Path(data.source).exists():
+        raise UserError(
+            f"{data.source}: no such file or folder; the run was trained on it. If it has moved, "
+            f"or this is another folder than then, name it with data.{kind}"
+        )
     return dataclasses.replace(data, **{k: v for k, v in changes.items() if v is not None})
 
 
@@ -210,8 +216,21 @@ def rows_of(corpus: Corpus, split: str) -> np.ndarray:
     return rows
 
 
-def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None:
-    """Warn if the data are not those that the run saw; refuse if rows were drawn from them."""
+def compare_data(
+    run: RunFolder, corpus: Corpus, root: str, split: str, *, stored: bool = False
+) -> None:
+    """Warn if the data are not those that the run saw; refuse if rows were drawn from them.
+
+    Args:
+        run: the run.
+        corpus: its data as they are now.
+        root: their folder or file.
+        split: the split that is scored.
+        stored: the scores of this split are those that the run has stored, one row a document.
+
+    Raises:
+        UserError: the held-out part, or the stored scores, are of other documents.
+    """
     recorded = run.read().get("data")
     if not isinstance(recorded, dict):  # a run of an earlier version
         return
@@ -224,4 +243,9 @@ def _compare_data(run: RunFolder, corpus: Corpus, root: str, split: str) -> None
     )
     if split == "validation" and "train" in changed:
         raise UserError(f"{message}; which documents it held out cannot be told")
+    if stored and split in changed:
+        raise UserError(
+            f"{message}, and the run has stored a score for each of its own: give its data as they "
+            "were (data.labels, or data.root), or train again"
+        )
     warn_user(message)

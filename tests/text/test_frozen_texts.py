@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -235,3 +236,27 @@ def test_a_given_label_is_compared_with_labels_that_are_as_frequent():
     wrong = [(each.row, each.column) for each in suspects if each.given == "present"]
     assert wrong[0] == (0, 0)
     assert [(e.row, e.column) for e in suspects if e.given == "unknown"] == [(4, 0), (0, 1)]
+
+
+def test_stored_scores_are_not_those_of_other_documents(trained, corpus_folder, tool, tmp_path):
+    """The same number of documents and labels, but other ones in the rows."""
+    data = shutil.copytree(corpus_folder, tmp_path / "data")
+    lines = (data / "raw" / "trn_X.txt").read_text().splitlines()
+    (data / "raw" / "trn_X.txt").write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    pairs = sp.load_npz(data / "Y.trn.npz").tocsr()
+    sp.save_npz(data / "Y.trn.npz", sp.vstack([pairs[1:], pairs[:1]]).tocsr())
+    with pytest.raises(UserError, match="stored a score for each of its own: give its data as"):
+        tool("audit").main(
+            [str(trained), "--out", str(tmp_path / "audit"), "--data.root", str(data)]
+        )
+
+
+def test_data_that_have_moved_are_named_with_their_setting(trained, corpus_folder, tool, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    content = json.loads((run / "run.json").read_text())
+    content["config"]["data"]["root"] = "gone"
+    (run / "run.json").write_text(json.dumps(content))
+    for command in ("audit", "evaluate"):
+        with pytest.raises(UserError, match="gone: no such file.* name it with data.root"):
+            tool(command).main([str(run)])
+    tool("evaluate").main([str(run), "--data.root", str(corpus_folder)])
