@@ -10,6 +10,7 @@ absent before labels are hidden. Minutes are those of the training, by the clock
 """
 
 import argparse
+import csv
 import itertools
 from pathlib import Path
 
@@ -31,6 +32,12 @@ KEPT = ("validation", "augmentation", "image_size")
 """Settings of a recipe's data that do not say where they are."""
 
 
+def seconds_of(run: RunFolder) -> float:
+    """Seconds of the training, by the last row that has them."""
+    with (run.path / "metrics.csv").open(newline="") as file:
+        return [float(row["seconds"]) for row in csv.DictReader(file) if row["seconds"]][-1]
+
+
 def scored(recipe: str, data: dict, proportion: float, seed: int, folder: Path) -> dict:
     """What evaluation finds, and the minutes that training took."""
     content = yaml.safe_load(recipe_file(recipe).read_text("utf-8"))
@@ -47,7 +54,7 @@ def scored(recipe: str, data: dict, proportion: float, seed: int, folder: Path) 
     return {
         "used": figures[result["preferred"]]["mAP"]["sklearn"],
         "last": figures[last]["mAP"]["sklearn"],
-        "minutes": float(run.metrics[-1]["seconds"]) / 60,
+        "minutes": seconds_of(run) / 60,
         "N": result["N"],
     }
 
