@@ -8,10 +8,9 @@ tenth is held out and scored after every epoch. Labels are hidden by the publish
 decides pictures, mask, held-out part and order. The table has the test mAP of the weights that a
 rule selects minus that of the last epoch (averaged): mean and worst of the seeds, and how often the
 rule takes others. ``best`` takes the best score; ``one error`` is `pumlc.engine.selection`, whose
-mean of two weights counts as others. The
-last columns train again on all pictures, the held-out ones too, and take the same epoch of the same
-weights: the gain in mAP over the selected ones, and the F1 (OF1) of both at the threshold that was
-fitted on the held-out part.
+mean of two weights counts as others. The last columns train again on all pictures, the held-out
+ones too, and take the same epoch of the same weights: the gain in mAP over the selected ones, and
+the F1 (OF1) of both at the threshold that was fitted on the held-out part.
 """
 
 import argparse
