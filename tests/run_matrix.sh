@@ -74,7 +74,7 @@ cell() {  # version, set
         OMP_NUM_THREADS=1 "$place/bin/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
             ${tests[@]+"${tests[@]}"} > "$place/pytest.log" 2>&1
         passed=$(tail -1 "$place/pytest.log")
-        echo "| $1 | $2 | $(installed "$place") | ${passed//=/} |" > "$row"
+        echo "| $1 | $2 | $(installed "$place") | ${passed//=/}${short:+ (short list)} |" > "$row"
         grep -E "^(FAILED|ERROR)" "$place/pytest.log"
     fi
     cat "$row"
