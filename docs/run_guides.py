@@ -145,6 +145,8 @@ def comparable(output: str) -> list[str]:
         (r"[\d.e+]+ a second", "RATE"),
         (r"(rows_per_second) [\d.]+", r"\1 RATE"),
         (r"(gradient_norm) [\d.e+]+", r"\1 NORM"),  # of a step; a machine's rounding moves it most
+        # a difference of less than its error: other versions round it to another sign
+        (r"(?:lowers|raises) (the left-out cross entropy) by [\d.]+ \+- [\d.]+ %", r"\1 CHANGE"),
         (r"-{3,}", "---"),
         (r"[ \t]+", " "),
         # a row of suspects: the last digit of a score decides which one is first

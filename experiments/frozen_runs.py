@@ -1,13 +1,17 @@
-"""mAP of frozen runs at several proportions of known labels, a row for each data set.
+"""mAP and minutes of frozen runs and of fine-tuned networks, by proportions of known labels.
 
     python experiments/frozen_runs.py --voc VOCdevkit --coco COCO2017 --corel5k COREL5K --out FOLDER
+    python experiments/frozen_runs.py --coco COCO2017 --recipes csv_pnu_lite0_cpu --out FOLDER
 
-Each figure is the mean mAP of `pumlc train --config frozen` and `pumlc evaluate` over three masks
-(data.label_seed 0, 1, 2), with the smallest and the largest. What a picture of Corel5k does
-not list counts as absent before labels are hidden.
+Each figure is the mean mAP of `pumlc train --config RECIPE` and `pumlc evaluate` over the masks of
+some seeds (data.label_seed and train.seed), with the smallest and the largest; of a network also
+that of the last epoch, if other weights are used. What a picture of Corel5k does not list counts as
+absent before labels are hidden. Minutes are those of the training, by the clock.
 """
 
 import argparse
+import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +28,43 @@ from pumlc.vision.evaluation import evaluate_run
 from pumlc.vision.tasks import create_task
 
 PROPORTIONS = (0.1, 0.5, 1.0)
+KEPT = ("validation", "augmentation", "image_size")
+"""Settings of a recipe's data that do not say where they are."""
 
 
-def scored(data: dict, proportion: float, seed: int, folder: Path) -> tuple[float, int]:
-    """mAP of a run and the number of test pictures."""
-    content = yaml.safe_load(recipe_file("frozen").read_text("utf-8"))
-    content["data"] = {**data, "known": proportion, "label_seed": seed}
-    run = folder / f"{data['name']}_{proportion}_{seed}"
-    if not (run / "weights" / "index.json").exists():
-        train_run(from_plain(VisionConfig, content), create_task, RunFolder(run))
-    result = evaluate_run(run, create_accelerator())
-    return result["weights"]["last"]["mAP"]["sklearn"], result["N"]
+def seconds_of(run: RunFolder) -> float:
+    """Seconds of the training, by the last row that has them."""
+    with (run.path / "metrics.csv").open(newline="") as file:
+        return [float(row["seconds"]) for row in csv.DictReader(file) if row["seconds"]][-1]
+
+
+def scored(recipe: str, data: dict, proportion: float, seed: int, folder: Path) -> dict:
+    """What evaluation finds, and the minutes that training took."""
+    content = yaml.safe_load(recipe_file(recipe).read_text("utf-8"))
+    kept = {name: content["data"][name] for name in KEPT if name in content["data"]}
+    content["data"] = {**kept, **data, "known": proportion, "label_seed": seed}
+    content["train"]["seed"] = seed
+    run = RunFolder(folder / f"{recipe}_{data['name']}_{proportion}_{seed}")
+    if not (run.weights / "index.json").exists():
+        train_run(from_plain(VisionConfig, content), create_task, run)
+    names = sorted({run.preferred_weights(), *({"last-ema", "last"} & run.index().keys())})
+    result = evaluate_run(run.path, create_accelerator(), weights=names)
+    last = "last-ema" if "last-ema" in names else "last"
+    figures = result["weights"]
+    return {
+        "used": figures[result["preferred"]]["mAP"]["sklearn"],
+        "last": figures[last]["mAP"]["sklearn"],
+        "minutes": seconds_of(run) / 60,
+        "N": result["N"],
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="mAP of frozen runs.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--recipes", nargs="+", default=["frozen"])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--voc")
     parser.add_argument("--coco")
     parser.add_argument("--corel5k")
@@ -54,14 +80,20 @@ def main() -> None:
         sets["Corel5k"] = {"name": "csv", "csv": file, "root": str(Path(options.corel5k))}
         sets["Corel5k"]["unlisted"] = "negative"
     rows = []
-    for name, data in sets.items():
-        row = [name]
+    for (name, data), recipe in itertools.product(sets.items(), options.recipes):
         for proportion in PROPORTIONS:
-            values = [scored(data, proportion, seed, options.out) for seed in range(3)]
-            each = np.array([value for value, _ in values])
-            row.append(f"{each.mean():.1f} ({each.min():.1f} to {each.max():.1f})")
-        rows.append([*row, values[0][1]])
-    print(table(["data", *(f"{100 * p:.0f} % known" for p in PROPORTIONS), "N"], rows))
+            found = [
+                scored(recipe, data, proportion, seed, options.out) for seed in range(options.seeds)
+            ]
+            used, last, minutes = (
+                np.array([each[key] for each in found]) for key in ("used", "last", "minutes")
+            )
+            spread = f"{used.mean():.1f} ({used.min():.1f} to {used.max():.1f})"
+            cells = [f"{proportion:.0%}", spread, f"{last.mean():.1f}", f"{minutes.mean():.1f}"]
+            rows.append([name, recipe, *cells, found[0]["N"]])
+            print(rows[-1], flush=True)
+    heads = ["data", "recipe", "known", "mAP", "last epoch", "minutes", "N"]
+    print(table(heads, rows))
 
 
 if __name__ == "__main__":

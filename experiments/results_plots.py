@@ -46,7 +46,8 @@ def number(cell: str) -> float:
 
 
 def deviation(cell: str) -> float:
-    return float(cell.split("+-")[1]) if "+-" in cell else 0.0
+    found = re.search(r"(?:\+-|±)\s*(\d[\d.]*)", cell)
+    return float(found[1]) if found else 0.0
 
 
 def lines(axes: Any, title: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
@@ -193,6 +194,37 @@ def text_losses() -> None:
     save("text_losses", made)
 
 
+def text_missing() -> None:
+    made, axes = figure(2)
+    points: dict[str, list[tuple[float, float, float]]] = {}
+    loss = ""
+    for name, (missing, first, five, _) in tables("text_missing.md")[0][1].items():
+        loss = name.strip() or loss
+        points.setdefault(loss, []).append((number(missing), number(first), number(five)))
+    for place, column, unit in ((axes[0], 1, "P@1, %"), (axes[1], 2, "P@5, %")):
+        for loss, rows in points.items():
+            xs, ys = [row[0] for row in rows], [row[column] for row in rows]
+            place.plot(xs, ys, marker="o", markersize=3, label=loss)
+        place.set(xlabel="missing training labels, %", ylabel=unit)
+    axes[1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    save("text_missing", made)
+
+
+def classes_by_name() -> None:
+    made, axes = figure(2)
+    by_class, by_picture = tables("classes_by_name.md")[:2]
+    shown = {n: dict(zip(by_class[0][3:6], c[2:5], strict=True)) for n, c in by_class[1].items()}
+    among = {
+        name: dict(zip(by_picture[0][2:], cells[1:], strict=True))
+        for name, cells in by_picture[1].items()
+        if cells[0] == "new"
+    }
+    bars(axes[0], "new classes, class by class", shown, "AP, %")
+    axes[0].get_legend().remove()  # that of the plot beside it
+    bars(axes[1], "among the new ones, picture by picture", among, "AP, %")
+    save("classes_by_name", made)
+
+
 def text_speed() -> None:
     made, axes = figure()
     header, rows = next(table for table in tables("text_speed.md") if table[0][0] == "k")
@@ -206,7 +238,8 @@ def main() -> None:
     matplotlib.rcParams["svg.hashsalt"] = "pumlc"
     for draw in (
         *(unseen_data, pnu_parts, pnu_behind, pnu_spread, pnu_fine_tuned),
-        *(pu_mlc_voc, frozen_heads, texts, text_losses, text_speed),
+        *(pu_mlc_voc, frozen_heads, classes_by_name),
+        *(texts, text_losses, text_missing, text_speed),
     ):
         draw()
 

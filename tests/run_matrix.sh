@@ -13,7 +13,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 versions="3.10 3.11 3.12 3.13" sets="newest oldest" short="" keep=""
-extras="dev" tests=()
+extras="dev" more=() tests=()
 while [ $# -gt 0 ]; do
     case $1 in
         --python) versions=$2; shift ;;
@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ -n "$short" ]; then
-    extras="text,search,track,export,formats"
+    extras="text,search,track,export,formats" more=("pulearn>=0.2" "napkinxc>=0.7.2")
     tests=(
         tests/losses tests/metrics tests/estimators tests/test_files.py tests/test_labels.py
         tests/cli/test_main.py tests/vision/test_frozen_runs.py tests/vision/test_export.py
@@ -67,14 +67,15 @@ cell() {  # version, set
         )
     fi
     if ! "$place/bin/python" -m pip install -q "${constraints[@]}" -e ".[$extras]" \
-        "pytest>=8.3" "pytest-timeout>=2.3.1" "pytest-xdist>=3.6.1" "hypothesis>=6.115" 2> "$place/pip.log"; then
+        "pytest>=8.3" "pytest-timeout>=2.3.1" "pytest-xdist>=3.6.1" "hypothesis>=6.115" \
+        ${more[@]+"${more[@]}"} 2> "$place/pip.log"; then
         result=$(grep -o "No matching distribution found for .*" "$place/pip.log" | head -1)
         echo "| $1 | $2 | - | - | - | - | - | ${result:-not installable, see $place/pip.log} |" > "$row"
     else
         OMP_NUM_THREADS=1 "$place/bin/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
             ${tests[@]+"${tests[@]}"} > "$place/pytest.log" 2>&1
         passed=$(tail -1 "$place/pytest.log")
-        echo "| $1 | $2 | $(installed "$place") | ${passed//=/} |" > "$row"
+        echo "| $1 | $2 | $(installed "$place") | ${passed//=/}${short:+ (short list)} |" > "$row"
         grep -E "^(FAILED|ERROR)" "$place/pytest.log"
     fi
     cat "$row"

@@ -1,19 +1,27 @@
 """What README and docs show is what the package does."""
 
+import contextlib
+import functools
+import io
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pumlc.cli.main import COMMANDS
+from pumlc.cli.main import COMMANDS, main
 from pumlc.recipes import recipe_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guides/*.md")]
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/*/*.md")]
 }
+SHOWN = re.compile(
+    r"^(?: {4}|\$ |)(?:.*-m )?pumlc ([a-z]+)(?: (.*))?$|`pumlc ([a-z]+) ([^`]*)`", re.MULTILINE
+)
 FOLDERS = "tools|configs|docs|pumlc|examples|experiments|benchmarks|tests"
 
 
@@ -44,6 +52,46 @@ def test_commands_and_recipes_exist(page):
     for recipe in re.findall(r"pumlc \w+ .*?--config ([a-z][\w./]+)", PAGES[page]):
         written_by_the_page = f":caption: {recipe}\n" in PAGES[page]
         assert written_by_the_page or recipe_file(recipe).is_file()
+
+
+@functools.cache
+def options_of(command: str) -> frozenset[str]:
+    """The options that the help of a command lists; of train, those of pictures and of texts."""
+    names: set[str] = set()
+    for task in ([], ["--task", "text"]) if command == "train" else ([],):
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
+            main([command, *task, "--help"])
+        listed = shown.getvalue().partition("\noptions:")[2]  # what is above are examples
+        names |= set(re.findall(r"--[A-Za-z][\w.]*(?:-\w+)*", listed))
+    return frozenset(names)
+
+
+def shown_options(page: str) -> Iterator[tuple[str, str]]:
+    """Command and option, for each option of a command that a page shows."""
+    text = re.sub(r"\\\n\s*", " ", page)
+    for found in SHOWN.finditer(text):
+        command, line = (found[1], found[2] or "") if found[1] else (found[3], found[4])
+        line = re.split(r"\s+#(?:\s|$)| \| ", line)[0]
+        with contextlib.suppress(ValueError):  # a sentence with an apostrophe
+            yield from (
+                (command, word.partition("=")[0]) for word in shlex.split(line) if word[:2] == "--"
+            )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_exist(page):
+    for command, option in shown_options(PAGES[page]):
+        parts = option.split(".")  # an option that takes a mapping takes its keys, too
+        names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        assert command in COMMANDS, f"pumlc {command}"
+        assert names & options_of(command), f"pumlc {command} {option}"
+
+
+def test_the_pages_show_options():
+    shown = [each for page in PAGES.values() for each in shown_options(page)]
+    assert len(shown) > 300
+    assert ("sweep", "--features.data.root") in shown
 
 
 def test_the_readme_shows_the_commands():

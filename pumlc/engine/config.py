@@ -49,7 +49,8 @@ class TrainConfig:
     """epochs between two looks at the validation part"""
     selection: Literal["one-standard-error", "best"] = "one-standard-error"
     """weights to use. one-standard-error: those of the last epoch, unless others score better on
-    the validation part by more than the standard error of the difference; best: the best there"""
+    the validation part by more than one standard error of the difference: then the mean of both,
+    and from 2.5 standard errors on the others alone; best: the best there"""
     checkpoint_minutes: float = 10.0
     """minutes between two checkpoints within an epoch; 0: after every step. One is written at the
     end of every epoch, and on SIGTERM and Ctrl-C"""

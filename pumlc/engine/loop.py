@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,6 +17,7 @@ from pumlc.engine.agreement import Agreement
 from pumlc.engine.checkpoint import Checkpoint, load_into, load_weights
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage, start_share
+from pumlc.engine.mean_weights import holding_mean
 from pumlc.engine.means import Means
 from pumlc.engine.optimizer import (
     clip_gradient,
@@ -29,6 +30,8 @@ from pumlc.engine.randomness import random_state, set_random_state
 from pumlc.engine.run import RunFolder
 from pumlc.engine.selection import (
     LARGEST_START_SHARE,
+    MEAN,
+    MEAN_OF,
     HeldOutScores,
     select_weights,
     without_selection,
@@ -161,6 +164,8 @@ class Trainer:
         self.scores.load(state)
         self.run.metrics = state["metrics"]
         if self.epoch < self.config.epochs:  # the run did not end there
+            if self.accelerator.is_main_process:
+                self.run.forget_weights(MEAN)
             self.run.metrics = [without_selection(row) for row in state["metrics"]]
         self.task.load_state_dict(state["task"])
         # None at the end of an epoch; earlier versions saved only there, without this entry
@@ -277,7 +282,23 @@ class Trainer:
         if self.ema is not None:
             with self.ema.applied_to(self.task.model):
                 row.update(self._validate("-ema", look, last_epoch))
-        return row
+        return row | self._save_mean() if last_epoch else row
+
+    def _save_mean(self) -> dict[str, float]:
+        """Save the mean of the best and the last weights, if the selection asks for it."""
+        found: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            found = [select_weights(self.run.index()).mean_of]
+        (mean_of,) = broadcast_object_list(found)
+        if mean_of is None:
+            return {}
+        files = [self.run.weights / f"{name}.safetensors" for name in mean_of]
+        with holding_mean(self.task.model, files, self.accelerator):
+            validation = self.task.validate(self.accelerator)
+            assert validation is not None  # without one there would be no error
+            entry = {"epoch": self.epoch, MEAN_OF: mean_of, **validation.entry()}
+            self._save_weights(MEAN, entry)
+        return {f"validation-{MEAN}/{key}": value for key, value in validation.metrics.items()}
 
     def _validate(self, suffix: str, look: bool, last_epoch: bool) -> dict[str, float]:
         validation = self.task.validate(self.accelerator) if look else None
@@ -285,9 +306,7 @@ class Trainer:
         if suffix:
             entry["start_share"] = self.start_share
         if validation is not None:
-            entry.update(
-                score=validation.score, metrics=validation.metrics, extras=validation.extras
-            )
+            entry.update(validation.entry())
             if self.scores.improve(f"best{suffix}", validation.score, validation.resamples):
                 self._save_weights(f"best{suffix}", entry)
             if last_epoch:

@@ -104,6 +104,21 @@ def end_processes(accelerator: Accelerator) -> None:
         torch.distributed.destroy_process_group()
 
 
+@torch.no_grad()
+def share_weights(model: nn.Module, accelerator: Accelerator) -> None:
+    """Let all processes have the weights and buffers of the main one.
+
+    Args:
+        model: the bare model.
+        accelerator: the processes.
+    """
+    if accelerator.num_processes > 1:
+        for value in model.state_dict().values():
+            shared = value.contiguous()  # weights of convolutions may lie in another order
+            torch.distributed.broadcast(shared, 0)
+            value.copy_(shared)
+
+
 def share_buffers(
     model: nn.Module, averages: Mapping[str, Tensor], accelerator: Accelerator
 ) -> None:

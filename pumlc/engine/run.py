@@ -178,6 +178,13 @@ class RunFolder:
         """Describe the weights saved under ``name``."""
         write_json(self.weights / "index.json", {**self.index(), name: entry})
 
+    def forget_weights(self, name: str) -> None:
+        """Remove saved weights and their entry, if they are there."""
+        index = self.index()
+        if index.pop(name, None) is not None:
+            write_json(self.weights / "index.json", index)
+            (self.weights / f"{name}.safetensors").unlink(missing_ok=True)
+
     def weights_file(self, name: str) -> Path:
         """The file of saved weights.
 

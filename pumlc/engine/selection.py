@@ -2,8 +2,9 @@
 
 The weights of the last epoch, averaged if there is an average, are those of the planned length.
 Others take their place if the held-out part can tell that they are better: if their score is higher
-by more than one standard error of the difference. A held-out part of a few dozen rows seldom can,
-and the best of many epochs is then mostly the luckiest.
+by more than `SURE` standard errors of the difference. If it is higher by more than one, the mean of
+both is used. A held-out part of a few dozen rows seldom can tell, and the best of many epochs is
+then mostly the luckiest.
 """
 
 import math
@@ -18,6 +19,12 @@ LARGEST_START_SHARE = 0.1
 ERRORS = "standard_errors"
 """The key of an entry that has, for other weights, the standard error of their score minus its;
 None where the held-out part is too small to have one."""
+MEAN = "mean"
+"""The name of weights that are the mean of two others."""
+MEAN_OF = "mean_of"
+"""The key of their entry that has the names of the others with their epochs."""
+SURE = 2.5
+"""Standard errors from which on the better weights are used alone."""
 FEWEST = 10
 """A part with fewer known positives (rows, where each row has a score) has no standard error: drawn
 from so few, it is itself too uncertain."""
@@ -36,6 +43,8 @@ class Selection:
         error: standard error of the difference; None if it is not known.
         too_small: the part is too small for a standard error, and so the last weights stay. Else
             without an error the best are used.
+        mean_of: names of ``best`` and ``last`` with their epochs, if the difference lies between
+            one and `SURE` standard errors: their mean is used, once it is there.
     """
 
     name: str
@@ -45,6 +54,7 @@ class Selection:
     difference: float | None = None
     error: float | None = None
     too_small: bool = False
+    mean_of: dict[str, int] | None = None
 
     def columns(self) -> dict[str, float]:
         """The columns of metrics.csv; none if the best are used whatever the error."""
@@ -67,8 +77,13 @@ class Selection:
         )
         if self.error is None:
             return f"{start} above {self.last}, but the part is too small to tell"
-        than = "at most" if self.name == self.last else "more than"
-        return f"{start} +- {self.error:.2f} above {self.last}, {than} one standard error"
+        if self.name == self.last:
+            than = "at most one standard error"
+        elif self.name == MEAN:
+            than = f"more than one standard error and at most {SURE:g}: the mean of both is used"
+        else:
+            than = f"more than {SURE:g} standard errors"
+        return f"{start} +- {self.error:.2f} above {self.last}, {than}"
 
 
 def without_selection(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,15 +94,17 @@ def without_selection(row: Mapping[str, Any]) -> dict[str, Any]:
 def select_weights(index: Mapping[str, dict[str, Any]]) -> Selection:
     """Choose among the weights of a run.
 
-    An average that is still dominated by the weights that the run started from plays no part.
+    An average that is still dominated by the weights that the run started from plays no part. Nor
+    does the mean of other weights than those that are there: a run that went on has others.
 
     Args:
         index: name of the weights -> their entry, see `RunFolder.index`.
     """
+    mean = index.get(MEAN, {})
     index = {
         name: entry
         for name, entry in index.items()
-        if entry.get("start_share", 0.0) <= LARGEST_START_SHARE
+        if name != MEAN and entry.get("start_share", 0.0) <= LARGEST_START_SHARE
     }
     last = next((name for name in ("last-ema", "last") if name in index), None)
     scores = {name: e["score"] for name, e in index.items() if e.get("score") is not None}
@@ -102,8 +119,14 @@ def select_weights(index: Mapping[str, dict[str, Any]]) -> Selection:
     error = errors.get(best)
     too_small = best in errors and error is None
     keep = too_small or (error is not None and difference <= error)
+    mean_of = None
+    if not keep and error is not None and difference <= SURE * error:
+        mean_of = {name: index[name]["epoch"] for name in (best, last)}
     name = last if keep else best
-    return Selection(name, last, best, index[best]["epoch"], difference, error, too_small)
+    if mean_of is not None and mean.get(MEAN_OF) == mean_of:
+        name = MEAN
+    epoch = index[best]["epoch"]
+    return Selection(name, last, best, epoch, difference, error, too_small, mean_of)
 
 
 class HeldOutScores:

@@ -30,6 +30,10 @@ class Validation:
     extras: dict[str, Any] = field(default_factory=dict)
     resamples: np.ndarray | None = None
 
+    def entry(self) -> dict[str, Any]:
+        """What is stored with the weights."""
+        return {"score": self.score, "metrics": self.metrics, "extras": self.extras}
+
 
 class Task(Protocol):
     """What is trained: a model, its data and its loss behind a few methods."""

@@ -47,8 +47,8 @@ class TextPredictor:
 
     Args:
         run_dir: the run folder.
-        weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation score, or the last ones without validation.
+        weights: name of saved weights ("last", "best", "last-ema", "best-ema", "mean"); by default
+            those that the run selects (`RunFolder.preferred_weights`).
         device: where it runs; by default a GPU if there is one.
 
     Attributes:

@@ -58,9 +58,8 @@ class VisionPredictor:
 
     Args:
         run_dir: the run folder.
-        weights: name of saved weights ("last", "best", "last-ema", "best-ema"); by default those
-            with the best validation mAP; without validation the last ones (averaged if there is an
-            average).
+        weights: name of saved weights ("last", "best", "last-ema", "best-ema", "mean"); by default
+            those that the run selects (`RunFolder.preferred_weights`).
         device: where it runs; by default a GPU if there is one.
 
     Attributes:

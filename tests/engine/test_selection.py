@@ -3,19 +3,27 @@
 import csv
 import json
 import math
+import os
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from noisy_task import Noisy, trainer_of
+from safetensors.torch import load_file
+from torch.multiprocessing.spawn import start_processes
 
-from pumlc.engine.processes import create_accelerator
+from pumlc.cli.console import end_at_once
+from pumlc.engine.processes import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.engine.selection import ERRORS, select_weights, standard_error
 from pumlc.engine.task import Validation
 
 NAMES = ("last", "best", "last-ema", "best-ema")
+MEANS = [{"best": 1, "last": 3}, {"best-ema": 2, "last-ema": 3}]
 
 
 class Scripted(Noisy):
@@ -52,15 +60,106 @@ def test_the_last_weights_stay_unless_others_are_clearly_better(tmp_path, capsys
     assert rows[-1]["selection/best_minus_last"] == "1.5"
     assert rows[-1]["selection/standard_error"] == "2.0"
     assert rows[0]["selection/best_minus_last"] == ""
-    run, _ = trained(tmp_path / "taken", [50.0, 40.0, 47.5], noise)
+    run, _ = trained(tmp_path / "taken", [50.0, 40.0, 44.9], noise)
     assert run.preferred_weights() == "best"
     said = (
-        "weights to use: best; on the held-out part best (epoch 1) scores 2.50 +- 2.00 above last"
+        "weights to use: best; on the held-out part best (epoch 1) scores 5.10 +- 2.00 above last"
     )
-    assert f"{said}, more than one standard error" in capsys.readouterr().out
+    assert f"{said}, more than 2.5 standard errors" in capsys.readouterr().out
+    assert not (run.weights / "mean.safetensors").exists()
     run, _ = trained(tmp_path / "end", [40.0, 41.0, 50.0], noise)
     assert run.preferred_weights() == "last"
     assert "weights to use: last; none score higher" in capsys.readouterr().out
+
+
+NOISE = np.array([-1.0, 0.0, 1.0])
+
+
+def test_the_mean_is_used_where_others_are_hardly_better(tmp_path, capsys):
+    run, rows = trained(tmp_path, [50.0, 40.0, 47.5, 49.0], NOISE, epochs=3)
+    assert run.preferred_weights() == "mean"
+    assert (
+        "weights to use: mean; on the held-out part best (epoch 1) scores 2.50 +- 2.00 above last, "
+        "more than one standard error and at most 2.5: the mean of both is used"
+        in capsys.readouterr().out
+    )
+    best, last, mean = (
+        load_file(run.weights / f"{name}.safetensors") for name in ("best", "last", "mean")
+    )
+    for name, value in mean.items():
+        expected = (best[name] + last[name]) / 2 if value.is_floating_point() else last[name]
+        torch.testing.assert_close(value, expected)
+    assert any(not torch.equal(best[name], last[name]) for name in mean)
+    entry = run.index()["mean"]
+    assert entry["score"] == 49.0
+    assert entry["mean_of"] == {"best": 1, "last": 3}
+    assert rows[-1]["validation-mean/score"] == "49.0"
+    assert rows[-1]["selection/best_minus_last"] == "2.5"
+
+
+def test_the_model_keeps_its_own_weights_beside_the_mean(tmp_path):
+    task = Scripted([50.0, 40.0, 47.5, 49.0], NOISE)
+    trainer_of(tmp_path, task, create_accelerator(), epochs=3, ema_decay=None).train()
+    last = load_file(tmp_path / "weights" / "last.safetensors")
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, last[name])
+
+
+def test_a_longer_run_forgets_the_mean_of_the_shorter_one(tmp_path):
+    run, _ = trained(tmp_path, [50.0, 40.0, 47.5, 49.0], NOISE, epochs=3)
+    stale = json.loads((run.weights / "index.json").read_text())["mean"]
+    task = Scripted([50.0, 40.0, 47.5, 47.6], NOISE)
+    task.looks = 3
+    more = {"epochs": 4, "ema_decay": None}
+    trainer_of(tmp_path, task, create_accelerator(), resume=True, **more).train()
+    assert not (run.weights / "mean.safetensors").exists()
+    index = run.index()
+    assert "mean" not in index
+    assert run.preferred_weights() == "last"
+    # as a kill after the first of both steps would leave it
+    index["last"]["score"], index["last"][ERRORS] = 47.5, {"best": 2.0}
+    assert select_weights({**index, "mean": stale}).name == "best"
+
+
+class Remembering(Scripted):
+    """Also keeps the weights of its last look at the held-out part."""
+
+    def validate(self, accelerator):
+        self.seen = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return super().validate(accelerator)
+
+
+def rank_main(rank: int, port: int, folder: Path) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(1)
+    accelerator = create_accelerator()
+    task = Remembering([50.0, 40.0, 47.5, 49.0], NOISE)
+    own = folder / str(rank)  # the second process finds no weights of the first
+    own.mkdir()
+    trainer_of(own, task, accelerator, epochs=3, ema_decay=None).train()
+    torch.save(task.seen, folder / f"{rank}.pt")
+    end_processes(accelerator)
+    end_at_once(0)
+
+
+def test_two_processes_score_the_same_mean(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start_processes(rank_main, (port, tmp_path), 2, start_method="spawn")
+    saved = load_file(tmp_path / "0" / "weights" / "mean.safetensors")
+    assert not list((tmp_path / "1").rglob("*.safetensors"))
+    for rank in range(2):
+        seen = torch.load(tmp_path / f"{rank}.pt")
+        assert saved.keys() == seen.keys()
+        for name, value in saved.items():
+            assert torch.equal(seen[name], value), (rank, name)
 
 
 def test_a_part_that_is_too_small_keeps_the_last_weights(tmp_path, capsys):
@@ -114,9 +213,13 @@ entries = st.builds(
 )
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, entries)))
-def test_the_rule(index):
-    found = select_weights(index)
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, entries)),
+    st.none() | st.sampled_from(MEANS),
+)
+def test_the_rule(index, mean_of):
+    mean = {} if mean_of is None else {"mean": {"epoch": 3, "score": 99.0, "mean_of": mean_of}}
+    found = select_weights({**index, **mean})
     usable = {n: e for n, e in index.items() if e["start_share"] <= 0.1}
     scored = {n: e for n, e in usable.items() if e["score"] is not None}
     last = "last-ema" if "last-ema" in usable else "last"
@@ -128,9 +231,16 @@ def test_the_rule(index):
         assert scored[found.name]["score"] == top
         return
     gain = top - scored[last]["score"]
+    error = scored[last][ERRORS].get(found.best, math.nan)
+    between = error is not None and error < gain <= 2.5 * error
+    assert (found.mean_of is not None) == between
     if found.name == last:
-        error = scored[last][ERRORS].get(found.best, math.nan)
         assert gain == 0 or error is None or gain <= error
+    elif found.name == "mean":
+        assert between
+        assert mean_of is not None
+        assert set(mean_of) == {found.best, last}
+        assert all(usable[name]["epoch"] == epoch for name, epoch in mean_of.items())
     else:
         assert scored[found.name]["score"] == top
         errors = scored[last][ERRORS]

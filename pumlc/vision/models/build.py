@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from pumlc.engine.checkpoint import load_into, load_weights, saved_shape
 from pumlc.errors import UserError, warn_user
 from pumlc.labels import LabelMatrix
-from pumlc.losses import find_loss
 from pumlc.vision.config import ModelConfig, VisionConfig
 from pumlc.vision.models.class_vectors import (
     encode_class_names,
@@ -50,6 +49,8 @@ def build_for_training(
     model = _build(config, len(classes), config.model.weights, inputs)
     of_run = run_weights(config.model.weights)
     if of_run is not None:
+        from pumlc.losses import find_loss  # prediction, which builds networks too, needs no loss
+
         model.has_trained_head = of_run.load_into_head(
             model.head,
             classes,
