@@ -73,7 +73,7 @@ def hold_out(
     if not 0 < len(rows) < number:
         raise UserError(
             f"{what} {proportion} of {number} pictures in {unit_of.max() + 1} groups leaves the "
-            "held-out part or the rest empty"
+            "held-out part or the rest empty; give a share between 0 and 1, such as 0.2"
         )
     return rows
 
