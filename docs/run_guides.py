@@ -147,6 +147,8 @@ def comparable(output: str) -> list[str]:
         (r"(gradient_norm) [\d.e+]+", r"\1 NORM"),  # of a step; a machine's rounding moves it most
         # a difference of less than its error: other versions round it to another sign
         (r"(?:lowers|raises) (the left-out cross entropy) by [\d.]+ \+- [\d.]+ %", r"\1 CHANGE"),
+        # the fastest way to compute features is found by a clock
+        (r"computed by .*?, whose features differ .*", "computed"),
         (r"-{3,}", "---"),
         (r"[ \t]+", " "),
         # a row of suspects: the last digit of a score decides which one is first

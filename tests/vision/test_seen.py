@@ -107,7 +107,7 @@ def test_a_run_whose_data_moved_is_audited_elsewhere(trained, tool, tmp_path, mo
     (run / "run.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
     audit = tool("audit").main
-    with pytest.raises(ValueError, match="labels.csv does not exist"):
+    with pytest.raises(ValueError, match="labels.csv: no such file or folder"):
         audit([str(run)])
     places = ["--data.root", str(moved), "--data.csv", str(moved / "labels.csv")]
     audit([str(run), *places])
