@@ -40,6 +40,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "guides"
 SHOWN_FOLDER = "/home/you"
+_UNCLEAR = re.compile(r"(?:lowers|raises) the left-out cross entropy by ([\d.]+) \+- ([\d.]+) %")
 RELATIVE, ABSOLUTE = 0.05, 0.15
 _FENCE = re.compile(r"^```(console|\{code-block\} \w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PROGRESS = re.compile(r".* (?:left|so far)$|.*\bstep \d+/\d+.*")
@@ -139,23 +140,27 @@ def clean(output: str, work: Path) -> str:
 def comparable(output: str) -> list[str]:
     """The lines of an output, without what differs from run to run."""
     for pattern, instead in (
-        (r"\d[\d.]*e-\d+", "TINY"),
+        (r"\d[\d.]*e-\d+|\b0\.0e\+00", "TINY"),
         (r"\b[\d.]+ ?(?:/s|s|ms|seconds?|minutes?|MiB|GiB|kB)\b", "TIME"),
         (r"(seconds\w*) [\d.]+", r"\1 TIME"),
         (r"[\d.e+]+ a second", "RATE"),
         (r"(rows_per_second) [\d.]+", r"\1 RATE"),
         (r"(gradient_norm) [\d.e+]+", r"\1 NORM"),  # of a step; a machine's rounding moves it most
-        # a difference of less than its error: other versions round it to another sign
-        (r"(?:lowers|raises) (the left-out cross entropy) by [\d.]+ \+- [\d.]+ %", r"\1 CHANGE"),
         # the fastest way to compute features is found by a clock
-        (r"computed by .*?, whose features differ .*", "computed"),
+        (r"computed by \w+(?:, BatchNorm folded)?, whose", "computed by ENGINE, whose"),
         (r"-{3,}", "---"),
         (r"[ \t]+", " "),
         # a row of suspects: the last digit of a score decides which one is first
         (r"(?m)^\| \w+ \| (unknown|absent|present) \| \d+ \| \d+ \| .*", r"\1 SUSPECT"),
     ):
         output = re.sub(pattern, instead, output)
-    return output.strip().splitlines()
+    return _UNCLEAR.sub(_without_amount, output).strip().splitlines()
+
+
+def _without_amount(change: re.Match[str]) -> str:
+    """A change of less than its standard error has no sign that other versions would keep."""
+    amount, error = (float(each) for each in change.groups())
+    return "no clear change of the left-out cross entropy" if amount < error else change[0]
 
 
 def _same_line(shown: str, now: str) -> bool:

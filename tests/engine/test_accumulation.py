@@ -1,8 +1,6 @@
 """Steps of several batches, and where the loss is read."""
 
 import csv
-import os
-import socket
 import types
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from noisy_task import Noisy, outcome, trainer_of
-from torch.multiprocessing.spawn import start_processes
+from two_processes import run_in_two_processes
 
-from pumlc.cli.console import end_at_once
 from pumlc.engine.agreement import Agreement
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import load_weights
@@ -142,27 +139,15 @@ def test_a_run_of_accumulated_steps_goes_on_where_it_was_cut(tmp_path):
     assert again.served == (9 - 4) * 4
 
 
-def rank_main(rank: int, port: int, folder: Path) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.set_num_threads(1)
+def rank_main(rank: int, folder: Path) -> None:
     accelerator = create_accelerator()
     trained(folder, accelerator, 2, 2)
     end_processes(accelerator)
-    end_at_once(0)
 
 
 def test_two_processes_accumulate_the_same_step(tmp_path):
     trained(tmp_path / "large", create_accelerator(), 8, 1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(rank_main, (port, tmp_path / "two"), 2, start_method="spawn")
+    run_in_two_processes(rank_main, tmp_path / "two")
     large, two = (
         load_weights(tmp_path / name / "weights" / "last.safetensors") for name in ("large", "two")
     )

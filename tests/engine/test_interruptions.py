@@ -13,9 +13,8 @@ import pytest
 import torch
 from noisy_task import STEPS, Noisy, outcome, trainer_of
 from safetensors.torch import load_file, save_file
-from torch.multiprocessing.spawn import start_processes
+from two_processes import run_in_two_processes
 
-from pumlc.cli.console import end_at_once
 from pumlc.cli.train import main
 from pumlc.engine.batches import EpochBatches
 from pumlc.engine.checkpoint import StoredWeights, load_weights, save_weights
@@ -423,15 +422,7 @@ def test_how_long_a_silent_process_is_waited_for():
     assert handler.timeout == timedelta(seconds=150)
 
 
-def rank_main(rank: int, port: int, folder: Path) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.set_num_threads(1)
+def rank_main(rank: int, folder: Path) -> None:
     accelerator = create_accelerator()
     trainer_of(folder / "whole", Noisy(), accelerator).train()
     # one process alone has the signal, and all stop after the same step
@@ -442,16 +433,10 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
         (folder / f"stopped{rank}").write_text(str(stopped))
     trainer_of(folder / "cut", Noisy(), accelerator, resume=True).train()
     end_processes(accelerator)
-    end_at_once(0)
 
 
 def test_two_processes_stop_together_and_go_on(tmp_path):
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(rank_main, (port, tmp_path), 2, start_method="spawn")
+    run_in_two_processes(rank_main, tmp_path)
     for rank in (0, 1):
         said = (tmp_path / f"stopped{rank}").read_text()
         assert said == f"stopped by SIGTERM in epoch 2 after step 2/{STEPS}"

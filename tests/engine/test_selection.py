@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noisy_task import Noisy, trainer_of
 from safetensors.torch import load_file
-from torch.multiprocessing.spawn import start_processes
+from two_processes import run_in_two_processes
 
-from pumlc.cli.console import end_at_once
 from pumlc.engine.processes import create_accelerator, end_processes
 from pumlc.engine.run import RunFolder
 from pumlc.engine.selection import ERRORS, select_weights, standard_error
@@ -129,15 +126,7 @@ class Remembering(Scripted):
         return super().validate(accelerator)
 
 
-def rank_main(rank: int, port: int, folder: Path) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
-    torch.set_num_threads(1)
+def rank_main(rank: int, folder: Path) -> None:
     accelerator = create_accelerator()
     task = Remembering([50.0, 40.0, 47.5, 49.0], NOISE)
     own = folder / str(rank)  # the second process finds no weights of the first
@@ -145,14 +134,10 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
     trainer_of(own, task, accelerator, epochs=3, ema_decay=None).train()
     torch.save(task.seen, folder / f"{rank}.pt")
     end_processes(accelerator)
-    end_at_once(0)
 
 
 def test_two_processes_score_the_same_mean(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(rank_main, (port, tmp_path), 2, start_method="spawn")
+    run_in_two_processes(rank_main, tmp_path)
     saved = load_file(tmp_path / "0" / "weights" / "mean.safetensors")
     assert not list((tmp_path / "1").rglob("*.safetensors"))
     for rank in range(2):

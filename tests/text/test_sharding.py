@@ -1,8 +1,6 @@
 """Labels divided over two processes: the step and the run are those of one process."""
 
-import os
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,8 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from small_texts import text_config, write_filter
-from torch.multiprocessing.spawn import start_processes
+from two_processes import run_in_two_processes
 
-from pumlc.cli.console import end_at_once
 from pumlc.engine.checkpoint import Checkpoint
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
@@ -93,15 +90,7 @@ def whole_run(folders, accelerator, size, folder: Path, changes: dict[str, str])
     Trainer(task, task.config.train, run, accelerator).train()
 
 
-def rank_main(rank: int, port: int, folders, out: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
+def rank_main(rank: int, folders, out: Path) -> None:
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     group = torch.distributed.group.WORLD
@@ -130,7 +119,6 @@ def rank_main(rank: int, port: int, folders, out: Path) -> None:
     for name, changes in RUNS.items():
         whole_run(folders, accelerator, 12, out / name, changes)
     end_processes(accelerator)
-    end_at_once(0)
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +132,7 @@ def folders(corpus_folder, steady_bert_folder, tmp_path_factory):
 def two_ranks(folders, tmp_path_factory) -> Path:
     """What two processes computed; started once for the module."""
     out = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    start_processes(rank_main, (port, folders, out), 2, start_method="spawn")
+    run_in_two_processes(rank_main, folders, out)
     return out
 
 

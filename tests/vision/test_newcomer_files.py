@@ -184,6 +184,31 @@ def test_truth_and_numbers_of_other_countries_are_states(tmp_path, truth):
     assert (found.classes, found.labels.tolist()) == (("Hund",), [[1], [-1]])
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "labels"),
+    [
+        ("image,labels", ('a.jpg,"1,0"', "b.jpg,1"), [[1, 1], [0, 1]]),
+        ("image;tags", ("a.jpg;1,0", "b.jpg;0,1", "c.jpg;1"), [[1, 1], [1, 1], [0, 1]]),
+        ("image;objects", ("a.jpg;1,0", "b.jpg;1"), [[1, 1], [0, 1]]),
+        ("image,objects", ('a.jpg,"1,0"', 'b.jpg,"0,1"'), [[1, 1], [1, 1]]),
+    ],
+)
+def test_lists_of_numbers_are_no_decimal_numbers(tmp_path, header, rows, labels):
+    found = read_labels(written(tmp_path, header, *rows))
+    assert found.classes == ("0", "1")
+    # "tags" says that the rest is absent, as it always did
+    assert (found.labels == 1).tolist() == (np.array(labels) == 1).tolist()
+
+
+@pytest.mark.parametrize("separator", ",;")
+def test_lists_of_numbers_that_have_two_readings_are_asked_for(tmp_path, separator):
+    cells = ("3,17", "5,2", "1,12", "7")
+    quote = '"' if separator == "," else ""
+    rows = (f"{n}.jpg{separator}{quote}{cell}{quote}" for n, cell in enumerate(cells))
+    with pytest.raises(UserError, match="can be read in two ways, as in '1,12'"):
+        read_labels(written(tmp_path, f"image{separator}labels", *rows))
+
+
 def test_thousands_are_no_states(tmp_path):
     file = written(tmp_path, "filename,cat,views", 'a.jpg,1,"1,000"', 'b.jpg,0,"2,500"')
     with pytest.warns(PumlcWarning, match="column 'views' is no class"):

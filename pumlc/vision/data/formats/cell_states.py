@@ -84,6 +84,16 @@ def number(cell: str) -> str:
         return cell
 
 
+def are_decimals(cells: Iterable[str]) -> bool:
+    """Whether cells are states with a decimal comma, such as 1,0 and 0,0, and nothing else.
+
+    In a single column 1,0 may also list the labels 1 and 0. Then other cells have one label, more
+    of them, or other numbers.
+    """
+    told = [cell.strip() for cell in cells if cell.strip()]
+    return bool(told) and all(_DECIMAL_COMMA.fullmatch(c) and number(c) in OURS for c in told)
+
+
 def says_truth(cell: str) -> bool:
     """Whether a cell is a word for true or false."""
     return cell.strip().lower() in _TRUTH

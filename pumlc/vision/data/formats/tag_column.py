@@ -11,7 +11,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.labels.cells import literal_list, parts_of, shares_parts
-from pumlc.vision.data.formats.cell_states import number, says_truth
+from pumlc.vision.data.formats.cell_states import are_decimals, says_truth
 from pumlc.vision.data.formats.csv_table import (
     TAG_COLUMNS,
     Header,
@@ -60,7 +60,9 @@ def tag_column(header: Header) -> int | None:
     named += rest if len(rest) == 1 else []
     named += [i for i in rest if any(row[i].startswith('{"choices"') for row in rows)]
     for i in named:
-        if not rows or any(not is_state(row[i]) for row in rows):
+        cells = [row[i] for row in rows]
+        is_listed = plain(header.names[i]) in TAG_COLUMNS[:8]
+        if not rows or not (all(map(is_state, cells)) or (not is_listed and are_decimals(cells))):
             return i
         if plain(header.names[i]) == "labels":  # all blank: nothing is listed
             return i if all(not row[i] for row in rows) else None
@@ -72,7 +74,7 @@ def is_state(cell: str) -> bool:
     if cell.lower() in ("", "nan", *CODE) or says_truth(cell):
         return True
     try:
-        float(number(cell))
+        float(cell)
     except ValueError:
         return False
     return True
