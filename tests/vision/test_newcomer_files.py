@@ -200,6 +200,20 @@ def test_lists_of_numbers_are_no_decimal_numbers(tmp_path, header, rows, labels)
     assert (found.labels == 1).tolist() == (np.array(labels) == 1).tolist()
 
 
+@pytest.mark.parametrize("column", ["labels", "language"])
+def test_words_that_answer_in_other_languages_may_be_labels(tmp_path, column):
+    file = written(tmp_path, f"image,{column}", "a.jpg,no", "b.jpg,ja")
+    assert read_labels(file).classes == ("ja", "no")
+    file = written(tmp_path, "image,labels", "a.jpg,ja", "b.jpg,nein")
+    assert read_labels(file).classes == ("ja", "nein")
+
+
+def test_a_number_that_may_be_a_list_is_asked_for(tmp_path):
+    file = written(tmp_path, "image,ids", 'a.jpg,"1,0"', 'b.jpg,"1,0"')
+    with pytest.raises(UserError, match="can be read in two ways, as in '1,0'"):
+        read_labels(file)
+
+
 @pytest.mark.parametrize("separator", ",;")
 def test_lists_of_numbers_that_have_two_readings_are_asked_for(tmp_path, separator):
     cells = ("3,17", "5,2", "1,12", "7")

@@ -18,9 +18,12 @@ OURS: dict[str, State] = {"1": "present", "-1": "absent", "0": "unknown", "": "u
 CHEXPERT_CELLS: dict[str, State] = {**_ONE_HOT, "-1": "uncertain"}
 _BLANKS = ("nan", "na", "n/a", "null", "none")
 # as spreadsheets in several languages write truth, and people an answer
-_TRUE = ("true", "yes", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "vero", "sì", "waar")
-_FALSE = ("false", "no", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee")
-_TRUTH = {**dict.fromkeys(_TRUE, "1"), **dict.fromkeys(_FALSE, "0")}
+_YES_AND_NO = (
+    *(("true", "false"), ("yes", "no"), ("wahr", "falsch"), ("ja", "nein"), ("vrai", "faux")),
+    *(("oui", "non"), ("verdadero", "falso"), ("sí", "no"), ("vero", "falso"), ("sì", "no")),
+    *(("waar", "onwaar"), ("ja", "nee")),
+)
+_TRUTH = {word: digit for pair in _YES_AND_NO for word, digit in zip(pair, "10", strict=True)}
 # 1,0 is the number 1.0 in many countries; three digits may be thousands
 _DECIMAL_COMMA = re.compile(r"[-+]?\d,\d\d?")
 
@@ -84,19 +87,18 @@ def number(cell: str) -> str:
         return cell
 
 
-def are_decimals(cells: Iterable[str]) -> bool:
-    """Whether cells are states with a decimal comma, such as 1,0 and 0,0, and nothing else.
+def are_answers(cells: Iterable[str]) -> bool:
+    """Whether the cells of a single column are states in words, or numbers with a decimal comma.
 
-    In a single column 1,0 may also list the labels 1 and 0. Then other cells have one label, more
-    of them, or other numbers.
+    They may also be labels: ``ja`` and ``no`` are languages, and 1,0 may list the labels 1 and 0.
+    So both words of one language are needed, or a number that is no list: 0,0 or 1,00.
     """
-    told = [cell.strip() for cell in cells if cell.strip()]
-    return bool(told) and all(_DECIMAL_COMMA.fullmatch(c) and number(c) in OURS for c in told)
-
-
-def says_truth(cell: str) -> bool:
-    """Whether a cell is a word for true or false."""
-    return cell.strip().lower() in _TRUTH
+    told = {cell.strip().lower() for cell in cells if cell.strip()}
+    if any(told == set(pair) for pair in _YES_AND_NO):
+        return True
+    decimals = all(_DECIMAL_COMMA.fullmatch(cell) and number(cell) in OURS for cell in told)
+    parts = (cell.split(",") for cell in told)
+    return decimals and any(first == second or second == "00" for first, second in parts)
 
 
 def is_score(cell: str) -> bool:

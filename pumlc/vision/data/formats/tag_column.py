@@ -11,7 +11,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.labels.cells import literal_list, parts_of, shares_parts
-from pumlc.vision.data.formats.cell_states import are_decimals, says_truth
+from pumlc.vision.data.formats.cell_states import are_answers
 from pumlc.vision.data.formats.csv_table import (
     TAG_COLUMNS,
     Header,
@@ -62,7 +62,7 @@ def tag_column(header: Header) -> int | None:
     for i in named:
         cells = [row[i] for row in rows]
         is_listed = plain(header.names[i]) in TAG_COLUMNS[:8]
-        if not rows or not (all(map(is_state, cells)) or (not is_listed and are_decimals(cells))):
+        if not rows or not (all(map(is_state, cells)) or (not is_listed and are_answers(cells))):
             return i
         if plain(header.names[i]) == "labels":  # all blank: nothing is listed
             return i if all(not row[i] for row in rows) else None
@@ -71,7 +71,7 @@ def tag_column(header: Header) -> int | None:
 
 def is_state(cell: str) -> bool:
     """Whether a cell looks like a state of one class and not like names of classes."""
-    if cell.lower() in ("", "nan", *CODE) or says_truth(cell):
+    if cell.lower() in ("", "nan", "true", "false", *CODE):
         return True
     try:
         float(cell)
