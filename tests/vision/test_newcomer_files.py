@@ -208,6 +208,12 @@ def test_words_that_answer_in_other_languages_may_be_labels(tmp_path, column):
     assert read_labels(file).classes == ("ja", "nein")
 
 
+def test_a_column_of_languages_is_no_class(tmp_path):
+    file = written(tmp_path, "image,cat,language", "a.jpg,1,no", "b.jpg,0,ja")
+    with pytest.warns(PumlcWarning, match="column 'language' is no class"):
+        assert read_labels(file).classes == ("cat",)
+
+
 def test_a_number_that_may_be_a_list_is_asked_for(tmp_path):
     file = written(tmp_path, "image,ids", 'a.jpg,"1,0"', 'b.jpg,"1,0"')
     with pytest.raises(UserError, match="can be read in two ways, as in '1,0'"):

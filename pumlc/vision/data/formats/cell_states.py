@@ -23,6 +23,7 @@ _YES_AND_NO = (
     *(("oui", "non"), ("verdadero", "falso"), ("sí", "no"), ("vero", "falso"), ("sì", "no")),
     *(("waar", "onwaar"), ("ja", "nee")),
 )
+_ENGLISH = {"true", "false", "yes", "no"}
 _TRUTH = {word: digit for pair in _YES_AND_NO for word, digit in zip(pair, "10", strict=True)}
 # 1,0 is the number 1.0 in many countries; three digits may be thousands
 _DECIMAL_COMMA = re.compile(r"[-+]?\d,\d\d?")
@@ -58,12 +59,17 @@ def form_of(
 def says_state(cells: Iterable[str], options: ReadOptions) -> bool:
     """Whether the cells of a column may be states: one of them is, or none of them says anything.
 
+    Words of two languages, ``ja`` and ``no``, are no answers: they may be names of languages.
+
     Args:
         cells: the different cells of the column.
         options: what the user says about the file.
     """
     known = _said(options.values) or {**OURS, **WORDS}
     told = [cell for cell in cells if number(cell)]
+    words = {cell.strip().lower() for cell in told} & _TRUTH.keys()
+    if words - _ENGLISH and not any(words <= set(pair) for pair in _YES_AND_NO):
+        return False
     return not told or any(cell in known or number(cell) in known for cell in told)
 
 
