@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--corel5k")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    sets = {}
+    sets: dict[str, dict[str, str]] = {}
     if options.voc:
         sets["VOC2007"] = {"name": "voc2007", "root": options.voc}
     if options.coco:
@@ -80,10 +80,11 @@ def main() -> None:
         sets["Corel5k"] = {"name": "csv", "csv": file, "root": str(Path(options.corel5k))}
         sets["Corel5k"]["unlisted"] = "negative"
     rows = []
-    for (name, data), recipe in itertools.product(sets.items(), options.recipes):
+    for name, recipe in itertools.product(sets, options.recipes):
         for proportion in PROPORTIONS:
             found = [
-                scored(recipe, data, proportion, seed, options.out) for seed in range(options.seeds)
+                scored(recipe, sets[name], proportion, seed, options.out)
+                for seed in range(options.seeds)
             ]
             used, last, minutes = (
                 np.array([each[key] for each in found]) for key in ("used", "last", "minutes")
