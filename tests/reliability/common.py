@@ -10,8 +10,11 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+
+import tqdm
 
 PROJECT = Path(os.environ.get("PROJECT", Path(__file__).resolve().parents[2])).resolve()
 PY = os.environ.get("PY", sys.executable)
@@ -150,6 +153,9 @@ def fork_tool(tool, arguments, log, hook=None):
         return pid
     code = 70
     try:
+        # a command of its own has its own lock of progress bars; a forked one would share the lock
+        # with all others, and one that is killed with it would hold up every later one
+        tqdm.tqdm.set_lock(threading.RLock())
         os.setsid()
         os.environ["RANK"] = ""
         del os.environ["RANK"]
