@@ -111,6 +111,24 @@ LAYOUTS = {
         {"l.csv": "image,tags\na.jpg,\"['cat', 'dog']\"\nb.jpg,\"['dog']\"\n"},
         {"a.jpg": {"cat": P, "dog": P}, "b.jpg": {"cat": A, "dog": P}},
     ),
+    "list strings under labels": (
+        "csv",
+        "l.csv",
+        {"l.csv": "split,image,labels\ntrain,a.jpg,\"['cat', 'dog']\"\ntrain,b.jpg,\"['dog']\"\n"},
+        {"a.jpg": {"cat": P, "dog": P}, "b.jpg": {"cat": A, "dog": P}},
+    ),
+    "labels of another program": (
+        "csv",
+        "l.csv",
+        {"l.csv": "filename,labels\na.jpg,cat|dog\nb.jpg,No Finding\n"},
+        {"a.jpg": {"cat": P, "dog": P}, "b.jpg": {"cat": A, "dog": A}},
+    ),
+    "list strings and negatives": (
+        "csv",
+        "l.csv",
+        {"l.csv": "filename,labels,negatives\na.jpg,['cat'],dog\nb.jpg,['dog'],\n"},
+        {"a.jpg": {"cat": P, "dog": A}, "b.jpg": {"cat": U, "dog": P}},
+    ),
     "semicolons": (
         "wide",
         "l.csv",

@@ -2,7 +2,8 @@
 
 The long form has the columns ``split,image,labels`` and may have ``negatives``, ``uncertain``,
 ``unknown`` and ``group``. A class that it does not list is unknown, and absent in rows of the split
-test. In the other tables an unlisted class is absent.
+test. In the other tables an unlisted class is absent; so it is where ``labels`` holds lists of
+Python, as it is for the same table in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -86,12 +87,12 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     column = tag_column(header)
     if column is None:
         raise UserError(f"{path}: no column of labels; got {list(header.names)}")
-    is_long = header.names[column] == "labels"
+    is_long = _is_long(header, column)
     is_studio = any(row[column].startswith('{"choices"') for row in sample(header))
     builder = TableBuilder(path, "labelstudio" if is_studio else "csv")
     of_lists = _list_columns(header, builder) if is_long else {}
     _tell_doubts(header, builder)
-    split_cell = _splitter(header, column, options)
+    split_cell = _splitter(header, column, options, is_long)
     group = None
     if options.group or (is_long and "group" in header.names):
         group = header.position(options.group or "group", "data.group")
@@ -113,6 +114,16 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
             place=line,
         )
     return builder.table()
+
+
+def _is_long(header: Header, column: int) -> bool:
+    """Whether a table has the long form: it lists other states, or has the names of that form."""
+    if header.names[column] != "labels":
+        return False
+    if any(name in _LISTS for name in header.names):
+        return True
+    has_lists = any(literal_list(row[column]) is not None for row in sample(header))
+    return header.names[header.image] == "image" and not has_lists
 
 
 def _tell_doubts(header: Header, builder: TableBuilder) -> None:
@@ -138,19 +149,20 @@ def _list_columns(header: Header, builder: TableBuilder) -> dict[int, int]:
     return {i: _LISTS[name] for i, name in enumerate(header.names) if name in _LISTS}
 
 
-def _splitter(header: Header, column: int, options: ReadOptions) -> Callable[[str], list[str]]:
+def _splitter(
+    header: Header, column: int, options: ReadOptions, is_long: bool
+) -> Callable[[str], list[str]]:
     """The function that divides a cell of the column into names.
 
     Raises:
         UserError: the cells have two possible readings, and the user has not chosen one.
     """
-    name = plain(header.names[column])
     separator = options.separator
     if separator is None:
         separator = _seen_separator(header, column)
 
     def split(cell: str) -> list[str]:
-        if cell.lower() in _NOTHING and name != "labels":
+        if cell.lower() in _NOTHING and not is_long:
             return []
         listed = literal_list(cell) if separator != "|" else None
         return parts_of(cell, separator) if listed is None else listed
