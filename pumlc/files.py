@@ -6,6 +6,7 @@ lies in the place of either file is replaced and never followed. Nor is a link t
 """
 
 import csv
+import io
 import json
 import os
 import secrets
@@ -273,12 +274,12 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     path = Path(path)
     if not os.path.isfile(path):
         raise UserError(f"{path}: {'not a file' if os.path.exists(path) else 'no such file'}")
-    with path.open(encoding="utf-8-sig") as stream:
-        size = os.fstat(stream.fileno()).st_size
+    with path.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig") as stream:
+        size = os.fstat(file.fileno()).st_size
         try:
             for number, line in enumerate(stream, 1):
                 if not number % COUNTED_LINES:
-                    reached(stream.buffer.tell(), size, MEGABYTES)
+                    reached(file.tell(), size, MEGABYTES)
                 yield number, line.removesuffix("\n")
         except UnicodeDecodeError as error:
             line = _undecodable_line(path)
