@@ -199,3 +199,7 @@ def test_predictions_that_promise_a_precision(run, squares_coco, tmp_path, capsy
         predict([str(run), pictures, "--precision", "0.99"])
     with pytest.raises(ValueError, match="give one of them"):
         predict([str(run), pictures, "--precision", "0.9", "--recall", "0.9"])
+    with pytest.raises(
+        ValueError, match=r"--confidence 0\.9 has nothing to hold for: give --recall"
+    ):
+        predict([str(run), pictures, "--confidence", "0.9"])

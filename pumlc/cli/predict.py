@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # a text run needs no vision package
 
 NAMED = 20
 """At most this many files without a prediction are named."""
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class PredictOptions:
         "class, judged by the known labels of the held-out part; for example 0.9"
     )
     confidence: float = option(
-        "probability that --recall or --precision holds for a class", default=0.95
+        "probability that --recall or --precision holds for a class", default=_CONFIDENCE
     )
     labels: Path | None = option(
         "choose among the lines of this file; pictures: of a run with heads open_vocabulary, which "
@@ -131,6 +132,11 @@ def _check(options: PredictOptions) -> None:
         raise UserError(
             f"--{promises[0]} rests on known labels, which a new class does not have; leave out "
             "--labels"
+        )
+    if not promises and options.confidence != _CONFIDENCE:
+        raise UserError(
+            f"--confidence {options.confidence:g} has nothing to hold for: give --recall SHARE or "
+            "--precision SHARE with it"
         )
     if len(promises) == 2:
         raise UserError("--recall and --precision choose different thresholds; give one of them")

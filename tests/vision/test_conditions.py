@@ -123,6 +123,17 @@ def test_only_some_methods(finished, tool, capsys):
     run_tool(tool("sweep"), folder, config)  # as other tests read it
 
 
+def test_positives_alone_are_chosen_by_unknown_as_absent(squares_coco, tmp_path, tool):
+    conditions = {"single": {"protocol": "single-positive"}}
+    config = config_with(squares_coco, tmp_path, conditions, proportions=[], seeds=[0])
+    squares = {"loss": {"name": "squared", "parameters": {"unknown": "ignore"}}}
+    config["methods"]["squares"] = {**squares, "heads": "closed-form"}
+    run_tool(tool("sweep"), tmp_path, config)
+    rows = read_rows(tmp_path / "out" / "results.csv")
+    assert {row["method"] for row in rows} == {"bce", "pnu", "squares"}
+    assert all(0 < float(row["validation"]) < 100 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [

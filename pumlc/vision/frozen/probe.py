@@ -17,6 +17,7 @@ from pumlc.estimators import (
     fit_noisy_labels,
     fit_soft_positives,
 )
+from pumlc.estimators.fitted_labels import fitted_labels
 from pumlc.files import complete_file
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.metrics import average_precision, resample_counts, resampled_average_precision
@@ -138,7 +139,8 @@ def probe_cell(
     """Train on the observed labels; a row for every learning rate and number of epochs.
 
     ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
-    the listed classes alone). The other columns are measured on the test split. All are in percent.
+    the listed classes alone). A class that is never known to be absent, as where a protocol keeps
+    positives alone, counts as absent there where it is unknown. The other columns are measured on the test split. All are in percent.
     Neither complete labels nor test labels decide anything here, but with ``trained`` "test" or
     "frequent" `probe_data` has chosen the classes by them.
 
@@ -151,13 +153,13 @@ def probe_cell(
     """
     if method.heads == "closed-form":
         return [_closed_form_row(data, method, observed, seed)]
-    rows = []
+    rows, judged = [], fitted_labels(observed)
     parts = [trained_heads(data, method, config, observed, seed)]
     if config.refit:
         parts.append(trained_heads(data, method, config, observed, seed, all_rows=True))
     for moments in zip(*parts, strict=True):
         (epoch, trained), (_, final) = moments[0], moments[-1]
-        validation_labels = observed[trained.held_out]
+        validation_labels = judged[trained.held_out]
         candidates = zip(
             trained.heads.candidates,
             trained.heads.logits(data.train[trained.held_out]),
@@ -217,7 +219,8 @@ def _closed_form_row(
         "doubted": fit_noisy_labels,
     }[method.positives]
     heads = fit(data.train.numpy(), labels)
-    figures = _figures(data, heads.loo_scores, observed, heads.scores(data.test.numpy()))
+    judged = fitted_labels(observed)
+    figures = _figures(data, heads.loo_scores, judged, heads.scores(data.test.numpy()))
     settings = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 0}
     return {**settings, "penalty": heads.penalty, **figures}
 
