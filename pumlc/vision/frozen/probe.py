@@ -140,9 +140,9 @@ def probe_cell(
 
     ``validation`` is the mAP over the known labels of the held-out part (``validation_listed``: of
     the listed classes alone). A class that is never known to be absent, as where a protocol keeps
-    positives alone, counts as absent there where it is unknown. The other columns are measured on the test split. All are in percent.
-    Neither complete labels nor test labels decide anything here, but with ``trained`` "test" or
-    "frequent" `probe_data` has chosen the classes by them.
+    positives alone, counts as absent there where it is unknown. The other columns are measured
+    on the test split. All are in percent. Neither complete labels nor test labels decide anything
+    here, but with ``trained`` "test" or "frequent" `probe_data` has chosen the classes by them.
 
     Args:
         data: features and complete labels.
