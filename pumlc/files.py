@@ -6,6 +6,7 @@ lies in the place of either file is replaced and never followed. Nor is a link t
 """
 
 import csv
+import io
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from tokenize import TokenError
 from typing import IO, Any
 
 from pumlc.errors import UserError
+from pumlc.progress import MEGABYTES, reached
 
 DAMAGED_ARRAY = (
     ValueError,
@@ -39,6 +41,9 @@ DAMAGED_ARRAY = (
     zlib.error,
 )
 """What zipfile, numpy and scipy raise over a file of arrays that is damaged or something else."""
+
+COUNTED_LINES = 4096
+"""Lines of a file between two calls of `reached`, which take longer than a line."""
 
 _CELL_LIMIT = threading.Lock()  # held while the limit of the csv module is raised
 
@@ -269,9 +274,12 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
     path = Path(path)
     if not os.path.isfile(path):
         raise UserError(f"{path}: {'not a file' if os.path.exists(path) else 'no such file'}")
-    with path.open(encoding="utf-8-sig") as stream:
+    with path.open("rb") as file, io.TextIOWrapper(file, encoding="utf-8-sig") as stream:
+        size = os.fstat(file.fileno()).st_size
         try:
             for number, line in enumerate(stream, 1):
+                if not number % COUNTED_LINES:
+                    reached(file.tell(), size, MEGABYTES)
                 yield number, line.removesuffix("\n")
         except UnicodeDecodeError as error:
             line = _undecodable_line(path)

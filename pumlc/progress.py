@@ -1,15 +1,20 @@
 """Progress of long work, for a person at a terminal and for a reader of the log."""
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
 
 SILENT = 5.0
 """Seconds of work before the first line."""
 INTERVAL = 10.0
 """Seconds between two lines."""
+
+MEGABYTES = " MB"
 
 ShowProgress = Callable[[str, int, int], None]
 """Called with the name of the work, the number of things done and the number of all things."""
@@ -44,41 +49,107 @@ class Progress:
             return
         self._next = now + INTERVAL
         rate = (done - self._first) / (now - self._started)
-        left = duration((total - done) / rate)
-        print(
-            f"{what}: {done}/{total}, {rate:.3g} a second, {left} left", file=sys.stderr, flush=True
-        )
+        print(f"{what}: {_line(done, total, rate)}", file=sys.stderr, flush=True)
+
+
+class _Work:
+    """How far a piece of work is; a thread reads it while the work goes on."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.count: tuple[int, int, str] | None = None  # done, total, unit
+        self._first = (0, self.started)
+        self._told: tuple[int, int, str] | None = None
+
+    def reach(self, done: int, total: int, unit: str) -> None:
+        last = self.count
+        if last is None or last[1:] != (total, unit) or done < last[0]:  # another part of the work
+            self._first = (done, time.monotonic())
+        self.count = (done, total, unit)
+
+    def line(self) -> str:
+        """What is done, the rate and the time left; if nothing new was counted, the time so far."""
+        now = time.monotonic()
+        first, since = self._first
+        count, told = self.count, self._told
+        self._told = count
+        done, total, unit = count or (first, 0, "")
+        if count == told or not first < done < total or now <= since:
+            return f"{duration(now - self.started)} so far"
+        rate = (done - first) / (now - since)
+        return _line(done, total, rate, unit)
+
+
+_WORK: ContextVar[_Work | None] = ContextVar("work", default=None)
+_T = TypeVar("_T")
 
 
 @contextmanager
 def working(what: str, *, shown: bool = True) -> Iterator[None]:
-    """Lines on standard error while a piece of work goes on that cannot be counted.
+    """Lines on standard error while a piece of work goes on, in the main process alone.
 
-    They come when those of `Progress` would, with the time so far.
+    They come when those of `Progress` would. They have the rate and the time left if the work
+    calls `reached` or `counted`, and the time so far if it does not. Work inside of other work
+    counts for the outer one, which alone has lines.
 
     Args:
         what: names the work.
-        shown: False: no line, as in all processes but the main one.
+        shown: False: no line.
     """
-    if not shown:
+    if not shown or _WORK.get() is not None or os.environ.get("RANK", "0") != "0":
         yield
         return
-    ended, started = threading.Event(), time.monotonic()
+    ended, work = threading.Event(), _Work()
 
     def tell() -> None:
         wait = SILENT
         while not ended.wait(wait):
-            so_far = duration(time.monotonic() - started)
-            print(f"{what}: {so_far} so far", file=sys.stderr, flush=True)
+            print(f"{what}: {work.line()}", file=sys.stderr, flush=True)
             wait = INTERVAL
 
     thread = threading.Thread(target=tell, daemon=True, name="working")
     thread.start()
+    token = _WORK.set(work)
     try:
         yield
     finally:
+        _WORK.reset(token)
         ended.set()
         thread.join()
+
+
+def reached(done: int, total: int, unit: str = "") -> None:
+    """Say how far the work of `working` is; without such work nothing happens.
+
+    Args:
+        done: things done.
+        total: things to do in all. With another total, or fewer things done, another part of the
+            work begins, with a rate of its own.
+        unit: `MEGABYTES`: both are bytes, and the line says megabytes.
+    """
+    work = _WORK.get()
+    if work is not None:
+        work.reach(done, total, unit)
+
+
+def counted(items: Collection[_T]) -> Iterator[_T]:
+    """The items, each counted for the line of `working` when it is taken.
+
+    Example:
+        >>> list(counted("abc"))
+        ['a', 'b', 'c']
+    """
+    total = len(items)
+    for done, item in enumerate(items):
+        reached(done, total)
+        yield item
+
+
+def _line(done: int, total: int, rate: float, unit: str = "") -> str:
+    left = duration((total - done) / rate)
+    size = 1e6 if unit == MEGABYTES else 1
+    share = f"{done / size:.0f}/{total / size:.0f}{unit}"
+    return f"{share}, {rate / size:.3g}{unit} a second, {left} left"
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ ALLOWED = {
     "version": ({"_version"}, set()),
     "_version": (set(), set()),  # written by the build
     "errors": (set(), set()),
-    "files": ({"errors"}, set()),
+    "files": ({"errors", "progress"}, set()),
     "tables": (set(), set()),
     "progress": (set(), set()),
     "labels": ({"errors", "files"}, NUMERIC),

@@ -58,10 +58,10 @@ class TextTask:
 
     def __init__(self, config: TextConfig, folder: Path | None = None) -> None:
         self.config = config
-        with working(f"reading {config.data.source}", shown=_is_main()):
+        with working(f"reading {config.data.source}"):
             self.corpus = load_corpus(config.data, seed=config.train.seed)
         check_truth(self.corpus, config.data.source)
-        with working("comparing the texts of labels", shown=_is_main()):
+        with working("comparing the texts of labels"):
             warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         self.objective = Objective(config.loss)
         seen = int(self.corpus.labels_seen().sum())
@@ -136,7 +136,7 @@ class TextTask:
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
-        with working("comparing the data with those of the run", shown=_is_main()):
+        with working("comparing the data with those of the run"):
             return self.corpus.fingerprints()
 
     def _data(self) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pumlc.errors import UserError
+from pumlc.progress import working
 from pumlc.vision import read_labels
 from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
@@ -556,3 +557,23 @@ def test_a_folder_with_the_files_of_coco_and_of_lvis_is_both(tmp_path):
     for name, absent, unknown in (("coco", 2, 0), ("lvis", 1, 1)):
         counts = {k: int(v.sum()) for k, v in read_table(tmp_path, format=name)[0].counts().items()}
         assert counts == {"present": 1, "absent": absent, "unknown": unknown, "uncertain": 0}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reading_and_writing_count_what_is_done(name, tmp_path, monkeypatch):
+    builder = TableBuilder("made", "csv", ["cat"])
+    rest = CODE["absent"] if "absent" in FORMATS[name].holds else CODE["unknown"]
+    for row in range(12):
+        builder.add(f"p{row}.jpg", {"cat": CODE["present"]}, rest=rest)
+    put(tmp_path, {f"p{row}.jpg": "x" for row in range(12)})
+    monkeypatch.setattr("pumlc.files.COUNTED_LINES", 4)
+    out, counts = tmp_path / f"labels{_ENDINGS.get(name, '')}", []
+    monkeypatch.setattr("pumlc.progress._Work.reach", lambda _, *count: counts.append(count))
+    with working("writing"):
+        write_table(replace(builder.table(), root=tmp_path), out, name)
+    assert counts, "writing counts nothing"
+    counts.clear()
+    with working("reading"):
+        read_table(out)
+    assert counts, "reading counts nothing"
+    assert all(0 <= done <= total for done, total, _ in counts)

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from pumlc.errors import UserError
 from pumlc.files import read_text
+from pumlc.progress import MEGABYTES, reached
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -39,6 +40,8 @@ def json_entries(path: Path, keys: Collection[str]) -> Iterator[tuple[str, int, 
                 raise UserError(f"{path}: {wrong}; needed: {', '.join(keys)}")
             found.add(key)
             for number, entry in enumerate(text.entries()):
+                if not number & 0x3FF:
+                    reached(text.position, len(text.text), MEGABYTES)
                 yield key, number, entry
     except UserError:
         raise

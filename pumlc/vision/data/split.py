@@ -21,6 +21,7 @@ from pumlc.labels import (
 from pumlc.labels.manifest import restored_labels
 from pumlc.labels.sparse import positives_of
 from pumlc.labels.sparse_manifest import compare_sparse
+from pumlc.progress import working
 from pumlc.vision.data.bad_pictures import BadRow, restored
 from pumlc.vision.data.config import DataConfig, formats_with
 from pumlc.vision.data.images import LabelledImages
@@ -51,7 +52,8 @@ def read_split(
         UserError: see the readers; or the classes differ from ``classes``.
     """
     reader = config.data_set.reader
-    images = reader.read(Path(config.root), split, config.options, classes)
+    with working(f"reading the split {split} of {config.name} in {config.root}"):
+        images = reader.read(Path(config.root), split, config.options, classes)
     if classes is not None and images.classes != classes:
         different = sorted(set(images.classes) ^ set(classes)) or "their order"
         raise UserError(

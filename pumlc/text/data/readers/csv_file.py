@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import long_cells, read_text
+from pumlc.progress import MEGABYTES, reached
 from pumlc.text.data.readers.records import Record, stripped_labels
 
 
@@ -18,7 +19,9 @@ def read_csv(path: Path) -> list[Record]:
         UserError: the file is missing, not UTF-8 or not CSV (a quote that is not closed), a column
             is missing or occurs twice, or a label is empty or has a line break.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    content = read_text(path)
+    stream = io.StringIO(content, newline="")
+    reader = csv.DictReader(stream, strict=True)
     records: list[Record] = []
     done = 0
     with long_cells():
@@ -27,6 +30,7 @@ def read_csv(path: Path) -> list[Record]:
             done = reader.line_num
             for row in reader:
                 done = reader.line_num
+                reached(stream.tell(), len(content), MEGABYTES)
                 where = f"{path}, line {done}"
                 if None in row or None in row.values():  # too many, too few
                     raise UserError(f"{where}: wrong number of fields")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pumlc.errors import UserError
+from pumlc.progress import counted
 from pumlc.text.data.readers.lines import read_lines
 from pumlc.text.data.readers.records import Record, is_unicode, stripped_labels
 
@@ -19,7 +20,7 @@ def read_jsonl(path: Path, *, labelled: bool = True) -> list[Record]:
         UserError: the file is missing, or a line is not such a record.
     """
     records = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(counted(read_lines(path)), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"

@@ -11,6 +11,7 @@ from typing import Any
 from pumlc.errors import UserError, closest
 from pumlc.files import long_cells, read_text
 from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.progress import MEGABYTES, counted, reached
 from pumlc.text.data.readers.lines import read_lines
 from pumlc.text.data.readers.records import is_unicode, stripped_labels
 
@@ -192,7 +193,8 @@ def _delimited_rows(path: Path, text_column: str | None) -> tuple[str, list[str]
     content = read_text(path)
     first = content.partition("\n")[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(first, text_column)
-    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True, delimiter=delimiter)
+    stream = io.StringIO(content, newline="")
+    reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
     rows: list[Any] = []
     done = 0
     with long_cells():
@@ -206,6 +208,7 @@ def _delimited_rows(path: Path, text_column: str | None) -> tuple[str, list[str]
                 if None in row or None in row.values():  # too many, too few
                     raise UserError(f"{path}, line {reader.line_num}: wrong number of fields")
                 rows.append((reader.line_num, row))
+                reached(stream.tell(), len(content), MEGABYTES)
                 done = reader.line_num
         except csv.Error as error:
             raise UserError(
@@ -229,7 +232,7 @@ def _delimiter(header: str, text_column: str | None) -> str:
 
 def _json_rows(path: Path) -> tuple[str, list[str], list[Any]]:
     rows = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(counted(read_lines(path)), start=1):
         if not line.strip():
             continue
         if not rows and line.lstrip().startswith("["):

@@ -3,12 +3,14 @@
 import gzip
 import json
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pumlc.errors import UserError
+from pumlc.progress import MEGABYTES, reached
 from pumlc.text.data.matrix import SparseMatrix, pairs_to_matrix
 from pumlc.text.data.readers.lines import read_excluded
 from pumlc.text.data.readers.records import is_unicode
@@ -60,8 +62,10 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{path}: no such file")
     number = 0
     try:
-        with gzip.open(path) as lines:
+        with path.open("rb") as file, gzip.open(file) as lines:
+            size = os.fstat(file.fileno()).st_size
             for number, line in enumerate(lines, start=1):
+                reached(file.tell(), size, MEGABYTES)
                 if line.strip():
                     where = f"{path}, line {number}"
                     yield where, _object(line, where)

@@ -16,6 +16,7 @@ import numpy as np
 
 from pumlc.errors import UserError
 from pumlc.files import write_json
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     LabelFormat,
     ReadOptions,
@@ -283,7 +284,7 @@ def write_lvis(table: LabelTable, out: Path) -> None:
 def _written(table: LabelTable, *, lvis: bool) -> dict[str, list[dict[str, Any]]]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         codes = table.row_codes(row).tolist()
         image: dict[str, Any] = {"id": row + 1, "file_name": path}
         if table.splits is not None:

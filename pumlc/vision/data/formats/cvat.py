@@ -9,6 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import LabelFormat, ReadOptions, first_bytes
 from pumlc.vision.data.label_table import CODE, PRESENT_CODE, LabelTable
 from pumlc.vision.data.table_builder import TableBuilder
@@ -31,7 +32,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         raise UserError(f"{path}: every label of the task needs a name of its own, got {names}")
     builder = TableBuilder(path, "cvat", names or None)
     rest = CODE[options.values.get("unlisted", "absent")]
-    for number, image in enumerate(root.iterfind("image")):
+    for number, image in enumerate(counted(root.findall("image"))):
         states = [(shape.get("label") or "", PRESENT_CODE) for shape in image if _is_label(shape)]
         builder.add(
             image.get("name") or "",
@@ -80,7 +81,7 @@ def write(table: LabelTable, out: Path) -> None:
         for name in table.classes:
             stream.write(f"    <label><name>{_text(name)}</name></label>\n")
         stream.write("  </labels></task></meta>\n")
-        for row, path in enumerate(table.paths):
+        for row, path in enumerate(counted(table.paths)):
             subset = "" if table.splits is None else f" subset={quoteattr(table.splits[row])}"
             stream.write(f'  <image id="{row}" name={quoteattr(path)}{subset}>\n')
             for name in table.names_with(row, PRESENT_CODE):

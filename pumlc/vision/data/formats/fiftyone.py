@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import read_json, write_json
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import LabelFormat, ReadOptions, json_with, name_list
 from pumlc.vision.data.formats.openimages import without_ending
 from pumlc.vision.data.label_table import CODE, PRESENT_CODE, UNKNOWN_CODE, LabelTable
@@ -39,7 +40,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     builder = TableBuilder(file, "fiftyone", classes)
     rest = CODE[options.values.get("unlisted", "absent")]
     folder = "data/" if (file.parent / "data").is_dir() else ""
-    for number, (image, value) in enumerate(content["labels"].items()):
+    for number, (image, value) in enumerate(counted(content["labels"].items())):
         if isinstance(value, int) and not isinstance(value, bool):
             value = [value]  # a single label is an index there
         names = _names(value, classes)
@@ -72,7 +73,7 @@ def write(table: LabelTable, out: Path) -> None:
     if table.splits is not None and set(table.splits) != {"train"}:
         raise UserError("labels.json of FiftyOne has no splits; convert each split on its own")
     labels: dict[str, list[str] | None] = {}
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         codes = table.row_codes(row)
         unknown = codes == UNKNOWN_CODE
         if unknown.any() and not unknown.all():

@@ -12,6 +12,7 @@ from typing import Any
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells, read_lines
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     LabelFormat,
     ReadOptions,
@@ -146,7 +147,7 @@ def write(table: LabelTable, out: Path) -> None:
         rows = range(len(table)) if split is None else table.rows_of(split).tolist()
         (out / folder).mkdir(exist_ok=True)
         with complete_file(out / folder / _NAMES[0]) as stream:
-            for place, row in enumerate(rows):
+            for place, row in enumerate(counted(rows)):
                 entry = _entry(table, row, folder)
                 if number == place == 0:
                     entry["classes"] = list(table.classes)

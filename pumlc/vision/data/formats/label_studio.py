@@ -11,6 +11,7 @@ from typing import Any
 
 from pumlc.errors import UserError
 from pumlc.files import read_json, write_json
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     EVERY_STATE,
     LabelFormat,
@@ -57,7 +58,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         raise UserError(f"{path}: a name occurs twice in the classes of the first task")
     builder = TableBuilder(path, "labelstudio", declared)
     rest = CODE[options.values.get("unlisted", "absent")]
-    for number, task in enumerate(tasks):
+    for number, task in enumerate(counted(tasks)):
         data = task.get("data", task) if isinstance(task, dict) else None
         image = next((text for key in _IMAGE_KEYS if (text := text_of(data, key))), None)
         if image is None:
@@ -134,7 +135,7 @@ def _short_choices(task: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 def write(table: LabelTable, out: Path) -> None:
     """Write finished tasks; a picture without a known label becomes a task still to be done."""
-    write_json(out, [_task(table, row) for row in range(len(table))])
+    write_json(out, [_task(table, row) for row in counted(range(len(table)))])
 
 
 def _task(table: LabelTable, row: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pumlc.errors import UserError
 from pumlc.files import read_json, write_json
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     LabelFormat,
     ReadOptions,
@@ -35,7 +36,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         raise UserError(f"{path}: metainfo needs 'classes', a list of different names")
     builder = TableBuilder(path, "mmpretrain", classes)
     rest = CODE[options.values.get("unlisted", "absent")]
-    for number, entry in enumerate(content["data_list"]):
+    for number, entry in enumerate(counted(content["data_list"])):
         image, columns = text_of(entry, "img_path"), _columns(entry)
         if image is None or columns is None or not set(columns) <= set(range(len(classes))):
             builder.problem(
@@ -65,7 +66,7 @@ def _columns(entry: Any) -> list[int] | None:
 def write(table: LabelTable, out: Path) -> None:
     """Write the present labels."""
     entries = []
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         present = (table.row_codes(row) == PRESENT_CODE).nonzero()[0].tolist()
         entry: dict[str, Any] = {"img_path": path, "gt_label": present}
         if table.splits is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells
+from pumlc.progress import counted
 from pumlc.vision.data.formats.csv_table import escaped, header_of, unescaped, write_table
 from pumlc.vision.data.formats.label_format import (
     IMAGE_ENDINGS,
@@ -139,7 +140,7 @@ def _rows(table: LabelTable) -> Iterator[tuple[str, ...]]:
     """Header, and a row for each label that is known."""
     yield _COLUMNS
     confidence = {PRESENT_CODE: "1", ABSENT_CODE: "0"}
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         image = without_ending(path, IMAGE_ENDINGS[:1])
         codes = table.row_codes(row).tolist()
         known = [column for column, code in enumerate(codes) if code in confidence]

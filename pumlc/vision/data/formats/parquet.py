@@ -13,6 +13,7 @@ from typing import Any
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     LabelFormat,
     ReadOptions,
@@ -125,7 +126,7 @@ def _add(
     columns.append(f"{at_image}.path" if with_bytes else at_image)
     rest = CODE[options.values.get("unlisted", "absent")]
     number = 0
-    for row_group in range(content.num_row_groups):
+    for row_group in counted(range(content.num_row_groups)):
         rows = content.read_row_group(row_group, columns=columns).to_pylist()
         inside = _has_bytes(content, row_group, at_image) if with_bytes else None
         for place, row in enumerate(rows):
@@ -191,7 +192,7 @@ def write(table: LabelTable, out: Path) -> None:
         "labels": arrow.array(
             [
                 (table.row_codes(row) == PRESENT_CODE).nonzero()[0].tolist()
-                for row in range(len(table))
+                for row in counted(range(len(table)))
             ],
             arrow.list_(arrow.int64()),
         ),

@@ -11,6 +11,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.files import complete_file
 from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.progress import counted
 from pumlc.vision.data.formats.cell_states import are_answers
 from pumlc.vision.data.formats.csv_table import (
     TAG_COLUMNS,
@@ -224,7 +225,7 @@ def _written_rows(table: LabelTable, bar: str) -> Iterator[list[str]]:
         *columns,
         *(["group"] if has[1] else []),
     ]
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         split = table.splits[row] if table.splits is not None else None
         codes_of = dict([*_listed(table, row), *(first if row == 0 else ())])
         cells = []

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells, read_text, write_text
+from pumlc.progress import counted
 from pumlc.vision.data.formats.csv_table import escaped, unescaped, write_table
 from pumlc.vision.data.formats.label_format import (
     IMAGE_ENDINGS,
@@ -55,7 +56,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     else:
         builder = TableBuilder(path, "tags")
         rows = ((image, split_of_path(image)) for image in _pictures(path))
-    for image, split in rows:
+    for image, split in counted(list(rows)):
         name = PurePosixPath(f"{os.path.splitext(image)[0]}.txt")
         if name.is_absolute() or ".." in name.parts or not (path / name).is_file():
             builder.problem("entry", f"{image}: no text file {name}")
@@ -92,7 +93,7 @@ def write(table: LabelTable, out: Path) -> None:
         if not name or name != name.strip() or any(char in name for char in ",\n\r"):
             raise UserError(f"class {name!r}: files of tags separate them by commas")
     make_folder(out)
-    for row, file in enumerate(files):
+    for row, file in enumerate(counted(files)):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         write_text(out / file, ", ".join(table.names_with(row, PRESENT_CODE)) + "\n")
     write_text(out / _CLASSES, "".join(f"{name}\n" for name in table.classes))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import read_text, write_text
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     IMAGE_ENDINGS,
     LabelFormat,
@@ -58,7 +59,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     prefix = "JPEGImages/" if (path / "JPEGImages").is_dir() else ""
     for split in sorted(lists, key=("train", "val", "test").index):
         states: dict[str, dict[str, int]] = {}
-        for name, file in lists[split].items():
+        for name, file in counted(lists[split].items()):
             for number, line in enumerate(read_text(file).splitlines(), 1):
                 cells = line.split()
                 if len(cells) == 2 and cells[1] in _CODES:
@@ -92,7 +93,7 @@ def write(table: LabelTable, out: Path) -> None:
         rows = table.rows_of(split).tolist()
         codes = [table.row_codes(row) for row in rows]
         write_text(out / _SETS / f"{split}.txt", "".join(f"{names[row]}\n" for row in rows))
-        for column, class_name in enumerate(table.classes):
+        for column, class_name in enumerate(counted(table.classes)):
             lines = [
                 f"{names[row]} {cell_of[int(own[column])]:>2}\n"
                 for row, own in zip(rows, codes, strict=True)

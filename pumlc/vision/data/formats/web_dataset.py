@@ -15,6 +15,7 @@ from typing import Any
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.progress import MEGABYTES, reached
 from pumlc.vision.data.formats.label_format import (
     IMAGE_ENDINGS,
     LabelFormat,
@@ -98,8 +99,10 @@ def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
     """The header of each picture and the content of its JSON file, which is next to it."""
     key, image, entry = None, None, None
     try:
+        size = shard.stat().st_size
         with tarfile.open(shard, "r:") as archive:  # in a compressed one a picture has no place
             for member in archive:
+                reached(member.offset, size, MEGABYTES)
                 if not member.isfile() or member.issparse():
                     continue
                 folder, slash, name = member.name.rpartition("/")
@@ -156,7 +159,8 @@ def write(table: LabelTable, out: Path) -> None:
                 complete_file(shard, binary=True) as stream,
                 tarfile.open(fileobj=stream, mode="w") as archive,
             ):
-                for row in rows[start : start + _SHARD_PICTURES]:
+                for place, row in enumerate(rows[start : start + _SHARD_PICTURES], start):
+                    reached(place, len(rows))
                     _append(archive, table, row, names[row], with_classes=first)
                     first = False
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
+from pumlc.progress import counted
 from pumlc.vision.data.formats.cell_states import (
     CHEXPERT_CELLS,
     form_of,
@@ -291,7 +292,7 @@ def _rows(
         *(escaped(name, "class") for name in table.classes),
         *(["group"] if table.groups is not None else []),
     ]
-    for row, path in enumerate(table.paths):
+    for row, path in enumerate(counted(table.paths)):
         codes = table.row_codes(row)
         yield [
             *([splits[row] if splits is not None else "train"] if with_split else []),

@@ -13,6 +13,7 @@ import yaml
 
 from pumlc.errors import UserError
 from pumlc.files import read_text, write_text
+from pumlc.progress import counted
 from pumlc.vision.data.formats.label_format import (
     IMAGE_ENDINGS,
     LabelFormat,
@@ -58,7 +59,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
         parts = settings.get(split)
         for part in parts if isinstance(parts, list) else [parts]:
             if isinstance(part, str) and part:
-                for image in _pictures(file, base, part):
+                for image in counted(list(_pictures(file, base, part))):
                     _add(builder, base, image, classes, split, options)
             elif part:
                 raise UserError(f"{file}: {split}: expected a folder or a list, got {part!r:.100}")
@@ -185,7 +186,7 @@ def write(table: LabelTable, out: Path) -> None:
     if len(set(files)) < len(files):
         raise UserError("two pictures differ only in their ending; YOLO keeps one file for both")
     make_folder(out)
-    for row, file in enumerate(files):
+    for row, file in enumerate(counted(files)):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         columns = (table.row_codes(row) == PRESENT_CODE).nonzero()[0].tolist()
         write_text(out / file, "".join(f"{column} {_BOX}\n" for column in columns))

@@ -18,6 +18,7 @@ import numpy as np
 from pumlc.errors import UserError, closest
 from pumlc.files import read_text
 from pumlc.labels import NEGATIVE, UNKNOWN
+from pumlc.progress import counted
 from pumlc.vision.data.images import (
     LabelledImages,
     checked_images,
@@ -98,7 +99,7 @@ def read_voc(
     if any(file.is_file() for file in class_files):
         labels = np.stack([_class_file(file, row_of) for file in class_files], axis=1)
     else:
-        rows = [_annotation(home / "Annotations" / f"{name}.xml") for name in names]
+        rows = [_annotation(home / "Annotations" / f"{name}.xml") for name in counted(names)]
         labels = np.array(rows, np.int8).reshape(len(names), len(VOC_CLASSES))
     labels[labels == 0] = NEGATIVE if difficult == "negative" else UNKNOWN
     paths = [f"{name}.jpg" for name in names]
