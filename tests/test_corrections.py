@@ -223,3 +223,12 @@ def test_a_file_of_another_format_is_corrected_in_its_format(tmp_path, capsys):
         main([str(file), str(said), "--out", str(tmp_path / "newer.json")])
     with pytest.raises(ValueError, match=r"--unlisted is for CSV files"):
         main([str(file), str(said), "--out", str(new), "--unlisted", "unknown"])
+
+
+def test_lists_of_python_are_corrected_as_they_are_read(tmp_path):
+    labels, corrections = tmp_path / "l.csv", tmp_path / "c.csv"
+    labels.write_text("split,image,labels\ntrain,a.jpg,\"['cat', 'dog']\"\ntrain,b.jpg,['dog']\n")
+    corrections.write_text("image,class,given,corrected\nb.jpg,cat,absent,present\n")
+    main([str(labels), str(corrections), "--out", str(tmp_path / "new.csv")])
+    found = read_labels(tmp_path / "new.csv")
+    assert (found.classes, found.labels.tolist()) == (("cat", "dog"), [[1, 1], [1, 1]])

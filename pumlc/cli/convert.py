@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         becomes["uncertain"] = options.uncertain
     if options.absent is not None:
         becomes["absent"] = options.absent
-    with working(f"writing {options.out}"):
+    with errors_name_options(options), working(f"writing {options.out}"):
         written = write_table(table, options.out, options.to, becomes=becomes)
     for split, counts in split_counts(written).items():
         print(f"{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))

@@ -3,14 +3,17 @@
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pumlc.audit.corrections import Applied, Correction
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells
+from pumlc.labels.cells import literal_list
 
 Unlisted = Literal["unknown", "negative"]
+_SHOWN = 51  # rows that show what kind of cells a file has
 _LONG_FORM = {"split", "image", "labels", "negatives"}
 _WIDE = {"present": "1", "absent": "-1", "unknown": "0"}
 _WIDE_TWO_STATES = {"present": "1", "absent": "0"}
@@ -27,12 +30,20 @@ class _Form:
 
 
 def is_own_csv(labels: Path) -> bool:
-    """Whether a file has one of the two forms that `correct_csv` can change cell by cell."""
+    """Whether a file has one of the two forms that `correct_csv` can change cell by cell.
+
+    Lists of Python under ``labels`` are another form.
+    """
     if labels.suffix.lower() != ".csv" or not labels.is_file():
         return False
-    header = {name.strip() for name in next(read_cells(labels), (1, []))[1]}
-    own = {"split", "image"} <= header
-    return own and ("labels" not in header or header <= _LONG_FORM)
+    rows = [cells for _, cells in islice(read_cells(labels), _SHOWN)]
+    names = [name.strip() for name in rows[0]] if rows else []
+    own = {"split", "image"} <= set(names)
+    if "labels" not in names:
+        return own
+    column = names.index("labels")
+    has_lists = any(literal_list(row[column].strip()) for row in rows[1:] if len(row) > column)
+    return own and set(names) <= _LONG_FORM and not has_lists
 
 
 def correct_csv(

@@ -43,9 +43,9 @@ def write_table(
             able = [each.name for each in FORMATS.values() if state in each.holds]
             others = [each for each in reversed(STATES) if each in form.holds]
             raise UserError(
-                f"{name} cannot hold {state} labels, and {table.source} has {counts[state]:,} of "
-                f"{sum(counts.values()):,}; say what is written for them, as in '{state} "
-                f"{others[0]}' (valid: {', '.join(others)}), or take a format that can: "
+                f"{state}: {name} cannot hold {state} labels, and {table.source} has "
+                f"{counts[state]:,} of {sum(counts.values()):,}; give what is written for them "
+                f"(valid: {', '.join(others)}), or take a format that can: "
                 f"{', '.join(able)}"
             )
     if table.groups is not None and name not in _WITH_GROUPS:
