@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pumlc.cli import console
 from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
-from pumlc.cli.options import argument, option, parse_options
+from pumlc.cli.options import argument, errors_name_options, option, parse_options
 from pumlc.errors import UserError
 from pumlc.progress import working
 

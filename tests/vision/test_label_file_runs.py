@@ -107,7 +107,7 @@ def test_convert_refuses_what_is_lost_unless_it_is_said(tmp_path, capsys):
     file.write_text("split,image,labels\ntrain,a.jpg,cat\ntrain,b.jpg,dog\n")
     with pytest.raises(SystemExit):
         main.main(["convert", str(file), str(tmp_path / "l.json"), "--to", "coco"])
-    assert "cannot hold unknown labels" in capsys.readouterr().err
+    assert "--unknown: coco cannot hold unknown labels" in capsys.readouterr().err
     pumlc(capsys, "convert", file, tmp_path / "l.json", "--to", "coco", "--unknown", "absent")
     assert read_table(tmp_path / "l.json")[0].counts()["absent"].tolist() == [1, 1]
 
