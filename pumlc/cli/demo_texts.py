@@ -92,7 +92,22 @@ def write_encoder(folder: Path, texts: list[str]) -> None:
 
     folder.mkdir()
     vocabulary = BertWordPieceTokenizer()
-    vocabulary.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
+    words = (
+        word
+        for text in texts
+        for word, _ in vocabulary.pre_tokenizer.pre_tokenize_str(
+            vocabulary.normalizer.normalize_str(text)
+        )
+    )
+    # Named here, they have numbers that do not differ from run to run, and so have the tokens that
+    # are made from them: of two pairs that are as frequent, the one with lower numbers comes first.
+    inner = sorted({f"##{char}" for word in words for char in word[1:]})
+    vocabulary.train_from_iterator(
+        texts,
+        vocab_size=VOCABULARY,
+        show_progress=False,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *inner],
+    )
     vocabulary.save_model(str(folder))
     BertConfig(
         vocab_size=VOCABULARY,
