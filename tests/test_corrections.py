@@ -13,7 +13,8 @@ from pumlc.audit import Correction, combine_corrections, read_corrections
 from pumlc.audit.corrections import write_corrections
 from pumlc.cli.correct import main
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
-from pumlc.vision.audit.corrected_csv import correct_csv
+from pumlc.vision.audit.corrected_csv import correct_csv, is_own_csv
+from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.label_file import read_labels
 from pumlc.vision.data.readers.csv_file import read_csv
 
@@ -232,3 +233,12 @@ def test_lists_of_python_are_corrected_as_they_are_read(tmp_path):
     main([str(labels), str(corrections), "--out", str(tmp_path / "new.csv")])
     found = read_labels(tmp_path / "new.csv")
     assert (found.classes, found.labels.tolist()) == (("cat", "dog"), [[1, 1], [1, 1]])
+
+
+def test_empty_lists_of_python_are_lists_to_reader_and_correction(tmp_path):
+    labels = tmp_path / "labels.csv"
+    rows = "".join(f"train,{row}.jpg,[]\n" for row in range(60))
+    labels.write_text(f"split,image,labels\n{rows}train,z.jpg,['cat']\n", "utf-8")
+    assert not is_own_csv(labels)
+    counts = read_table(labels)[0].counts()
+    assert (counts["absent"].sum(), counts["unknown"].sum()) == (60, 0)

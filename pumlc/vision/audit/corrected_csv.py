@@ -42,7 +42,8 @@ def is_own_csv(labels: Path) -> bool:
     if "labels" not in names:
         return own
     column = names.index("labels")
-    has_lists = any(literal_list(row[column].strip()) for row in rows[1:] if len(row) > column)
+    cells = [row[column].strip() for row in rows[1:] if len(row) > column]
+    has_lists = any(literal_list(cell) is not None for cell in cells)
     return own and set(names) <= _LONG_FORM and not has_lists
 
 
