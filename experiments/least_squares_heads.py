@@ -70,12 +70,21 @@ def kernel(widths: tuple[float, ...], with_linear: bool) -> Callable[..., Scores
 
 
 def neighbour_vote(
-    train: np.ndarray, test: np.ndarray, labels: np.ndarray, *, leave_out: bool, count: int = 25
+    train: np.ndarray,
+    test: np.ndarray,
+    labels: np.ndarray,
+    *,
+    leave_out: np.ndarray | None = None,
+    count: int = 25,
 ) -> np.ndarray:
-    """Mean label of the nearest known rows, weighted by cosine, shrunk to the class's mean."""
+    """Mean label of the nearest known rows, weighted by cosine, shrunk to the class's mean.
+
+    If the test rows are those of train, ``leave_out`` has their groups; rows of the own group do
+    not vote.
+    """
     similarity = unit(test) @ unit(train).T
-    if leave_out:
-        np.fill_diagonal(similarity, -np.inf)
+    if leave_out is not None:
+        similarity[leave_out[:, None] == leave_out] = -np.inf
     votes = np.zeros((len(test), labels.shape[1]))
     for c, label in enumerate(labels.T):
         known = np.flatnonzero(label)
@@ -94,10 +103,8 @@ def with_neighbours(share: float) -> Callable[..., Scores]:
     def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
         own, others = linear(train, test, labels)
         train, test = standardised(train, test)
-        vote = neighbour_vote(train, train, labels, leave_out=True)
-        return own + share * vote, others + share * neighbour_vote(
-            train, test, labels, leave_out=False
-        )
+        vote = neighbour_vote(train, train, labels, leave_out=np.arange(len(train)))
+        return own + share * vote, others + share * neighbour_vote(train, test, labels)
 
     return fit
 
