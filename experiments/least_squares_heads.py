@@ -124,14 +124,20 @@ def transformed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Sco
     return lambda train, test, labels: linear(change(train), change(test), labels)
 
 
-def spectral(power: float) -> Callable[..., Scores]:
-    """Scale the principal directions of the features; a power below 1 goes towards whitening."""
+def spectral_rows(
+    train: np.ndarray, test: np.ndarray, power: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features, their principal directions scaled: a power below 1 whitens."""
+    train, test = standardised(train, test)
+    values, vectors = np.linalg.eigh(train.T @ train / len(train))
+    scale = np.maximum(values, 1e-3 * values[-1]) ** ((power - 1) / 2)
+    change = (vectors * scale) @ vectors.T
+    return train @ change, test @ change
 
+
+def spectral(power: float) -> Callable[..., Scores]:
     def fit(train: np.ndarray, test: np.ndarray, labels: np.ndarray) -> Scores:
-        train, test = standardised(train, test)
-        values, vectors = np.linalg.eigh(train.T @ train / len(train))
-        scale = vectors * np.maximum(values, 1e-3 * values[-1]) ** ((power - 1) / 2)
-        return linear(train @ scale, test @ scale, labels, standardize=False)
+        return linear(*spectral_rows(train, test, power), labels, standardize=False)
 
     return fit
 

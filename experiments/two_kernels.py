@@ -44,6 +44,11 @@ class Kernels:
         mapping = GaussianMap.build(near, landmarks)
         return Kernels(features, mapping.rows(near), identical_rows(features), mapping)
 
+    def like(self, features: np.ndarray) -> "Kernels":
+        """Other rows in the same kernels; ``features`` are those of both."""
+        mapped = self.mapping.rows(features)
+        return Kernels(features, mapped, identical_rows(features), self.mapping)
+
     def rows(self, chosen: np.ndarray) -> "Kernels":
         """Some of the rows."""
         parts = (self.linear, self.mapped, self.groups)
