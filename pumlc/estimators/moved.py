@@ -18,9 +18,8 @@ def fit_moved_positives(
     .. math:: t_i = 1 + \text{share} \cdot (\min(\max(f_{-i}, -1), 1) - 1)
 
     where :math:`f_{-i}` is the score of row i by the heads fitted without it and its group. The
-    targets of negatives stay, since moving them helped nowhere. The second fit has the penalty of
-    the first one. Its left-out scores leave out the row's own target, but not the effect of the
-    row's label on the targets of others.
+    targets of negatives stay. The second fit has the penalty of the first one. Its left-out scores
+    leave out the row's own target, but not the effect of the row's label on the targets of others.
 
     Args:
         features: real [N, D], dense or sparse.

@@ -31,8 +31,8 @@ def fit_soft_positives(features: Features, labels: ArrayLike, **options: Any) ->
     probability of being given as positive that Platt's sigmoid reads from f. If the false ones
     among the positives score as negatives do, no share above :math:`\pi` fits below any
     :math:`t_q`, and w is their posterior. So the amount is learned: where no positive scores low,
-    :math:`\pi` is 0 and nothing changes. Negatives keep -1: moving them helped under none of the
-    conditions that were tried. The second fit has the penalty of the first one. Its left-out
+    :math:`\pi` is 0 and nothing changes. Negatives keep -1: moving them lost on average
+    (docs/results/noise_tried.md). The second fit has the penalty of the first one. Its left-out
     scores leave out the row's own target, but not the effect of its label on the targets of others.
 
     Args:
