@@ -1,6 +1,6 @@
 """A label file of some pictures of a data set, on which most tags were forgotten.
 
-    python experiments/listed_part.py FILE --data voc2007 --root VOCdevkit --pictures 400 --listed 0.1
+    python experiments/listed_part.py labels.csv --data voc2007 --root VOCdevkit --listed 0.1
 
 Of the training split some pictures are drawn; each of their present labels is listed with one
 probability, and nothing is known to be absent. The test split is complete. Paths are those of the
