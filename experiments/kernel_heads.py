@@ -3,6 +3,7 @@
     python experiments/kernel_heads.py FEATURES.npz ... [--known 0.5] [--seeds 0 1 2]
     python experiments/kernel_heads.py FEATURES.npz ... --known 1 --seeds 0 --landmarks 250 500
     python experiments/kernel_heads.py FEATURES.npz ... --known 1 --seeds 0 --all
+    python experiments/kernel_heads.py FEATURES.npz ... --known 1 --seeds 0 --flip 0.2 0.02
 
 A file holds train, train_labels, test and test_labels, as for audit_order.py. The classes are those
 with five positives in train and in test. A line is one draw of the known labels: mAP of linear
@@ -10,7 +11,9 @@ heads, of their mean with the kernel, and of ``kernel="auto"``, which takes that
 cross entropy says that it is better. With --landmarks it is the mAP of linear heads and of the mean
 with each number of landmarks. With --all the classes are all with a positive in test; the line has
 the gain of the mean in AP, with its standard error over the classes, and the same over the classes
-with ten positives in train.
+with ten positives in train. With --flip a share of the present labels is given as absent, and one
+of the absent ones as present; the line then has `fit_noisy_labels` as a fourth figure, and what it
+chose.
 """
 
 import argparse
@@ -18,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pumlc.estimators import LeastSquares, fit_kernel_heads
+from pumlc.estimators import LeastSquares, fit_kernel_heads, fit_noisy_labels
 from pumlc.estimators.kernel_heads import Kernel, KernelHeads
-from pumlc.labels import keep_proportion
+from pumlc.labels import flip, keep_proportion
 from pumlc.metrics import average_precision
 
 POSITIVES = 5
@@ -63,6 +66,14 @@ class Draw:
         found = {"linear": heads[f"{numbers[0]} landmarks"].linear, **heads}
         return ", ".join(f"{name} {np.nanmean(self.each(one)):.2f}" for name, one in found.items())
 
+    def doubted(self, wrong: list[float], seed: int) -> str:
+        """The line of `choice` after some labels were flipped, and heads that doubt labels."""
+        missed, invented = wrong
+        self.given = flip(self.given, false_negative=missed, false_positive=invented, seed=seed)
+        heads = fit_noisy_labels(self.train, self.given)
+        figure = np.nanmean(self.each(heads))
+        return f"{self.choice()}; doubted {figure:.2f}, by labels {heads.chosen}"
+
     def gains(self) -> str:
         """What the mean with the kernel gains over all classes, and over those with many labels."""
         both = self.fit("both")
@@ -84,6 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--landmarks", type=int, nargs="+")
     parser.add_argument("--all", action="store_true", help="all classes with a positive in test")
+    parser.add_argument("--flip", type=float, nargs=2, metavar=("PRESENT", "ABSENT"))
     options = parser.parse_args()
     for file in options.files:
         features = np.load(file)
@@ -93,6 +105,8 @@ def main() -> None:
             draw = Draw(features, in_test > 0 if options.all else frequent, options.known, seed)
             if options.all:
                 line = draw.gains()
+            elif options.flip:
+                line = draw.doubted(options.flip, seed)
             else:
                 line = draw.sizes(options.landmarks) if options.landmarks else draw.choice()
             print(f"{file.stem}, {options.known:.0%} known, seed {seed}: {line}", flush=True)
