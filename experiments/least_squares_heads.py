@@ -192,9 +192,9 @@ VARIANTS: dict[str, Callable[..., Scores]] = {
     "features of unit length": transformed(unit),
     "spectrum ** 0.8": spectral(0.8),
     "spectrum ** 1.2": spectral(1.2),
-    "unknown rows, share 0.01": second_moment_of_all(0.01),
-    "unknown rows, share 0.25": second_moment_of_all(0.25),
-    "unknown rows, share 1": second_moment_of_all(1.0),
+    "unknown rows at share 0.01": second_moment_of_all(0.01),
+    "unknown rows at share 0.25": second_moment_of_all(0.25),
+    "unknown rows at share 1": second_moment_of_all(1.0),
 }
 
 
