@@ -24,6 +24,7 @@ from pumlc.vision.data.split import read_split
 from pumlc.vision.frozen import engines
 from pumlc.vision.frozen.extraction import Extractor
 from pumlc.vision.models.classifier import create_classifier
+from pumlc.vision.scoring import to_device
 
 BACKBONE = "tf_efficientnet_lite0"
 
@@ -69,7 +70,8 @@ def time_engines(root: str, folder: Path, count: int) -> None:
     images = read_split(DataConfig(name="voc2007", root=root), "test")
     extractor = Extractor(classifier, folder, "float32", batch_size=count)
     read = next(extractor._batches(images, range(count)))
-    pictures = torch.stack([one for one in read.values() if isinstance(one, torch.Tensor)])
+    pixels = torch.stack([one for one in read.values() if isinstance(one, torch.Tensor)])
+    pictures = to_device(pixels, torch.device("cpu"), classifier.data_config)
     rates: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
         for engine in engines.working_engines(classifier, pictures[:8], precision, 10_000):

@@ -1,6 +1,7 @@
 """How well wrong labels are found: the order of `pumlc audit --folds` beside other orders.
 
     python experiments/audit_order.py FEATURES.npz ... [--split train] [--seeds 0 1 2] [--quick]
+    python experiments/audit_order.py FEATURES.npz ... --copies together
 
 A file holds arrays train [N, D] and train_labels [N, C] in {1, 0, -1} (or those of another split).
 Labels are flipped; every order gets the same features and the noisy labels. It prints the AP
@@ -9,32 +10,40 @@ the number of errors that the noise model estimates.
 
 The first order is cleanlab's self-confidence, the out-of-fold probability of the given label. Here
 it is from logistic regression, 5 folds, C 1e-3, on standardised features; --quick leaves it out.
-The last order is one that nobody can have: that of the heads of the audit fitted on the true labels
-of all other pictures.
+With --copies together identical rows are in one fold, as all other orders leave them out together.
+"calibrated" are the scores of least squares after a sigmoid of each class. The last order is one
+that nobody can have: that of the heads of the audit fitted on the true labels of all other
+pictures.
 """
 
 import argparse
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 
 from pumlc.audit import score_finding
 from pumlc.audit.left_out import left_out_scores
 from pumlc.audit.noise_model import fit_noise_model
 from pumlc.estimators import fit_least_squares
+from pumlc.estimators.calibration import calibrate
+from pumlc.estimators.design import identical_rows
 from pumlc.labels import flip
 
 NOISE = ((0.2, 0.02), (0.4, 0.05))
 LISTS = ("negative", "positive")
 
 
-def self_confidence(features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+def self_confidence(
+    features: np.ndarray, labels: np.ndarray, seed: int, together: bool = False
+) -> np.ndarray:
     """Out-of-fold probability of being present, [N, C]; each class is a problem of its own."""
     inputs = (features - features.mean(0)) / np.maximum(features.std(0), 1e-6)
     probabilities = np.zeros(labels.shape)
-    for fit, held in KFold(5, shuffle=True, random_state=seed).split(inputs):
+    folds = (GroupKFold if together else KFold)(5, shuffle=True, random_state=seed)
+    for fit, held in folds.split(inputs, groups=identical_rows(features)):
         for column in range(labels.shape[1]):
             targets = labels[fit, column] == 1
             if targets.all() or not targets.any():
@@ -46,34 +55,38 @@ def self_confidence(features: np.ndarray, labels: np.ndarray, seed: int) -> np.n
 
 
 def orders(
-    features: np.ndarray, labels: np.ndarray, truth: np.ndarray, seed: int, quick: bool
+    features: np.ndarray, labels: np.ndarray, truth: np.ndarray, seed: int, options: Namespace
 ) -> dict[str, np.ndarray]:
     """Name -> scores [N, C], higher for present."""
     scores, of_truth = left_out_scores(features, labels), left_out_scores(features, truth)
+    plain = fit_least_squares(features, labels).loo_scores
+    slope, bias = calibrate(plain, labels, np.ones(len(labels)))
     found = {
-        "least squares, leave-one-out": fit_least_squares(features, labels).loo_scores,
+        "least squares, leave-one-out": plain,
+        "the same, calibrated": slope * plain + bias,
         "and Gaussian kernel, added": scores,
         "and noise model (pumlc audit)": fit_noise_model(scores, labels).probabilities,
         "heads of the true labels": fit_noise_model(of_truth, truth).probabilities,
     }
-    if quick:
+    if options.quick:
         return found
-    return {"logistic, 5 folds": self_confidence(features, labels, seed), **found}
+    together = options.copies == "together"
+    return {"logistic, 5 folds": self_confidence(features, labels, seed, together), **found}
 
 
 def show(
     features: np.ndarray,
     truth: np.ndarray,
     noise: tuple[float, float],
-    seeds: list[int],
-    quick: bool,
+    options: Namespace,
 ) -> None:
     """Print the figures of one noise, as mean and standard deviation over the seeds."""
+    seeds: list[int] = options.seeds
     found: dict[str, list[list[float]]] = {}
     estimates = []
     for seed in seeds:
         labels = flip(truth, false_negative=noise[0], false_positive=noise[1], seed=seed)
-        for name, scores in orders(features, labels, truth, seed, quick).items():
+        for name, scores in orders(features, labels, truth, seed, options).items():
             figures = [score_finding(scores, labels, truth, given=given)["AP"] for given in LISTS]
             found.setdefault(name, []).append(figures)
         model = fit_noise_model(left_out_scores(features, labels), labels)
@@ -105,6 +118,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--copies", choices=("apart", "together"), default="apart")
     options = parser.parse_args()
     for file in options.files:
         with np.load(file) as arrays:
@@ -112,13 +126,15 @@ def main() -> None:
         model = fit_noise_model(left_out_scores(features, truth), truth)
         lengths = [int((model.wrong[truth == sign] >= 0.25).sum()) for sign in (-1, 1)]
         print(
-            f"{file.stem} {options.split}: {len(truth)} rows, {truth.shape[1]} classes\n"
+            f"{file.stem} {options.split}: {len(truth)} rows, "
+            f"{len(np.unique(identical_rows(features)))} of them different, "
+            f"{truth.shape[1]} classes\n"
             f"  labels as they are: missed {model.missed:.3f}, invented {model.invented:.3f}, "
             f"worth a look {lengths}",
             flush=True,
         )
         for noise in NOISE:
-            show(features, truth, noise, options.seeds, options.quick)
+            show(features, truth, noise, options)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ least squares and their probabilities are those of `pumlc train --config frozen`
 of equal mass, in percent, over the classes with a known label; and for positives alone the
 estimated share of listed labels, and the ECE of probabilities that take unlisted for absent.
 "without the curve" has slope and bias of each class alone. The cross entropy ("entropy") also tells
-whether probabilities that are right on average tell pictures apart.
+whether probabilities that are right on average tell pictures apart. For it the probabilities of
+isotonic regression are kept between `LEAST` and 1 - `LEAST`: a wrong 0 would cost infinitely much.
+mAP is that of the scores, and of the isotonic probabilities, whose ties lose part of the order.
 
 Beside the package's probabilities: Platt's sigmoid of each class; isotonic regression of each class
 (scikit-learn); and one temperature for all classes, the slope of a sigmoid without a bias.
@@ -18,7 +20,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -27,9 +29,11 @@ from pumlc.estimators.calibration import calibrate
 from pumlc.estimators.class_calibration import calibrate_classes
 from pumlc.estimators.fitted_labels import fitted_labels
 from pumlc.labels import keep_proportion
-from pumlc.metrics import expected_calibration_error
+from pumlc.metrics import expected_calibration_error, mean_average_precision
 
 SHARES = (0.1, 0.5, 1.0)
+LEAST = 0.001
+"""The least probability of isotonic regression in a cross entropy."""
 
 
 def positives_alone(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -72,18 +76,22 @@ def figures(arrays: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, floa
     each = calibrate(heads.loo_scores, fitted, np.ones(len(labels)))
     straight = ours.slope * scores + ours.bias
     warmth = temperature(heads.loo_scores, fitted)
+    steps = isotonic(heads.loo_scores, fitted, scores)
+    platt = each[0] * scores + each[1]
     return {
         "ECE": expected_calibration_error(expit(ours.curve(straight)), truth),
         "ECE, without the curve": expected_calibration_error(expit(straight), truth),
         "entropy": cross_entropy(ours.curve(straight), truth),
         "entropy, without the curve": cross_entropy(straight, truth),
         "knots": float(len(ours.curve.at)),
-        "ECE, Platt of each class": expected_calibration_error(
-            expit(each[0] * scores + each[1]), truth
+        "ECE, Platt of each class": expected_calibration_error(expit(platt), truth),
+        "entropy, Platt of each class": cross_entropy(platt, truth),
+        "ECE, isotonic of each class": expected_calibration_error(steps, truth),
+        "entropy, isotonic of each class": cross_entropy(
+            logit(np.clip(steps, LEAST, 1 - LEAST)), truth
         ),
-        "ECE, isotonic of each class": expected_calibration_error(
-            isotonic(heads.loo_scores, fitted, scores), truth
-        ),
+        "mAP": mean_average_precision(scores, truth, definition="sklearn"),
+        "mAP, isotonic of each class": mean_average_precision(steps, truth, definition="sklearn"),
         "ECE, temperature": expected_calibration_error(expit(warmth * scores), truth),
         "classes": float(known.sum()),
         "classes of their own": float(ours.own.sum()),

@@ -11,7 +11,8 @@ flipped, or ``single`` (one positive per picture, the rest absent). The table ha
 test split with its complete labels: over the classes with five positives in train and in test, and
 over all classes with one in test. Penalties are chosen by leave-one-out on the training labels that
 are left. For flipped labels it also has the average precision of finding them by leave-one-out
-scores.
+scores. The last column is the leave-one-out squared error of the labels that are left, the mean
+over classes. --mirror averages the features of a picture and of its mirror image.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from two_layers import mean_error
 
 from pumlc.audit import score_finding
 from pumlc.estimators import PENALTIES, fit_kernel_heads, fit_least_squares
@@ -203,9 +205,9 @@ VARIANTS: dict[str, Callable[..., Scores]] = {
     "features of unit length": transformed(unit),
     "spectrum ** 0.8": spectral(0.8),
     "spectrum ** 1.2": spectral(1.2),
-    "unknown rows, share 0.01": second_moment_of_all(0.01),
-    "unknown rows, share 0.25": second_moment_of_all(0.25),
-    "unknown rows, share 1": second_moment_of_all(1.0),
+    "unknown rows at share 0.01": second_moment_of_all(0.01),
+    "unknown rows at share 0.25": second_moment_of_all(0.25),
+    "unknown rows at share 1": second_moment_of_all(1.0),
 }
 
 
@@ -220,7 +222,7 @@ def changed(labels: np.ndarray, condition: str, seed: int) -> np.ndarray:
 
 
 def figures(scores: Scores, given: np.ndarray, data: dict[str, np.ndarray]) -> list[float]:
-    """mAP of frequent and of all classes; AP of wrong negatives and of wrong positives, if any."""
+    """mAP of frequent and of all classes; AP of wrong negatives and positives, if any; error."""
     each = 100 * average_precision(scores[1], data["test_labels"])
     result = [float(np.nanmean(each[data["frequent"]])), float(np.nanmean(each))]
     for sign in ("negative", "positive"):
@@ -229,14 +231,14 @@ def figures(scores: Scores, given: np.ndarray, data: dict[str, np.ndarray]) -> l
         if wrong.any() and (given != 0).all():
             found = score_finding(scores[0], given, data["train_labels"], given=sign)
         result.append(found["AP"])
-    return result
+    return [*result, mean_error(scores[0], given)]
 
 
 def read(options: argparse.Namespace) -> dict[str, np.ndarray]:
     settings: dict[str, Any] = {"name": options.data, "root": options.root}
     if options.csv:
         settings |= {"csv": options.csv, "unlisted": "negative"}
-    model = ModelConfig(backbone=options.backbone, weights=options.weights)
+    model = ModelConfig(backbone=options.backbone, weights=options.weights, mirror=options.mirror)
     train, test = (
         frozen_features(DataConfig(**settings), model, split, options.cache)
         for split in ("train", "test")
@@ -260,6 +262,7 @@ def main() -> None:
     parser.add_argument("--csv")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="pip")
+    parser.add_argument("--mirror", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path("features"))
     parser.add_argument("--classes", choices=("test", "frequent"), default="test")
     parser.add_argument("--conditions", default="0.1,0.3,0.5,1.0")
@@ -277,8 +280,9 @@ def main() -> None:
                 scores = VARIANTS[name](data["train"], data["test"], given)
                 results.append(figures(scores, given, data))
             mean = [None if np.isnan(value) else float(value) for value in np.mean(results, axis=0)]
-            rows.append([condition, name, *mean])
-    print(table(["condition", "heads", "frequent", "all", "wrong absent", "wrong present"], rows))
+            rows.append([condition, name, *mean[:-1], f"{mean[-1]:.4f}"])
+    figures_of = ["frequent", "all", "wrong absent", "wrong present", "error"]
+    print(table(["condition", "heads", *figures_of], rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ rule selects minus that of the last epoch (averaged): mean and worst of the seed
 rule takes others. ``best`` takes the best score; ``one error`` is `pumlc.engine.selection`, whose
 mean of two weights counts as others. The last columns train again on all pictures, the held-out
 ones too, and take the same epoch of the same weights: the gain in mAP over the selected ones, and
-the F1 (OF1) of both at the threshold that was fitted on the held-out part.
+the F1 (OF1) of both at the threshold that was fitted on the held-out part. A second table has other
+rules, see `other_rules`.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from torch import nn
 from pumlc.engine.config import TrainConfig
 from pumlc.engine.ema import ExponentialMovingAverage
 from pumlc.engine.optimizer import create_optimizer, create_schedule
-from pumlc.engine.selection import MEAN, HeldOutScores, select_weights
+from pumlc.engine.selection import MEAN, HeldOutScores, select_weights, standard_error
 from pumlc.labels import keep_proportion
 from pumlc.losses import find_loss
 from pumlc.metrics import (
@@ -135,18 +136,55 @@ def selections(found: list[Look], judged: np.ndarray) -> tuple[Look, Look, Look]
     selected = select_weights(index)
     assert selected.best is not None
     best, last = of_name[selected.best], of_name["last-ema"]
-    if selected.mean_of is not None:  # of linear heads the mean of weights is that of logits
-        mean = [(one + other) / 2 for one, other in zip(best[2:], last[2:], strict=True)]
-        return last, best, Look(MEAN, best.epoch, *mean)
+    if selected.mean_of is not None:
+        return last, best, mean_of([best, last])
     return last, best, of_name[selected.name]
+
+
+def mean_of(parts: list[Look]) -> Look:
+    """The mean of weights: of linear heads it has the mean of the logits."""
+    held_out = np.mean([part.held_out for part in parts], axis=0)
+    return Look(MEAN, parts[0].epoch, held_out, np.mean([part.test for part in parts], axis=0))
+
+
+def other_rules(found: list[Look], judged: np.ndarray) -> dict[str, Look]:
+    """What was tried beside the rule of `pumlc.engine.selection`.
+
+    "k errors": the weights with the best score, if it is higher than that of the last averaged ones
+    by more than k standard errors. "mean": the mean of both from one error on, however clear it is.
+    "mean of all": the same of all averaged weights from that epoch on. "three epochs": the best
+    mean score of an epoch, the one before and the one after, whatever the error.
+    """
+    scores = [mean_average_precision(each.held_out, judged, definition="sklearn") for each in found]
+    last = found[-1]
+    place = max(range(len(found)), key=lambda number: (scores[number], found[number].epoch))
+    best, difference = found[place], scores[place] - scores[-1]
+    error = standard_error(*(resampled_scores(each.held_out, judged) for each in (best, last)))
+    clear = 0.0 if not error else difference / error
+    averages = [each for each in found if each.name == "-ema" and each.epoch >= best.epoch]
+    smooth = [
+        np.mean(scores[max(number % 2, number - 2) : number + 3 : 2])
+        for number in range(len(found))
+    ]
+    return {
+        **{f"{k} errors": best if clear > k else last for k in (1, 1.28, 1.64, 2, 2.5)},
+        "mean": mean_of([best, last]) if clear > 1 else last,
+        "mean of all": mean_of(averages) if clear > 1 else last,
+        "three epochs": found[int(np.argmax(smooth))],
+    }
 
 
 def test_map(look: Look, data: Data) -> float:
     return 100 * float(np.nanmean(average_precision(look.test, data.test_labels)))
 
 
-def figures(data: Data, pictures: int, known: float, setting: Any, seed: int) -> list[float]:
-    """Last mAP, gains of both rules, gain of all rows, F1 of the selected and of all rows."""
+def figures(
+    data: Data, pictures: int, known: float, setting: Any, seed: int
+) -> tuple[list[float], dict[str, float]]:
+    """Last mAP, gains of both rules, gain of all rows, F1 of the selected and of all rows.
+
+    And the gains of `other_rules`.
+    """
     rows = np.random.RandomState(1000 + seed).permutation(len(data.train))[:pictures]
     labels = keep_proportion(data.train_labels, known, seed=seed)
     held, fitted = np.split(rows, [round(0.1 * pictures)])
@@ -163,7 +201,10 @@ def figures(data: Data, pictures: int, known: float, setting: Any, seed: int) ->
     ]
     before = test_map(last, data)
     gains = [test_map(best, data) - before, test_map(selected, data) - before]
-    return [before, *gains, test_map(again, data) - test_map(selected, data), *f1]
+    others = {
+        name: test_map(look, data) - before for name, look in other_rules(found, judged).items()
+    }
+    return [before, *gains, test_map(again, data) - test_map(selected, data), *f1], others
 
 
 def read(options: argparse.Namespace) -> Data:
@@ -198,21 +239,29 @@ def main() -> None:
     parts = itertools.product(
         map(int, options.pictures.split(",")), map(float, options.known.split(","))
     )
-    rows = []
+    rows, rows_of_others = [], []
     for pictures, known in parts:
-        every = []
+        every, others = [], []
         for setting in SETTINGS:
             seeds = range(first, last + 1)
-            found = np.array([figures(data, pictures, known, setting, seed) for seed in seeds])
+            pairs = [figures(data, pictures, known, setting, seed) for seed in seeds]
+            found = np.array([pair[0] for pair in pairs])
             every.append(found)
+            others += [pair[1] for pair in pairs]
             rows.append([pictures, known, " ".join(map(str, setting)), *summary(found)])
             print(*rows[-1], file=sys.stderr, flush=True)
         rows.append([pictures, known, "all settings", *summary(np.concatenate(every))])
+        for name in others[0]:
+            gains = np.array([each[name] for each in others])
+            taken = int((gains != 0).sum())
+            ends = float(gains.mean()), float(gains.min())
+            rows_of_others.append([pictures, known, name, *ends, taken])
     header = [
         *("pictures", "known", "setting", "last", "best: mean", "worst", "taken"),
         *("one error: mean", "worst", "taken", "all rows: gain", "worst", "F1", "F1 all rows"),
     ]
     print(table(header, rows))
+    print(table(["pictures", "known", "other rule", "mean", "worst", "taken"], rows_of_others))
 
 
 def summary(found: np.ndarray) -> list[Any]:

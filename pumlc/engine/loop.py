@@ -307,10 +307,12 @@ class Trainer:
             entry["start_share"] = self.start_share
         if validation is not None:
             entry.update(validation.entry())
-            if self.scores.improve(f"best{suffix}", validation.score, validation.resamples):
-                self._save_weights(f"best{suffix}", entry)
-            if last_epoch:
-                entry.update(self.scores.compare(f"last{suffix}", validation.resamples))
+            best, resamples = f"best{suffix}", validation.resamples
+            improved = self.scores.improve(best, validation.score, resamples)
+            if last_epoch:  # before the best are saved: of equal entries the weights are one file
+                entry.update(self.scores.compare(f"last{suffix}", resamples))
+            if improved:
+                self._save_weights(best, entry)
         if last_epoch:
             self._save_weights(f"last{suffix}", entry)
         if validation is None:

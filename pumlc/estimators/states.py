@@ -93,8 +93,9 @@ def _check_values(values: np.ndarray) -> None:
     first = values[wrong][0]
     if (values[wrong] == -1).all():
         raise ValueError(
-            "Y holds -1; here 1 is present, 0 absent and nan unknown. Labels of 1 (present), "
-            f"0 (unknown) and -1 (absent) become these by {CONVERSION}"
+            "Y holds -1; here 1 is present, 0 absent and nan unknown. If -1 means unknown, as in "
+            "sklearn.semi_supervised, put nan in its place. Labels of 1 (present), 0 (unknown) "
+            f"and -1 (absent) become these by {CONVERSION}"
         )
     hint = ""
     if values.dtype.kind in "iu" and (values[wrong] == 2).all():

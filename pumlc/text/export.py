@@ -17,6 +17,7 @@ from pumlc.errors import UserError
 from pumlc.files import complete_file, complete_folder, write_json, write_text
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.models.encoder import TextEncoder
+from pumlc.text.models.model_folder import TRAINING_DATA
 from pumlc.text.predictor import TextPredictor
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def export_sentence_transformers(
     """Write an encoder as a folder that sentence-transformers, and ``encoder.model``, take.
 
     With it come ``labels.json`` and ``label_embeddings.npy``, float32 [L, D], learned vectors among
-    them: the inner products with the embedding of a document are the scores of the run.
+    them: the inner products with the embedding of a document are the scores of the run. The
+    fingerprints of the data that the encoder was trained on are in ``training_data.json``.
 
     Args:
         predictor: of a run.
@@ -52,6 +54,7 @@ def export_sentence_transformers(
         settings = {"max_seq_length": length, "do_lower_case": False}
         write_json(building / "sentence_bert_config.json", settings)
         _write_modules(building, encoder)
+        write_json(building / TRAINING_DATA, predictor.run.read().get("data"))
         write_json(building / "labels.json", list(predictor.labels))
         with complete_file(building / "label_embeddings.npy", binary=True) as stream:
             np.save(stream, predictor.label_embeddings())

@@ -63,6 +63,7 @@ def test_a_matrix_of_this_packages_labels_is_refused_with_the_line_that_converts
     Y = np.where(np.isnan(hidden), 0, np.where(hidden == 1, 1, -1))
     with pytest.raises(ValueError, match="Y holds -1") as caught:
         PartialLabelClassifier().fit(X, Y)
+    assert "If -1 means unknown" in str(caught.value)
     line = str(caught.value).split("become these by ")[1]
     np.testing.assert_array_equal(eval(line, {"np": np, "Y": Y}), hidden)
     with pytest.raises(ValueError, match=r"np\.where\(y == 1"):

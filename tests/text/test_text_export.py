@@ -1,6 +1,7 @@
 """Exported encoders give the scores of the run, in this package and elsewhere."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pumlc.cli.card import main as card
 from pumlc.engine.config import plain
 from pumlc.engine.loop import Trainer
 from pumlc.engine.run import RunFolder
-from pumlc.errors import UserError
+from pumlc.errors import PumlcWarning, UserError
 from pumlc.text.data.tokens import tokenize
 from pumlc.text.models.embedding import embed
 from pumlc.text.models.pretrained import load_encoder, load_tokenizer
@@ -147,3 +148,24 @@ def test_onnx_with_its_tokenizer_gives_the_scores_of_the_run(
         }
         (scores,) = session.run(["scores"], tokens)
         np.testing.assert_allclose(scores, scores_of(predictor, texts), atol=1e-4)
+
+
+def test_heads_on_an_encoder_that_saw_the_labels_are_warned_of(make, accelerator, tmp_path, tool):
+    """Leave-one-out hides a label from the heads, and not from the encoder."""
+    run = trained(make, accelerator, tmp_path / "run")
+    out = tmp_path / "exported"
+    tool("export").main([str(run), "--out", str(out)])
+    root = pumlc.load(run, device="cpu").config.data.root
+    (tmp_path / "frozen.yaml").write_text(
+        f"task: text\ndata: {{root: {root}, document_length: 16, token_cache: {tmp_path}/tokens}}\n"
+        f"encoder: {{model: {out}}}\nheads: least_squares\n"
+        "loss: {name: least_squares, temperature: 1.0}\n"
+        "train: {epochs: 1, batch_size: 8, learning_rate: 1.0}\n"
+    )
+    command = ["--config", str(tmp_path / "frozen.yaml")]
+    with pytest.warns(PumlcWarning, match="was trained on documents of"):
+        tool("train").main([*command, "--out", str(tmp_path / "heads")])
+    (out / "training_data.json").write_text('{"train": "of other data"}')
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PumlcWarning)
+        tool("train").main([*command, "--out", str(tmp_path / "others")])

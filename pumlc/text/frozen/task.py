@@ -11,12 +11,13 @@ from accelerate import Accelerator
 
 from pumlc.engine.checkpoint import save_weights
 from pumlc.engine.run import RunFolder
+from pumlc.errors import warn_user
 from pumlc.files import write_json
 from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.progress import Progress, ShowProgress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.checks import check_truth, warn_of_similar_labels
-from pumlc.text.data.corpus import load_corpus
+from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
 from pumlc.text.frozen.fit import LEFT_OUT, FittedHeads, fit_heads
 from pumlc.text.frozen.kernel import Documents
 from pumlc.text.frozen.left_out import write_left_out
@@ -28,6 +29,7 @@ from pumlc.text.joint.fit import TextEvidence, fit_joint
 from pumlc.text.joint.model import JointHeads
 from pumlc.text.joint.represent import document_texts, embed_labels, label_texts
 from pumlc.text.models.build import TextModel, check_lengths, new_model
+from pumlc.text.models.model_folder import training_fingerprint
 
 NAME = "last"
 """The name of the weights that such a run saves; there are no others."""
@@ -55,6 +57,7 @@ class FrozenTextTask:
         warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         encoders, tokenizer = None, None
         if self.encoder is not None:
+            _warn_of_seen_documents(config, self.corpus)
             encoders, tokenizer = self.encoder.encoders, self.encoder.tokenizer
         self.model = FrozenModel(encoders, None, tokenizer, None)
 
@@ -197,6 +200,19 @@ class FrozenTextTrainer:
     def _print(self, text: str) -> None:
         if self.accelerator.is_main_process:
             print(text, flush=True)
+
+
+def _warn_of_seen_documents(config: TextConfig, corpus: Corpus) -> None:
+    """Warn if the encoder has seen the labels that leave-one-out hides from the heads."""
+    source = config.encoder.model
+    seen = training_fingerprint(source)
+    if seen is not None and seen == fingerprint(corpus.source):
+        warn_user(
+            f"encoder.model {source} was trained on documents of {config.data.source}, with their "
+            f"labels: {LEFT_OUT} hides a label from the heads alone, so its figures, probabilities "
+            "and threshold are too good, and an audit finds less; pumlc evaluate RUN has the "
+            "figures of other documents"
+        )
 
 
 def same_texts(texts: list[str], count: int | None) -> np.ndarray:

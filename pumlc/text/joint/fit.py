@@ -95,10 +95,10 @@ def fit_joint(
     evidence = replace(evidence, documents=replace(evidence.documents, mapped=mapped))
     own = documents_of_group(truth, evidence.groups)
     pairs = _left_out_pairs(heads, evidence, own, config.shortlist)
-    found = _entries(truth, pairs).astype(bool)
+    found = label_entries(truth, pairs).astype(bool)
     counts = np.bincount(truth.indices, minlength=truth.shape[1])[pairs.labels]
-    beside = counts - _entries(own, pairs)
-    probabilities, fusion = _regressions(pairs, found, beside)
+    beside = counts - label_entries(own, pairs)
+    probabilities, fusion = fit_fusion(pairs, found, beside)
     fusion = replace(fusion, weight=_weight(pairs, probabilities, truth, config.cost, show))
     scores = weighted(probabilities, pairs, fusion.weight)
     left_out = label_scores(pairs, scores, truth.shape)
@@ -151,7 +151,7 @@ def _left_out_pairs(
     return Pairs.joined(parts)
 
 
-def _regressions(pairs: Pairs, found: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, Fusion]:
+def fit_fusion(pairs: Pairs, found: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, Fusion]:
     """Probabilities [P] of the pairs, and the regressions that give them.
 
     Args:
@@ -230,6 +230,7 @@ def label_scores(pairs: Pairs, scores: np.ndarray, shape: tuple[int, int]) -> La
     return LabelScores(ids, best, sp.csr_array(entries, shape), among)
 
 
-def _entries(matrix: SparseMatrix, pairs: Pairs) -> np.ndarray:
+def label_entries(matrix: SparseMatrix, pairs: Pairs) -> np.ndarray:
+    """[P] what a CSR matrix [N, L] has at the pairs."""
     values = sp.csr_array(matrix)[pairs.rows, pairs.labels]
     return np.asarray(values).ravel()

@@ -22,7 +22,11 @@ from pumlc.text.predictor import TextPrediction, check_labels, strings
 
 
 class JointTextPredictor(FrozenTextPredictor):
-    """Encoder, coefficients and label texts of a run folder; see `FrozenTextPredictor`."""
+    """Encoder, coefficients and label texts of a run folder; see `FrozenTextPredictor`.
+
+    Attributes:
+        fusion: from pairs to scores.
+    """
 
     def __init__(
         self, run_dir: Path | str, weights: str | None = None, device: str | None = None
@@ -38,7 +42,7 @@ class JointTextPredictor(FrozenTextPredictor):
             )
         except ValueError as error:
             raise UserError(f"{self.run.weights_file(self.weights)}: {error}") from error
-        self._fusion = heads.fusion()
+        self.fusion = heads.fusion()
 
     @property
     def _joint(self) -> JointHeads:
@@ -94,8 +98,8 @@ class JointTextPredictor(FrozenTextPredictor):
         texts = strings(texts, "texts")
         self._check(top, precision)
         top = min(top, len(self.labels))
-        pairs = self._pairs(texts, progress=progress)
-        scores = self._fusion.scores(pairs)
+        pairs = self.pairs(texts, progress=progress)
+        scores = self.fusion.scores(pairs)
         ids, best = ranked(pairs, scores, pairs.listed, len(texts), top)
         names = [[self.labels[label] for label in row if label >= 0] for row in ids]
         return TextPrediction(best, names)
@@ -110,7 +114,7 @@ class JointTextPredictor(FrozenTextPredictor):
     ) -> LabelScores:
         """Scores of the documents of a split for their best labels and for those they have."""
         self._use_trained_labels()
-        pairs = self._pairs(
+        pairs = self.pairs(
             documents.texts,
             given=documents.truth,
             excluded=documents.excluded,
@@ -119,9 +123,9 @@ class JointTextPredictor(FrozenTextPredictor):
             batch_size=batch_size,
             progress=progress,
         )
-        return label_scores(pairs, self._fusion.scores(pairs), documents.truth.shape)
+        return label_scores(pairs, self.fusion.scores(pairs), documents.truth.shape)
 
-    def _pairs(
+    def pairs(
         self,
         texts: Sequence[str],
         *,
@@ -132,6 +136,17 @@ class JointTextPredictor(FrozenTextPredictor):
         batch_size: int | None = None,
         progress: ShowProgress | None = None,
     ) -> Pairs:
+        """The pairs of texts and the labels that are chosen among, before they have a score.
+
+        Args:
+            texts: N texts.
+            given: CSR [N, L], pairs that are kept in any case.
+            excluded: CSR [N, L], pairs that are not listed.
+            accelerator: its processes embed a share each; None: this process alone.
+            cached: keep the tokens below ``data.token_cache``.
+            batch_size: documents encoded at a time; by default as in the run.
+            progress: told how many documents are embedded.
+        """
         lister = self._label_lister(progress)
         documents = represent(
             texts,
