@@ -49,7 +49,8 @@ def isotonic(left_out: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> np
         rows = labels[:, column] != 0
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         curve.fit(left_out[rows, column], labels[rows, column] == 1)
-        probabilities[:, column] = curve.predict(scores[:, column])
+        # float32 scores: a step may be a hair above 1
+        probabilities[:, column] = np.clip(curve.predict(scores[:, column]), 0, 1)
     return probabilities
 
 
