@@ -1,11 +1,11 @@
 """The figures that evaluations have left in a run folder, which may come from anyone."""
 
-import math
 from typing import Any
 
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.files import read_json
+from pumlc.plain_numbers import is_finite_number
 
 
 def measured_splits(run: RunFolder, weights: str) -> dict[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ def measured_splits(run: RunFolder, weights: str) -> dict[str, dict[str, Any]]:
 
 def number(value: Any) -> float | None:
     """A finite number, else None."""
-    return value if type(value) in (int, float) and math.isfinite(value) else None
+    return value if is_finite_number(value) else None
 
 
 def numbers(value: Any) -> dict[str, float]:

@@ -10,7 +10,6 @@ checkpoint/           what a resumed run continues from
 
 import csv
 import json
-import math
 import platform
 import subprocess
 from collections.abc import Collection, Iterator
@@ -25,6 +24,7 @@ import safetensors
 from pumlc.engine.selection import ERRORS, select_weights
 from pumlc.errors import UserError
 from pumlc.files import complete_file, make_folder, read_json, refuse_link, sync_folder, write_json
+from pumlc.plain_numbers import is_finite_number
 from pumlc.version import __version__
 
 _LIBRARIES = (
@@ -221,14 +221,11 @@ def _problem_of_entry(entry: dict[str, Any]) -> str | None:
     """What is wrong with an entry of the index, which may come from anyone."""
     numbers = {"score": entry.get("score"), "start_share": entry.get("start_share", 0.0)}
     for name, value in numbers.items():
-        if not (name == "score" and value is None) and not (
-            type(value) in (int, float) and math.isfinite(value)
-        ):
+        if not (name == "score" and value is None) and not is_finite_number(value):
             return f"has the {name} {value!r:.80}, not a finite number"
     errors = entry.get(ERRORS, {})
     if not isinstance(errors, dict) or not all(
-        value is None or (type(value) in (int, float) and math.isfinite(value))
-        for value in errors.values()
+        value is None or is_finite_number(value) for value in errors.values()
     ):
         return f"has the {ERRORS} {errors!r:.80}, not finite numbers by name"
     if type(entry.get("epoch")) is not int:

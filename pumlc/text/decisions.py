@@ -1,6 +1,5 @@
 """From the scores of ranked labels to probabilities, and which of them count as present."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from scipy.special import expit
 
 from pumlc.errors import UserError
 from pumlc.estimators.calibration import fit_sigmoid
+from pumlc.plain_numbers import is_finite_number
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Decisions:
         names = ("slope", "bias", "threshold")
         if not (
             isinstance(stored, dict)
-            and all(type(stored.get(name)) in (int, float) for name in names)
-            and all(math.isfinite(stored[name]) for name in names)
+            and all(is_finite_number(stored.get(name)) for name in names)
             and stored["slope"] > 0
             and isinstance(stored.get("fitted_on"), str)
         ):

@@ -15,6 +15,7 @@ from pumlc.engine.device import choose_device
 from pumlc.engine.run import RunFolder
 from pumlc.errors import UserError
 from pumlc.estimators.logit_curve import STRAIGHT, LogitCurve
+from pumlc.plain_numbers import is_finite_number
 from pumlc.vision.class_texts import read_class_texts
 from pumlc.vision.config import VisionConfig
 from pumlc.vision.data.decode import load_image
@@ -302,8 +303,7 @@ def _calibration(stored: Any, num_classes: int, where: str) -> tuple[np.ndarray,
     """Slope and bias, each [C]; the file may come from anyone."""
     rows = [stored.get(name) if isinstance(stored, dict) else None for name in ("slope", "bias")]
     numbers = [each for each in rows if isinstance(each, list) and len(each) == num_classes]
-    valid = len(numbers) == 2 and all(type(n) in (int, float) for each in numbers for n in each)
-    if not valid or not np.isfinite(numbers).all():
+    if len(numbers) < 2 or not all(is_finite_number(n) for each in numbers for n in each):
         raise UserError(
             f"{where} must be a mapping of slope and bias, {num_classes} numbers each, got "
             f"{stored!r:.80}"
@@ -319,12 +319,9 @@ def _curve(stored: Any, where: str) -> LogitCurve:
     if stored is None:
         return STRAIGHT
     rows = [stored.get(name) if isinstance(stored, dict) else None for name in ("at", "to")]
-    valid = all(
-        isinstance(row, list) and all(type(number) in (int, float) for number in row)
-        for row in rows
-    )
+    valid = all(isinstance(row, list) and all(map(is_finite_number, row)) for row in rows)
     at, to = (np.array(row, np.float64) if valid else np.empty(0) for row in rows)
-    rising = all(np.isfinite(row).all() and (np.diff(row) > 0).all() for row in (at, to))
+    rising = all((np.diff(row) > 0).all() for row in (at, to))
     if not valid or len(at) != len(to) or not rising:
         raise UserError(
             f"{where}: curve must be a mapping of at and to, as many rising numbers each, got "

@@ -148,10 +148,13 @@ for run in {[str(finished(kind)) for kind in KINDS]}:
     [
         {"epoch": None},
         {"score": float("nan")},
+        {"score": 10**400},
+        {"standard_errors": {"best": 10**400}},
         {"extras": 1},
         {"extras": {"thresholds": 1, "decisions": 1}},
         {"extras": {"thresholds": {"global": "0.5"}, "decisions": {"slope": "1"}}},
         {"extras": {"thresholds": {}, "decisions": {"slope": 1e999, "bias": 0, "threshold": 0.5}}},
+        {"extras": {"thresholds": {}, "decisions": {"slope": 1, "bias": 10**400, "threshold": 0}}},
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(run, change):

@@ -170,6 +170,7 @@ def test_a_run_stores_a_calibration_that_helps(trained):
         ({"slope": [1, 1], "bias": [0, 0, 0]}, "a mapping of slope and bias, 3 numbers each"),
         ({"slope": [1, 1, "1"], "bias": [0, 0, 0]}, "3 numbers each"),
         ({"slope": [1, 1, 1], "bias": [0, 0, float("nan")]}, "3 numbers each"),
+        ({"slope": [1, 1, 1], "bias": [0, 0, 10**400]}, "3 numbers each"),
         ([1], "3 numbers each"),
         ({"slope": [1, -1, 1], "bias": [0, 0, 0]}, "slope must be above 0, got -1"),
         (with_curve([0, 1]), "curve must be a mapping of at and to"),
@@ -177,6 +178,7 @@ def test_a_run_stores_a_calibration_that_helps(trained):
         (with_curve({"at": [0, 1], "to": [1, 1]}), "as many rising numbers each"),
         (with_curve({"at": [0, float("inf")], "to": [0, 1]}), "as many rising numbers each"),
         (with_curve({"at": [0, "1"], "to": [0, 1]}), "as many rising numbers each"),
+        (with_curve({"at": [0, 10**400], "to": [0, 1]}), "as many rising numbers each"),
     ],
 )
 def test_a_calibration_from_anyone_is_checked(run_with, stored, message):
