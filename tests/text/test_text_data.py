@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from pumlc.errors import UserError
 from pumlc.text.data.readers import read_corpus, read_lines
 from pumlc.text.data.text_split import TextSplit
 
@@ -133,6 +134,12 @@ def test_damage_anywhere_in_a_matrix_file_is_one_line_naming_it(tmp_path):
             message = str(error)
         assert "Y.trn.npz" in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("layout", ["xmc", "xc", "jsonl", "csv"])
+def test_a_folder_that_is_not_there_is_named_with_its_setting(tmp_path, layout):
+    with pytest.raises(UserError, match=r"nowhere: no such folder \(data.root\)"):
+        read_corpus(tmp_path / "nowhere", layout)
 
 
 @pytest.mark.parametrize(

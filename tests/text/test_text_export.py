@@ -163,6 +163,10 @@ def test_heads_on_an_encoder_that_saw_the_labels_are_warned_of(make, accelerator
         "train: {epochs: 1, batch_size: 8, learning_rate: 1.0}\n"
     )
     command = ["--config", str(tmp_path / "frozen.yaml")]
+    with pytest.raises(UserError, match="is a run folder; pumlc export writes the encoder"):
+        tool("train").main(
+            [*command, "--encoder.model", str(run), "--out", str(tmp_path / "of_run")]
+        )
     with pytest.warns(PumlcWarning, match="was trained on documents of"):
         tool("train").main([*command, "--out", str(tmp_path / "heads")])
     (out / "training_data.json").write_text('{"train": "of other data"}')

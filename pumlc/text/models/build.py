@@ -52,10 +52,15 @@ def model_source(name: str) -> str:
     """The directory or hub name behind ``encoder.model``.
 
     Raises:
-        UserError: a package that it needs is not installed.
+        UserError: a package that it needs is not installed, or it is a run folder.
     """
     if find_spec("transformers") is None:
         raise UserError("encoders need transformers: pip install 'pumlc[text]'")
+    if (Path(name) / "run.json").is_file():
+        raise UserError(
+            f"encoder.model {name} is a run folder; pumlc export writes the encoder of a run to a "
+            "folder of its own, which encoder.model takes"
+        )
     if name != "pip":
         return name
     try:

@@ -60,6 +60,8 @@ def read_corpus(root: Path, layout: Layout) -> tuple[TextSplit, TextSplit]:
     """
     if layout not in READERS:
         raise UserError(f"layout must be one of {', '.join(map(repr, READERS))}, got {layout!r}")
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder (data.root)")
     others = layouts_of(root)
     if others and layout not in others:
         raise UserError(
