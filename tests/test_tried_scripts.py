@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+from PIL import Image
+from safetensors.torch import save_file
 
 from pumlc.audit.left_out import left_out_scores
 from pumlc.labels import flip
@@ -127,3 +130,31 @@ def test_soft_positives_are_those_of_the_package(script, data):
         fit_soft_positives(features, labels).scores(features),
         atol=1e-5,
     )
+
+
+def test_features_of_both_splits_and_what_is_not_listed_in_one_file(
+    script, monkeypatch, capsys, tmp_path
+):
+    for number in range(4):
+        Image.new("RGB", (40, 30), (60 * number, 90, 0)).save(tmp_path / f"{number}.png")
+    listed = "image,labels,split\n0.png,a|b,train\n1.png,b,train\n2.png,a,train\n3.png,b,test\n"
+    (tmp_path / "labels.csv").write_text(listed)
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.safetensors")
+    out = tmp_path / "small.npz"
+    rows = printed(
+        script,
+        "features",
+        [out, "--data", "csv", "--root", tmp_path, "--csv", tmp_path / "labels.csv"]
+        + ["--backbone", "test_resnet", "--weights", tmp_path / "weights.safetensors"]
+        + ["--cache", tmp_path / "cache"],
+        monkeypatch,
+        capsys,
+    )
+    assert rows[2:] == [["train", "3", "2", "4"], ["test", "1", "2", "1"]]
+    with np.load(out) as arrays:
+        assert arrays["classes"].tolist() == ["a", "b"]
+        assert arrays["train_labels"].tolist() == [[1, 1], [-1, 1], [1, -1]]
+        assert arrays["test_labels"].tolist() == [[-1, 1]]
+        assert arrays["train"].shape[0] == 3
+        assert len(np.unique(arrays["train"], axis=0)) == 3
+        assert arrays["test"].shape == (1, arrays["train"].shape[1])
