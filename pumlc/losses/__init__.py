@@ -36,6 +36,7 @@ from pumlc.losses.baselines import (
 from pumlc.losses.class_weights import weigh_classes
 from pumlc.losses.correction import large_loss_entries, large_loss_loss, splc_loss
 from pumlc.losses.find import find_loss
+from pumlc.losses.generalized_robust import generalized_robust_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
 from pumlc.losses.pu import pu_loss, pu_mixup_loss
@@ -67,6 +68,7 @@ __all__ = [
     "entropy_maximization_loss",
     "find_loss",
     "focal_loss",
+    "generalized_robust_loss",
     "hill_loss",
     "large_loss_entries",
     "large_loss_loss",

@@ -12,6 +12,7 @@ from pumlc.losses.baselines import (
     squared_loss,
 )
 from pumlc.losses.correction import large_loss_loss, splc_loss
+from pumlc.losses.generalized_robust import generalized_robust_loss
 from pumlc.losses.nnpu import non_negative_pu_loss
 from pumlc.losses.pnu import pnu_loss
 from pumlc.losses.pu import pu_loss
@@ -249,6 +250,22 @@ _ALL = (
         },
         paper="Cole et al. (CVPR 2021)",
         when="one positive a row, the mean number known",
+    ),
+    Loss(
+        name="generalized_robust",
+        function=generalized_robust_loss,
+        takes="targets",
+        couples="nothing",
+        parameters={
+            "slope": _number(-math.inf),
+            "intercept": _number(-math.inf),
+            "mean": _number(-math.inf),
+            "deviation": _number(open_low=True),
+            "q_positive": _number(0, 1),
+            "q_negative": _number(0, 1),
+        },
+        paper="Chen et al. (IJCAI 2024)",
+        when="one positive a row, a model that can recognise others",
     ),
     Loss(
         name="softmax",

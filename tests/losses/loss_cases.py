@@ -184,6 +184,24 @@ CASES = [
         "labels",
     ),
     LossCase(
+        "generalized_robust/begin",
+        partial(
+            losses.generalized_robust_loss,
+            **{"slope": 0.0, "intercept": -2.0, "mean": 0.5, "deviation": 2.0},
+            **{"q_positive": 0.01, "q_negative": 1.0},
+        ),
+        "labels",
+    ),
+    LossCase(
+        "generalized_robust/cross entropy",
+        partial(
+            losses.generalized_robust_loss,
+            **{"slope": 2.0, "intercept": -2.0, "mean": 0.8, "deviation": 0.5},
+            **{"q_positive": 0.0, "q_negative": 0.0},
+        ),
+        "labels",
+    ),
+    LossCase(
         "splc/published",
         partial(losses.splc_loss, threshold=0.6, gamma=2.0, margin=1.0),
         "labels",

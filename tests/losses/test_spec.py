@@ -64,6 +64,17 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         for mode in ("ignore", "negative", "selective")
         for margin in (0.0, 0.05, 1.0)
     ],
+    "generalized_robust": [
+        {
+            "slope": 2,
+            "intercept": -2,
+            "mean": 0.8,
+            "deviation": 0.5,
+            "q_positive": q,
+            "q_negative": r,
+        }
+        for q, r in ((0.01, 1), (0, 0), (1, 0.5))
+    ],
     "hill": [
         {"gamma": 2.0, "margin": 1.0, "turning": 1.5, "unknown": unknown}
         for unknown in ("ignore", "negative")

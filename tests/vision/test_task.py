@@ -228,6 +228,10 @@ FOCAL = {"gamma": 2.0, "alpha": None}
 HILL = {"gamma": 2.0, "margin": 1.0, "turning": 1.5}
 ASL = {"gamma_positive": 0.0, "gamma_negative": 4.0, "margin": 0.05}
 PARTIAL_ASL = {**ASL, "gamma_unknown": 4.0}
+GENERALIZED_ROBUST = {
+    **{"slope": 0.0, "intercept": -2.0, "mean": 0.5, "deviation": 2.0},
+    **{"q_positive": 0.01, "q_negative": 1.0},
+}
 SELECTIVE = {**PARTIAL_ASL, "mode": "selective"}
 # does the loss leave out all unknown labels, so that nothing keeps it from predicting every class?
 LEAVES_OUT_UNKNOWN = [
@@ -254,6 +258,7 @@ LEAVES_OUT_UNKNOWN = [
     ("nnpu", {"prior": 0.3, "surrogate": "sigmoid", "unlabeled": "rest"}, False),
     ("splc", {"threshold": 0.6, "gamma": 2.0, "margin": 1.0}, False),
     ("large_loss", {"rate": 0.9, "mode": "reject"}, False),
+    ("generalized_robust", GENERALIZED_ROBUST, False),
 ]
 
 
