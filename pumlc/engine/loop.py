@@ -1,6 +1,5 @@
 """The training loop. It knows a task by the protocol `pumlc.engine.task.Task` alone."""
 
-import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,10 +35,11 @@ from pumlc.engine.selection import (
     select_weights,
     without_selection,
 )
+from pumlc.engine.step_lines import StepLines
 from pumlc.engine.stopping import StopSignals, TrainingStoppedError
 from pumlc.engine.task import Task
 from pumlc.errors import UserError
-from pumlc.progress import INTERVAL, working
+from pumlc.progress import working
 
 
 class Trainer:
@@ -81,7 +81,8 @@ class Trainer:
         self._means = Means()  # over the steps of the current epoch
         self._random: dict[str, Any] | None = None  # where an interrupted epoch goes on
         self._ticked = 0.0  # when seconds were counted
-        self._told = math.inf  # when a line was printed
+        shown = accelerator.is_main_process and not sys.stderr.isatty()  # a terminal has a bar
+        self._lines = StepLines(config.log_every, shown=shown)
         accelerator.gradient_accumulation_steps = config.accumulate  # its backward divides by it
 
     def train(self) -> None:
@@ -180,42 +181,40 @@ class Trainer:
         # all randomness of an epoch follows from seed, epoch and rank
         set_seed((1_000_003 * self.config.seed + self.epoch) % 2**31, device_specific=True)
         self.network.train()
-        self._ticked, self._told = time.perf_counter(), time.monotonic()
-        for batches in self._steps():
-            self.optimizer.zero_grad()
-            step = self.epoch * self.steps_per_epoch + self.position
-            losses = self._gradient(batches, step)
-            due, stop = self._agree(losses, step)
-            norm = clip_gradient(self.network, self.config.clip_norm, self.accelerator)
-            self.optimizer.step()
-            self._means.add(losses)
-            if not self.accelerator.optimizer_step_was_skipped:
-                self._means.add({"gradient_norm": norm})
-                self.schedule.step()
-                if self.ema is not None:
-                    self.ema.update(self.task.model)
-            self.position += 1
-            if not sys.stderr.isatty() and self._line_due():
-                shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
-                at = f"epoch {self.epoch + 1} step {self.position}/{self.steps_per_epoch}"
-                self._print(f"{at}: {shown}")
-            if self.accelerator.num_processes == 1:  # nobody waits for it: as late as possible
-                due, stop = self.agreement.alone()
-                if due or stop:
-                    self.agreement.reach(losses, step)  # nothing broken is saved
-            if due or stop:
-                self._save()
-            self._stop_if_asked(stop)
+        self._ticked = time.perf_counter()
+        with self._lines.epoch():
+            for batches in self._steps():
+                self._take_step(batches)
         self._tick()
         return self._means.shared(self.accelerator)
 
-    def _line_due(self) -> bool:
-        """Whether a step ends with a line: every few steps, or where steps are slow."""
-        now = time.monotonic()
-        due = self.position % self.config.log_every == 0 or now - self._told >= INTERVAL
-        if due:
-            self._told = now
-        return due
+    def _take_step(self, batches: Iterable[Any]) -> None:
+        """One step of the optimizer, with its line, its checkpoint or its stop where due."""
+        place = f"epoch {self.epoch + 1} step {self.position + 1}/{self.steps_per_epoch}"
+        self._lines.begin(place)
+        self.optimizer.zero_grad()
+        step = self.epoch * self.steps_per_epoch + self.position
+        losses = self._gradient(batches, step)
+        due, stop = self._agree(losses, step)
+        norm = clip_gradient(self.network, self.config.clip_norm, self.accelerator)
+        self.optimizer.step()
+        self._means.add(losses)
+        if not self.accelerator.optimizer_step_was_skipped:
+            self._means.add({"gradient_norm": norm})
+            self.schedule.step()
+            if self.ema is not None:
+                self.ema.update(self.task.model)
+        self.position += 1
+        if self._lines.end(self.position) and not sys.stderr.isatty():
+            shown = ", ".join(f"{k} {_short(float(value))}" for k, value in losses.items())
+            self._print(f"{place}: {shown}")
+        if self.accelerator.num_processes == 1:  # nobody waits for it: as late as possible
+            due, stop = self.agreement.alone()
+            if due or stop:
+                self.agreement.reach(losses, step)  # nothing broken is saved
+        if due or stop:
+            self._save()
+        self._stop_if_asked(stop)
 
     def _steps(self) -> Iterator[Iterator[Any]]:
         """The batches of each step of the epoch, from `position` on."""

@@ -388,6 +388,6 @@ def test_weights_are_readable_by_others(tmp_path):
 
 @pytest.mark.parametrize(("interval", "lines"), [(10.0, 0), (0.0, 12)])
 def test_slow_steps_have_a_line_each(tmp_path, capsys, monkeypatch, interval, lines):
-    monkeypatch.setattr("pumlc.engine.loop.INTERVAL", interval)
+    monkeypatch.setattr("pumlc.engine.step_lines.INTERVAL", interval)
     trainer_in(tmp_path, Line(), log_every=100).train()
     assert capsys.readouterr().out.count(" step ") - 3 == lines  # one line an epoch has it too
