@@ -45,8 +45,30 @@ def test_it_finds_nearly_all_and_looks_at_few_cells(vectors):
     best, _ = exact(queries, labels, 10)
     assert found_share(ids, best) == index.recall
     products = np.take_along_axis(queries @ labels.T, ids, axis=1)
-    np.testing.assert_allclose(scores, products, atol=0.2)  # labels are rounded to a byte
+    np.testing.assert_allclose(scores, products, atol=0.02)  # labels are rounded to two bytes
     assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_labels_that_a_byte_cannot_tell_apart_are_found_in_few_cells(vectors):
+    random = np.random.RandomState(1)
+    centres = random.randn(20, 16)
+    labels = centres[random.randint(0, 20, 4000)] + 0.05 * random.randn(4000, 16)
+    queries = centres[random.randint(0, 20, 100)] + 0.05 * random.randn(100, 16)
+    labels, queries = labels.astype(np.float32), queries.astype(np.float32)
+    labels[:20] *= 40  # one byte has to reach so far, in each dimension
+    index = ApproximateIndex.build(labels, queries)
+    assert index.recall >= RECALL
+    assert index.probes < index.index.nlist
+    best, _ = exact(queries, labels, 10)
+    index.index.nprobe = index.index.nlist
+    assert found_share(index.index.search(queries, 10)[1], best) < RECALL  # bytes alone, all cells
+
+
+def test_numbers_too_large_for_two_bytes_are_kept(vectors):
+    labels, queries = (1e5 * each for each in vectors)
+    index = ApproximateIndex.build(labels, queries)
+    assert index.vectors.dtype == np.float32
+    assert index.recall >= RECALL
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
@@ -70,9 +92,21 @@ def test_what_is_saved_is_what_was_built(vectors, tmp_path, monkeypatch):
     assert opened is not None
     for first, second in zip(built.search(queries, 7), opened.search(queries, 7), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert (opened.recall, opened.probes) == (built.recall, built.probes)
+    assert opened.recall == built.recall
+    assert (opened.probes, opened.candidates) == (built.probes, built.candidates)
     assert ApproximateIndex.open(tmp_path / "index", "another") is None
     assert ApproximateIndex.open(tmp_path / "nowhere", "a key") is None
+    vectors_file = tmp_path / "index" / "labels.npy"
+    content = vectors_file.read_bytes()
+    for broken in (content[:100], content[:-50], b"", b"no array"):
+        vectors_file.write_bytes(broken)
+        with pytest.raises(
+            UserError, match=r"labels\.npy: damaged; delete .*index to build it again"
+        ):
+            ApproximateIndex.open(tmp_path / "index", "a key")
+    vectors_file.unlink()  # as an earlier version left it
+    assert ApproximateIndex.open(tmp_path / "index", "a key") is None
+    vectors_file.write_bytes(content)
     foreign = tmp_path / "foreign"  # the other file is mapped into memory
     shutil.copytree(tmp_path / "index", foreign)
     with (foreign / "labels.faiss").open("ab") as file:

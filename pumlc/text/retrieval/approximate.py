@@ -1,7 +1,7 @@
 """Approximate search: labels in cells of similar ones, one byte a number, mapped into memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from pumlc.files import complete_file, make_folder, read_json, write_json, write
 from pumlc.text.retrieval.search import search
 
 FILE = "labels.faiss"
+_VECTORS = "labels.npy"
 _FACTS = "labels.json"
 _PER_CELL = 40  # labels of a cell at least: faiss warns below 39
 _SAMPLE_PER_CELL = 64  # labels that place the cells: with 256, faiss's number, four times as long
 _JUDGES = 256  # queries that judge the recall
 _DEPTH = 10
+_MOST_CANDIDATES = 64
+_BLOCK = 2**24  # numbers of candidates that are scored at a time
 RECALL = 0.98
 """Of the 10 best labels of the exact search, the share that an index is to find."""
 
@@ -26,25 +29,31 @@ RECALL = 0.98
 class ApproximateIndex:
     """The labels of a run, to be searched without a look at each.
 
-    Inner products are those of labels rounded to one byte a number. Only the cells nearest to a
-    query are looked at.
+    Only the cells nearest to a query are looked at. Inner products of labels rounded to one byte a
+    number give candidates; those of two bytes a number choose among them.
 
     Attributes:
-        index: faiss's inverted file.
+        index: faiss's inverted file, one byte a number.
+        vectors: float16 [L, D], or a map of a file; float32 where a number is too large for it.
         recall: share of the 10 best labels of the exact search that it found, when it was built.
         probes: cells that are looked at.
+        candidates: how many there are for each label that is asked for.
 
     Source: Jegou, Douze & Schmid, "Product Quantization for Nearest Neighbor Search" (2011), for
     the inverted file; Douze et al., "The Faiss Library" (arXiv 2401.08281).
     """
 
     index: Any
+    vectors: np.ndarray
     recall: float
     probes: int
+    candidates: int
 
     @staticmethod
     def build(labels: np.ndarray, queries: np.ndarray) -> "ApproximateIndex":
-        """Put labels into cells, and look at so many cells that the recall is `RECALL`.
+        """Put labels into cells, and look at so many that the recall is `RECALL`.
+
+        Step by step there are twice the cells or twice the candidates, whichever finds more.
 
         Args:
             labels: float32 [L, D].
@@ -64,16 +73,27 @@ class ApproximateIndex:
         labels = np.ascontiguousarray(labels, np.float32)
         index.train(labels)
         index.add(labels)
-        probes, recall = 1, 0.0
+        small = np.abs(labels).max() < np.finfo(np.float16).max
+        vectors = labels.astype(np.float16 if small else np.float32)
         judges = np.ascontiguousarray(queries[:_JUDGES], np.float32)
         depth = min(_DEPTH, count)
         best = search(torch.from_numpy(judges), torch.from_numpy(labels), depth)[0]
-        while True:
-            built = ApproximateIndex(index, recall, probes)
-            recall = found_share(built.search(judges, depth)[0], best)
-            if recall >= RECALL or probes >= cells:
-                return ApproximateIndex(index, recall, probes)
-            probes = min(2 * probes, cells)
+
+        def looking_at(probes: int, candidates: int) -> ApproximateIndex:
+            built = ApproximateIndex(index, vectors, 0.0, min(probes, cells), candidates)
+            return replace(built, recall=found_share(built.search(judges, depth)[0], best))
+
+        built = looking_at(1, 2)
+        while built.recall < RECALL:
+            more = []
+            if built.probes < cells:
+                more.append(looking_at(2 * built.probes, built.candidates))
+            if built.candidates < min(_MOST_CANDIDATES, count / depth):
+                more.append(looking_at(built.probes, 2 * built.candidates))
+            if not more:
+                break
+            built = max(more, key=lambda each: each.recall)
+        return built
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 [N, k] and scores float32 [N, k], best first; -1 and -inf where there is none.
@@ -81,17 +101,32 @@ class ApproximateIndex:
         Labels of the cells that are not looked at are not found: a row may end early.
         """
         self.index.nprobe = self.probes
-        scores, ids = self.index.search(np.ascontiguousarray(queries, np.float32), k)
-        return ids.astype(np.int64), np.where(ids < 0, -np.inf, scores).astype(np.float32)
+        queries = np.ascontiguousarray(queries, np.float32)
+        _, candidates = self.index.search(queries, self.candidates * k)
+        ids = np.empty((len(queries), k), np.int64)
+        scores = np.empty((len(queries), k), np.float32)
+        size = max(1, _BLOCK // (candidates.shape[1] * queries.shape[1]))
+        for start in range(0, len(queries), size):
+            rows = slice(start, start + size)
+            own = candidates[rows]
+            exact = np.einsum("nkd,nd->nk", self.vectors[own].astype(np.float32), queries[rows])
+            exact[own < 0] = -np.inf
+            order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+            ids[rows] = np.take_along_axis(own, order, axis=1)
+            scores[rows] = np.take_along_axis(exact, order, axis=1)
+        return ids, scores
 
     def save(self, folder: Path, key: str) -> None:
         """Write it below a folder; ``key`` names the labels and their vectors."""
         make_folder(folder)
         known_indexes().mkdir(parents=True, exist_ok=True)
+        with complete_file(folder / _VECTORS, binary=True) as stream:
+            np.save(stream, self.vectors)
         with complete_file(folder / FILE, binary=True) as stream:
             stream.write(_faiss().serialize_index(self.index))
         write_text(known_indexes() / _sha256(folder / FILE), "")
-        write_json(folder / _FACTS, {"key": key, "recall": self.recall, "probes": self.probes})
+        looked = {"probes": self.probes, "candidates": self.candidates}
+        write_json(folder / _FACTS, {"key": key, "recall": self.recall, **looked})
 
     @staticmethod
     def open(folder: Path, key: str) -> "ApproximateIndex | None":
@@ -103,19 +138,26 @@ class ApproximateIndex:
         Raises:
             UserError: it is damaged.
         """
-        if not (folder / _FACTS).is_file() or not (folder / FILE).is_file():
+        if not all((folder / name).is_file() for name in (_FACTS, FILE, _VECTORS)):
             return None
         facts = read_json(folder / _FACTS)
         if not isinstance(facts, dict) or facts.get("key") != key:
             return None
-        recall, probes = facts.get("recall"), facts.get("probes")
-        if type(recall) is not float or type(probes) is not int or probes < 1:
+        recall, probes, candidates = map(facts.get, ("recall", "probes", "candidates"))
+        whole = type(probes) is int and type(candidates) is int and min(probes, candidates) >= 1
+        if type(recall) is not float or not whole:
             raise UserError(f"{folder / _FACTS}: damaged; delete {folder} to build it again")
         faiss = _faiss()
         if not (known_indexes() / _sha256(folder / FILE)).is_file():
             return None
         index = faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP)
-        return ApproximateIndex(index, recall, probes)
+        try:
+            vectors = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            vectors = np.empty(0)
+        if vectors.dtype.kind != "f" or vectors.shape != (index.ntotal, index.d):
+            raise UserError(f"{folder / _VECTORS}: damaged; delete {folder} to build it again")
+        return ApproximateIndex(index, vectors, recall, probes, candidates)
 
 
 def found_share(ids: np.ndarray, best: np.ndarray) -> float:
