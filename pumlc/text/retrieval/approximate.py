@@ -143,9 +143,9 @@ class ApproximateIndex:
         facts = read_json(folder / _FACTS)
         if not isinstance(facts, dict) or facts.get("key") != key:
             return None
-        recall, probes, candidates = map(facts.get, ("recall", "probes", "candidates"))
-        whole = type(probes) is int and type(candidates) is int and min(probes, candidates) >= 1
-        if type(recall) is not float or not whole:
+        recall, looked = facts.get("recall"), (facts.get("probes"), facts.get("candidates"))
+        counts = [number for number in looked if isinstance(number, int) and number >= 1]
+        if not isinstance(recall, float) or len(counts) < len(looked):
             raise UserError(f"{folder / _FACTS}: damaged; delete {folder} to build it again")
         faiss = _faiss()
         if not (known_indexes() / _sha256(folder / FILE)).is_file():
@@ -157,7 +157,7 @@ class ApproximateIndex:
             vectors = np.empty(0)
         if vectors.dtype.kind != "f" or vectors.shape != (index.ntotal, index.d):
             raise UserError(f"{folder / _VECTORS}: damaged; delete {folder} to build it again")
-        return ApproximateIndex(index, vectors, recall, probes, candidates)
+        return ApproximateIndex(index, vectors, recall, *counts)
 
 
 def found_share(ids: np.ndarray, best: np.ndarray) -> float:
