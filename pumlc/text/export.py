@@ -16,6 +16,7 @@ from pumlc.engine.extras import import_extra
 from pumlc.errors import UserError
 from pumlc.files import complete_file, complete_folder, write_json, write_text
 from pumlc.text.data.tokens import tokenize
+from pumlc.text.frozen.held_out import drawn_documents
 from pumlc.text.models.encoder import TextEncoder
 from pumlc.text.models.model_folder import TRAINING_DATA
 from pumlc.text.predictor import TextPredictor
@@ -34,7 +35,8 @@ def export_sentence_transformers(
 
     With it come ``labels.json`` and ``label_embeddings.npy``, float32 [L, D], learned vectors among
     them: the inner products with the embedding of a document are the scores of the run. The
-    fingerprints of the data that the encoder was trained on are in ``training_data.json``.
+    fingerprints of the data that the encoder was trained on, and what decides which part, are in
+    ``training_data.json``.
 
     Args:
         predictor: of a run.
@@ -54,7 +56,9 @@ def export_sentence_transformers(
         settings = {"max_seq_length": length, "do_lower_case": False}
         write_json(building / "sentence_bert_config.json", settings)
         _write_modules(building, encoder)
-        write_json(building / TRAINING_DATA, predictor.run.read().get("data"))
+        trained_on = predictor.run.read().get("data") or {}
+        drawn = drawn_documents(predictor.config)
+        write_json(building / TRAINING_DATA, {**trained_on, "drawn": drawn})
         write_json(building / "labels.json", list(predictor.labels))
         with complete_file(building / "label_embeddings.npy", binary=True) as stream:
             np.save(stream, predictor.label_embeddings())

@@ -1,7 +1,7 @@
 """Least squares on the training documents of a run, with what leave-one-out says of it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,10 +10,12 @@ from pumlc.estimators.kernel_ridge import KernelFit, KernelProblem
 from pumlc.text.data.matrix import SparseMatrix
 from pumlc.text.decisions import Decisions, fit_decisions
 from pumlc.text.frozen.config import KernelConfig
+from pumlc.text.frozen.held_out import HELD_OUT, HeldOut
 from pumlc.text.frozen.kernel import Documents, Kernel
 from pumlc.text.retrieval.ranking import DEPTH, hits_of, retrieval_metrics
 
 LEFT_OUT = "leave-one-out"
+_ROWS = 512  # documents that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class FittedHeads:
         coefficients: float32 [M, S].
         fit: that of the penalty that leave-one-out chose.
         left_out: of all documents, each by the fit without it and all that have the same text.
-        metrics: of these scores, in percent.
-        decisions: fitted on these scores.
+        judged_by: `LEFT_OUT`, or `HELD_OUT` where there are such documents.
+        metrics: of the scores of these documents, in percent.
+        decisions: fitted on the same scores.
+        held_out: float32 [V, M], the kernel of the held-out documents and the anchors; or None.
     """
 
     anchors: np.ndarray
@@ -53,8 +57,26 @@ class FittedHeads:
     coefficients: np.ndarray
     fit: KernelFit
     left_out: LabelScores
+    judged_by: str
     metrics: dict[str, float]
     decisions: Decisions
+    held_out: np.ndarray | None
+
+    def judged(self, scores: LabelScores, truth: SparseMatrix, judged_by: str) -> "FittedHeads":
+        """With the metrics and decisions of other scores.
+
+        Args:
+            scores: of N documents.
+            truth: bool CSR [N, L].
+            judged_by: what the documents are.
+        """
+        hits = hits_of(scores.ids, truth)
+        return replace(
+            self,
+            judged_by=judged_by,
+            metrics=retrieval_metrics(scores.ids, truth),
+            decisions=fit_decisions(scores.best, hits, truth.nnz, fitted_on=judged_by),
+        )
 
 
 def fit_heads(
@@ -66,9 +88,10 @@ def fit_heads(
     label_weights: np.ndarray,
     excluded: SparseMatrix | None,
     seed: int,
+    held_out: HeldOut | None = None,
     show: Callable[[str], None] = lambda line: None,
 ) -> FittedHeads:
-    """Fit the labels of documents with each penalty and keep the best.
+    """Fit the labels of documents with each penalty and keep that of the best leave-one-out.
 
     Args:
         documents: the N training documents.
@@ -78,6 +101,7 @@ def fit_heads(
         label_weights: [L], what the scores of a label are multiplied by.
         excluded: pairs that are neither ranked nor counted.
         seed: of the anchors, where they are fewer than the documents.
+        held_out: documents that judge in place of leave-one-out, the penalty apart.
         show: takes a line of progress.
     """
     labels = np.flatnonzero(np.bincount(truth.indices, minlength=truth.shape[1]))
@@ -108,15 +132,33 @@ def fit_heads(
             best = fit, scores, metrics
     assert best is not None  # the settings have a penalty
     fit, scores, metrics = best
-    return FittedHeads(
+    heads = FittedHeads(
         anchors,
         labels,
         fit.coefficients * label_weights[labels].astype(np.float32),
         fit,
         scores,
+        LEFT_OUT,
         metrics,
         fit_decisions(scores.best, hits_of(scores.ids, truth), truth.nnz, fitted_on=LEFT_OUT),
+        None,
     )
+    if held_out is None:
+        return heads
+    block = kernel(held_out.documents)
+    others = collect_scores(
+        ((rows, block[rows] @ heads.coefficients) for rows in blocks_of(len(block))),
+        labels,
+        held_out.truth,
+        held_out.excluded,
+    )
+    return replace(heads.judged(others, held_out.truth, HELD_OUT), held_out=block)
+
+
+def blocks_of(count: int) -> Iterator[np.ndarray]:
+    """Numbers of rows, some hundred at a time."""
+    for start in range(0, count, _ROWS):
+        yield np.arange(start, min(start + _ROWS, count))
 
 
 def collect_scores(

@@ -14,14 +14,12 @@ from pumlc.progress import ShowProgress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.text_split import TextSplit
 from pumlc.text.decisions import Decisions
-from pumlc.text.frozen.fit import LabelScores, best_columns, collect_scores
+from pumlc.text.frozen.fit import LabelScores, best_columns, blocks_of, collect_scores
 from pumlc.text.frozen.kernel import Documents, Kernel
 from pumlc.text.frozen.model import load_model
 from pumlc.text.frozen.represent import represent
 from pumlc.text.models.build import check_lengths, trained_model
 from pumlc.text.predictor import TextPrediction, check_labels, read_labels_file, strings
-
-_ROWS = 512
 
 
 class FrozenTextPredictor:
@@ -160,6 +158,5 @@ class FrozenTextPredictor:
         """Rows [n] and their scores [n, columns]."""
         assert self.model.heads is not None
         coefficients = self.model.heads.coefficients.numpy()[:, columns]
-        for start in range(0, len(documents), _ROWS):
-            rows = np.arange(start, min(start + _ROWS, len(documents)))
+        for rows in blocks_of(len(documents)):
             yield rows, self._kernel(documents.rows(rows)) @ coefficients

@@ -34,4 +34,4 @@ def left_out_scores(
     )
     task = FrozenTextTask(frozen)
     documents = task.represent(accelerator, progress)
-    return task.fit(documents, lambda line: None).left_out.stored
+    return task.fit(documents, None, lambda line: None).left_out.stored

@@ -17,19 +17,19 @@ from pumlc.metrics import PROPENSITY_PRESETS, inverse_propensities
 from pumlc.progress import Progress, ShowProgress
 from pumlc.text.config import TextConfig
 from pumlc.text.data.checks import check_truth, warn_of_similar_labels
-from pumlc.text.data.corpus import Corpus, fingerprint, load_corpus
+from pumlc.text.data.corpus import Corpus, load_corpus
 from pumlc.text.frozen.fit import LEFT_OUT, FittedHeads, fit_heads
+from pumlc.text.frozen.held_out import HeldOut, encoder_saw
 from pumlc.text.frozen.kernel import Documents
 from pumlc.text.frozen.left_out import write_left_out
 from pumlc.text.frozen.model import FrozenModel, KernelHeads
 from pumlc.text.frozen.represent import represent
 from pumlc.text.frozen.words import Words, first_words
 from pumlc.text.joint.config import JOINT
-from pumlc.text.joint.fit import TextEvidence, fit_joint
+from pumlc.text.joint.fit import HeldOutTexts, TextEvidence, fit_joint
 from pumlc.text.joint.model import JointHeads
 from pumlc.text.joint.represent import document_texts, embed_labels, label_texts
 from pumlc.text.models.build import TextModel, check_lengths, new_model
-from pumlc.text.models.model_folder import training_fingerprint
 
 NAME = "last"
 """The name of the weights that such a run saves; there are no others."""
@@ -56,8 +56,11 @@ class FrozenTextTask:
         check_truth(self.corpus, config.data.source)
         warn_of_similar_labels(self.corpus.source.label_texts, config.data.source)
         encoders, tokenizer = None, None
+        self.held_out_judges = False
         if self.encoder is not None:
-            _warn_of_seen_documents(config, self.corpus)
+            saw, self.held_out_judges = encoder_saw(config, self.corpus)
+            if saw:
+                _warn_of_seen_documents(config, self.corpus, self.held_out_judges)
             encoders, tokenizer = self.encoder.encoders, self.encoder.tokenizer
         self.model = FrozenModel(encoders, None, tokenizer, None)
 
@@ -89,8 +92,24 @@ class FrozenTextTask:
             self.model.words = Words.fit(self._texts(), self.config.kernel.word_count)
         if self.model.encoders is not None:
             self.model.encoders.to(accelerator.device).eval()
+        return self._represented(self._texts(), accelerator, progress)
+
+    def represent_held_out(
+        self, accelerator: Accelerator, progress: ShowProgress | None
+    ) -> HeldOut | None:
+        """The held-out documents after `represent`, if they judge in place of leave-one-out."""
+        if not self.held_out_judges:
+            return None
+        split = self.corpus.source.rows(self.corpus.validation)
+        texts = list(split.texts)
+        documents = self._represented(texts, accelerator, progress)
+        return HeldOut(texts, documents, split.truth, split.excluded)
+
+    def _represented(
+        self, texts: list[str], accelerator: Accelerator, progress: ShowProgress | None
+    ) -> Documents:
         return represent(
-            self._texts(),
+            texts,
             self.model,
             self.config,
             accelerator=accelerator,
@@ -98,7 +117,9 @@ class FrozenTextTask:
             progress=progress,
         )
 
-    def fit(self, documents: Documents, show: Callable[[str], None]) -> FittedHeads:
+    def fit(
+        self, documents: Documents, held_out: HeldOut | None, show: Callable[[str], None]
+    ) -> FittedHeads:
         """Least squares on the training documents; ``show`` takes lines of progress."""
         config, corpus = self.config, self.corpus
         constants = PROPENSITY_PRESETS[config.data.propensity]
@@ -112,12 +133,14 @@ class FrozenTextTask:
             label_weights=inverse**config.kernel.rare_labels,
             excluded=None if excluded is None else excluded[corpus.train],
             seed=config.train.seed,
+            held_out=held_out,
             show=show,
         )
 
     def add_label_texts(
         self,
         documents: Documents,
+        held_out: HeldOut | None,
         heads: FittedHeads,
         show: Callable[[str], None],
         progress: ShowProgress | None = None,
@@ -135,7 +158,13 @@ class FrozenTextTask:
             same_texts(texts, count),
             None if excluded is None else excluded[self.corpus.train],
         )
-        fit = fit_joint(heads, evidence, config.joint, show)
+        others = None
+        if held_out is not None:
+            own = document_texts(
+                held_out.texts, held_out.documents, held_out.documents.embeddings, model
+            )
+            others = HeldOutTexts(own, held_out.truth, held_out.excluded)
+        fit = fit_joint(heads, evidence, config.joint, others, show)
         model.joint = JointHeads.of(fit, embeddings, model.letters)
         return fit.heads
 
@@ -163,12 +192,13 @@ class FrozenTextTrainer:
         task = self.task
         progress = Progress().show if self.accelerator.is_main_process else None
         documents = task.represent(self.accelerator, progress)
+        held_out = task.represent_held_out(self.accelerator, progress)
         embedded = time.perf_counter()
         if not self.accelerator.is_main_process:
             return
-        heads = task.fit(documents, self._print)
+        heads = task.fit(documents, held_out, self._print)
         if task.config.heads == JOINT:
-            heads = task.add_label_texts(documents, heads, self._print, progress)
+            heads = task.add_label_texts(documents, held_out, heads, self._print, progress)
         task.model.heads = KernelHeads.of(
             documents.rows(heads.anchors), task.model.words, heads.labels, heads.coefficients
         )
@@ -176,7 +206,7 @@ class FrozenTextTrainer:
             "epoch": 1,
             "seconds": round(time.perf_counter() - started, 1),
             "seconds_of_embedding": round(embedded - started, 1),
-            **{f"{LEFT_OUT}/{name}": value for name, value in heads.metrics.items()},
+            **{f"{heads.judged_by}/{name}": value for name, value in heads.metrics.items()},
         }
         self._save(heads, row)
         self._print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
@@ -188,7 +218,7 @@ class FrozenTextTrainer:
         entry = {
             "epoch": 1,
             "score": None,
-            "chosen_by": LEFT_OUT,
+            "chosen_by": heads.judged_by,
             "metrics": heads.metrics,
             "penalty": heads.fit.penalty,
             "extras": {"decisions": heads.decisions.to_json()},
@@ -202,17 +232,24 @@ class FrozenTextTrainer:
             print(text, flush=True)
 
 
-def _warn_of_seen_documents(config: TextConfig, corpus: Corpus) -> None:
-    """Warn if the encoder has seen the labels that leave-one-out hides from the heads."""
-    source = config.encoder.model
-    seen = training_fingerprint(source)
-    if seen is not None and seen == fingerprint(corpus.source):
+def _warn_of_seen_documents(config: TextConfig, corpus: Corpus, held_out_judges: bool) -> None:
+    """Warn that the encoder has seen the labels that leave-one-out hides from the heads."""
+    begin = (
+        f"encoder.model {config.encoder.model} was trained on documents of {config.data.source}, "
+        f"with their labels: {LEFT_OUT} hides a label from the heads alone, so "
+    )
+    if held_out_judges:
         warn_user(
-            f"encoder.model {source} was trained on documents of {config.data.source}, with their "
-            f"labels: {LEFT_OUT} hides a label from the heads alone, so its figures, probabilities "
-            "and threshold are too good, and an audit finds less; pumlc evaluate RUN has the "
-            "figures of other documents"
+            f"{begin}an audit finds less; figures, probabilities and threshold are those of the "
+            f"{len(corpus.validation)} documents that both trainings hold out"
         )
+        return
+    warn_user(
+        f"{begin}its figures, probabilities and threshold are too good, and an audit finds less; "
+        "pumlc evaluate RUN has the figures of other documents. To have all of it right, train the "
+        "encoder and these heads with the same part held out, for example with --data.validation "
+        "0.1, and the same data.train_rows and train.seed"
+    )
 
 
 def same_texts(texts: list[str], count: int | None) -> np.ndarray:

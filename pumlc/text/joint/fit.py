@@ -10,6 +10,7 @@ Source: Good, "The population frequencies of species and the estimation of popul
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,14 +19,13 @@ from pumlc.errors import UserError
 from pumlc.estimators.label_map import described_targets
 from pumlc.metrics import precision_at_k
 from pumlc.text.data.matrix import SparseMatrix
-from pumlc.text.decisions import fit_decisions
-from pumlc.text.frozen.fit import LEFT_OUT, FittedHeads, LabelScores
+from pumlc.text.frozen.fit import FittedHeads, LabelScores
 from pumlc.text.joint.comparisons import DocumentTexts, LabelTexts
 from pumlc.text.joint.config import JointConfig
 from pumlc.text.joint.fusion import Fusion, Logistic, fitted_columns, text_columns, weighted
 from pumlc.text.joint.pairs import Pairs, ranked
 from pumlc.text.joint.scorer import PairLister
-from pumlc.text.retrieval.ranking import DEPTH, hits_of, retrieval_metrics
+from pumlc.text.retrieval.ranking import DEPTH
 
 WEIGHTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 16.0)
 """Candidates for the weight of labels without a document."""
@@ -54,6 +54,21 @@ class TextEvidence:
 
 
 @dataclass(frozen=True)
+class HeldOutTexts:
+    """Documents that judge in place of leave-one-out.
+
+    Attributes:
+        documents: V documents; ``mapped`` is not read.
+        truth: bool CSR [V, L].
+        excluded: CSR [V, L], pairs that are not ranked; or None.
+    """
+
+    documents: DocumentTexts
+    truth: SparseMatrix
+    excluded: SparseMatrix | None
+
+
+@dataclass(frozen=True)
 class JointFit:
     """What `fit_joint` gives.
 
@@ -72,14 +87,16 @@ def fit_joint(
     heads: FittedHeads,
     evidence: TextEvidence,
     config: JointConfig,
+    held_out: HeldOutTexts | None = None,
     show: Callable[[str], None] = lambda line: None,
 ) -> JointFit:
-    """Put labels with and without documents on one scale, by leave-one-out.
+    """Put labels with and without documents on one scale, by leave-one-out or held-out documents.
 
     Args:
         heads: the fit of least squares.
         evidence: the texts it was fitted on.
         config: the settings.
+        held_out: those that ``heads`` was judged by; None: leave-one-out judged it.
         show: takes a line of progress.
 
     Raises:
@@ -93,19 +110,29 @@ def fit_joint(
     )
     coefficients, mapped = heads.fit.further(targets)
     evidence = replace(evidence, documents=replace(evidence.documents, mapped=mapped))
+    columns = np.full(truth.shape[1], -1, np.int64)
+    columns[known] = np.arange(len(known))
+    lister = PairLister(evidence.labels, columns, config.shortlist)
     own = documents_of_group(truth, evidence.groups)
-    pairs = _left_out_pairs(heads, evidence, own, config.shortlist)
-    found = label_entries(truth, pairs).astype(bool)
-    counts = np.bincount(truth.indices, minlength=truth.shape[1])[pairs.labels]
-    beside = counts - label_entries(own, pairs)
+    left_out = _left_out_pairs(heads, evidence, own, lister)
+    counts = np.bincount(truth.indices, minlength=truth.shape[1])
+    if held_out is None:
+        pairs, own_truth = left_out, truth
+        beside = counts[pairs.labels] - label_entries(own, pairs)
+    else:
+        pairs, own_truth = _held_out_pairs(heads, held_out, coefficients, lister), held_out.truth
+        beside = counts[pairs.labels]
+    found = label_entries(own_truth, pairs).astype(bool)
     probabilities, fusion = fit_fusion(pairs, found, beside)
-    fusion = replace(fusion, weight=_weight(pairs, probabilities, truth, config.cost, show))
-    scores = weighted(probabilities, pairs, fusion.weight)
-    left_out = label_scores(pairs, scores, truth.shape)
-    metrics = retrieval_metrics(left_out.ids, truth)
-    hits = hits_of(left_out.ids, truth)
-    decisions = fit_decisions(left_out.best, hits, truth.nnz, fitted_on=LEFT_OUT)
-    joint = replace(heads, left_out=left_out, metrics=metrics, decisions=decisions)
+    weight = _weight(pairs, probabilities, own_truth, config.cost)
+    show(
+        f"weight {weight.value:g} of labels without a document: {heads.judged_by} P@1 "
+        f"{weight.precision:.2f}, {weight.without:.2f} with weight 1"
+    )
+    fusion = replace(fusion, weight=weight.value)
+    joint = replace(
+        heads, left_out=label_scores(left_out, fusion.scores(left_out), truth.shape)
+    ).judged(label_scores(pairs, fusion.scores(pairs), own_truth.shape), own_truth, heads.judged_by)
     return JointFit(joint, coefficients, fusion)
 
 
@@ -123,13 +150,10 @@ def documents_of_group(truth: SparseMatrix, groups: np.ndarray) -> SparseMatrix:
 
 
 def _left_out_pairs(
-    heads: FittedHeads, evidence: TextEvidence, own: SparseMatrix, depth: int
+    heads: FittedHeads, evidence: TextEvidence, own: SparseMatrix, lister: PairLister
 ) -> Pairs:
     """The pairs of all training documents, each by the fit without its group."""
     truth = evidence.truth
-    columns = np.full(truth.shape[1], -1, np.int64)
-    columns[heads.labels] = np.arange(len(heads.labels))
-    lister = PairLister(evidence.labels, columns, depth)
     counts = np.bincount(truth.indices, minlength=truth.shape[1])
     alone = own.copy()
     alone.data = (own.data == counts[own.indices]).astype(np.int64)
@@ -149,6 +173,34 @@ def _left_out_pairs(
                 )
             )
     return Pairs.joined(parts)
+
+
+def _held_out_pairs(
+    heads: FittedHeads, held_out: HeldOutTexts, coefficients: np.ndarray, lister: PairLister
+) -> Pairs:
+    """The pairs of the held-out documents.
+
+    Args:
+        heads: with their kernel.
+        held_out: the documents.
+        coefficients: of the map.
+        lister: of all labels.
+    """
+    kernel, excluded = heads.held_out, held_out.excluded
+    assert kernel is not None
+    documents = replace(held_out.documents, mapped=kernel @ coefficients)
+    return Pairs.joined(
+        [
+            lister(
+                rows,
+                kernel[rows] @ heads.coefficients,
+                documents.rows(rows),
+                given=held_out.truth[rows],
+                excluded=None if excluded is None else excluded[rows],
+            )
+            for rows in lister.blocks(len(documents))
+        ]
+    )
 
 
 def fit_fusion(pairs: Pairs, found: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, Fusion]:
@@ -181,32 +233,31 @@ def fit_fusion(pairs: Pairs, found: np.ndarray, beside: np.ndarray) -> tuple[np.
 def _logistic(columns: np.ndarray, found: np.ndarray, chosen: np.ndarray) -> Logistic:
     if not found[chosen].any() or found[chosen].all():
         raise UserError(
-            "heads joint: no label of a training document is among those that its text and least "
-            "squares propose; take heads least_squares, or a larger joint.shortlist"
+            "heads joint: the documents that judge have no label among those that their texts and "
+            "least squares propose; take heads least_squares, or a larger joint.shortlist, or "
+            "where data.validation judges, a larger part"
         )
     return Logistic.fit(columns[chosen], found[chosen])
 
 
-def _weight(
-    pairs: Pairs,
-    probabilities: np.ndarray,
-    truth: SparseMatrix,
-    cost: float,
-    show: Callable[[str], None],
-) -> float:
+class _Weight(NamedTuple):
+    """Of labels without a document; P@1 in percent with it, and with weight 1."""
+
+    value: float
+    precision: float
+    without: float
+
+
+def _weight(pairs: Pairs, probabilities: np.ndarray, truth: SparseMatrix, cost: float) -> _Weight:
     """The largest weight that costs no more than ``cost`` points of P@1 beside none."""
     first = _first_precision(pairs, probabilities, WEIGHTS[0], truth)
-    best = WEIGHTS[0], first
+    best = _Weight(WEIGHTS[0], first, first)
     for weight in WEIGHTS[1:]:
         precision = _first_precision(pairs, probabilities, weight, truth)
         if precision < first - cost:
             break
-        best = weight, precision
-    show(
-        f"weight {best[0]:g} of labels without a document: {LEFT_OUT} P@1 {best[1]:.2f}, "
-        f"{first:.2f} with weight 1"
-    )
-    return best[0]
+        best = _Weight(weight, precision, first)
+    return best
 
 
 def _first_precision(

@@ -10,7 +10,7 @@ from pumlc.files import read_json, write_json
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 WITH_CODE = ("config.json", "tokenizer_config.json")  # where `auto_map` names code of the model
 TRAINING_DATA = "training_data.json"
-"""The file of an exported encoder with the fingerprints of the data it was trained on."""
+"""The file of an exported encoder that says on which data, and which part, it was trained."""
 
 
 def check_source(source: str) -> None:
@@ -55,17 +55,19 @@ def model_json(source: str, name: str) -> Any:
     return None if path is None else read_json(path)
 
 
-def training_fingerprint(source: str) -> Any:
-    """What an encoder was trained on: see `pumlc.text.data.corpus.fingerprint`; None: not said.
+def training_data(source: str) -> dict[str, Any]:
+    """What an encoder was trained on; empty where it is not said.
 
-    Only directories that `pumlc export` wrote say so; a name on the hub is not asked.
+    Only directories that `pumlc export` wrote say so; a name on the hub is not asked. ``train`` and
+    ``test`` are those of `pumlc.text.data.corpus.fingerprint`, ``drawn`` that of
+    `pumlc.text.frozen.held_out.drawn_documents`.
 
     Raises:
         UserError: the file of the directory is not JSON.
     """
     path = Path(source) / TRAINING_DATA
     content = read_json(path) if path.is_file() else None
-    return content.get("train") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
 
 
 def run_encoder_folder(run: Path) -> Path:
