@@ -10,6 +10,7 @@ import pytest
 from pumlc.audit import STATES, rank_suspects
 from pumlc.cli.predict import main as predict
 from pumlc.cli.report import main as report
+from pumlc.vision import guarantee
 from pumlc.vision.audit import gallery
 from pumlc.vision.audit.gallery import review_of
 from pumlc.vision.audit.parts import Part
@@ -203,3 +204,15 @@ def test_predictions_that_promise_a_precision(run, squares_coco, tmp_path, capsy
         ValueError, match=r"--confidence 0\.9 has nothing to hold for: give --recall"
     ):
         predict([str(run), pictures, "--confidence", "0.9"])
+
+
+def test_a_class_without_a_promise_is_told_what_it_lacks(
+    run, squares_coco, tmp_path, capsys, monkeypatch
+):
+    found = guarantee.Guarantee(np.array([0.5, np.inf, np.inf]), np.array([18, 18, 3]), [4, 4, 4])
+    monkeypatch.setattr(guarantee, "guaranteed_thresholds", lambda *_, **__: found)
+    pictures, out = str(squares_coco / "train"), str(tmp_path / "p.csv")
+    predict([str(run), pictures, "--out", out, "--precision", "0.8"])
+    said = capsys.readouterr().err
+    assert "  green: of 18 known labels, too many of the most probable are absent\n" in said
+    assert "  blue: 3 known labels, 4 or more needed\n" in said

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pumlc.audit import Correction, combine_corrections, read_corrections
 from pumlc.audit.corrections import write_corrections
 from pumlc.cli.correct import main
+from pumlc.cli.main import main as commands
 from pumlc.labels import NEGATIVE, POSITIVE, UNKNOWN
 from pumlc.vision.audit.corrected_csv import correct_csv, is_own_csv
 from pumlc.vision.data.detect import read_table
@@ -172,6 +174,31 @@ def test_two_people_correct_a_file(two_people, capsys):
     }
 
 
+def test_a_second_file_of_decisions_does_not_undo_the_first(two_people, capsys):
+    """The same labels and the same new file, with what the second round in the browser gave."""
+    folder, file, anna, ben = two_people
+    out, first = folder / "new.csv", ["0.png", "bee", "absent", "present"]
+    write_rows(anna, [first, ["1.png", "ant", "absent", "unknown"]])
+    main([str(file), str(anna), "--out", str(out)])
+    write_rows(ben, [["1.png", "ant", "absent", "present"], ["1.png", "bee", "present", "unknown"]])
+    capsys.readouterr()
+    main([str(file), str(ben), "--out", str(out)])
+    assert "written anew: its 1 earlier decisions are applied too" in capsys.readouterr().out
+    assert out.read_text().splitlines()[1:] == ["train,0.png,ant|bee,", "train,1.png,cow|ant,"]
+    assert len(read_corrections([folder / "new.csv.decisions.csv"])) == 3
+    main([str(out), str(ben), "--out", str(folder / "newer.csv")])  # has all of them
+    main([str(out), str(ben), "--out", str(folder / "newer.csv")])
+    assert "earlier" not in capsys.readouterr().out
+
+
+def test_labels_and_decisions_of_a_spreadsheet_with_semicolons(tmp_path):
+    labels, said = tmp_path / "labels.csv", tmp_path / "c.csv"
+    labels.write_text('Datei;Hund\n"a;b.jpg";0\nc.jpg;1\n')
+    said.write_text('\ufeffimage;class;given;corrected\n"a;b.jpg";Hund;absent;present\n')
+    main([str(labels), str(said), "--out", str(tmp_path / "new.csv")])
+    assert read_labels(tmp_path / "new.csv").labels.tolist() == [[1], [1]]
+
+
 def test_a_file_that_cannot_say_unknown(tmp_path):
     file = label_file(tmp_path, "long two", np.array([[1, -1], [-1, 1]]), ("ant", "bee"))
     rows = [["0.png", "bee", "absent", "unknown"]]
@@ -220,8 +247,15 @@ def test_a_file_of_another_format_is_corrected_in_its_format(tmp_path, capsys):
     np.testing.assert_array_equal(before, [[1, -1], [-1, -1]])
     np.testing.assert_array_equal(after, [[-1, 1], [-1, -1]])
     write_rows(said, [["b.jpg", "dog", "absent", "unknown"]])
-    with pytest.raises(ValueError, match=r"coco cannot hold unknown labels.* a format that can: "):
+    with pytest.raises(
+        ValueError, match=r"coco cannot hold unknown labels.* format that can: "
+    ) as e:
         main([str(file), str(said), "--out", str(tmp_path / "newer.json")])
+    command = re.findall(r"\(pumlc (.*?)\), and correct NEW.csv", str(e.value))[0]
+    table = str(tmp_path / "table.csv")
+    commands(command.replace("NEW.csv", table).split())
+    main([table, str(said), "--out", str(tmp_path / "newer.csv")])
+    assert read_labels(tmp_path / "newer.csv").labels.tolist() == [[1, -1], [-1, 0]]
     with pytest.raises(ValueError, match=r"--unlisted is for CSV files"):
         main([str(file), str(said), "--out", str(new), "--unlisted", "unknown"])
 

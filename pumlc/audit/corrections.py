@@ -115,7 +115,8 @@ def read_corrections(paths: Iterable[Path | str]) -> list[Correction]:
     """All decisions of all files, in their order.
 
     A file has the columns image, class, given and corrected in any order; others are ignored. So
-    suspects.csv with a column ``corrected`` is such a file. A row whose ``corrected`` is empty is
+    suspects.csv with a column ``corrected`` is such a file. Cells are separated by commas,
+    semicolons or tabs. A row whose ``corrected`` is empty is
     no decision. A ``'`` that keeps a spreadsheet from running a name is taken off.
 
     Args:
@@ -209,7 +210,11 @@ def _correction(cells: Mapping[str, str], place: str) -> Correction:
 def _rows(path: Path) -> Sequence[tuple[int, list[str]]]:
     """Line and cells of every row; a name may hold a line break, so a row may take many lines."""
     rows, line = [], 1
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    # spreadsheets of many countries save a file with commas as one with semicolons
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         with long_cells():
             for row in reader:

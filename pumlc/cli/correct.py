@@ -59,11 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"--out {options.out}: there is no folder {options.out.parent}")
     console.check_not_input("--out", options.out, options.labels)
     combined = combine_corrections(read_corrections(options.corrections))
+    again = _decided_before(options, combined)
     with errors_name_options(options), working(f"writing {options.out}"):
-        applied = _correct(options, combined.agreed)
+        applied = _correct(options, [*combined.agreed, *again])
     known, decisions = _decided(options, combined, applied), decisions_file(options.out)
     write_corrections(decisions, known)
     _show(options, combined, applied)
+    if again:
+        print(
+            f"{options.out} was there and is written anew: its {len(again)} earlier decisions are "
+            "applied too"
+        )
     print(
         f"{len(applied.changed)} labels changed, {len(applied.confirmed)} confirmed -> "
         f"{options.out}\n{len(known)} decisions -> {decisions}",
@@ -97,6 +103,20 @@ def _correct(options: CorrectOptions, corrections: Sequence[Correction]) -> Appl
     return correct_table(
         options.labels, corrections, options.out, format=options.format, values=values
     )
+
+
+def _decided_before(options: CorrectOptions, combined: Combined) -> list[Correction]:
+    """Decisions about the file that OUT replaces, which LABELS does not have.
+
+    The same LABELS and OUT with a second file of decisions would lose those of the first.
+    """
+    there, new = (decisions_file(file) for file in (options.labels, options.out))
+    if not new.is_file():
+        return []
+    answered = {c.key for c in combined.agreed} | {c[0].key for c in combined.contradictions}
+    if there.is_file():
+        answered |= {correction.key for correction in read_corrections([there])}
+    return [each for each in read_corrections([new]) if each.key not in answered]
 
 
 def _decided(options: CorrectOptions, combined: Combined, applied: Applied) -> list[Correction]:

@@ -303,7 +303,12 @@ def _promised(predictor: "VisionPredictor", options: PredictOptions) -> "np.ndar
     )
     if not served.all():
         few = [
-            f"  {printable(name)}: {known} known {kind}labels, {needed} or more needed"
+            f"  {printable(name)}: "
+            + (
+                f"{known} known {kind}labels, {needed} or more needed"
+                if options.recall is not None or known <= needed
+                else f"of {known} known labels, too many of the most probable are absent"
+            )
             for name, known, needed, kept in zip(
                 predictor.labels, promise.known, promise.needed, served, strict=True
             )

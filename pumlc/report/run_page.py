@@ -69,8 +69,9 @@ def write_report(
 def summary_rows(runs: Sequence[Named]) -> list[dict[str, Any]]:
     """mAP and calibration of each run, and the paired difference to the first one.
 
-    The 95 % interval of a difference is from at most 1,000 bootstrap draws of pictures. Both are
-    None where pictures or classes differ from those of the first run.
+    The 95 % interval of a difference is from at most 1,000 bootstrap draws of pictures. Where
+    pictures, classes or labels differ from those of the first run, ``other`` names what does, and
+    the difference is None.
     """
     rows = []
     for place, (name, scores) in enumerate(runs):
@@ -82,7 +83,8 @@ def summary_rows(runs: Sequence[Named]) -> list[dict[str, Any]]:
                 "classes": int((labels == POSITIVE).any(axis=0).sum()),
                 "mAP": mean_average_precision(probabilities, labels, definition="sklearn"),
                 "ECE": expected_calibration_error(probabilities, labels),
-                "difference": _paired(runs[0][1], scores) if place else None,
+                "other": (other := _other(runs[0][1], scores)),
+                "difference": _paired(runs[0][1], scores) if place and not other else None,
             }
         )
     return rows
@@ -153,11 +155,25 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _paired(first: SplitScores, second: SplitScores) -> dict[str, float] | None:
-    names = [(list(scores.classes), list(scores.paths)) for scores in (first, second)]
-    if names[0] != names[1] or not np.array_equal(first.labels, second.labels):
-        return None
-    labels, ours, theirs = first.labels, second.probabilities, first.probabilities
+def _other(first: SplitScores, second: SplitScores) -> str:
+    """Why two runs cannot be compared by what they say of a split; nothing if they can."""
+    if list(first.paths) != list(second.paths):
+        return "pictures"
+    if sorted(first.classes) != sorted(second.classes):
+        return "classes"
+    same = np.array_equal(first.labels, second.labels[:, _columns(first, second)])
+    return "" if same else "labels"
+
+
+def _columns(first: SplitScores, second: SplitScores) -> list[int]:
+    """The columns of the second in the order of the first: label formats order classes anew."""
+    place = {name: column for column, name in enumerate(second.classes)}
+    return [place[name] for name in first.classes]
+
+
+def _paired(first: SplitScores, second: SplitScores) -> dict[str, float]:
+    labels, theirs = first.labels, first.probabilities
+    ours = second.probabilities[:, _columns(first, second)]
     random = np.random.RandomState(0)
     # a draw takes pictures, for all classes at once; the sort for each class's AP takes the time,
     # so that large splits get fewer draws

@@ -73,10 +73,12 @@ def guaranteed_thresholds(
     if (recall is None) == (precision is None):
         raise ValueError("give a recall or a precision")
     images, labels, probabilities = _unseen(predictor, accelerator, batch_size)
+    # heads on frozen features are promised by all training pictures
+    more = "label more pictures" if predictor.config.is_frozen else "set a larger data.validation"
     if recall is not None:
-        return _of_recall(images, labels, probabilities, recall, confidence)
+        return _of_recall(images, labels, probabilities, recall, confidence, more)
     assert precision is not None
-    return _of_precision(images, labels, probabilities, precision, confidence)
+    return _of_precision(images, labels, probabilities, precision, confidence, more)
 
 
 def _unseen(
@@ -130,7 +132,12 @@ def _known_logits(
 
 
 def _of_recall(
-    images: LabelledImages, labels: Any, probabilities: Any, recall: float, confidence: float
+    images: LabelledImages,
+    labels: Any,
+    probabilities: Any,
+    recall: float,
+    confidence: float,
+    more: str,
 ) -> Guarantee:
     needed = positives_needed(recall=recall, confidence=confidence)
     positives, _ = label_counts(labels)
@@ -139,14 +146,19 @@ def _of_recall(
         raise UserError(
             f"recall {recall:g} with confidence {confidence:g} needs {needed} known present labels "
             f"of a class in pictures that the classifier has not seen; {images.classes[best]!r} "
-            f"has the most, {positives[best]}. Ask for less, or set a larger data.validation"
+            f"has the most, {positives[best]}. Ask for less, or {more}"
         )
     found = recall_thresholds(probabilities, labels, recall=recall, confidence=confidence)
     return Guarantee(_inf_for_nan(found), positives, np.full(len(positives), needed))
 
 
 def _of_precision(
-    images: LabelledImages, labels: Any, probabilities: Any, precision: float, confidence: float
+    images: LabelledImages,
+    labels: Any,
+    probabilities: Any,
+    precision: float,
+    confidence: float,
+    more: str,
 ) -> Guarantee:
     known = np.sum(label_counts(labels), axis=0)
     needed = np.array(
@@ -155,7 +167,7 @@ def _of_precision(
     found = precision_thresholds(probabilities, labels, precision=precision, confidence=confidence)
     if np.isnan(found).all():
         absent = bool(label_counts(labels)[1].any())
-        raise UserError(_no_precision(images, known, needed, precision, confidence, absent))
+        raise UserError(_no_precision(images, known, needed, precision, confidence, absent, more))
     return Guarantee(_inf_for_nan(found), known, needed)
 
 
@@ -166,8 +178,9 @@ def _no_precision(
     precision: float,
     confidence: float,
     absent: bool,
+    more: str,
 ) -> str:
-    """Why no class can be promised a precision."""
+    """Why no class can be promised a precision, and what would give more known labels."""
     what = f"precision {precision:g} with confidence {confidence:g}"
     if not absent:
         return (
@@ -181,7 +194,7 @@ def _no_precision(
     )
     return (
         f"{what} cannot be promised for any class by pictures that the classifier has not seen: "
-        f"{have}. Ask for less, or set a larger data.validation"
+        f"{have}. Ask for less, or {more}"
     )
 
 

@@ -304,7 +304,8 @@ def refuse_one_sided(images: LabelledImages, labels: Any, split: str, name: str)
             "negative (for the split test data.unlisted_test in the settings). Else list the "
             "absent labels in the column negatives (with one column per class: as -1)",
             "labels": ". If the labels that the file does not list are absent, set data.values "
-            "'{unlisted: absent}'",
+            "'{unlisted: absent}'; in a table with one column per class, say there which cell "
+            "means absent",
         }
         raise UserError(
             f"{where}: without a negative label no ranking can be wrong, so neither AP nor "

@@ -79,6 +79,28 @@ def test_runs_beside_the_first_one():
     assert difference["value"] == pytest.approx(rows[1]["mAP"] - rows[0]["mAP"])
     assert difference["low"] < difference["value"] < difference["high"] < 0
     assert rows[2]["difference"] is None
+    assert [row["other"] for row in rows] == ["", "", "pictures"]
+    turned = replace(
+        worse,
+        classes=worse.classes[::-1],
+        labels=worse.labels[:, ::-1],
+        probabilities=worse.probabilities[:, ::-1],
+    )
+    renamed = replace(first, classes=[f"{name}s" for name in first.classes])
+    other = replace(first, labels=-first.labels)
+    rows = summary_rows([("a", first), ("b", turned), ("c", renamed), ("d", other)])
+    assert rows[1]["difference"] == difference
+    assert [row["other"] for row in rows] == ["", "", "classes", "labels"]
+
+
+def test_runs_on_other_pictures_are_said_to_be_so(tmp_path):
+    runs = [run_of("a"), replace(run_of("b"), scores=scores_of(first="x.png"))]
+    write_report(tmp_path / "p.html", runs, command="", split="test")
+    text = (tmp_path / "p.html").read_text("utf-8")
+    assert "cannot be compared: other pictures" in text
+    assert "pumlc convert RUN NEW.csv --to csv" in text
+    write_report(tmp_path / "p.html", [run_of("a"), run_of("b")], command="", split="test")
+    assert "cannot be compared" not in (tmp_path / "p.html").read_text("utf-8")
 
 
 def test_the_page_shows_text_as_text(tmp_path):

@@ -82,6 +82,10 @@ def test_every_command_works_on_the_folder(run, squares_coco, capsys):
     promise = ["--recall", "0.8", "--confidence", "0.9", "--out", str(folder.parent / "p.csv")]
     main(["predict", str(folder), pictures, *promise])
     assert "with confidence 0.9, for 3 of 3 classes" in capsys.readouterr().err
+    for promised in ("--recall", "--precision"):  # no larger data.validation would help
+        with pytest.raises(SystemExit):
+            main(["predict", str(folder), pictures, promised, "0.999"])
+        assert "Ask for less, or label more pictures" in capsys.readouterr().err
     main(["report", str(folder), "--out", str(folder.parent / "report.html")])
     assert f"<td>{expected:.2f}</td>" in (folder.parent / "report.html").read_text()
     capsys.readouterr()

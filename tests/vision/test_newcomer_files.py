@@ -314,3 +314,36 @@ def test_corrections_of_another_class_do_not_name_the_picture_again(tmp_path, ca
     with pytest.raises(SystemExit):
         main.main(["correct", str(file), str(said), "--out", str(tmp_path / "new.csv")])
     assert "'dgo' of 'a.jpg'; the picture is there, the class is not" in capsys.readouterr().err
+
+
+def test_a_separator_in_names_of_pictures_or_classes_is_no_broken_quote(tmp_path):
+    for header, row in (("Datei;Hund", '"a;b/x.jpg";1'), ("Datei;Hund, klein", '"a;b.jpg";1')):
+        file = written(tmp_path, header, "Urlaub, Ulm/c.jpg;0", row)
+        found = read_labels(file)
+        assert found.paths == ("Urlaub, Ulm/c.jpg", row.split('"')[1])
+        assert found.classes == (header.partition(";")[2],)
+        assert found.labels.tolist() == [[-1], [1]]
+    file = written(tmp_path, "Datei;Hund", "c.jpg;0", '"a.jpg;1')
+    with pytest.raises(UserError, match="line 3: not CSV .*; is a quote not closed"):
+        read_labels(file)
+    file = written(tmp_path, "Datei,a;Hund", "c;0", '"a";1')  # no separator has pictures
+    with pytest.raises(UserError, match="the first line must name a column of pictures"):
+        read_labels(file)
+
+
+@pytest.mark.parametrize("format", [None, "said"])
+def test_a_meaning_of_cells_that_would_change_nothing_is_refused(tmp_path, format):
+    tags = written(tmp_path, "filename,tags", "a.jpg,cat", "b.jpg,dog", name="tags.csv")
+    wide = written(tmp_path, "filename,cat,dog", "a.jpg,1,0", "b.jpg,0,1", name="wide.csv")
+    with pytest.raises(UserError, match=r"'absent' changes nothing.*'\{unlisted: unknown\}'"):
+        read_labels(tags, values={"absent": "unknown"}, format=format and "csv")
+    assert read_labels(tags, values={"unlisted": "unknown"}).labels.tolist() == [[1, 0], [0, 1]]
+    values = {"unlisted": "unknown", 1: "present", 0: "absent"}
+    with pytest.raises(UserError, match="unlisted changes nothing.*'{1: present, 0: unknown}'"):
+        read_labels(wide, values=values, format=format and "wide")
+    assert read_labels(wide, values={1: "present", 0: "unknown"}).labels.tolist() == [
+        [1, 0],
+        [0, 1],
+    ]
+    with pytest.raises(UserError, match="says what 'absent' means, but no cell is that"):
+        read_labels(wide, values={"absent": "unknown"}, format=format and "wide")

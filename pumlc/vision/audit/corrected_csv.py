@@ -11,6 +11,7 @@ from pumlc.audit.corrections import Applied, Correction
 from pumlc.errors import UserError
 from pumlc.files import complete_file, read_cells
 from pumlc.labels.cells import literal_list
+from pumlc.vision.data.formats.csv_table import header_of
 
 Unlisted = Literal["unknown", "negative"]
 _SHOWN = 51  # rows that show what kind of cells a file has
@@ -34,7 +35,10 @@ def is_own_csv(labels: Path) -> bool:
 
     Lists of Python under ``labels`` are another form.
     """
-    if labels.suffix.lower() != ".csv" or not labels.is_file():
+    if labels.suffix.lower() != ".csv":
+        return False
+    header = header_of(labels)
+    if header is None or header.delimiter != ",":
         return False
     rows = [cells for _, cells in islice(read_cells(labels), _SHOWN)]
     names = [name.strip() for name in rows[0]] if rows else []

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import cast
 
 from pumlc.audit.corrections import Applied, Correction
+from pumlc.errors import UserError
 from pumlc.vision.data.convert import write_table
 from pumlc.vision.data.detect import read_table
+from pumlc.vision.data.formats import FORMATS, find_format
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.label_file import refuse
 from pumlc.vision.data.label_table import STATES, LabelTable, State
@@ -41,8 +43,23 @@ def correct_table(
     changed: list[tuple[str, str, State]] = [
         (c.image, c.class_name, cast(State, c.corrected)) for c in applied.changed
     ]
-    write_table(table.replace_states(changed), out, table.format)
+    corrected = table.replace_states(changed)
+    _refuse_unsayable(labels, corrected)
+    write_table(corrected, out, table.format)
     return applied
+
+
+def _refuse_unsayable(labels: Path, corrected: LabelTable) -> None:
+    """Refuse a state that the format cannot hold, and say how to write one that can."""
+    for state, counts in corrected.counts().items():
+        if counts.any() and state not in find_format(corrected.format).holds:
+            able = [each.name for each in FORMATS.values() if state in each.holds]
+            raise UserError(
+                f"{labels}: {corrected.format} cannot hold {state} labels, and with the decisions "
+                f"there are {int(counts.sum()):,}; write the file first in a format that can: "
+                f"{', '.join(able)} (pumlc convert {labels} NEW.csv --to {able[0]}), "
+                "and correct NEW.csv"
+            )
 
 
 def _judged(table: LabelTable, corrections: Sequence[Correction]) -> Applied:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pumlc.errors import UserError
 from pumlc.vision.data.formats import FORMATS, find_format, recognised
 from pumlc.vision.data.formats.csv_table import TABLE_ENDINGS, require_header
-from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS, ReadOptions
+from pumlc.vision.data.formats.label_format import IMAGE_ENDINGS, LabelFormat, ReadOptions
 from pumlc.vision.data.label_table import STATES, LabelTable
 
 _SPREADSHEET = "save the sheet as CSV in UTF-8"
@@ -40,14 +40,33 @@ def read_table(
         raise UserError(f"{path}: no such file or folder")
     if format is not None:
         found = find_format(format)
+        _refuse_unused(path, found, options)
         return found.read(path, dataclasses.replace(options, said=True)), "as was said"
     evidence = recognised(path)
     if not evidence:
         raise UserError(f"{path}: its content has no known format{_hint(path)}")
     if len(evidence) == 1:
         (name,) = evidence
+        _refuse_unused(path, FORMATS[name], options)
         return FORMATS[name].read(path, options), evidence[name]
     return _agreed(path, evidence, options)
+
+
+def _refuse_unused(path: Path, form: LabelFormat, options: ReadOptions) -> None:
+    """Refuse a meaning of cells for a file without such cells: it would change nothing."""
+    for value in options.values:
+        if form.cells and value == "unlisted":
+            raise UserError(
+                f"{path}: data.values: a table with one column per class lists every label, so "
+                "unlisted changes nothing; say what its cells mean, as in "
+                "'{1: present, 0: unknown}'"
+            )
+        if not form.cells and value != "unlisted":
+            raise UserError(
+                f"{path}: data.values: {value!r} changes nothing, since the format {form.name} has "
+                "no cells with states; say what the labels are that it does not list, as in "
+                "'{unlisted: unknown}'"
+            )
 
 
 def _hint(path: Path) -> str:
@@ -103,6 +122,7 @@ def _agreed(path: Path, evidence: dict[str, str], options: ReadOptions) -> tuple
     if not tables:  # the first one says what is wrong
         return FORMATS[next(iter(evidence))].read(path, options), ""
     first, *others = tables.values()
+    _refuse_unused(path, FORMATS[first.format], options)
     if all(_same(first, other) for other in others):
         return first, evidence[first.format]
     lines = [f"{path}: can be read in two ways; say which:"]

@@ -67,17 +67,28 @@ def header_of(file: Path) -> Header | None:
         return None
     if b"\0" in first_bytes(file):
         return None
+    unreadable = None  # the rows, with the first separator that fits the header
+    readable = False
     for delimiter in _DELIMITERS:
         try:
             cells = next(read_cells(file, delimiter=delimiter), (1, []))[1]
         except UserError:
             continue
         names = tuple(unescaped(name.strip()) for name in cells)
+        if len(names) < 2:
+            continue
         image = _first(names, _IMAGE_NAMES)
         if image is None:
-            image = _column_of_pictures(file, delimiter, names)
-        if image is not None and len(names) > 1:
+            try:
+                image = _column_of_pictures(file, delimiter, names)
+            except UserError as error:  # quotes around cells of another separator look broken
+                unreadable = unreadable or error
+                continue
+        if image is not None:
             return Header(file, delimiter, names, image, _first(names, _SPLIT_NAMES))
+        readable = True
+    if unreadable is not None and not readable:
+        raise unreadable
     return None
 
 

@@ -59,6 +59,8 @@ class LabelFormat:
             holds.
         holds: the states that single labels can have in this format.
         folder: whether it writes a folder, not a file.
+        cells: whether its cells are states, so that `ReadOptions.values` says what they mean; else
+            only "unlisted" has a meaning.
     """
 
     name: str
@@ -67,6 +69,7 @@ class LabelFormat:
     write: Callable[[LabelTable, Path], None]
     holds: frozenset[State] = frozenset({"present", "absent"})
     folder: bool = False
+    cells: bool = False
 
 
 def split_of(name: str) -> str | None:

@@ -162,7 +162,7 @@ def _builder(path: Path, name: str, tables: list[_Table], options: ReadOptions) 
     cells = {each: sum((table.counts[each] for table in tables), Counter()) for each in names}
     classes = [each for each in names if says_state(cells[each], options)]
     if names and not classes:
-        raise UserError(f"{path}: {_no_state(sum(cells.values(), Counter()))}")
+        raise UserError(f"{path}: {_no_state(sum(cells.values(), Counter()), options)}")
     builder = TableBuilder(path, name, classes)
     for each in names:
         if each not in classes:
@@ -173,10 +173,13 @@ def _builder(path: Path, name: str, tables: list[_Table], options: ReadOptions) 
     return builder
 
 
-def _no_state(cells: Counter[str]) -> str:
+def _no_state(cells: Counter[str], options: ReadOptions) -> str:
     """What to do about a table without a state in any cell."""
     shown = ", ".join(f"{cell!r} ({count} times)" for cell, count in cells.most_common(3))
     found = f"no cell below the names of classes is a state; they are {shown}"
+    if options.values:
+        said = ", ".join(map(repr, options.values))
+        return f"{found}; data.values says what {said} means, but no cell is that"
     if len(cells) > _FEW_CELLS:
         scores = f". {_NO_SCORES}" if any(map(is_score, cells)) else ""
         valid = "1, 0, present, absent, unknown, uncertain or nothing"
@@ -303,7 +306,13 @@ def _rows(
         ]
 
 
-WIDE = LabelFormat("wide", recognises_wide, read_wide, write_wide, EVERY_STATE)
+WIDE = LabelFormat("wide", recognises_wide, read_wide, write_wide, EVERY_STATE, cells=True)
 CHEXPERT = LabelFormat(
-    "chexpert", recognises_chexpert, read_chexpert, write_chexpert, EVERY_STATE, folder=True
+    "chexpert",
+    recognises_chexpert,
+    read_chexpert,
+    write_chexpert,
+    EVERY_STATE,
+    folder=True,
+    cells=True,
 )
