@@ -10,7 +10,7 @@ from typing import Any
 
 from pumlc.errors import UserError, closest
 from pumlc.files import long_cells, read_text
-from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.labels.cells import literal_list, parts_of, refuse_brackets, shares_parts
 from pumlc.progress import MEGABYTES, counted, reached
 from pumlc.text.data.readers.lines import read_lines
 from pumlc.text.data.readers.records import is_unicode, stripped_labels
@@ -134,12 +134,14 @@ def seen_separator(cells: Sequence[str], where: str) -> str:
     (';', '')
     """
     if any("|" in cell for cell in cells):
+        refuse_brackets(cells, "|", where)
         return "|"
     for separator in (";", ","):
         joined = [cell for cell in cells if separator in cell]
         if not joined:
             continue
         if shares_parts(set(cells), separator):
+            refuse_brackets(joined, separator, where)
             return separator
         several = {part for cell in cells for part in parts_of(cell, separator)}
         raise UserError(
