@@ -151,7 +151,7 @@ def _write_duplicates(table: Path, parts: "Sequence[AuditedPart]") -> None:
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("csv", "positive_list", "decisions", "bad_pictures"):
+    for name in ("csv", "positive_list", "bad_pictures"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for image runs; {options.run} is a text run")
@@ -167,6 +167,7 @@ def _audit_texts(
         left_out=options.folds is not None,
         root=options.root,
         labels=options.labels,
+        decisions=options.decisions,
         progress=Progress().show,
     )
     if not accelerator.is_main_process:

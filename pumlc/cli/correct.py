@@ -2,12 +2,14 @@
 
 pumlc correct labels.csv corrections.csv --out labels2.csv
 pumlc correct labels.csv anna.csv ben.csv --out labels2.csv
+pumlc correct docs.csv corrections.csv --text-column TEXT --label-column TAGS --out docs2.csv
 
 LABELS is a label file of any format that pumlc inspect understands. CORRECTIONS are files saved by
 the page of pumlc audit: image, class, given, corrected. NEW has the format of LABELS; train on it.
 The command also writes NEW.decisions.csv with all decisions so far. Audits of NEW read it and do
-not ask again. Labels on which people disagree are listed and stay as they are. If the output is not
-a terminal, or with --json, the last line is one JSON object.
+not ask again. Labels on which people disagree are listed and stay as they are. Of a table of
+documents name the columns as in the run that was audited; only its cells of labels change. If the
+output is not a terminal, or with --json, the last line is one JSON object.
 """
 
 from collections.abc import Sequence
@@ -25,8 +27,15 @@ from pumlc.audit.corrections import (
     write_corrections,
 )
 from pumlc.cli import console
-from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, parsed_values
-from pumlc.cli.options import argument, errors_name_options, option, parse_options
+from pumlc.cli.label_options import (
+    DOCUMENTS_HINT,
+    FORMAT_HELP,
+    VALUES_HELP,
+    hides_texts,
+    may_be_documents,
+    parsed_values,
+)
+from pumlc.cli.options import argument, errors_name_options, flag_of, option, parse_options
 from pumlc.errors import UserError
 from pumlc.progress import working
 from pumlc.tables import printable
@@ -49,6 +58,12 @@ class CorrectOptions:
         "that people saw in the audit",
         choices=["unknown", "negative"],
     )
+    text_column: str | None = option("LABELS is a table of documents: its column of texts")
+    label_column: str | None = option("documents: the column of labels; default: labels")
+    id_column: str | None = option(
+        "documents: the column of their names; default: they are called by their row"
+    )
+    separator: str | None = option("documents: what separates the labels in a cell")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
 
@@ -86,6 +101,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _correct(options: CorrectOptions, corrections: Sequence[Correction]) -> Applied:
+    if options.text_column is not None:
+        return _correct_documents(options, corrections)
+    for name in ("label_column", "id_column", "separator"):
+        if getattr(options, name) is not None:
+            flag = flag_of(CorrectOptions, name)
+            raise UserError(f"{flag} is for tables of documents; {DOCUMENTS_HINT}")
+    if options.format is None and hides_texts(options.labels):
+        raise UserError(
+            f"{options.labels}: columns of it would be lost; {DOCUMENTS_HINT}; a file of pictures: "
+            "--format csv"
+        )
+    try:
+        return _correct_pictures(options, corrections)
+    except UserError as error:
+        if options.format is not None or not may_be_documents(options.labels):
+            raise
+        raise UserError(f"{error}\n{DOCUMENTS_HINT}") from error
+
+
+def _correct_documents(options: CorrectOptions, corrections: Sequence[Correction]) -> Applied:
+    from pumlc.text.corrected_table import correct_documents
+    from pumlc.text.data.readers.table import Columns
+
+    for name in ("format", "values", "unlisted"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for label files of pictures, not with --text-column")
+    return correct_documents(
+        options.labels,
+        corrections,
+        options.out,
+        columns=Columns(options.text_column, options.label_column, options.id_column),
+        separator=options.separator,
+    )
+
+
+def _correct_pictures(options: CorrectOptions, corrections: Sequence[Correction]) -> Applied:
     from pumlc.vision.audit.corrected_csv import correct_csv, is_own_csv
     from pumlc.vision.audit.corrected_table import correct_table
     from pumlc.vision.data.label_file import spelled_values

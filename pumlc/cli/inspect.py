@@ -16,14 +16,20 @@ from typing import Any
 
 from pumlc.cli import console
 from pumlc.cli.inspected_texts import inspect_documents
-from pumlc.cli.label_options import FORMAT_HELP, VALUES_HELP, read_label_file
+from pumlc.cli.label_options import (
+    DOCUMENTS_HINT,
+    FORMAT_HELP,
+    VALUES_HELP,
+    hides_texts,
+    may_be_documents,
+    read_label_file,
+)
 from pumlc.cli.options import argument, option, parse_options
 from pumlc.cli.problems import print_problems
 from pumlc.progress import Progress
 from pumlc.tables import table as as_table
 
 _STATES = ("present", "absent", "unknown", "uncertain")
-_OF_DOCUMENTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         table, evidence = read_label_file(options.labels, options)
     except UserError as error:
-        if options.format is not None or not _may_be_documents(options.labels):
+        if options.format is not None or not may_be_documents(options.labels):
             raise
-        hint = "if it is a table of documents, name its column of texts: --text-column NAME"
-        raise UserError(f"{error}\n{hint}") from error
+        raise UserError(f"{error}\n{DOCUMENTS_HINT}") from error
     inspection = inspect_labels(
         table,
         evidence,
@@ -87,19 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         progress=partial(Progress().show, "pictures"),
     )
     _print(inspection, per_class=options.per_class)
+    if options.format is None and hides_texts(options.labels):
+        print(f"\n{DOCUMENTS_HINT}")
     if options.fix is not None:
         _fix(table, inspection, options.fix)
     _end(options, inspection)
-
-
-def _may_be_documents(path: Path) -> bool:
-    """Whether a file may be a table without a column of pictures."""
-    from pumlc.vision.data.formats.csv_table import header_of, plain
-
-    if not path.is_file() or path.suffix.lower() not in _OF_DOCUMENTS:
-        return False
-    header = header_of(path)
-    return header is None or plain(header.names[header.image]) == "id"
 
 
 def _end(options: InspectOptions, inspection: Any) -> None:

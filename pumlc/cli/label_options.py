@@ -13,6 +13,8 @@ VALUES_HELP = (
     "what the values of a table mean: 1=present,0=absent,-1=uncertain,=unknown; unlisted=absent is "
     "for labels that the file does not list"
 )
+DOCUMENTS_HINT = "if it is a table of documents, name its column of texts: --text-column NAME"
+_OF_DOCUMENTS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
 
 
 class LabelOptions(Protocol):
@@ -71,3 +73,30 @@ def read_label_file(path: Path, options: LabelOptions) -> tuple[Any, str]:
     said = ReadOptions(values=values, separator=options.separator)
     with working(f"reading {path}"):
         return read_table(path, format=options.format, options=said)
+
+
+def may_be_documents(path: Path) -> bool:
+    """Whether a file may be a table without a column of pictures."""
+    from pumlc.vision.data.formats.csv_table import header_of, plain
+
+    if not path.is_file() or path.suffix.lower() not in _OF_DOCUMENTS:
+        return False
+    header = header_of(path)
+    return header is None or plain(header.names[header.image]) == "id"
+
+
+def hides_texts(path: Path) -> bool:
+    """Whether a table that reads as one of pictures may be one of documents.
+
+    Its names are in a column ``id``, and a column beside that of labels plays no part.
+    """
+    from pumlc.vision.data.formats.csv_table import header_of
+    from pumlc.vision.data.formats.tag_column import tag_column
+
+    header = header_of(path)
+    if header is None or not may_be_documents(path):
+        return False
+    labels = tag_column(header)
+    used = {header.image, header.split, labels}
+    rest = {name for i, name in enumerate(header.names) if i not in used}
+    return labels is not None and bool(rest - {"negatives", "uncertain", "unknown", "group"})

@@ -66,6 +66,7 @@ class Review:
         items: pictures or documents, also those that are only shown beside others.
         suspects: in any order; each list of the page sorts its own.
         typical: column -> places of items that show the class best.
+        apply: the command that applies the decisions to the label file; None: there is none.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Review:
     items: Sequence[Item]
     suspects: Sequence[Suspect]
     typical: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    apply: str | None = "pumlc correct LABELS corrections.csv --out NEW"
 
 
 def write_review(path: Path | str, review: Review) -> None:
@@ -148,6 +150,7 @@ def _content(review: Review) -> dict[str, Any]:
         "id": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "title": review.title,
         "command": review.command,
+        "apply": review.apply,
         "classes": list(review.classes),
         "items": items,
         "suspects": suspects,

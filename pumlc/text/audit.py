@@ -1,5 +1,6 @@
 """Suspected labels of documents: those that are probably missing or probably wrong."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from pumlc.audit.corrections import decisions_file, read_corrections
 from pumlc.engine.config import require
+from pumlc.errors import UserError
 from pumlc.files import write_csv
 from pumlc.progress import ShowProgress
 from pumlc.report import Item, Review, Suspect
+from pumlc.text.config import DataConfig
 from pumlc.text.data.corpus import load_corpus
 from pumlc.text.data.matrix import canonical
+from pumlc.text.data.readers.table import TEXT
 from pumlc.text.data.text_split import TextSplit
 from pumlc.text.evaluation import compare_data, documents_of, moved_data, rows_of
 from pumlc.text.frozen.fit import LEFT_OUT
@@ -40,6 +45,7 @@ class TextAudit:
         names: what each of them is called.
         suspects: the labels that are probably missing, then those that are probably wrong; each
             list with the most suspicious first.
+        apply: the command that applies decisions to the table; None: the data are no table.
     """
 
     split: str
@@ -47,9 +53,10 @@ class TextAudit:
     documents: TextSplit
     names: Sequence[str]
     suspects: list[SuspectedLabel]
+    apply: str | None
 
     def rows(self) -> list[list[Any]]:
-        """Rows of `COLUMNS`; a document without a name is called by its line in the split."""
+        """Rows of `COLUMNS`; a document without a name is called by its row in the data."""
         ranks = {"unknown": 0, "present": 0}
         rows = []
         for suspect in self.suspects:
@@ -71,6 +78,7 @@ class TextAudit:
         return Review(
             title=title,
             command=command,
+            apply=self.apply,
             classes=[documents.label_texts[column] for column in columns],
             items=[
                 Item(
@@ -103,6 +111,7 @@ def audit_texts(
     left_out: bool = False,
     root: str | None = None,
     labels: str | None = None,
+    decisions: Path | None = None,
     batch_size: int | None = None,
     progress: ShowProgress | None = None,
 ) -> TextAudit:
@@ -123,11 +132,14 @@ def audit_texts(
         left_out: score training documents by least squares that never saw them.
         root: another place of the data.
         labels: another place of the table, of a run on a table of one's own.
+        decisions: a file of `pumlc.audit.read_corrections`; the audit does not ask about these
+            labels again. By default the one beside the table.
         batch_size: documents encoded at a time; by default as in the run.
         progress: called with what is embedded, the texts done and their number.
 
     Raises:
-        UserError: see `pumlc.text.evaluation.evaluate_run`; or ``left_out`` of another split.
+        UserError: see `pumlc.text.evaluation.evaluate_run`; ``left_out`` of another split; or
+            ``decisions`` is not a file of decisions.
     """
     require(top >= 1, "top", top, "at least 1")
     require(not left_out or split == "train", "split", split, "train with folds")
@@ -136,6 +148,8 @@ def audit_texts(
     config = replace(predictor.config, data=data)
     corpus = load_corpus(data, seed=config.train.seed)
     documents = documents_of(corpus, split)
+    names = documents.names or [str(row + 1) for row in rows_of(corpus, split)]
+    decided = _decided(data, decisions)
     stored = split == "train" and not isinstance(predictor, TextPredictor)
     compare_data(predictor.run, corpus, data.source, split, stored=stored)
     name = predictor.weights
@@ -156,11 +170,42 @@ def audit_texts(
         suspect
         for given in ("unknown", "present")
         for suspect in sorted(
-            (each for each in suspects if each.given == given), key=lambda each: -each.suspicion
+            (
+                each
+                for each in suspects
+                if each.given == given
+                and (names[each.row], documents.label_texts[each.column]) not in decided
+            ),
+            key=lambda each: -each.suspicion,
         )[:top]
     ]
-    names = documents.names or [str(row + 1) for row in rows_of(corpus, split)]
-    return TextAudit(split, name, documents, names, listed)
+    return TextAudit(split, name, documents, names, listed, _apply(data))
+
+
+def _decided(data: DataConfig, file: Path | None) -> set[tuple[str, str]]:
+    """Names of documents and labels on which people have decided."""
+    if data.labels is None and file is not None:
+        raise UserError(f"decisions: {data.source} is no table; a number is a row of each split")
+    if file is None:
+        file = decisions_file(data.source)
+        if not file.is_file():
+            return set()
+    return {correction.key for correction in read_corrections([file])}
+
+
+def _apply(data: DataConfig) -> str | None:
+    if data.labels is None:
+        return None
+    said = {
+        "--text-column": data.text_column or TEXT,
+        "--label-column": data.label_column,
+        "--id-column": data.id_column,
+        "--separator": data.separator,
+    }
+    options = [part for flag, value in said.items() if value is not None for part in (flag, value)]
+    return shlex.join(
+        ["pumlc", "correct", data.labels, "corrections.csv", *options, "--out", "NEW"]
+    )
 
 
 def write_text_suspects(path: Path, rows: Sequence[Sequence[Any]]) -> None:

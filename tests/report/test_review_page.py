@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -256,7 +257,10 @@ def test_texts_are_shown_as_text(browser, tmp_path):
     page.goto((tmp_path / "texts.html").as_uri())
     assert "fish <b>quota</b>" in page.inner_text("#subject")
     assert page.inner_text("#question").startswith("Does the text have the label")
-    assert "pumlc correct" not in page.inner_text("footer")  # it corrects labels of pictures
+    assert "pumlc correct LABELS corrections.csv" in page.inner_text("footer")
+    write_review(tmp_path / "texts.html", replace(review, apply=None))  # data that are no table
+    page.goto((tmp_path / "texts.html").as_uri())
+    assert "pumlc correct" not in page.inner_text("footer")
     page.close()
 
 

@@ -107,6 +107,8 @@ def test_the_audit_finds_hidden_and_added_labels(trained, tool, tmp_path):
     rows = list(csv.DictReader((tmp_path / "audit" / "suspects.csv").open()))
     assert [row["given"] for row in rows] == ["unknown"] * 5 + ["present"] * 5
     assert (tmp_path / "audit" / "review.html").is_file()
+    with pytest.raises(UserError, match="--decisions: .* is no table"):
+        tool("audit").main([str(trained), "--decisions", str(tmp_path / "audit" / "suspects.csv")])
 
 
 def test_a_run_that_was_killed_ends_in_the_same_weights(config, trained, tool, tmp_path):

@@ -64,6 +64,12 @@ def test_the_same_documents_from_every_kind_of_file(tmp_path, name):
     [
         ("['two words', 'b']", ["two words", "b"]),
         ('["two words", "b"]', ["two words", "b"]),
+        ("['two words' 'b']", ["two words", "b"]),  # an array of NumPy
+        ("['two words'\n 'b']", ["two words", "b"]),
+        ("{'two words', 'b'}", ["two words", "b"]),
+        ("('two words', 'b')", ["two words", "b"]),
+        ("('two words',)", ["two words"]),
+        ("set()", []),
         ("two words|b", ["two words", "b"]),
         ("two words", ["two words"]),
         ("None", []),
@@ -83,6 +89,15 @@ def test_cells_that_read_in_two_ways_are_refused(tmp_path):
         read_table(path, COLUMNS)
     assert read_table(path, COLUMNS, separator="|").labels[0] == ["Paris, Texas"]
     assert read_table(path, COLUMNS, separator=",").labels[0] == ["Paris", "Texas"]
+
+
+@pytest.mark.parametrize("cells", ["[red, b]\n[red, c]", '{b,"red c"}\n{b,a}', "[red|b]\n[c]"])
+def test_lists_without_quotes_are_refused(tmp_path, cells):
+    rows = [(str(i), "x", cell, "") for i, cell in enumerate(cells.split("\n"))]
+    path = write_csv_table(tmp_path / "x.csv", rows)
+    with pytest.raises(UserError, match=r"'tags' hold lists in brackets .* write \[\"a\", \"b\"\]"):
+        read_table(path, COLUMNS)
+    assert read_table(path, COLUMNS, separator=",").labels[0][0][0] in "[{"
 
 
 @pytest.mark.parametrize(

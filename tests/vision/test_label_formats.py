@@ -492,6 +492,19 @@ class Frame:
         return iter(self.rows)
 
 
+@pytest.mark.parametrize("cells", ["{'cat', 'dog'}\n{'cat'}", "['cat' 'dog']\n['cat']"])
+def test_sets_and_arrays_are_lists(cells, tmp_path):
+    rows = "".join(f'{n}.jpg,"{cell}"\n' for n, cell in enumerate(cells.split("\n")))
+    put(tmp_path, {"l.csv": "image,labels\n" + rows})
+    assert read_table(tmp_path / "l.csv")[0].classes == ("cat", "dog")
+
+
+def test_lists_without_quotes_are_refused(tmp_path):
+    put(tmp_path, {"l.csv": 'image,labels\na.jpg,"[cat, dog]"\nb.jpg,"[cat, hen]"\n'})
+    with pytest.raises(UserError, match=r"lists in brackets .* as in '\[cat, dog\]'"):
+        read_table(tmp_path / "l.csv")
+
+
 def test_tables_in_memory():
     lists = Frame(["image", "labels"], [("a.jpg", ["cat"]), ("b.jpg", None)])
     np.testing.assert_array_equal(read_labels(lists).labels, [[1], [0]])

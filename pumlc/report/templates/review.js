@@ -287,7 +287,8 @@
   }
   list = (LISTS.find(([given]) => data.suspects.some((s) => s.given === given)) || LISTS[0])[0];
   byId("command").textContent = data.command;
-  byId("apply").hidden = data.items.some((item) => item.text !== null); // it corrects labels of pictures
+  byId("applying").textContent = data.apply || "";
+  byId("apply").hidden = data.apply === null;
   // after a choice by mouse the keys decide again; by keyboard the choice may go on
   let pointed = false;
   document.addEventListener("pointerdown", () => { pointed = true; }, true);

@@ -120,10 +120,10 @@ def _split_of(table: TextTable, rows: np.ndarray, label_texts: list[str]) -> Tex
     pairs = [
         (place, column_of[label]) for place, row in enumerate(rows) for label in table.labels[row]
     ]
-    names = None if table.names is None else [table.names[row] for row in rows]
+    called = table.called()
     return TextSplit(
         [table.texts[row] for row in rows],
         label_texts,
         pairs_to_matrix(pairs, (len(rows), len(label_texts))),
-        names=names,
+        names=[called[row] for row in rows],
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pumlc.errors import UserError, closest
 from pumlc.files import long_cells, read_text
-from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.labels.cells import literal_list, parts_of, refuse_brackets, shares_parts
 from pumlc.progress import MEGABYTES, counted, reached
 from pumlc.text.data.readers.lines import read_lines
 from pumlc.text.data.readers.records import is_unicode, stripped_labels
@@ -56,6 +56,7 @@ class TextTable:
         splits: N of train, validation and test; None without a column ``split``.
         lines: N lines of the file, from 1: the last of a row.
         list_form: how the cells list labels, for a person.
+        separator: what separates labels in a cell that is no list; empty: such a cell is one label.
     """
 
     source: Path
@@ -67,6 +68,13 @@ class TextTable:
     splits: list[str] | None
     lines: list[int]
     list_form: str
+    separator: str
+
+    def called(self) -> list[str]:
+        """The name of each document; without names the number of its row, counted from 1."""
+        if self.names is not None:
+            return self.names
+        return [str(row) for row in range(1, len(self.texts) + 1)]
 
     def label_texts(self) -> list[str]:
         """All labels, sorted."""
@@ -88,8 +96,7 @@ def read_table(
         UserError: no such column, a row that is not whole, or cells that can be read in two ways;
             it names file and line.
     """
-    is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
-    kind, header, rows = _json_rows(path) if is_json else _delimited_rows(path, columns.text)
+    kind, header, rows = _json_rows(path) if is_json(path) else _delimited_rows(path, columns.text)
     if not rows:
         raise UserError(f"{path}: no document in this file")
     text = _column(path, header, columns.text or TEXT, "data.text_column", columns.text is None)
@@ -103,7 +110,7 @@ def read_table(
             _column(path, header, name, option, False)
     texts = [_text(row.get(text), f"{path}, line {line}", text) for line, row in rows]
     cells = [None if label is None else row.get(label) for _, row in rows]
-    form, labels = _labels(path, [line for line, _ in rows], cells, label, separator)
+    form, separator, labels = _labels(path, [line for line, _ in rows], cells, label, separator)
     splits = None
     if labelled and SPLIT in header:
         splits = [_split(row.get(SPLIT), f"{path}, line {line}") for line, row in rows]
@@ -117,7 +124,13 @@ def read_table(
         splits,
         [line for line, _ in rows],
         form,
+        separator,
     )
+
+
+def is_json(path: Path) -> bool:
+    """Whether the name of a table says that it has lines of JSON."""
+    return path.suffix.lower() in (".jsonl", ".ndjson", ".json")
 
 
 def seen_separator(cells: Sequence[str], where: str) -> str:
@@ -134,12 +147,14 @@ def seen_separator(cells: Sequence[str], where: str) -> str:
     (';', '')
     """
     if any("|" in cell for cell in cells):
+        refuse_brackets(cells, "|", where)
         return "|"
     for separator in (";", ","):
         joined = [cell for cell in cells if separator in cell]
         if not joined:
             continue
         if shares_parts(set(cells), separator):
+            refuse_brackets(joined, separator, where)
             return separator
         several = {part for cell in cells for part in parts_of(cell, separator)}
         raise UserError(
@@ -152,8 +167,8 @@ def seen_separator(cells: Sequence[str], where: str) -> str:
 
 def _labels(
     path: Path, lines: Sequence[int], cells: Sequence[Any], column: str | None, given: str | None
-) -> tuple[str, list[list[str]]]:
-    """How the cells list labels, and the labels."""
+) -> tuple[str, str, list[list[str]]]:
+    """How the cells list labels, what separates them, and the labels."""
     texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     plain = [text for text in texts if text.lower() not in _NOTHING and literal_list(text) is None]
     separator = given
@@ -161,10 +176,10 @@ def _labels(
         separator = seen_separator(plain, f"{path}: the cells of {column!r}")
     listed = []
     for line, cell in zip(lines, cells, strict=True):
-        listed.append(stripped_labels(_listed(cell, separator), f"{path}, line {line}"))
+        listed.append(stripped_labels(listed_labels(cell, separator), f"{path}, line {line}"))
     forms = [f"separated by {separator!r}" if separator else "one a cell"] if plain else []
     forms += ["lists"] if any(map(_is_list, cells)) else []
-    return " and ".join(forms) or "none", listed
+    return " and ".join(forms) or "none", separator, listed
 
 
 def _is_list(cell: Any) -> bool:
@@ -173,7 +188,7 @@ def _is_list(cell: Any) -> bool:
     return isinstance(cell, list) and bool(cell)
 
 
-def _listed(cell: Any, separator: str) -> list[Any]:
+def listed_labels(cell: Any, separator: str) -> list[Any]:
     """The labels of a cell; those of a list may be of any type, which is checked later."""
     if cell is None:
         return []
@@ -191,8 +206,7 @@ def _listed(cell: Any, separator: str) -> list[Any]:
 def _delimited_rows(path: Path, text_column: str | None) -> tuple[str, list[str], list[Any]]:
     """The name of the form, the header, and line and cells of each row."""
     content = read_text(path)
-    first = content.partition("\n")[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(first, text_column)
+    delimiter = delimiter_of(path, content, text_column)
     stream = io.StringIO(content, newline="")
     reader = csv.DictReader(stream, strict=True, delimiter=delimiter)
     rows: list[Any] = []
@@ -218,8 +232,11 @@ def _delimited_rows(path: Path, text_column: str | None) -> tuple[str, list[str]
     return f"a table, fields separated by {name}", header, rows
 
 
-def _delimiter(header: str, text_column: str | None) -> str:
-    """The one that makes most columns of the header, one of which is that of texts."""
+def delimiter_of(path: Path, content: str, text_column: str | None) -> str:
+    """What separates the columns: what makes most of the header, one of which is that of texts."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = content.partition("\n")[0]
 
     def columns(delimiter: str) -> list[str]:
         return [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pumlc.errors import UserError
 from pumlc.files import complete_file
-from pumlc.labels.cells import literal_list, parts_of, shares_parts
+from pumlc.labels.cells import literal_list, parts_of, refuse_brackets, shares_parts
 from pumlc.progress import counted
 from pumlc.vision.data.formats.cell_states import are_answers
 from pumlc.vision.data.formats.csv_table import (
@@ -191,6 +191,8 @@ def _seen_separator(header: Header, column: int) -> str:
             continue
         shared = shares_parts(texts, separator)
         if shared and (separator != "blank" or plain(header.names[column]) != "labels"):
+            where = f"{header.file}: the cells of {header.names[column]!r}"
+            refuse_brackets(joined, separator, where)
             return separator
         if not shared and separator == "blank" and plain(header.names[column]) == "labels":
             return ""  # names of two words, without a common word
