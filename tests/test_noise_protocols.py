@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pumlc.labels import flip
 from pumlc.labels.noise_protocols import (
     mislabel,
     miss_all_but_one,
@@ -74,8 +75,10 @@ def test_two_labels_that_become_one_class_are_one():
 
 @pytest.mark.parametrize("change", [mislabel, symmetric_noise, pair_flip])
 def test_a_label_that_nobody_gave_is_not_invented(change):
-    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.int8)
-    assert (change(labels, 1.0, seed=0) == -labels).all()
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]], np.int8)
+    noisy = change(labels, 1.0, seed=0)
+    assert (noisy[:3] == -labels[:3]).all()
+    assert (noisy[3] == -1).all()
 
 
 def test_one_positive_is_left():
@@ -138,3 +141,25 @@ def test_what_is_hard_to_see_is_missing(rate):
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_noise_refuses_labels_without_a_negative():
+    listed = np.array([[1, 0, 0], [0, 1, 1]])  # 0 meant as negative, most likely
+    noises = [
+        lambda: flip(listed, false_negative=0.2, false_positive=0.0, seed=0),
+        lambda: flip(listed, false_negative=0.0, false_positive=[0.0, 0.1, 0.0], seed=0),
+        lambda: mislabel(listed, 0.2, seed=0),
+        lambda: pair_flip(listed, 0.2, seed=0),
+        lambda: symmetric_noise(listed, 0.2, seed=0),
+        lambda: subtract_and_add(listed, subtracted=0.2, seed=0),
+        lambda: miss_all_but_one(listed, seed=0),
+        lambda: miss_by_visibility(listed, np.zeros((2, 3)), 0.2, seed=0),
+    ]
+    for noise in noises:
+        with pytest.raises(
+            ValueError, match=r"no -1 \(negative\).* np.where\(labels == 1, 1, -1\)"
+        ):
+            noise()
+    np.testing.assert_array_equal(
+        flip(listed, false_negative=0.0, false_positive=0.0, seed=0), listed
+    )

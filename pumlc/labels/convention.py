@@ -93,3 +93,23 @@ def writable(labels: ArrayLike, out: np.ndarray | None) -> np.ndarray:
     if out is not labels:
         out[:] = labels
     return out
+
+
+def check_noise_fits(labels: np.ndarray) -> None:
+    """Refuse to add noise to labels of which none is NEGATIVE: it would not be what it is called.
+
+    No negative could become a false positive, and a missed positive would be a known negative, the
+    only one. Labels in {1, 0} are mostly in the wrong convention.
+
+    Args:
+        labels: [N, C] in {1, 0, -1}.
+
+    Raises:
+        ValueError: some are POSITIVE and some UNKNOWN, and none is NEGATIVE.
+    """
+    if labels.size and labels.min() == UNKNOWN and labels.max() == POSITIVE:
+        raise ValueError(
+            "labels hold 1 and 0 (unknown) but no -1 (negative): none could become a false "
+            "positive, and every negative that noise makes would be wrong; where 0 means negative: "
+            "np.where(labels == 1, 1, -1)"
+        )

@@ -2,19 +2,34 @@
 
 Each function returns a new int8 matrix, draws from a generator of its own and leaves UNKNOWN alone
 unless it says otherwise. The streams are independent of the masks of `pumlc.labels.protocols` with
-the same seed.
+the same seed. Labels that are 1 or 0 (unknown) alone are refused, a ValueError: without a NEGATIVE
+the laws below have nothing to go by.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.labels.convention import NEGATIVE, POSITIVE, UNKNOWN, row_blocks, writable
+from pumlc.labels.convention import (
+    NEGATIVE,
+    POSITIVE,
+    UNKNOWN,
+    check_noise_fits,
+    row_blocks,
+    writable,
+)
 
 _STREAM = 2  # 0 and 1 are those of masks and of `flip`
 
 
 def _generator(seed: int) -> np.random.RandomState:
     return np.random.RandomState([seed, _STREAM])
+
+
+def _noisy(labels: ArrayLike) -> np.ndarray:
+    """The matrix to change."""
+    noisy = writable(labels, None)
+    check_noise_fits(noisy)
+    return noisy
 
 
 def _check_rate(rate: float, name: str = "rate") -> None:
@@ -53,7 +68,7 @@ def mislabel(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
                [ 1, -1, -1]], dtype=int8)
     """
     _check_rate(rate)
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     counts = (noisy == POSITIVE).sum(0)
     if rate > 0 and (counts > 0).sum() < 2:
         raise ValueError(
@@ -88,7 +103,7 @@ def symmetric_noise(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
                [ 1, -1]], dtype=int8)
     """
     _check_rate(rate)
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     num_classes = _two_classes(noisy)
     return _change_classes(noisy, rate, np.ones((num_classes, num_classes)), seed)
 
@@ -117,7 +132,7 @@ def pair_flip(labels: ArrayLike, rate: float, *, seed: int) -> np.ndarray:
                [ 1, -1, -1]], dtype=int8)
     """
     _check_rate(rate)
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     _two_classes(noisy)
     return _change_classes(noisy, rate, np.roll(np.eye(noisy.shape[1]), 1, axis=1), seed)
 
@@ -191,7 +206,7 @@ def subtract_and_add(
     _check_rate(subtracted, "subtracted")
     if not 0 <= added < np.inf:
         raise ValueError(f"added is {added}, below 0 or not finite")
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     flat = noisy.reshape(-1)
     positives, negatives = (np.flatnonzero(flat == value) for value in (POSITIVE, NEGATIVE))
     missed, invented = (round(share * len(positives)) for share in (subtracted, added))
@@ -229,7 +244,7 @@ def miss_all_but_one(labels: ArrayLike, *, seed: int) -> np.ndarray:
         array([[-1,  1, -1,  0],
                [-1, -1,  1,  0]], dtype=int8)
     """
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     random = _generator(seed)
     for rows in row_blocks(noisy.shape):
         block = noisy[rows]
@@ -273,7 +288,7 @@ def miss_by_visibility(
     from scipy.stats import rankdata
 
     _check_rate(rate)
-    noisy = writable(labels, None)
+    noisy = _noisy(labels)
     visibility = np.asarray(visibility, np.float64)
     if visibility.shape != noisy.shape:
         raise ValueError(f"visibility has shape {visibility.shape}, labels {noisy.shape}")

@@ -39,8 +39,8 @@ def generalized_robust_loss(
     with w = slope, b = intercept, mu = mean and sigma = deviation. The loss of q is cross entropy
     for q = 0 and the absolute error for q = 1, which forgives wrong labels. k is the soft
     pseudo-label. v leaves out the labels whose p is far from mu: first few, later the easy ones.
-    The gradient passes through k and v. The paper has no known negatives; here they are unknown
-    labels with k = 0 and v = 1. Couples nothing.
+    k and v are constants to the gradient, as in the paper's released code. The paper has no known
+    negatives; here they are unknown labels with k = 0 and v = 1. Couples nothing.
 
     When to use: one known positive to a row and nothing else. The paper changes w, b, mu and sigma
     linearly in the course of training, for example w from 0 to 2 with b = -2, mu from 0.5 to 0.8
@@ -64,7 +64,7 @@ def generalized_robust_loss(
         ValueError: shapes differ, dtypes or labels are not as above, a number is out of its range.
 
     Source: Chen et al., "Boosting Single Positive Multi-label Classification with Generalized
-    Robust Loss" (IJCAI 2024, arXiv 2405.03501).
+    Robust Loss" (IJCAI 2024, arXiv 2405.03501), and its code.
 
     Example:
         >>> logits = torch.tensor([[2.0, -1.0, 0.0]])
@@ -82,7 +82,7 @@ def generalized_robust_loss(
     check_number("q_positive", q_positive, 0, 1)
     check_number("q_negative", q_negative, 0, 1)
     logits = at_least_float32(logits)
-    p = logits.sigmoid()
+    p = logits.detach().sigmoid()
     known = F.logsigmoid(logits)
     present = _robust(known, q_positive)
     absent = _robust(F.logsigmoid(-logits), q_negative)

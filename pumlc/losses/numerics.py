@@ -86,6 +86,16 @@ def group_gather(values: Tensor, process_group: ProcessGroup | None) -> Tensor:
     return torch.cat(parts)
 
 
+def refuse_second_derivative(remedy: str) -> None:
+    """Raise in a backward pass by hand whose result would be taken for a constant.
+
+    ``once_differentiable`` does not: it lets a gradient of a scalar pass, and what was to be
+    differentiated again (a penalty on gradients, a step of meta-learning) would lack that part.
+    """
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(f"differentiable once, not with create_graph=True; {remedy}")
+
+
 def floor_of_share(share: float, counts: Tensor) -> Tensor:
     """floor(share * counts), exact: 0.29 of 100 is 29, although the float product is below it."""
     return (share * counts.double() + 1e-6).long()

@@ -69,7 +69,8 @@ def pu_loss(
         process_group: ranks that hold different rows, the same classes.
 
     Returns:
-        Scalar, in nats: summed over classes. Differentiable once.
+        Scalar, in nats: summed over classes. Differentiable once; with ``excluded``, of False
+        alone too, any number of times.
 
     Raises:
         ValueError: shapes differ, dtypes or labels are not as above, a number is out of its range.

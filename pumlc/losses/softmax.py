@@ -24,6 +24,7 @@ from pumlc.losses.numerics import (
     group_sum,
     log_sum_exp,
     lowest,
+    refuse_second_derivative,
 )
 from pumlc.losses.positives import check_positives, positive_mask
 
@@ -211,8 +212,8 @@ class _ChunkedDecoupledSoftmax(torch.autograd.Function):
         return losses.sum()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
+        refuse_second_derivative("decoupled_softmax_loss is")
         queries, labels, log_negatives, pull, push, *pairs = ctx.saved_tensors
         forces = Forces(log_negatives, pull * gradients[0], push * gradients[0])
         by_labels = torch.empty_like(labels)

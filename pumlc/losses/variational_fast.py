@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from pumlc.labels import UNKNOWN
-from pumlc.losses.numerics import group_count, group_max, group_sum
+from pumlc.losses.numerics import group_count, group_max, group_sum, refuse_second_derivative
 from pumlc.losses.variational import class_temperature
 
 
@@ -78,8 +78,10 @@ class _VariationalLoss(torch.autograd.Function):
         return reduce(torch.add, terms)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
+        refuse_second_derivative(
+            "pu_loss with excluded=torch.zeros_like(targets, dtype=torch.bool) is, more slowly"
+        )
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0], None, None, None, None, None, None, None
 

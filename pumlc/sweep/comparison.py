@@ -18,7 +18,8 @@ def ranking(rows: Sequence[Row], metric: str) -> str:
 
     In each condition the means over seeds are ranked, 1 for the highest, equal ones with the mean
     of their ranks. A condition is won by each method with the highest mean. A method that lacks a
-    condition has no line, since its ranks would be those of other columns.
+    condition has no line, since its ranks would be those of other columns. One method alone is not
+    ranked.
 
     Args:
         rows: one candidate of each method, with families as methods of their own.
@@ -27,7 +28,7 @@ def ranking(rows: Sequence[Row], metric: str) -> str:
     spreads = summary(rows, metric)
     conditions = conditions_of([row for row in rows if row.get(metric) is not None])
     methods = [method for method, found in spreads.items() if len(found) == len(conditions)]
-    if not methods or not conditions:
+    if len(methods) < 2 or not conditions:
         return ""
     means = np.array([[spreads[method][name].mean for name in conditions] for method in methods])
     ranks = rankdata(-means, axis=0).mean(axis=1)

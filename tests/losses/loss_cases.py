@@ -191,6 +191,7 @@ CASES = [
             **{"q_positive": 0.01, "q_negative": 1.0},
         ),
         "labels",
+        False,
     ),
     LossCase(
         "generalized_robust/cross entropy",
@@ -200,6 +201,7 @@ CASES = [
             **{"q_positive": 0.0, "q_negative": 0.0},
         ),
         "labels",
+        False,
     ),
     LossCase(
         "splc/published",

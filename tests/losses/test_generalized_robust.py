@@ -35,8 +35,10 @@ def test_it_is_its_formula(numbers, q_positive, q_negative):
             elif label == -1:
                 expected = expected + absent
             else:
-                k = 1 / (1 + torch.exp(-(numbers["slope"] * p + numbers["intercept"])))
-                v = torch.exp(-((p - numbers["mean"]) ** 2) / (2 * numbers["deviation"] ** 2))
+                constant = p.detach()
+                k = 1 / (1 + torch.exp(-(numbers["slope"] * constant + numbers["intercept"])))
+                distance = (constant - numbers["mean"]) / numbers["deviation"]
+                v = torch.exp(-(distance**2) / 2)
                 expected = expected + v * (k * present + (1 - k) * absent)
     loss = generalized_robust_loss(
         logits, targets, **numbers, q_positive=q_positive, q_negative=q_negative

@@ -253,13 +253,17 @@ def test_the_flat_golden_case_is_tame(golden):
     assert (gradient[g["targets"] == 1] < -1e-3).all()
 
 
-def test_differentiable_once():
+def test_a_second_derivative_is_refused_and_not_taken_for_zero():
     logits, targets = random_batch(4, 3)
     logits.requires_grad_()
     loss = pu_loss(logits, targets, gamma=0.5, alpha=1.0)
+    with pytest.raises(RuntimeError, match="create_graph=True; pu_loss with excluded="):
+        torch.autograd.grad(loss, logits, create_graph=True)
+    nothing = torch.zeros_like(targets, dtype=torch.bool)
+    loss = pu_loss(logits, targets, gamma=0.5, alpha=1.0, excluded=nothing)
     (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        gradient.sum().backward()
+    gradient.square().sum().backward()
+    assert (logits.grad != 0).any()
 
 
 @pytest.mark.parametrize(

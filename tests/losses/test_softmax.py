@@ -181,6 +181,14 @@ def test_chunked_gradient_is_the_derivative():
     )
 
 
+def test_chunked_refuses_a_second_derivative():
+    queries, labels = torch.randn(2, 3, requires_grad=True), torch.randn(5, 3)
+    positives = torch.eye(2, 5, dtype=torch.bool)
+    loss = chunked_decoupled_softmax_loss(queries, labels, positives, temperature=1.0, chunk_size=2)
+    with pytest.raises(RuntimeError, match="create_graph=True; decoupled_softmax_loss is"):
+        torch.autograd.grad(loss, queries, create_graph=True)
+
+
 def test_chunked_never_holds_the_scores():
     rows, labels, chunk_size = 8, 5000, 50
 

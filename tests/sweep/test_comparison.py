@@ -97,6 +97,7 @@ def test_nothing_to_compare():
     assert against_the_best(rows_of({"own": VALUES["own"]}), "all", ["own"]) == ""
     assert against_the_best(rows_of(VALUES), "listed", ["own"]) == ""
     assert ranking(rows_of(VALUES), "listed") == ""
+    assert ranking(rows_of({"own": VALUES["own"]}), "all") == ""  # it would have won everything
 
 
 def test_proportions_come_first_and_ascending():

@@ -54,6 +54,7 @@ def test_tables_by_condition(finished):
         ("hard", "1.0"),
     }
     report = (out / "table.md").read_text()
+    assert "Not in these tables" not in report
     header = next(line for line in report.splitlines() if line.startswith("| method"))
     assert [cell.strip() for cell in header.split("|")[2:-1]] == ["100 %", "hard", "mis20"]
     assert "Ranks. Classes: all" in report
@@ -117,6 +118,7 @@ def test_only_some_methods(finished, tool, capsys):
     assert "| pnu" in report
     assert "bce" not in report
     assert "| either: pnu" in report
+    assert "Not in these tables: 6 finished cells of other methods" in report
     assert before == {path: path.stat().st_mtime_ns for path in before}  # none was run again
     with pytest.raises(UserError, match="--only: no method 'pun'; did you mean 'pnu'"):
         run_tool(tool("sweep"), folder, config, "--only", "bce,pun")

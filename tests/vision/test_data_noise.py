@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from pumlc import labels as protocols
 from pumlc.engine.command_line import parse
 from pumlc.engine.config import TrainConfig, from_plain, plain
 from pumlc.errors import UserError
-from pumlc.labels import UNKNOWN, keep_proportion
+from pumlc.labels import UNKNOWN, SparseLabels, keep_proportion
 from pumlc.vision.config import LossConfig, ModelConfig, VisionConfig
 from pumlc.vision.data.config import DataConfig
 from pumlc.vision.data.noise import NoiseConfig, add_noise
-from pumlc.vision.data.observe import observe
+from pumlc.vision.data.observation import Observation
+from pumlc.vision.data.observe import observe, observe_sparse
 
 RANDOM = np.random.RandomState(0)
 LABELS = np.where(RANDOM.rand(300, 5) < 0.3, 1, -1).astype(np.int8)
@@ -189,3 +191,24 @@ def test_noise_by_the_command_line(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             parse(VisionConfig, [*rest, *wrong], program="train")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"false_negative": 0.2},
+        {"false_positive": {"b": 0.1}},
+        {"noise": {"kind": "uniform", "rate": 0.2}},
+    ],
+)
+def test_noise_is_refused_where_nothing_is_known_to_be_absent(settings):
+    """Listed labels are present and the others unknown: false positives would be left out."""
+    listed = np.where(LABELS == 1, 1, UNKNOWN).astype(np.int8)
+    config = from_plain(Observation, settings)
+    sparse = SparseLabels(csr_array(listed), np.zeros(len(listed), np.int8))
+    for observed in (
+        lambda: observe(listed, config, tuple("abcde"), seed=0),
+        lambda: observe_sparse(sparse, config, tuple("abcde"), seed=0),
+    ):
+        with pytest.raises(UserError, match="no training label is known to be absent"):
+            observed()

@@ -7,6 +7,8 @@ import numpy as np
 from pumlc.engine.config import plain
 from pumlc.errors import UserError, closest
 from pumlc.labels import (
+    POSITIVE,
+    UNKNOWN,
     LabelManifest,
     PackedLabels,
     SparseLabels,
@@ -59,12 +61,15 @@ def observe(
         manifest, for ``label_manifest.npz``.
 
     Raises:
-        UserError: a rate for a class that is not among ``classes``; see also `add_noise`.
+        UserError: a rate for a class that is not among ``classes``, or rates or noise where no
+            label is NEGATIVE; see also `add_noise`.
     """
     assert config.protocol != "positive-list"
     true = PackedLabels.pack(labels)
     rates = {"false_negative": config.false_negative, "false_positive": config.false_positive}
     flips, hides = any(rates.values()), _hides(config)
+    if (config.noise is not None or flips) and labels.size:
+        _check_negatives(bool(labels.max() == POSITIVE and labels.min() == UNKNOWN))
     if config.noise is not None:
         observed = add_noise(labels, config.noise, seed=seed, visibility=visibility)
     else:
@@ -85,7 +90,8 @@ def observe_sparse(
     """The same of labels that are stored sparse: by the same laws, a draw for each known label.
 
     Raises:
-        UserError: a rate for a class that is not among ``classes``, or noise that needs a matrix.
+        UserError: a rate for a class that is not among ``classes``, rates where no label is
+            NEGATIVE, or noise that needs a matrix.
     """
     noise, observed = config.noise, labels
     rates = [(config.false_negative, config.false_positive)]
@@ -98,6 +104,9 @@ def observe_sparse(
         pair = (noise.false_negative, noise.false_positive)
         both = (noise.rate, noise.rate) if noise.kind == "uniform" else pair
         rates.insert(0, (both[0] or 0.0, both[1] or 0.0))
+    if any(map(any, rates)):
+        counts = {name: bool(count.any()) for name, count in labels.counts().items()}
+        _check_negatives(counts["positive"] and counts["unknown"] and not counts["negative"])
     changes = _hides(config) or any(map(any, rates))
     if changes and (number := labels.number_known()) > _MOST_KNOWN:
         raise UserError(
@@ -120,6 +129,17 @@ def observe_sparse(
         labels, observed, protocol=config.protocol, seed=seed, parameters=parameters
     )
     return observed, manifest
+
+
+def _check_negatives(lacking: bool) -> None:
+    """Refuse noise where no label is known to be absent, see `pumlc.labels.flip`."""
+    if lacking:
+        raise UserError(
+            "data.noise, data.false_negative, data.false_positive: no training label is known to "
+            "be absent, so that none could become present by mistake, and each that they make "
+            "absent would be wrong. If what the file does not list is absent: data.values "
+            "'{unlisted: absent}'. To make labels unknown: data.known"
+        )
 
 
 def _hides(config: Observation) -> bool:

@@ -57,9 +57,15 @@ def write_report(rows: Sequence[Row], config: SweepConfig, out: Path) -> str:
     """
     parts = [f"Test mAP, mean +- standard deviation over {len(config.seeds)} seeds."]
     num_finished = len({tuple(row[column] for column in CELL_COLUMNS) for row in rows})
-    num_cells = len(config.grid())
-    if num_finished < num_cells:
-        parts.append(f"{num_cells - num_finished} cells failed: some means are over fewer seeds.")
+    cells = config.grid()
+    if num_finished < len(cells):
+        parts.append(f"{len(cells) - num_finished} cells failed: some means are over fewer seeds.")
+    others = {file.stem for file in (out / "cells").glob("*.json")} - {cell.name for cell in cells}
+    if others:
+        parts.append(
+            f"Not in these tables: {len(others)} finished cells of other methods, conditions or "
+            "seeds, which this command did not name. The same command with them has all."
+        )
     rows = [*rows, *family_rows(rows, config.families), *last_epoch_rows(rows)]
     parts += _tables(rows, "one learning rate and number of epochs for all conditions", False)
     parts += _tables(
