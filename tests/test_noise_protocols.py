@@ -1,8 +1,11 @@
 """Each noise protocol keeps its law: what moves, where to, how often."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from pumlc.errors import PumlcWarning
 from pumlc.labels import flip
 from pumlc.labels.noise_protocols import (
     mislabel,
@@ -75,10 +78,9 @@ def test_two_labels_that_become_one_class_are_one():
 
 @pytest.mark.parametrize("change", [mislabel, symmetric_noise, pair_flip])
 def test_a_label_that_nobody_gave_is_not_invented(change):
-    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]], np.int8)
-    noisy = change(labels, 1.0, seed=0)
-    assert (noisy[:3] == -labels[:3]).all()
-    assert (noisy[3] == -1).all()
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.int8)
+    with pytest.warns(PumlcWarning, match="but no -1"):
+        assert (change(labels, 1.0, seed=0) == -labels).all()
 
 
 def test_one_positive_is_left():
@@ -143,7 +145,7 @@ def test_refusals(call, message):
         call()
 
 
-def test_noise_refuses_labels_without_a_negative():
+def test_noise_warns_of_labels_without_a_negative():
     listed = np.array([[1, 0, 0], [0, 1, 1]])  # 0 meant as negative, most likely
     noises = [
         lambda: flip(listed, false_negative=0.2, false_positive=0.0, seed=0),
@@ -156,10 +158,11 @@ def test_noise_refuses_labels_without_a_negative():
         lambda: miss_by_visibility(listed, np.zeros((2, 3)), 0.2, seed=0),
     ]
     for noise in noises:
-        with pytest.raises(
-            ValueError, match=r"no -1 \(negative\).* np.where\(labels == 1, 1, -1\)"
+        with pytest.warns(
+            PumlcWarning, match=r"no -1 \(negative\).* np.where\(labels == 1, 1, -1\)"
         ):
             noise()
-    np.testing.assert_array_equal(
-        flip(listed, false_negative=0.0, false_positive=0.0, seed=0), listed
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PumlcWarning)
+        flip(listed, false_negative=0.0, false_positive=0.0, seed=0)
+        flip(np.where(listed == 1, 1, -1), false_negative=0.5, false_positive=0.5, seed=0)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pumlc.errors import warn_user
+
 POSITIVE = 1
 """A label that is known to be present."""
 UNKNOWN = 0
@@ -95,21 +97,18 @@ def writable(labels: ArrayLike, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def check_noise_fits(labels: np.ndarray) -> None:
-    """Refuse to add noise to labels of which none is NEGATIVE: it would not be what it is called.
+def warn_without_negatives(labels: np.ndarray) -> None:
+    """Warn of noise on labels of which none is NEGATIVE.
 
     No negative could become a false positive, and a missed positive would be a known negative, the
     only one. Labels in {1, 0} are mostly in the wrong convention.
 
     Args:
         labels: [N, C] in {1, 0, -1}.
-
-    Raises:
-        ValueError: some are POSITIVE and some UNKNOWN, and none is NEGATIVE.
     """
     if labels.size and labels.min() == UNKNOWN and labels.max() == POSITIVE:
-        raise ValueError(
-            "labels hold 1 and 0 (unknown) but no -1 (negative): none could become a false "
-            "positive, and every negative that noise makes would be wrong; where 0 means negative: "
+        warn_user(
+            "labels hold 1 and 0 (unknown) but no -1 (negative): none can become a false "
+            "positive, and every negative that noise makes is wrong; where 0 means negative: "
             "np.where(labels == 1, 1, -1)"
         )

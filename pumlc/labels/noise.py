@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pumlc.labels.convention import POSITIVE, check_noise_fits, row_blocks, writable
+from pumlc.labels.convention import POSITIVE, row_blocks, warn_without_negatives, writable
 
 # A stream of its own: the masks of `protocols.py` draw one number per entry from RandomState(seed)
 # too, and with the same numbers the flipped entries would be the very ones that a mask keeps.
@@ -45,8 +45,7 @@ def flip(
         int8 [N, C].
 
     Raises:
-        ValueError: an invalid label, a rate outside [0, 1] or a wrong number of rates, or a rate
-            above 0 and labels that are 1 or 0 alone.
+        ValueError: an invalid label, a rate outside [0, 1] or a wrong number of rates.
 
     Example:
         >>> labels = [[1, -1, 0], [1, -1, 0]]
@@ -58,7 +57,7 @@ def flip(
     miss = _class_rates(false_negative, "false_negative", noisy.shape[1])
     invention = _class_rates(false_positive, "false_positive", noisy.shape[1])
     if miss.any() or invention.any():
-        check_noise_fits(noisy)
+        warn_without_negatives(noisy)
     random = np.random.RandomState([seed, STREAM])
     for rows in row_blocks(noisy.shape):
         block = noisy[rows]

@@ -2,8 +2,8 @@
 
 Each function returns a new int8 matrix, draws from a generator of its own and leaves UNKNOWN alone
 unless it says otherwise. The streams are independent of the masks of `pumlc.labels.protocols` with
-the same seed. Labels that are 1 or 0 (unknown) alone are refused, a ValueError: without a NEGATIVE
-the laws below have nothing to go by.
+the same seed. A warning tells of labels that are 1 or 0 (unknown) alone, where 0 may be meant as
+negative.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from pumlc.labels.convention import (
     NEGATIVE,
     POSITIVE,
     UNKNOWN,
-    check_noise_fits,
     row_blocks,
+    warn_without_negatives,
     writable,
 )
 
@@ -28,7 +28,7 @@ def _generator(seed: int) -> np.random.RandomState:
 def _noisy(labels: ArrayLike) -> np.ndarray:
     """The matrix to change."""
     noisy = writable(labels, None)
-    check_noise_fits(noisy)
+    warn_without_negatives(noisy)
     return noisy
 
 
