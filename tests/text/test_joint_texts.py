@@ -66,6 +66,15 @@ def test_old_and_new_labels_are_mixed_without_a_warning(trained, tool, tmp_path,
     assert [row["label"] for row in rows[::2]] == [unseen, LABELS[0], new]
 
 
+def test_an_empty_text_has_no_new_label(trained):
+    predictor = pumlc.load(trained)
+    predictor.use_labels([LABELS[0], "orange boat", "purple tree"])
+    scores, labels = predictor.predict(["", "orange boat swims"])
+    assert labels[0] == [LABELS[0]]  # all texts are equally near: none of them is the nearest
+    assert scores[0, 0] < 0.5
+    assert labels[1][0] == "orange boat"
+
+
 def test_a_label_of_the_run_is_known_by_its_text(trained):
     predictor = pumlc.load(trained)
     text = [f"{LABELS[0]} and {LABELS[UNSEEN[1]]}"]

@@ -55,6 +55,7 @@ def list_pairs(
     by_text: np.ndarray,
     *,
     depth: int,
+    blank: np.ndarray | None = None,
     given: SparseMatrix | None = None,
     excluded: SparseMatrix | None = None,
 ) -> Pairs:
@@ -66,6 +67,8 @@ def list_pairs(
         values: float32 [COUNT, n, L].
         by_text: bool [n, L], see `Pairs`.
         depth: labels that each score proposes, among all and among those that are ``by_text``.
+        blank: bool [n], documents without a word. All label texts are equally near to such a
+            document, and each would count as the nearest; so those ``by_text`` are not listed.
         given: CSR [n, L], pairs that are kept in any case.
         excluded: CSR [n, L], pairs that are not listed.
     """
@@ -75,6 +78,8 @@ def list_pairs(
         listed[places, best_columns(scores, depth)] = True
     for scores in values:
         listed[places, best_columns(np.where(by_text, scores, -np.inf), depth)] = True
+    if blank is not None:
+        listed &= ~(blank[:, None] & by_text)
     if excluded is not None:
         listed &= ~excluded.toarray().astype(bool)
     kept = listed if given is None else listed | given.toarray().astype(bool)

@@ -62,6 +62,7 @@ class PairLister:
             self._compare(documents),
             by_text,
             depth=self._depth,
+            blank=np.diff(documents.letters.indptr) == 0,
             given=given,
             excluded=excluded,
         )
