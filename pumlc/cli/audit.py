@@ -78,7 +78,9 @@ class AuditOptions:
         "score with heads that never saw the labels of the picture, for example 5; every number "
         "gives the same result"
     )
-    batch_size: int = option("pictures per batch", default=64)
+    batch_size: int | None = option(
+        "pictures or documents per batch; default: 64 pictures, documents as in the run"
+    )
     workers: int | None = option("threads that read pictures; default: one per core")
     json: bool = option("print the JSON object on a terminal too", default=False)
 
@@ -116,7 +118,7 @@ def _audit_pictures(
         weights=options.weights,
         folds=options.folds,
         top=options.top,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or 64,
         workers=options.workers,
         root=options.root,
         csv=options.csv,
@@ -151,7 +153,7 @@ def _write_duplicates(table: Path, parts: "Sequence[AuditedPart]") -> None:
 def _audit_texts(
     options: AuditOptions, accelerator: "Accelerator", table: Path, page: Path | None, typed: str
 ) -> None:
-    for name in ("csv", "positive_list", "bad_pictures"):
+    for name in ("csv", "positive_list", "bad_pictures", "workers"):
         if getattr(options, name) is not None:
             flag = flag_of(AuditOptions, name)
             raise UserError(f"{flag} is for image runs; {options.run} is a text run")
@@ -165,6 +167,7 @@ def _audit_texts(
         weights=options.weights,
         top=options.top or 100,
         left_out=options.folds is not None,
+        batch_size=options.batch_size,
         root=options.root,
         labels=options.labels,
         decisions=options.decisions,

@@ -88,7 +88,7 @@ class PredictOptions:
     search_precision: Literal["fp32", "bf16"] | None = option(
         "texts: precision of the compared embeddings; default: fp32"
     )
-    batch_size: int = option("pictures per batch", default=32)
+    batch_size: int | None = option("pictures per batch; default: 32")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -210,7 +210,9 @@ def _scored(
 
     rows = own_rows(len(paths), accelerator)
     progress = Progress()
-    scored = predictor.predict_each([paths[row] for row in rows], batch_size=options.batch_size)
+    scored = predictor.predict_each(
+        [paths[row] for row in rows], batch_size=options.batch_size or 32
+    )
     results = []
     for done, result in enumerate(scored, 1):
         if accelerator.is_main_process:

@@ -39,6 +39,11 @@ def text_rows(options: "PredictOptions") -> Iterator[list[str]]:
             raise UserError(
                 f"--{name} is for image runs; {options.run} is a text run: see --threshold, --top"
             )
+    if options.batch_size is not None:
+        raise UserError(
+            f"--batch-size is for image runs; {options.run} is a text run, which takes documents "
+            "as its setting encoder.document_chunk says"
+        )
     if options.label_vectors is not None:
         raise UserError(
             f"--model.label_vectors is for image runs; {options.run} is a text run, which has the "

@@ -164,7 +164,9 @@ def audit_texts(
         elif split == "train":
             scores = read_left_out(predictor.run.path, documents.truth.shape)
         else:
-            scores = predictor.score_split(documents, accelerator, progress=progress).stored
+            scores = predictor.score_split(
+                documents, accelerator, batch_size=batch_size, progress=progress
+            ).stored
         suspects = suspects_of(scores, documents)
     listed = [
         suspect

@@ -210,8 +210,13 @@ def test_an_audit_of_documents(trained, tool, tmp_path, capsys):
             assert float(row["suspicion"]) == pytest.approx(score, abs=1e-4)
         assert float(own[0]["suspicion"]) == pytest.approx(max(values), abs=1e-4)
     assert documents.texts[int(rows[0]["image"]) - 1] in (out / "review.html").read_text()
-    with pytest.raises(ValueError, match="--data.csv is for image runs"):
-        tool("audit").main([str(trained), "--data.csv", "x.csv"])
+    for option in ("--data.csv", "--workers"):
+        with pytest.raises(ValueError, match=f"{option} is for image runs"):
+            tool("audit").main([str(trained), option, "3"])
+    texts = tmp_path / "texts.txt"
+    texts.write_text("red car\n")
+    with pytest.raises(ValueError, match="--batch-size is for image runs"):
+        tool("predict").main([str(trained), str(texts), "--batch-size", "3"])
 
 
 def test_an_audit_by_fits_that_leave_each_document_out(trained, tool, tmp_path, capsys):
