@@ -86,6 +86,29 @@ def test_a_label_of_the_run_is_known_by_its_text(trained):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_score_does_not_depend_on_the_labels_that_are_chosen_among(trained):
+    predictor = pumlc.load(trained)
+    texts = [f"{LABELS[UNSEEN[1]]} and {LABELS[0]}", f"{LABELS[1]} swims"]
+    whole = [
+        dict(zip(labels, scores.tolist(), strict=False))
+        for scores, labels in zip(*predictor.predict(texts, top=len(LABELS)), strict=True)
+    ]
+    few = [LABELS[UNSEEN[1]], LABELS[1], LABELS[0]]
+    predictor.use_labels(few)
+    scores, labels = predictor.predict(texts, top=5)
+    assert scores.shape == (2, 3)
+    for expected, row, names in zip(whole, scores, labels, strict=True):
+        assert sorted(names) == sorted(few)
+        for name, score in zip(names, row.tolist(), strict=True):
+            if name in expected:  # it was on a shortlist
+                assert score == pytest.approx(expected[name], rel=1e-5), name
+    # a new label that fits neither text is not the surest of all because it stands alone
+    predictor.use_labels(["green fish"])
+    scores, labels = predictor.predict(texts, top=5)
+    assert labels == [["green fish"]] * 2
+    assert scores.max() < max(max(each.values()) for each in whole) / 2
+
+
 def test_no_texts_and_wrong_arguments(trained):
     predictor = pumlc.load(trained)
     scores, labels = predictor.predict([], top=3)

@@ -55,6 +55,7 @@ def list_pairs(
     by_text: np.ndarray,
     *,
     depth: int,
+    chosen: np.ndarray | None = None,
     blank: np.ndarray | None = None,
     given: SparseMatrix | None = None,
     excluded: SparseMatrix | None = None,
@@ -67,6 +68,7 @@ def list_pairs(
         values: float32 [COUNT, n, L].
         by_text: bool [n, L], see `Pairs`.
         depth: labels that each score proposes, among all and among those that are ``by_text``.
+        chosen: bool [L], labels among which each score proposes as many once more; None: no such.
         blank: bool [n], documents without a word. All label texts are equally near to such a
             document, and each would count as the nearest; so those ``by_text`` are not listed.
         given: CSR [n, L], pairs that are kept in any case.
@@ -76,6 +78,9 @@ def list_pairs(
     places = np.arange(len(rows))[:, None]
     for scores in (fitted, *values):
         listed[places, best_columns(scores, depth)] = True
+        if chosen is not None:
+            own = np.flatnonzero(chosen)
+            listed[places, own[best_columns(scores[:, own], depth)]] = True
     for scores in values:
         listed[places, best_columns(np.where(by_text, scores, -np.inf), depth)] = True
     if blank is not None:

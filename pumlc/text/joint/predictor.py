@@ -57,7 +57,8 @@ class JointTextPredictor(FrozenTextPredictor):
 
         A label whose text is that of a label of the run is that label. Any other one is scored by
         its text. Both are on one scale. Of several labels of one text the first with a training
-        document counts; space around a label does not.
+        document counts; space around a label does not. A label is compared with all labels of the
+        run, also with those that are not chosen, so that its score does not depend on the choice.
 
         Raises:
             ValueError: a label is blank or no string, or ``texts`` is a single string.
@@ -65,6 +66,7 @@ class JointTextPredictor(FrozenTextPredictor):
         labels = strings(texts, "labels")
         check_labels(labels)
         self.labels = tuple(labels)
+        self._beside = np.empty(0, np.int64)  # labels of the run that are not chosen
         if self.labels == tuple(self.trained_labels):
             self._trained = np.arange(len(labels))
         else:
@@ -72,6 +74,7 @@ class JointTextPredictor(FrozenTextPredictor):
             order = sorted(range(len(self.trained_labels)), key=lambda label: label not in known)
             place_of = {self.trained_labels[label].strip(): label for label in reversed(order)}
             self._trained = np.array([place_of.get(each.strip(), -1) for each in labels], np.int64)
+            self._beside = np.setdiff1d(np.arange(len(self.trained_labels)), self._trained)
         self._lister: PairLister | None = None
 
     def predict(
@@ -100,7 +103,8 @@ class JointTextPredictor(FrozenTextPredictor):
         top = min(top, len(self.labels))
         pairs = self.pairs(texts, progress=progress)
         scores = self.fusion.scores(pairs)
-        ids, best = ranked(pairs, scores, pairs.listed, len(texts), top)
+        chosen = pairs.listed & (pairs.labels < len(self.labels))
+        ids, best = ranked(pairs, scores, chosen, len(texts), top)
         names = [[self.labels[label] for label in row if label >= 0] for row in ids]
         return TextPrediction(best, names)
 
@@ -136,7 +140,8 @@ class JointTextPredictor(FrozenTextPredictor):
         batch_size: int | None = None,
         progress: ShowProgress | None = None,
     ) -> Pairs:
-        """The pairs of texts and the labels that are chosen among, before they have a score.
+        """The pairs of texts and labels, before they have a score: first those that are chosen
+        among, in their order, then the others of the run.
 
         Args:
             texts: N texts.
@@ -177,17 +182,22 @@ class JointTextPredictor(FrozenTextPredictor):
         return Pairs.joined(parts) if parts else no_pairs()
 
     def _label_lister(self, progress: ShowProgress | None) -> PairLister:
-        """Compares with the labels that are chosen among; new ones are embedded once."""
+        """Compares with the labels that are chosen among and the others; new ones are embedded."""
         if self._lister is None:
-            known = self._trained >= 0
+            trained = np.concatenate([self._trained, self._beside])
+            known = trained >= 0
             stored = self._joint.label_embeddings.numpy()
-            embeddings = stored[np.where(known, self._trained, 0)] if len(stored) else stored
+            embeddings = stored[np.where(known, trained, 0)] if len(stored) else stored
             if not known.all():
-                new = [label for label, old in zip(self.labels, known, strict=True) if not old]
+                new = [self.labels[place] for place in np.flatnonzero(~known)]
                 embeddings[~known] = embed_labels(new, self.model, self.config, progress=progress)
             column_of = np.full(len(self.trained_labels) + 1, -1, np.int64)
             column_of[self._known] = np.arange(len(self._known))
-            texts = label_texts(self.labels, embeddings, self.model)
-            columns = column_of[self._trained]
-            self._lister = PairLister(texts, columns, self.config.joint.shortlist)
+            every = [*self.labels, *(self.trained_labels[label] for label in self._beside)]
+            self._lister = PairLister(
+                label_texts(every, embeddings, self.model),
+                column_of[trained],
+                self.config.joint.shortlist,
+                np.arange(len(every)) < len(self.labels) if len(self._beside) else None,
+            )
         return self._lister

@@ -18,11 +18,18 @@ class PairLister:
         labels: the texts of the labels.
         columns: int64 [L], the column of each in the scores of least squares, -1 for none.
         depth: see `list_pairs`.
+        chosen: see `list_pairs`.
     """
 
-    def __init__(self, labels: LabelTexts, columns: np.ndarray, depth: int) -> None:
+    def __init__(
+        self,
+        labels: LabelTexts,
+        columns: np.ndarray,
+        depth: int,
+        chosen: np.ndarray | None = None,
+    ) -> None:
         self._compare = Comparisons(labels)
-        self._columns, self._depth = columns, depth
+        self._columns, self._depth, self._chosen = columns, depth, chosen
 
     def blocks(self, count: int) -> Iterator[np.ndarray]:
         """Numbers of so many documents, as many at a time as memory allows."""
@@ -62,6 +69,7 @@ class PairLister:
             self._compare(documents),
             by_text,
             depth=self._depth,
+            chosen=self._chosen,
             blank=np.diff(documents.letters.indptr) == 0,
             given=given,
             excluded=excluded,
