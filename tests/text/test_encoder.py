@@ -1,6 +1,7 @@
 """Encoders: pooling, heads, directories of both libraries, and families of backbones."""
 
 import shutil
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_half_precision_weights_are_trained_in_float32(bert_folder, tmp_path):
     AutoModel.from_pretrained(bert_folder).half().save_pretrained(tmp_path / "half")
     encoder = load_encoder(str(tmp_path / "half"), Head())
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+
+
+def test_a_folder_without_a_pooler_is_read_without_a_report(bert_folder, tmp_path):
+    model = AutoModel.from_pretrained(bert_folder)
+    model.pooler = None
+    model.save_pretrained(tmp_path / "exported")
+    before, handler = transformers.logging.get_verbosity(), BufferingHandler(1000)
+    transformers.logging.add_handler(handler)
+    try:
+        load_encoder(str(tmp_path / "exported"), Head("mean"))
+    finally:
+        transformers.logging.remove_handler(handler)
+    assert [record.getMessage() for record in handler.buffer] == []
+    assert transformers.logging.get_verbosity() == before
 
 
 def test_random_weights_in_the_same_shape(bert_folder):

@@ -3,6 +3,8 @@
 Code that comes with a model is never run, and transformers never asks whether to run it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -168,6 +170,22 @@ def _backbone(
     return AutoModel.from_config(config, trust_remote_code=False)
 
 
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from printing which weights are missing, above all those of the pooler.
+
+    A missing weight that counts is an error of ours.
+    """
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _pretrained_backbone(
     folder: str, config: "PretrainedConfig", safely: dict[str, Any]
 ) -> "PreTrainedModel":
@@ -178,9 +196,10 @@ def _pretrained_backbone(
     """
     from transformers import AutoModel
 
-    backbone, report = AutoModel.from_pretrained(
-        folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **safely
-    )
+    with _without_report():
+        backbone, report = AutoModel.from_pretrained(
+            folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **safely
+        )
     for name, stored, wanted in sorted(report["mismatched_keys"]):
         raise UserError(
             f"its weights do not fit config.json: {name} is {list(stored)}, not {list(wanted)}"
