@@ -242,3 +242,25 @@ def test_a_list_of_documents_in_json_is_refused_with_what_to_type(tmp_path):
             read_table(file, Columns())
     file.write_text("\n".join(map(json.dumps, records)))
     assert read_table(file, Columns()).texts == ["a, b", "c"]
+
+
+def test_a_row_for_each_label_is_no_document(tmp_path, capsys):
+    """Read as documents, each would lack the labels of its other rows."""
+    rows = [
+        (f"d{number}", f"text {number}", label, "")
+        for number in range(6)
+        for label in ("a", "b", "c")[: 1 + number % 3]
+    ]
+    path = write_csv_table(tmp_path / "long.csv", rows)
+    config = DataConfig(labels=str(path), text_column="body", label_column="tags")
+    with pytest.raises(UserError, match=r"4 texts are in several rows .*the first in lines 3, 4\)"):
+        load_corpus(config, seed=0)
+    tool_inspect([str(path), "--text-column", "body", "--label-column", "tags"])
+    assert "a row per label" in capsys.readouterr().out
+    joined = {text: [row[2] for row in rows if row[1] == text] for _, text, *_ in rows}
+    write_csv_table(path, [("", text, "|".join(labels), "") for text, labels in joined.items()])
+    assert load_corpus(config, seed=0).source.truth.nnz > 0
+    # a few repeated documents are what they are
+    others = [(f"e{number}", f"other {number}", "a", "") for number in range(6)]
+    write_csv_table(path, [*others, ("f", "text", "a", ""), ("g", "text", "b", "")])
+    assert len(load_corpus(config, seed=0).source) > 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pumlc.labels.names import neighbouring_names, similar_names
+from pumlc.text.data.own_table import a_row_per_label
 from pumlc.text.data.readers.table import TextTable
 
 if TYPE_CHECKING:
@@ -125,6 +126,9 @@ def _lengths(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", limit: 
 
 
 def _text_problems(table: TextTable) -> Iterator[Problem]:
+    said = a_row_per_label(table)
+    if said is not None:
+        yield Problem("a row per label", said)
     blank = [row for row, text in enumerate(table.texts) if not text.strip()]
     if blank:
         yield Problem("document without a text", _lines(table, blank))

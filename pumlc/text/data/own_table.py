@@ -47,10 +47,14 @@ def read_own_table(config: DataConfig, *, seed: int) -> OwnTable:
         seed: of the test split, where the table has no column ``split``.
 
     Raises:
-        UserError: see `pumlc.text.data.readers.table.read_table`; or a split would be empty.
+        UserError: see `pumlc.text.data.readers.table.read_table`; a row is a label of a document,
+            and not a document; or a split would be empty.
     """
     path = Path(config.source)
     table = read_table(path, columns_of(config), separator=config.separator)
+    said = a_row_per_label(table)
+    if said is not None:
+        raise UserError(f"{path}: {said}")
     units = units_of(table)
     if table.splits is None:
         held = hold_out_units(units, config.test, seed=seed, what=f"data.test {config.test}")
@@ -70,6 +74,31 @@ def read_own_table(config: DataConfig, *, seed: int) -> OwnTable:
         _split_of(table, np.flatnonzero(parts == "test"), label_texts),
         units[rows],
         own,
+    )
+
+
+def a_row_per_label(table: TextTable) -> str | None:
+    """What to do about a table whose rows are labels of documents; None: they are documents.
+
+    Such a table has one label in every row, and most rows repeat a text that another row has with
+    another label. Read as documents, each would lack the labels of its other rows.
+    """
+    if any(len(labels) != 1 for labels in table.labels):
+        return None
+    labels_of: dict[str, set[str]] = {}
+    lines_of: dict[str, list[int]] = {}
+    for text, (label,), line in zip(table.texts, table.labels, table.lines, strict=True):
+        labels_of.setdefault(text, set()).add(label)
+        lines_of.setdefault(text, []).append(line)
+    several = [text for text, labels in labels_of.items() if len(labels) > 1]
+    if 2 * sum(len(lines_of[text]) for text in several) <= len(table.texts):
+        return None
+    lines = ", ".join(map(str, lines_of[several[0]][:5]))
+    return (
+        f"a row seems to be a label of a document, and not a document: {len(several)} texts are in "
+        f"several rows with a label each (the first in lines {lines}). Put the labels of a "
+        "document into one cell, such as a|b; with pandas: "
+        "table.groupby('TEXT', sort=False)['LABEL'].agg('|'.join).reset_index()"
     )
 
 
