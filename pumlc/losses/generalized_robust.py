@@ -71,7 +71,7 @@ def generalized_robust_loss(
         >>> numbers = dict(slope=2.0, intercept=-2.0, mean=0.8, deviation=0.5)
         >>> targets = torch.tensor([[1, 0, -1]])
         >>> generalized_robust_loss(logits, targets, **numbers, q_positive=0.01, q_negative=1.0)
-        tensor(0.8884)
+        tensor(0.8908)
     """
     check_targets(logits, targets)
     for name, number in (("slope", slope), ("intercept", intercept), ("mean", mean)):
