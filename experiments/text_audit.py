@@ -84,7 +84,7 @@ def measure(
     noisy = TextSplit(source.texts, source.label_texts, observed)
     every, none = np.arange(len(noisy)), np.empty(0, np.int64)
     task.corpus = dataclasses.replace(whole, source=noisy, train=every, validation=none)
-    heads = task.fit(documents, print)
+    heads = task.fit(documents, None, print)
     task.corpus = whole
     suspects = suspects_of(heads.left_out.stored, noisy)
     lacking = len(noisy) * len(heads.labels) - observed.nnz

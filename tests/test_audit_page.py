@@ -209,7 +209,9 @@ def test_predictions_that_promise_a_precision(run, squares_coco, tmp_path, capsy
 def test_a_class_without_a_promise_is_told_what_it_lacks(
     run, squares_coco, tmp_path, capsys, monkeypatch
 ):
-    found = guarantee.Guarantee(np.array([0.5, np.inf, np.inf]), np.array([18, 18, 3]), [4, 4, 4])
+    found = guarantee.Guarantee(
+        np.array([0.5, np.inf, np.inf]), np.array([18, 18, 3]), np.array([4, 4, 4])
+    )
     monkeypatch.setattr(guarantee, "guaranteed_thresholds", lambda *_, **__: found)
     pictures, out = str(squares_coco / "train"), str(tmp_path / "p.csv")
     predict([str(run), pictures, "--out", out, "--precision", "0.8"])

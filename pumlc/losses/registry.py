@@ -40,6 +40,7 @@ def _tensor(default: Any = REQUIRED) -> Parameter:
 
 
 UNKNOWN = _choice("ignore", "negative")
+FINITE = _number(-math.inf, open_low=True, open_high=True)
 
 
 def _wrong_selection(parameters: Mapping[str, Any]) -> str | None:
@@ -257,10 +258,10 @@ _ALL = (
         takes="targets",
         couples="nothing",
         parameters={
-            "slope": _number(-math.inf),
-            "intercept": _number(-math.inf),
-            "mean": _number(-math.inf),
-            "deviation": _number(open_low=True),
+            "slope": FINITE,
+            "intercept": FINITE,
+            "mean": FINITE,
+            "deviation": _number(open_low=True, open_high=True),
             "q_positive": _number(0, 1),
             "q_negative": _number(0, 1),
         },

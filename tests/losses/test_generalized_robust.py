@@ -1,14 +1,16 @@
 """The generalized robust loss against a loop over its formula, and the losses at its limits."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from pumlc.losses import binary_cross_entropy_loss, generalized_robust_loss
+from pumlc.errors import UserError
+from pumlc.losses import LOSSES, binary_cross_entropy_loss, generalized_robust_loss
 
-BEGIN = {"slope": 0.0, "intercept": -2.0, "mean": 0.5, "deviation": 2.0}
-END = {"slope": 2.0, "intercept": -2.0, "mean": 0.8, "deviation": 0.5}
+BEGIN: dict[str, Any] = {"slope": 0.0, "intercept": -2.0, "mean": 0.5, "deviation": 2.0}
+END: dict[str, Any] = {"slope": 2.0, "intercept": -2.0, "mean": 0.8, "deviation": 0.5}
 
 
 def random_batch(rows=6, classes=4):
@@ -51,7 +53,7 @@ def test_it_is_its_formula(numbers, q_positive, q_negative):
 
 def test_without_pseudo_labels_it_is_cross_entropy_that_takes_unknown_labels_for_negative():
     logits, targets = random_batch()
-    numbers = {"slope": 0.0, "intercept": -800.0, "mean": 0.5, "deviation": 1e8}
+    numbers: dict[str, Any] = {"slope": 0.0, "intercept": -800.0, "mean": 0.5, "deviation": 1e8}
     torch.testing.assert_close(
         generalized_robust_loss(logits, targets, **numbers, q_positive=0.0, q_negative=0.0),
         binary_cross_entropy_loss(logits, targets, unknown="negative"),
@@ -95,3 +97,5 @@ def test_numbers_out_of_range_are_refused(name, number, valid):
     numbers = {**END, "q_positive": 0.01, "q_negative": 1.0, name: number}
     with pytest.raises(ValueError, match=f"{name} must be {valid}; got {number}"):
         generalized_robust_loss(logits, targets, **numbers)
+    with pytest.raises(UserError, match=f"{name} must be a number"):  # before anything is loaded
+        LOSSES["generalized_robust"].check(numbers)

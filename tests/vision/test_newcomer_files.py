@@ -5,6 +5,7 @@ import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pumlc.vision.config import DataConfig
 from pumlc.vision.data.detect import read_table
 from pumlc.vision.data.formats.label_format import ReadOptions
 from pumlc.vision.data.label_file import spelled_values
-from pumlc.vision.data.label_table import STATES
+from pumlc.vision.data.label_table import STATES, State
 from pumlc.vision.run_data import refuse_unfit_test
 
 
@@ -338,7 +339,7 @@ def test_a_meaning_of_cells_that_would_change_nothing_is_refused(tmp_path, forma
     with pytest.raises(UserError, match=r"'absent' changes nothing.*'\{unlisted: unknown\}'"):
         read_labels(tags, values={"absent": "unknown"}, format=format and "csv")
     assert read_labels(tags, values={"unlisted": "unknown"}).labels.tolist() == [[1, 0], [0, 1]]
-    values = {"unlisted": "unknown", 1: "present", 0: "absent"}
+    values: dict[Any, State] = {"unlisted": "unknown", 1: "present", 0: "absent"}
     with pytest.raises(UserError, match="unlisted changes nothing.*'{1: present, 0: unknown}'"):
         read_labels(wide, values=values, format=format and "wide")
     assert read_labels(wide, values={1: "present", 0: "unknown"}).labels.tolist() == [
