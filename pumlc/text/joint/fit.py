@@ -130,9 +130,11 @@ def fit_joint(
         f"{weight.precision:.2f}, {weight.without:.2f} with weight 1"
     )
     fusion = replace(fusion, weight=weight.value)
-    joint = replace(
-        heads, left_out=label_scores(left_out, fusion.scores(left_out), truth.shape)
-    ).judged(label_scores(pairs, fusion.scores(pairs), own_truth.shape), own_truth, heads.judged_by)
+    scores = label_scores(left_out, fusion.scores(left_out), truth.shape)
+    own_scores = scores
+    if held_out is not None:
+        own_scores = label_scores(pairs, fusion.scores(pairs), own_truth.shape)
+    joint = replace(heads, left_out=scores).judged(own_scores, own_truth, heads.judged_by)
     return JointFit(joint, coefficients, fusion)
 
 
