@@ -105,7 +105,7 @@ class Applied(NamedTuple):
             has_image = first.image in there
             near = closest(first.image, there[:1000])
             raise UserError(
-                f"{first.place}: no correction is about a picture and class of {labels}; the first "
+                f"{first.place}: no correction is about a name and class of {labels}; the first "
                 f"is {first.class_name!r} of {first.image!r}; "
                 + ("the picture is there, the class is not" if has_image else near)
             )
